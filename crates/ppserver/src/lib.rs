@@ -1,0 +1,1 @@
+//! A layer-4 proxy: PROXY protocol in, payload relayed, PROXY protocol out.
