@@ -13,7 +13,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 mod v1;
-mod v2;
+pub(crate) mod v2;
 
 const KEYWORD: &[u8] = b"PROXY";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

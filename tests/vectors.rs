@@ -2,10 +2,17 @@
 
 #[path = "support/conformance.rs"]
 mod conformance;
+#[path = "support/cuts.rs"]
+mod cuts;
 mod naive;
+#[path = "support/subject.rs"]
+mod subject;
 
 use conformance::{Expect, Outcome, load};
+use std::iter;
+
 use naive::{Answer, Input, Options};
+use ppcore::{Collector, Decoded, ErrorKind};
 use serde_json::Value;
 
 /// The vectors that break an earlier rule than the one they are named for.
@@ -28,7 +35,7 @@ fn oracle_answers_every_vector_as_expected() {
 #[test]
 fn oracle_calls_incomplete_only_what_a_next_byte_can_save() {
     // Most likely first; a dead end tries them all.
-    let bytes: Vec<u8> = (0..=255).rev().chain(*b"0\x04:\0\n\r KNUWOXRP").rev().collect();
+    let bytes: Vec<u8> = b"0: \r\n.!\0\x04PROXYUNKWTC46QI".iter().copied().chain(0..=255).collect();
     let mut saved = 0_usize;
     for vector in load() {
         let options = Options { input: Input::Open, ..vector.options() };
@@ -53,6 +60,9 @@ fn oracle_calls_incomplete_only_what_a_next_byte_can_save() {
     assert!(saved > 7_000, "only {saved} prefixes were tried");
 }
 
+/// The rule, the offset, the options and the input.
+type Case = (&'static str, usize, fn(&mut Options), Vec<u8>);
+
 /// The offsets that this project decided on, by hand; the vectors carry none.
 #[test]
 fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
@@ -61,7 +71,7 @@ fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
     let v2 = |rest: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n", rest].concat();
     let inet =
         |length: u8, tlvs: &[u8]| v2(&[&[0x21, 0x11, 0, length][..], &[1; 12], tlvs].concat());
-    let cases: Vec<(&str, usize, fn(&mut Options), Vec<u8>)> = vec![
+    let cases: Vec<Case> = vec![
         ("not_proxy", 0, LAZY, b"GET".to_vec()),
         ("not_proxy", 4, LAZY, b"PROXIED".to_vec()),
         ("not_proxy", 0, |options| options.v1 = false, b"PROXY TCP4".to_vec()),
@@ -79,6 +89,7 @@ fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
         ("v2_bad_family", 13, LAZY, v2(&[0x21, 0x41])),
         ("v2_bad_transport", 13, LAZY, v2(&[0x21, 0x13])),
         ("v2_unspec_rejected", 13, |options| options.reject_unspec = true, v2(&[0x21, 0x01])),
+        ("v2_too_long", 13, |options| options.max_v2_len = 35, v2(&[0x21, 0x21])),
         ("v2_too_long", 14, |options| options.max_v2_len = 511, v2(&[0x20, 0x00, 2])),
         ("v2_too_long", 15, |options| options.max_v2_len = 510, v2(&[0x20, 0x00, 1, 0xFF])),
         ("v2_addr_too_short", 15, LAZY, v2(&[0x21, 0x11, 0, 11])),
@@ -100,13 +111,72 @@ fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
         let found = match naive::decode(&input, &options) {
             Answer::NotProxy { offset } => ("not_proxy", offset),
             Answer::Error { kind, offset, .. } => (kind, offset),
-            other => panic!("{input:02x?}: {other:?}"),
+            other @ (Answer::Ok(_) | Answer::Incomplete { .. } | Answer::Absent) => {
+                panic!("{input:02x?}: {other:?}")
+            }
         };
         assert_eq!((kind, offset), found, "{input:02x?}");
         let before = naive::decode(&input[..offset], &options);
         let live = matches!(before, Answer::Incomplete { .. });
         assert!(live || kind == "crc_mismatch", "{input:02x?}: {before:?}");
     }
+}
+
+#[test]
+fn every_vector_decodes_as_expected_in_one_piece() {
+    for vector in load() {
+        let answer = subject::decode(&vector.bytes(), &vector.options());
+        check(&vector.name, &vector.expect, &answer);
+    }
+}
+
+#[test]
+fn every_vector_decodes_the_same_when_it_is_split_in_two_anywhere() {
+    for vector in load() {
+        let (input, options) = (vector.bytes(), vector.options());
+        for cut in 0..=input.len() {
+            cuts::check_prefixes(&input, &options, [cut, input.len()]);
+            cuts::check_collector(&input, &options, [cut]);
+        }
+    }
+}
+
+#[test]
+fn every_vector_decodes_the_same_byte_by_byte() {
+    for vector in load() {
+        let (input, options) = (vector.bytes(), vector.options());
+        cuts::check_prefixes(&input, &options, 0..=input.len());
+        cuts::check_collector(&input, &options, iter::repeat(1));
+    }
+}
+
+#[test]
+fn reading_what_is_needed_never_takes_payload() {
+    for vector in load() {
+        let input = [vector.bytes(), b"the payload".to_vec()].concat();
+        cuts::check_need(&input, &vector.options());
+    }
+}
+
+#[test]
+fn every_prefix_of_every_vector_may_be_the_end() {
+    for vector in load() {
+        let (input, options) = (vector.bytes(), vector.options());
+        for n in 0..=input.len() {
+            cuts::check_ends(&input[..n], &options);
+        }
+    }
+}
+
+/// A collector's size is a limit on the length field.
+#[test]
+fn a_collector_refuses_what_it_cannot_hold_as_soon_as_it_knows() {
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\x70";
+    let mut collector = Collector::<128>::new(ppcore::Options::new());
+    assert_eq!(collector.push(header).map(|collected| collected.decoded), Ok(Decoded::Need(112)));
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\x71";
+    let error = Collector::<128>::new(ppcore::Options::new()).push(header).unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::V2TooLong, 15));
 }
 
 /// Compares an answer with all that a vector says about it.

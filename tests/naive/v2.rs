@@ -38,8 +38,16 @@ pub(super) fn decode(input: &[u8], options: &Options) -> Result<Live, Dead> {
     let missing = Ok(Live::Need(FIXED.saturating_sub(input.len())));
     let Some(&version_command) = input.get(SIGNATURE.len()) else { return missing };
     let proxy = command(version_command)?;
+    let savable =
+        |byte: u8| shape(proxy, byte, options).is_ok_and(|shape| some_good_length(shape, options));
+    if !(0..=255).any(savable) {
+        return Err(Dead { kind: "v2_too_long", offset: 12 });
+    }
     let Some(&family_transport) = input.get(13) else { return missing };
     let shape = shape(proxy, family_transport, options)?;
+    if !some_good_length(shape, options) {
+        return Err(Dead { kind: "v2_too_long", offset: 13 });
+    }
     let Some(&high) = input.get(14) else { return missing };
     let good = |low: usize| good_length(shape, usize::from(high) * 256 + low, options);
     if !(0..256).any(good) {
@@ -95,6 +103,10 @@ fn good_length(shape: Shape, length: usize, options: &Options) -> bool {
         && length >= block
         // One or two bytes are no TLV.
         && !(shape.has_addresses() && options.strict_tlv && matches!(length - block, 1 | 2))
+}
+
+fn some_good_length(shape: Shape, options: &Options) -> bool {
+    (0..=65_535).any(|length| good_length(shape, length, options))
 }
 
 fn length_kind(shape: Shape, length: usize, options: &Options) -> &'static str {
@@ -240,7 +252,7 @@ fn refuse_crc(state: &'static str, tlvs: &[Tlv<'_>]) -> Result<(), Dead> {
 }
 
 /// Castagnoli's polynomial, reflected, one bit at a time (RFC 4960, appendix B).
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
         crc ^= u32::from(*byte);

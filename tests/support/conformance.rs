@@ -131,6 +131,6 @@ fn from_hex(hex: &str) -> Vec<u8> {
         let digit = char::from(hex.as_bytes()[at]).to_digit(16).expect("a hex digit");
         u8::try_from(digit).expect("below 16")
     };
-    assert!(hex.len().is_multiple_of(2), "half a byte in {hex}");
+    assert_eq!(hex.len() % 2, 0, "half a byte in {hex}");
     (0..hex.len()).step_by(2).map(|at| digit(at) * 16 + digit(at + 1)).collect()
 }
