@@ -89,6 +89,12 @@ fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
         ("v2_bad_family", 13, LAZY, v2(&[0x21, 0x41])),
         ("v2_bad_transport", 13, LAZY, v2(&[0x21, 0x13])),
         ("v2_unspec_rejected", 13, |options| options.reject_unspec = true, v2(&[0x21, 0x01])),
+        (
+            "v2_too_long",
+            12,
+            |options| (options.reject_unspec, options.max_v2_len) = (true, 11),
+            v2(&[0x21]),
+        ),
         ("v2_too_long", 13, |options| options.max_v2_len = 35, v2(&[0x21, 0x21])),
         ("v2_too_long", 14, |options| options.max_v2_len = 511, v2(&[0x20, 0x00, 2])),
         ("v2_too_long", 15, |options| options.max_v2_len = 510, v2(&[0x20, 0x00, 1, 0xFF])),

@@ -135,9 +135,9 @@ fn judge_tlvs(input: &[u8], at: usize, end: usize, options: &Options) -> Result<
                 && !(crc && (crc_seen || length != 4))
         };
         let kind = |least: usize| match (crc, crc_seen) {
+            (_, _) if least > room => "tlv_value_overrun",
             (true, true) => "crc_duplicate",
             (true, false) => "crc_bad_length",
-            (false, _) if least > room => "tlv_value_overrun",
             (false, _) => "tlv_header_truncated",
         };
         if !(0..=65_535).any(good) {

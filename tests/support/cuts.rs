@@ -36,7 +36,7 @@ pub(crate) fn check_prefixes(
         let decoded = decoder.decode(received);
         let got = subject::answer(decoded, decoder.version(received), received);
         let expected = naive::decode(received, &options);
-        assert_agreed(&got, &expected, || format!("after {n} bytes of {input:02x?}"));
+        assert_agreed(&got, &expected, || format!("after {n} bytes of {}", hex(input)));
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn check_need(input: &[u8], options: &Options) {
     let decoded = loop {
         match decoder.decode(&input[..n]) {
             Ok(Decoded::Need(need)) if need <= input.len() - n => {
-                assert_ne!(need, 0, "nothing is missing from {input:02x?}");
+                assert_ne!(need, 0, "nothing is missing from {}", hex(input));
                 n += need;
             }
             other => break other,
@@ -58,17 +58,17 @@ pub(crate) fn check_need(input: &[u8], options: &Options) {
     let received = &input[..n];
     let got = subject::answer(decoded, decoder.version(received), received);
     let expected = naive::decode(received, &options);
-    assert_agreed(&got, &expected, || format!("reading what is asked of {input:02x?}"));
+    assert_agreed(&got, &expected, || format!("reading what is asked of {}", hex(input)));
     match (got, naive::decode(input, &options)) {
         (Answer::Ok(header), whole) => {
-            assert_eq!(header.consumed, n, "payload was read of {input:02x?}");
+            assert_eq!(header.consumed, n, "payload was read of {}", hex(input));
             assert_eq!(whole, Answer::Ok(header));
         }
         (Answer::Incomplete { need, .. }, whole) => {
             let more = matches!(whole, Answer::Ok(_));
-            assert!(!more, "asks for {need} bytes behind the header {input:02x?}");
+            assert!(!more, "asks for {need} bytes behind the header {}", hex(input));
         }
-        (got, whole) => assert_agreed(&got, &whole, || format!("{input:02x?}")),
+        (got, whole) => assert_agreed(&got, &whole, || format!("{}", hex(input))),
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn check_collector(
                 if final_answer || behind.is_empty() {
                     break Ok(collected.decoded);
                 }
-                assert_eq!(collected.taken, chunk.len(), "bytes are lost of {input:02x?}");
+                assert_eq!(collected.taken, chunk.len(), "bytes are lost of {}", hex(input));
             }
             Err(error) => break Err(error),
         }
@@ -110,10 +110,10 @@ pub(crate) fn check_collector(
         _ => ppcore::Version::V2,
     });
     let got = subject::answer(decoded, version, collector.received());
-    assert_agreed(&got, &expected, || format!("collecting {input:02x?}"));
-    assert!(input.starts_with(collector.received()), "other bytes were kept of {input:02x?}");
+    assert_agreed(&got, &expected, || format!("collecting {}", hex(input)));
+    assert!(input.starts_with(collector.received()), "other bytes were kept of {}", hex(input));
     if let Answer::Ok(header) = got {
-        assert_eq!(header.consumed, taken, "payload was taken of {input:02x?}");
+        assert_eq!(header.consumed, taken, "payload was taken of {}", hex(input));
     }
 }
 
@@ -124,7 +124,12 @@ pub(crate) fn check_ends(input: &[u8], options: &Options) {
             let options = Options { input: end, optional, ..*options };
             let got = subject::decode(input, &options);
             let expected = naive::decode(input, &options);
-            assert_agreed(&got, &expected, || format!("{options:?} for {input:02x?}"));
+            assert_agreed(&got, &expected, || format!("{options:?} for {}", hex(input)));
         }
     }
+}
+
+/// As `ppserver decode --hex` takes it.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
