@@ -167,17 +167,16 @@ impl Line<'_> {
     /// Eight groups; or fewer, with one `::` for at least one group of zeros. The last two groups
     /// may be written as an IPv4 address.
     fn ipv6(&self, from: Spots) -> Spots {
-        let mut ends = self.groups(from, 8);
-        ends |= self.ipv4(self.text(self.groups(from, 6), ":"));
-        for left in 0..=7 {
-            let elided = self.text(self.groups(from, left), "::");
-            for right in 0..=7 - left {
-                ends |= self.groups(elided, right);
-            }
-            ends |= if left <= 5 { self.ipv4(elided) } else { NOWHERE };
-            for right in 1..=5_usize.saturating_sub(left) {
-                ends |= self.ipv4(self.text(self.groups(elided, right), ":"));
-            }
+        let mut ends = self.groups(from, 8) | self.ipv4(self.text(self.groups(from, 6), ":"));
+        let elided: Vec<Spots> =
+            (0..=7).map(|left| self.text(self.groups(from, left), "::")).collect();
+        let behind_at_most = |left: usize| elided[..=left].iter().fold(NOWHERE, |all, at| all | at);
+        for right in 0..=7 {
+            ends |= self.groups(behind_at_most(7 - right), right);
+        }
+        for right in 0..=5 {
+            let spots = self.groups(behind_at_most(5 - right), right);
+            ends |= self.ipv4(if right > 0 { self.text(spots, ":") } else { spots });
         }
         ends
     }
