@@ -1,1 +1,5 @@
 //! A layer-4 proxy: PROXY protocol in, payload relayed, PROXY protocol out.
+
+pub mod cli;
+pub mod config;
+pub mod trust;
