@@ -163,8 +163,10 @@ impl Diagnostic {
         quote: Quote,
     ) -> &mut Self {
         if let Some(name) = nearest(found, names) {
-            let shown = quote.apply(name);
-            let question = format!("did you mean `{shown}`?");
+            let (shown, question) = match quote {
+                Quote::Bare => (name.to_owned(), format!("did you mean `{name}`?")),
+                Quote::Double => (format!("\"{name}\""), format!("did you mean \"{name}\"?")),
+            };
             self.help = Some(match self.help.take() {
                 Some(help) => format!("{question} {help}"),
                 None => question,
@@ -182,15 +184,6 @@ pub(super) enum Quote {
     Bare,
     /// As a string value.
     Double,
-}
-
-impl Quote {
-    fn apply(self, name: &str) -> String {
-        match self {
-            Self::Bare => name.to_owned(),
-            Self::Double => format!("\"{name}\""),
-        }
-    }
 }
 
 /// The name that differs least from `found`, by at most a third of its letters (at least one).
@@ -351,7 +344,7 @@ impl Report {
         text
     }
 
-    /// Draws every fault with its line and a caret; a line feed ends each.
+    /// Draws every fault with its line and a caret; an empty line ends each.
     pub fn render(&self, colour: Colour) -> String {
         let renderer = match colour {
             Colour::Off => Renderer::plain(),
@@ -361,7 +354,7 @@ impl Report {
         let mut text = String::new();
         for fault in &self.list {
             text.push_str(&self.draw(fault, &renderer));
-            text.push('\n');
+            text.push_str("\n\n");
         }
         text
     }
@@ -448,6 +441,7 @@ error[bad-value]: no good
   |      ^^
   |
   = help: do better
+
 ";
         assert_eq!(drawn, expected);
     }
@@ -481,7 +475,7 @@ error[bad-value]: no good
         let drawn = faults.into_report(None).render(Colour::Off);
         assert_eq!(
             drawn,
-            "error[missing-key]: --trust is missing\n  |\n  = help: name the networks\n"
+            "error[missing-key]: --trust is missing\n  |\n  = help: name the networks\n\n"
         );
     }
 

@@ -50,7 +50,9 @@ pub(super) fn document<R>(
         let span = error.span().unwrap_or(0..0);
         // The first error of a line says it all; the parser finds more while it gets back in step.
         if !broken.is_on_same_line(&span) {
-            faults.add(Code::Syntax, span.clone(), error.message());
+            faults
+                .add(Code::Syntax, span.clone(), error.message())
+                .with_help(syntax_help(text, &span));
             broken.spans.push(span);
         }
     }
@@ -58,6 +60,22 @@ pub(super) fn document<R>(
     let answer = read(top, faults);
     faults.retain(|code, span| !broken.echoes(code, span));
     answer
+}
+
+/// What to write instead, where it can be guessed.
+fn syntax_help(text: &str, span: &Span) -> String {
+    let found = text.get(span.clone()).unwrap_or_default();
+    let before = text.get(..span.start).unwrap_or_default();
+    match found.to_lowercase().as_str() {
+        "yes" | "on" | "true" => "write true".to_owned(),
+        "no" | "off" | "false" => "write false".to_owned(),
+        _ if !found.is_empty() && before.trim_end_matches([' ', '\t']).ends_with('=') => {
+            "text stands in quotes: \"...\"".to_owned()
+        }
+        _ => "a line is [table], [[table]] or key = value; a key stands once in its table; \
+              text in quotes, lists in [ ]"
+            .to_owned(),
+    }
 }
 
 /// The outermost arrays that run to the end of the file because their `]` is missing; what stands
@@ -116,6 +134,9 @@ impl Broken<'_> {
             self.spans.iter().any(|broken| (start..=end).contains(&broken.start))
         };
         let Some(span) = span else { return false };
+        if code != Code::Syntax && self.is_under_broken_header(span) {
+            return true;
+        }
         match code {
             Code::Syntax => false,
             Code::MissingKey => self.swallowed || is_in_broken_table(span),
@@ -133,6 +154,12 @@ impl Broken<'_> {
             | Code::FewDescriptors
             | Code::OwnListener => self.is_on_same_line(span),
         }
+    }
+
+    /// Whether what stands here was read as part of the table above, since the header is broken.
+    fn is_under_broken_header(&self, span: &Span) -> bool {
+        let (header, _) = self.table_around(span);
+        self.text[header..].trim_start().starts_with('[') && self.is_on_same_line(&(header..header))
     }
 
     fn is_on_same_line(&self, span: &Span) -> bool {

@@ -340,7 +340,8 @@ fn not_empty(
     }
 }
 
-fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Accept {
+/// `None` after a fault in `trust`.
+fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> {
     let presence = section.choice::<Option<Presence>>("accept", None, &[], faults);
     let trust = trust(section, faults);
     let template = HeaderPolicy::new(Presence::Required, Trust::Any);
@@ -352,8 +353,8 @@ fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Accept {
     let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &["require"], faults);
     let Some(presence) = presence else {
         let help = "add accept = \"require\" or \"optional\", or remove the key";
-        no_effect(section, "accept", "`accept` is \"off\"", help, faults);
-        return Accept::Off;
+        no_effect(section, "accept", help, faults);
+        return Some(Accept::Off);
     };
     if !section.has("trust") {
         let span = section.get("accept").map(Spanned::span);
@@ -364,32 +365,26 @@ fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Accept {
                  trust = \"any\" believes everybody who can connect",
             );
     }
-    let trust = trust.unwrap_or(Trust::Any);
-    Accept::Headers(HeaderPolicy {
+    Some(Accept::Headers(HeaderPolicy {
         presence,
         versions,
-        trust,
+        trust: trust?,
         untrusted,
         local,
         header_bytes_max,
         crc32c,
-    })
+    }))
 }
 
-/// Warns about every key but the switch that turned them off.
-fn no_effect(
-    section: Section<'_, '_>,
-    switch: &str,
-    why: &str,
-    help: &str,
-    faults: &mut Diagnostics,
-) {
-    for (key, span) in section.present() {
-        if key != switch {
-            faults
-                .add(Code::NoEffect, span, format!("`{key}` has no effect: {why}"))
-                .with_help(help);
-        }
+/// Warns about every key but the switch that turned them off; a switch with a fault did not.
+fn no_effect(section: Section<'_, '_>, switch: &str, help: &str, faults: &mut Diagnostics) {
+    let is_off = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str() == Some("off");
+    if !section.get(switch).is_none_or(is_off) {
+        return;
+    }
+    for (key, span) in section.present().filter(|(key, _)| *key != switch) {
+        let message = format!("`{key}` has no effect: `{switch}` is \"off\"");
+        faults.add(Code::NoEffect, span, message).with_help(help);
     }
 }
 
@@ -505,7 +500,7 @@ fn endpoint(
                 | EndpointError::Host => Code::BadValue,
             };
             faults
-                .add(code, text.span, format!("this is not an endpoint: {error}"))
+                .add(code, text.span, format!("not an endpoint: {error}"))
                 .with_help("for example \"10.0.0.7:8080\", \"[fd00::7]:8080\" or \"web:8080\"");
             None
         }
@@ -523,7 +518,7 @@ fn send(section: Section<'_, '_>, faults: &mut Diagnostics) -> SendHeader {
     match version {
         None => {
             let help = "add send = \"v1\" or \"v2\", or remove the key";
-            no_effect(section, "send", "`send` is \"off\"", help, faults);
+            no_effect(section, "send", help, faults);
             SendHeader::Off
         }
         Some(Version::V1) => {
