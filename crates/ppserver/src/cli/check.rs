@@ -138,6 +138,22 @@ mod tests {
     }
 
     #[test]
+    fn the_arguments_are_as_documented() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: CheckArgs,
+        }
+        let parse = |line: &str| <Line as clap::Parser>::try_parse_from(line.split(' '));
+        let args = parse("check -c f.toml --format json --effective").unwrap().args;
+        assert_eq!((args.file.as_path(), args.format), (Path::new("f.toml"), CheckFormat::Json));
+        assert!(args.effective);
+        for bad in ["check", "check f.toml", "check -c f.toml --format xml"] {
+            assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
     fn a_good_file_is_ok() {
         let (code, stdout, stderr) = check(GOOD, CheckFormat::Text, false);
         assert_eq!((code, stderr.as_str()), (0, ""));
