@@ -112,3 +112,109 @@ fn json(
     serde_json::to_writer(&mut *stdout, &answer)?;
     writeln!(stdout)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const GOOD: &str = "config_version = 1\n[[listener]]\nname='a'\nbind=['127.0.0.1:1']\n\
+                        upstream='u'\n[upstream.u]\nendpoints=['127.0.0.1:2']\n";
+
+    /// Exit code, stdout and stderr of `check` on a file with this text.
+    fn check(text: &str, format: CheckFormat, effective: bool) -> (u8, String, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("f.toml");
+        std::fs::write(&file, text).unwrap();
+        check_file(&file, format, effective)
+    }
+
+    fn check_file(file: &Path, format: CheckFormat, effective: bool) -> (u8, String, String) {
+        let args = CheckArgs { file: file.to_owned(), format, effective };
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let code = run(&args, Colour::Off, &mut stdout, &mut stderr).unwrap();
+        (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    #[test]
+    fn the_arguments_are_as_documented() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: CheckArgs,
+        }
+        let parse = |line: &str| <Line as clap::Parser>::try_parse_from(line.split(' '));
+        let args = parse("check -c f.toml --format json --effective").unwrap().args;
+        assert_eq!((args.file.as_path(), args.format), (Path::new("f.toml"), CheckFormat::Json));
+        assert!(args.effective);
+        for bad in ["check", "check f.toml", "check -c f.toml --format xml"] {
+            assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_good_file_is_ok() {
+        let (code, stdout, stderr) = check(GOOD, CheckFormat::Text, false);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert!(stdout.ends_with("f.toml: ok\n"), "{stdout}");
+    }
+
+    #[test]
+    fn warnings_are_shown_and_exit_0() {
+        let text = GOOD.replace("127.0.0.1:2", "127.0.0.1:1");
+        let (code, stdout, stderr) = check(&text, CheckFormat::Text, false);
+        assert_eq!(code, 0);
+        assert!(stdout.ends_with("f.toml: ok, 1 warning\n"), "{stdout}");
+        assert!(stderr.contains("warning[own-listener]"), "{stderr}");
+    }
+
+    #[test]
+    fn errors_are_shown_on_stderr_and_exit_78() {
+        let (code, stdout, stderr) = check("x = 1\ny = 2\n", CheckFormat::Text, true);
+        assert_eq!((code, stdout.as_str()), (78, ""));
+        assert!(stderr.contains("f.toml:1:1\n") && stderr.contains("f.toml:2:1\n"), "{stderr}");
+        assert!(stderr.ends_with("f.toml: 4 errors\n"), "{stderr}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named_and_exits_78() {
+        let path = Path::new("/nonexistent/f.toml");
+        let (code, stdout, stderr) = check_file(path, CheckFormat::Text, false);
+        assert_eq!((code, stdout.as_str()), (78, ""));
+        let expected = "cannot read `/nonexistent/f.toml`: No such file or directory";
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+
+    #[test]
+    fn json_is_one_object_on_stdout() {
+        let (code, stdout, stderr) = check("x = 1\n", CheckFormat::Json, false);
+        assert_eq!((code, stderr.as_str()), (78, ""));
+        let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&answer["ok"], &answer["warnings"]), (&false.into(), &serde_json::json!([])));
+        let unknown = &answer["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|error| error["code"] == "unknown-key");
+        let unknown = unknown.unwrap();
+        assert_eq!(
+            (&unknown["line"], &unknown["column"], &unknown["end_column"]),
+            (&1.into(), &1.into(), &2.into())
+        );
+        for key in ["message", "help", "suggestion"] {
+            assert!(unknown.get(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_effective_configuration_has_defaults_and_checks_clean() {
+        let (code, stdout, stderr) = check(GOOD, CheckFormat::Text, true);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert!(stdout.contains("\nheader = \"3s\"\n"), "{stdout}");
+        assert_eq!(check(&stdout, CheckFormat::Text, true), (0, stdout.clone(), String::new()));
+        let (_, json, _) = check(GOOD, CheckFormat::Json, true);
+        let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(answer["effective"], stdout);
+    }
+}

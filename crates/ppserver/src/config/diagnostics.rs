@@ -1,10 +1,11 @@
 //! What is wrong with a configuration, and where: collected, placed, drawn.
 //!
-//! Not a judge: other modules find the faults and word them. Invariant: the text of a report depends
-//! on the configuration alone (no clock, no terminal width, no colour unless asked for), and the
+//! Not a judge: other modules find the faults and word them. Invariant: a report's text depends on
+//! the configuration alone (no clock, no terminal width, no colour unless asked for), and the
 //! positions of the drawn text and of the JSON object are the same.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
@@ -15,6 +16,10 @@ pub(super) type Span = Range<usize>;
 
 /// A longer line is cut around its caret, so that a report never depends on the terminal.
 const REPORT_COLUMNS: usize = 140;
+
+/// Faults that are kept; the others are counted. Nobody reads more, and a file that is no
+/// configuration at all has one a line.
+pub(super) const FAULTS_MAX: usize = 200;
 
 /// What kind of fault it is: stable, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,6 +44,8 @@ pub enum Code {
     Duplicate,
     /// A listener's upstream does not exist.
     UnknownUpstream,
+    /// There are more faults than a report holds.
+    More,
     /// Warning: an upstream that no listener uses.
     UnusedUpstream,
     /// Warning: a key that changes nothing as things stand.
@@ -76,7 +83,8 @@ impl Code {
             | Self::BadValue
             | Self::MissingKey
             | Self::Duplicate
-            | Self::UnknownUpstream => Severity::Error,
+            | Self::UnknownUpstream
+            | Self::More => Severity::Error,
             Self::UnusedUpstream
             | Self::NoEffect
             | Self::HostBits
@@ -99,6 +107,7 @@ impl Code {
             Self::MissingKey => "missing-key",
             Self::Duplicate => "duplicate",
             Self::UnknownUpstream => "unknown-upstream",
+            Self::More => "more",
             Self::UnusedUpstream => "unused-upstream",
             Self::NoEffect => "no-effect",
             Self::HostBits => "host-bits",
@@ -163,8 +172,10 @@ impl Diagnostic {
         quote: Quote,
     ) -> &mut Self {
         if let Some(name) = nearest(found, names) {
-            let shown = quote.apply(name);
-            let question = format!("did you mean `{shown}`?");
+            let (shown, question) = match quote {
+                Quote::Bare => (name.to_owned(), format!("did you mean `{name}`?")),
+                Quote::Double => (format!("\"{name}\""), format!("did you mean \"{name}\"?")),
+            };
             self.help = Some(match self.help.take() {
                 Some(help) => format!("{question} {help}"),
                 None => question,
@@ -182,15 +193,6 @@ pub(super) enum Quote {
     Bare,
     /// As a string value.
     Double,
-}
-
-impl Quote {
-    fn apply(self, name: &str) -> String {
-        match self {
-            Self::Bare => name.to_owned(),
-            Self::Double => format!("\"{name}\""),
-        }
-    }
 }
 
 /// The name that differs least from `found`, by at most a third of its letters (at least one).
@@ -211,7 +213,10 @@ fn nearest<'n>(found: &str, names: impl IntoIterator<Item = &'n str>) -> Option<
 /// The faults found so far, in the order of finding.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
+    /// At most [`FAULTS_MAX`].
     list: Vec<Diagnostic>,
+    /// The last fault beyond them, and how many there were.
+    beyond: Option<(Diagnostic, usize)>,
 }
 
 impl Diagnostics {
@@ -222,15 +227,20 @@ impl Diagnostics {
         span: impl Into<Option<Span>>,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.list.push(Diagnostic {
+        let fault = Diagnostic {
             code,
             span: span.into(),
             message: message.into(),
             help: None,
             suggestion: None,
             first: None,
-        });
-        self.list.last_mut().expect("one was pushed just now")
+        };
+        if self.list.len() < FAULTS_MAX {
+            self.list.push(fault);
+            return self.list.last_mut().expect("one was pushed just now");
+        }
+        let count = self.beyond.take().map_or(1, |(_, count)| count + 1);
+        &mut self.beyond.insert((fault, count)).0
     }
 
     /// Keeps the faults that `is_kept` says are not echoes of others.
@@ -249,6 +259,16 @@ impl Diagnostics {
         let place = |fault: &Diagnostic| fault.span.as_ref().map_or(usize::MAX, |span| span.start);
         self.list.sort_by_key(place);
         self.list.dedup();
+        if let Some((_, count)) = self.beyond {
+            self.list.push(Diagnostic {
+                code: Code::More,
+                span: None,
+                message: format!("{count} more faults are not shown"),
+                help: Some("mend these first".to_owned()),
+                suggestion: None,
+                first: None,
+            });
+        }
         Report { source, list: self.list }
     }
 }
@@ -311,6 +331,14 @@ pub enum Colour {
     On,
 }
 
+impl Colour {
+    /// Colour for a terminal, unless NO_COLOR asks for none.
+    pub fn of(stream: &impl IsTerminal) -> Self {
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if stream.is_terminal() && !is_unwanted { Self::On } else { Self::Off }
+    }
+}
+
 /// Every fault of one configuration, in the order of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -351,7 +379,7 @@ impl Report {
         text
     }
 
-    /// Draws every fault with its line and a caret; a line feed ends each.
+    /// Draws every fault with its line and a caret; an empty line ends each.
     pub fn render(&self, colour: Colour) -> String {
         let renderer = match colour {
             Colour::Off => Renderer::plain(),
@@ -361,7 +389,7 @@ impl Report {
         let mut text = String::new();
         for fault in &self.list {
             text.push_str(&self.draw(fault, &renderer));
-            text.push('\n');
+            text.push_str("\n\n");
         }
         text
     }
@@ -448,6 +476,7 @@ error[bad-value]: no good
   |      ^^
   |
   = help: do better
+
 ";
         assert_eq!(drawn, expected);
     }
@@ -481,8 +510,21 @@ error[bad-value]: no good
         let drawn = faults.into_report(None).render(Colour::Off);
         assert_eq!(
             drawn,
-            "error[missing-key]: --trust is missing\n  |\n  = help: name the networks\n"
+            "error[missing-key]: --trust is missing\n  |\n  = help: name the networks\n\n"
         );
+    }
+
+    #[test]
+    fn faults_beyond_the_limit_are_counted_and_an_error() {
+        let mut faults = Diagnostics::default();
+        for _ in 0..FAULTS_MAX + 3 {
+            let count = faults.list.len();
+            faults.add(Code::NoEffect, None, count.to_string()).with_help("for each");
+        }
+        let report = faults.into_report(None);
+        assert!(report.has_errors());
+        assert_eq!(report.list.len(), FAULTS_MAX + 1);
+        assert_eq!(report.list[FAULTS_MAX].message, "3 more faults are not shown");
     }
 
     #[test]

@@ -87,11 +87,12 @@ impl Config {
     }
 }
 
-fn accept(flags: &Flags, faults: &mut Diagnostics) -> Accept {
+/// `None` after a fault.
+fn accept(flags: &Flags, faults: &mut Diagnostics) -> Option<Accept> {
     match (flags.accept, &flags.trust) {
         (Some(versions), Some(trust)) => {
             let policy = HeaderPolicy::new(flags.presence, trust.clone());
-            Accept::Headers(HeaderPolicy { versions, ..policy })
+            Some(Accept::Headers(HeaderPolicy { versions, ..policy }))
         }
         (Some(_), None) => {
             let message = "--accept needs --trust: who may set client addresses?";
@@ -99,7 +100,7 @@ fn accept(flags: &Flags, faults: &mut Diagnostics) -> Accept {
                 "--trust 10.0.0.0/8,fd00::/8 with the networks of your load balancers; \
                  --trust any believes everybody who can connect",
             );
-            Accept::Off
+            None
         }
         (None, trust) => {
             let useless = [
@@ -110,7 +111,7 @@ fn accept(flags: &Flags, faults: &mut Diagnostics) -> Accept {
                 let message = format!("{flag} needs --accept: no header is taken without it");
                 faults.add(Code::MissingKey, None, message).with_help("--accept v1,v2");
             }
-            Accept::Off
+            Some(Accept::Off)
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
 
 /// Strangers who can connect and are believed can be any client.
 fn open_trust(listener: &ListenerDraft, faults: &mut Diagnostics) {
-    let Accept::Headers(policy) = &listener.accept else { return };
+    let Some(Accept::Headers(policy)) = &listener.accept else { return };
     let public = listener.bind.iter().find(|bind| is_public(bind.value.ip()));
     let Some(public) = public.filter(|_| policy.trust.is_everybody()) else { return };
     let addr = public.value;
@@ -59,8 +59,9 @@ fn pass_without_v2(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnos
         SendHeader::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
     };
     let takes_v2 = |listener: &ListenerDraft| match &listener.accept {
-        Accept::Off => false,
-        Accept::Headers(policy) => policy.versions.contains(Version::V2),
+        Some(Accept::Off) => false,
+        Some(Accept::Headers(policy)) => policy.versions.contains(Version::V2),
+        None => true,
     };
     let is_user = |listener: &&ListenerDraft| {
         listener.upstream.as_ref().is_some_and(|used| used.value == upstream.name.value)

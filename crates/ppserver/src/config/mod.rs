@@ -6,41 +6,41 @@
 //! trusts), and its printed form reads back as the same value.
 //!
 //! ```text
-//! file --load--> text --parse--> sections --read--> draft --validate--> Config --print--> text
-//!                                flags --------------^          \-----> Report (all faults at once)
+//! file --load--> text --syntax, parse--> sections --read--> draft --validate--> Config --print
+//!                                                flags -----^            \----> Report
 //! ```
 
+mod choice;
 mod diagnostics;
 mod endpoint;
 mod flags;
 mod lint;
+mod load;
 mod parse;
 mod print;
 mod read;
+mod reload;
 mod schema;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod units;
 mod validate;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub use choice::Choice;
 pub use diagnostics::{Code, Colour, Diagnostic, JsonFault, Report, Severity};
 pub use endpoint::{Endpoint, EndpointError};
 pub use flags::Flags;
+pub use load::{Host, Loaded, from_bytes, load};
 
 use crate::trust::Trust;
-use diagnostics::{Diagnostics, Source};
 
 /// The only `config_version` there is.
 pub const CONFIG_VERSION: usize = 1;
-
-/// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Everything the server is told to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -484,107 +484,5 @@ impl Versions {
             Self::V1 => version == Version::V1,
             Self::V2 => version == Version::V2,
         }
-    }
-}
-
-/// A choice with the word that stands for it in the file.
-pub trait Choice: Copy + PartialEq + 'static {
-    /// Every word with its value, in the order of the documentation.
-    const WORDS: &'static [(&'static str, Self)];
-
-    /// The word that stands for this value.
-    fn word(self) -> &'static str {
-        let found = Self::WORDS.iter().find(|(_, value)| *value == self);
-        found.map(|(word, _)| *word).expect("every value has its word, a test checks")
-    }
-}
-
-macro_rules! choices {
-    ($($type:ty: $($word:literal = $value:expr),+;)+) => {
-        $(impl Choice for $type {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
-        })+
-    };
-}
-
-choices! {
-    LogLevel: "error" = Self::Error, "warn" = Self::Warn, "info" = Self::Info,
-        "debug" = Self::Debug, "trace" = Self::Trace;
-    LogFormat: "auto" = Self::Auto, "text" = Self::Text, "json" = Self::Json;
-    SpliceMode: "auto" = Self::Auto, "always" = Self::Always, "off" = Self::Off;
-    Option<Presence>: "off" = None, "require" = Some(Presence::Required),
-        "optional" = Some(Presence::Optional);
-    Version: "v1" = Self::V1, "v2" = Self::V2;
-    Option<Version>: "off" = None, "v1" = Some(Version::V1), "v2" = Some(Version::V2);
-    Untrusted: "reject" = Self::Reject, "plain" = Self::Plain;
-    LocalPolicy: "forward" = Self::Forward, "answer" = Self::Answer, "reject" = Self::Reject;
-    ChecksumPolicy: "verify" = Self::Verify, "ignore" = Self::Ignore;
-    Destination: "original" = Self::Original, "local" = Self::Local;
-}
-
-/// What the machine allows, for the lints; found out by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Host {
-    /// The hard limit of open files; `None` if there is none or it is not known.
-    pub descriptors_max: Option<u64>,
-}
-
-/// A configuration that can be used, and what was noticed on the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// The configuration.
-    pub config: Config,
-    /// Warnings only.
-    pub warnings: Report,
-}
-
-/// Reads and checks a file.
-///
-/// # Errors
-///
-/// The report of all its errors (and warnings); a file that cannot be read is one error.
-pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
-    let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .and_then(|len| match u64::try_from(len) {
-            Ok(len) if len <= FILE_BYTES_MAX => Ok(()),
-            _ => Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes"))),
-        });
-    match read {
-        Ok(()) => from_bytes(name, &bytes, host),
-        Err(error) => {
-            let mut faults = Diagnostics::default();
-            faults
-                .add(Code::Unreadable, None, format!("cannot read `{name}`: {error}"))
-                .with_help("-c takes the path of a configuration file that this user may read");
-            Err(faults.into_report(None))
-        }
-    }
-}
-
-/// Checks the bytes of a file that is called `name` in the report.
-///
-/// # Errors
-///
-/// The report of all its errors (and warnings).
-pub fn from_bytes(name: String, bytes: &[u8], host: Host) -> Result<Loaded, Report> {
-    let mut faults = Diagnostics::default();
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    if let Err(error) = std::str::from_utf8(bytes) {
-        // The valid part is unchanged in `text`, so the offset holds there too.
-        let at = error.valid_up_to();
-        let len = char::REPLACEMENT_CHARACTER.len_utf8();
-        faults
-            .add(Code::Syntax, at..at + len, format!("byte {at} is not UTF-8"))
-            .with_help("save the file as UTF-8");
-        return Err(faults.into_report(Some(Source { name, text })));
-    }
-    let config = read::config(&text, host, &mut faults);
-    let report = faults.into_report(Some(Source { name, text }));
-    match config {
-        Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
-        _ => Err(report),
     }
 }

@@ -1,5 +1,5 @@
-//! TOML text to values with their places: the syntax errors of the whole file, and [`Section`],
-//! a table whose keys have been checked and whose values are read one by one.
+//! TOML values to plain ones, with their places: [`Section`] is a table whose keys have been
+//! checked and whose values are read one by one.
 //!
 //! Knows no key by name. Invariant: every reader answers with a value even when it has reported a
 //! fault (the default, or an empty one), so that reading goes on and all faults are found; a
@@ -29,146 +29,6 @@ impl<T> At<T> {
     }
 }
 
-/// Reads the file as TOML and hands its top to `read`; afterwards drops the faults that are only
-/// echoes of a syntax error.
-pub(super) fn document<R>(
-    text: &str,
-    faults: &mut Diagnostics,
-    read: impl FnOnce(Section<'_, '_>, &mut Diagnostics) -> R,
-) -> R {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut broken = Broken { text, spans: Vec::new(), swallowed: false };
-    let table = table.into_inner();
-    for array in unclosed_arrays(&table, text, &errors) {
-        broken.swallowed = true;
-        faults
-            .add(Code::Syntax, array.start..array.start + 1, "this `[` is never closed")
-            .with_help("end the list with `]`");
-        broken.spans.push(array);
-    }
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        // The first error of a line says it all; the parser finds more while it gets back in step.
-        if !broken.is_on_same_line(&span) {
-            faults.add(Code::Syntax, span.clone(), error.message());
-            broken.spans.push(span);
-        }
-    }
-    let top = Section { keys: &schema::TOP, table: Some(&table), span: None };
-    let answer = read(top, faults);
-    faults.retain(|code, span| !broken.echoes(code, span));
-    answer
-}
-
-/// The outermost arrays that run to the end of the file because their `]` is missing; what stands
-/// in them is the rest of the file, and the parser's errors about it would be noise.
-fn unclosed_arrays(table: &DeTable<'_>, text: &str, errors: &[toml::de::Error]) -> Vec<Span> {
-    let is_blank = |rest: &str| {
-        rest.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
-    };
-    let is_unclosed = |span: &Span| {
-        let is_past = |error: &toml::de::Error| error.span().is_some_and(|e| e.start >= span.end);
-        errors.iter().any(is_past) && is_blank(text.get(span.end..).unwrap_or_default())
-    };
-    let mut found = Vec::new();
-    for value in table.values() {
-        match value.get_ref() {
-            DeValue::Array(array) => {
-                if text[value.span()].starts_with("[[") {
-                    for element in array.iter().filter_map(|element| element.get_ref().as_table()) {
-                        found.append(&mut unclosed_arrays(element, text, errors));
-                    }
-                } else if is_unclosed(&value.span()) {
-                    found.push(value.span());
-                }
-            }
-            DeValue::Table(inner) => found.append(&mut unclosed_arrays(inner, text, errors)),
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => {}
-        }
-    }
-    found
-}
-
-/// The places of the syntax errors, and what cannot be judged because of them.
-struct Broken<'t> {
-    text: &'t str,
-    spans: Vec<Span>,
-    /// An unclosed array has taken in whatever tables came behind it.
-    swallowed: bool,
-}
-
-impl Broken<'_> {
-    /// Whether a fault may be there only because a syntax error hid something.
-    fn echoes(&self, code: Code, span: Option<&Span>) -> bool {
-        if self.spans.is_empty() {
-            return false;
-        }
-        let is_header_lost = || {
-            let is_header = |span: &Span| self.line_of(span).trim_start().starts_with('[');
-            self.swallowed || self.spans.iter().any(is_header)
-        };
-        let is_in_broken_table = |span: &Span| {
-            let (start, end) = self.table_around(span);
-            self.spans.iter().any(|broken| (start..=end).contains(&broken.start))
-        };
-        let Some(span) = span else { return false };
-        match code {
-            Code::Syntax => false,
-            Code::MissingKey => self.swallowed || is_in_broken_table(span),
-            Code::UnknownUpstream | Code::UnusedUpstream => is_header_lost(),
-            Code::Unreadable
-            | Code::UnknownKey
-            | Code::NotSupported
-            | Code::WrongType
-            | Code::BadValue
-            | Code::Duplicate
-            | Code::NoEffect
-            | Code::HostBits
-            | Code::ShortHeaderTimeout
-            | Code::OpenTrust
-            | Code::FewDescriptors
-            | Code::OwnListener => self.is_on_same_line(span),
-        }
-    }
-
-    fn is_on_same_line(&self, span: &Span) -> bool {
-        let line = self.line_start(span.start);
-        self.spans.iter().any(|broken| {
-            let last = broken.end.max(broken.start);
-            (self.line_start(broken.start)..=self.line_start(last)).contains(&line)
-        })
-    }
-
-    fn line_start(&self, at: usize) -> usize {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
-    }
-
-    fn line_of(&self, span: &Span) -> &str {
-        self.text[self.line_start(span.start)..].lines().next().unwrap_or_default()
-    }
-
-    /// From the header above `span` to the header below it.
-    fn table_around(&self, span: &Span) -> (usize, usize) {
-        let mut start = 0;
-        let mut at = 0;
-        for line in self.text.split_inclusive('\n') {
-            if line.trim_start().starts_with('[') {
-                if at > span.start {
-                    return (start, at);
-                }
-                start = at;
-            }
-            at += line.len();
-        }
-        (start, self.text.len())
-    }
-}
-
 /// A table of the file, or its absence, which reads as all defaults.
 #[derive(Clone, Copy)]
 pub(super) struct Section<'a, 'i> {
@@ -179,6 +39,11 @@ pub(super) struct Section<'a, 'i> {
 }
 
 impl<'a, 'i> Section<'a, 'i> {
+    /// The top of the file; its keys are not checked yet.
+    pub(super) fn top(table: &'a DeTable<'i>) -> Self {
+        Self { keys: &schema::TOP, table: Some(table), span: None }
+    }
+
     /// Takes `value` as a table with these keys; reports those it should not have.
     pub(super) fn open(
         keys: &'static TableKeys,

@@ -1,7 +1,8 @@
 //! The names of every table and key: those this version knows, and those of a later one.
 //!
-//! Not the types or defaults of the keys; `read` has the ones, the vocabulary the others. Invariant:
-//! a key that is read is listed here (`Section` asserts it), and docs/operations.md has each.
+//! Not the types or defaults of the keys; `read` has the ones, the vocabulary the others.
+//! Invariant: a key that is read is listed here (`Section` asserts it), and docs/operations.md has
+//! each.
 
 /// The keys of one table.
 #[derive(Debug, PartialEq, Eq)]

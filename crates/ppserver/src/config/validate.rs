@@ -36,7 +36,8 @@ pub(super) struct ListenerDraft {
     pub(super) bind: Vec<At<SocketAddr>>,
     /// `None` after a fault.
     pub(super) upstream: Option<At<String>>,
-    pub(super) accept: Accept,
+    /// `None` after a fault.
+    pub(super) accept: Option<Accept>,
     pub(super) trust_span: Option<Span>,
     pub(super) timeouts: Timeouts,
 }
@@ -128,7 +129,7 @@ fn build(draft: Draft) -> Option<Config> {
             name: listener.name?.value,
             bind: listener.bind.into_iter().map(|bind| bind.value).collect(),
             upstream: *indices.get(&listener.upstream?.value)?,
-            accept: listener.accept,
+            accept: listener.accept?,
             timeouts: listener.timeouts,
         })
     };

@@ -1,21 +1,19 @@
-//! Whole files: what is accepted, what is refused and where, what is printed, and that no text
-//! panics.
+//! Whole files: what is accepted, and what is refused and where.
+
+mod random;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use ipnet::IpNet;
-use proptest::prelude::*;
+use std::path::Path;
 
 use super::schema::TABLES;
 use super::*;
-use crate::trust::{Networks, Trust};
+use crate::trust::Trust;
 
-const EXAMPLE: &str = include_str!("../../../../docs/ppserver.toml");
-const FULL_SHAPE: &str = include_str!("../../../../tests/config/full-shape.toml");
-const BROKEN: &str = include_str!("../../../../tests/config/broken.toml");
-const BROKEN_REPORT: &str = include_str!("../../../../tests/config/broken.txt");
-const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
+const EXAMPLE: &str = include_str!("../../../../../docs/ppserver.toml");
+const FULL_SHAPE: &str = include_str!("../../../../../tests/config/full-shape.toml");
+const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
+const BROKEN_REPORT: &str = include_str!("../../../../../tests/config/broken.txt");
+const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
 /// Listener and upstream of the least file that is right.
 const HEAD: &str = "config_version = 1\n";
@@ -217,9 +215,8 @@ fn values_out_of_range_are_refused_and_their_neighbours_taken() {
         let text = format!("{HEAD}[{section}]\n{key} = {value}\n{LISTENER}{UPSTREAM}");
         let found = faults(&text);
         assert_eq!(found.is_empty(), is_good, "{key} = {value}: {found:?}");
-        let column = format!("3:{}", key.len() + 4);
         let is_placed = found.iter().all(|fault| fault.starts_with("3:"));
-        assert!(is_placed, "{key} = {value} is on line 3, about {column}: {found:?}");
+        assert!(is_placed, "{key} = {value} stands on line 3: {found:?}");
     }
 }
 
@@ -284,7 +281,7 @@ fn an_upstream_that_does_not_exist_is_told_the_nearest_name() {
     let error = serde_json::to_value(&errors[0]).unwrap();
     assert_eq!(error["suggestion"], "\"v\"");
     assert_eq!((error["column"].as_u64(), error["end_column"].as_u64()), (Some(10), Some(13)));
-    assert!(error["help"].as_str().unwrap().starts_with("did you mean `\"v\"`?"), "{error}");
+    assert!(error["help"].as_str().unwrap().starts_with("did you mean \"v\"?"), "{error}");
 }
 
 #[test]
@@ -308,20 +305,20 @@ fn tlv_types_are_sorted_and_the_checksum_is_not_among_them() {
         )
     };
     let text = send("send='v2'\ntlv_pass=[0xEE, 0x03, 0xEA, 0xEE]");
-    assert_eq!(faults(&text), ["12:17 no-effect"]);
+    assert_eq!(faults(&text), ["13:17 no-effect"]);
     let expected = SendHeader::V2 {
         destination: Destination::Original,
         tlv_pass: TlvPass::Types(vec![0xEA, 0xEE]),
         crc32c: ChecksumSent::WhenReceived,
     };
     assert_eq!(loaded(&text).upstreams[0].send, expected);
-    assert_eq!(faults(&send("send='v2'\ntlv_pass=[256]")), ["12:11 bad-value"]);
-    assert_eq!(faults(&send("send='v2'\ntlv_pass='some'")), ["12:10 bad-value"]);
-    assert_eq!(faults(&send("send='v1'\ntlv_pass='all'")), ["12:1 no-effect"]);
-    assert_eq!(faults(&send("send='spp'")), ["11:6 not-supported"]);
-    assert_eq!(faults(&send("crc32c=true")), ["11:1 no-effect"]);
+    assert_eq!(faults(&send("send='v2'\ntlv_pass=[256]")), ["13:11 bad-value"]);
+    assert_eq!(faults(&send("send='v2'\ntlv_pass='some'")), ["13:10 bad-value"]);
+    assert_eq!(faults(&send("send='v1'\ntlv_pass='all'")), ["13:1 no-effect"]);
+    assert_eq!(faults(&send("send='spp'")), ["12:6 not-supported"]);
+    assert_eq!(faults(&send("crc32c=true")), ["12:1 no-effect"]);
     let v1_only = send("send='v2'\ntlv_pass='all'").replace("trust=", "versions=['v1']\ntrust=");
-    assert_eq!(faults(&v1_only), ["13:10 no-effect"]);
+    assert_eq!(faults(&v1_only), ["14:10 no-effect"]);
 }
 
 #[test]
@@ -349,7 +346,8 @@ fn too_few_descriptors_are_warned_about() {
 #[test]
 fn the_rest_of_a_file_is_judged_beside_its_syntax_errors() {
     let text = format!(
-        "{HEAD}[server]\nworkers = 4x\nmax_conections = 1\n[log]\nlevel = 'loud\n{LISTENER}{UPSTREAM}"
+        "{HEAD}[server]\nworkers = 4x\nmax_conections = 1\n[log]\nlevel = 'loud\n\
+         {LISTENER}{UPSTREAM}"
     );
     assert_eq!(faults(&text), ["3:11 syntax", "4:1 unknown-key", "6:14 syntax"]);
 }
@@ -360,7 +358,7 @@ fn an_unclosed_list_is_one_error_where_it_opens() {
         format!("{HEAD}[[listener]]\nname='a'\nbind=['127.0.0.1:1',\nupstream='u'\n{UPSTREAM}");
     assert_eq!(faults(&text), ["4:6 syntax"]);
     let top = format!("{HEAD}x = [1,\n{LISTENER}{UPSTREAM}# the end\n");
-    assert_eq!(faults(&top), ["2:1 unknown-key", "2:5 syntax"]);
+    assert_eq!(faults(&top), ["2:5 syntax"]);
 }
 
 #[test]
@@ -370,6 +368,17 @@ fn a_key_hidden_by_a_syntax_error_is_not_called_missing() {
     let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(".u]", ".u"));
     let found = faults(&text);
     assert!(found.iter().all(|fault| fault.ends_with("syntax")), "{found:?}");
+}
+
+#[test]
+fn a_file_that_is_no_configuration_has_a_bounded_report() {
+    for line in ["=\n", "x", "[x]\n", "[[x]]\n", "x = [\n", "a.", "\u{1}", "[a."] {
+        let report = check(&line.repeat(10_000)).unwrap_err();
+        assert!((1..=201).contains(&report.errors().count()), "{line:?}");
+    }
+    let keys: String = (0..2_000).map(|n| format!("k{n} = 1\n")).collect();
+    assert_eq!(check(&keys).unwrap_err().errors().count(), 201);
+    assert_eq!(check(&(keys + "=")).unwrap_err().errors().last().unwrap().code(), Code::More);
 }
 
 #[test]
@@ -425,12 +434,23 @@ fn every_choice_has_its_word() {
 }
 
 #[test]
-fn every_key_is_documented() {
+fn every_key_is_documented_in_the_section_of_its_table() {
     for table in TABLES {
-        let title = table.title();
-        assert!(table.path.is_empty() || OPERATIONS.contains(&title), "{title}");
+        let heading = match table.path {
+            "" => "# Top of the file\n".to_owned(),
+            _ => format!("# {}\n", table.title()),
+        };
+        let (_, section) = OPERATIONS.split_once(&heading).unwrap_or_else(|| panic!("{heading}"));
+        let section = section.split("\n#").next().unwrap();
+        let is_header = |key: &str| {
+            let headers =
+                [format!("# [{key}]\n"), format!("# [[{key}]]\n"), format!("# [{key}.NAME]\n")];
+            table.path.is_empty() && headers.iter().any(|header| OPERATIONS.contains(header))
+        };
+        let is_like_another = section.contains("The keys of `[timeouts]`");
         for key in table.known {
-            assert!(OPERATIONS.contains(&format!("`{key}`")), "{key} of {title}");
+            let is_row = section.contains(&format!("\n| `{key}` |"));
+            assert!(is_row || is_header(key) || is_like_another, "{key} of {heading}");
         }
     }
 }
@@ -482,210 +502,4 @@ fn accept_without_trust_is_an_error_that_says_so() {
     };
     let report = Config::from_flags(trusting, Host::default()).unwrap_err();
     assert!(report.render(Colour::Off).contains("--trust needs --accept"));
-}
-
-fn duration(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
-    range.prop_map(Duration::from_millis)
-}
-
-fn timeout() -> impl Strategy<Value = Duration> {
-    duration(1..=366 * 86_400_000)
-}
-
-fn count(max: usize) -> impl Strategy<Value = Count> {
-    prop_oneof![Just(Count::Auto), (1..=max).prop_map(Count::Fixed)]
-}
-
-fn choice<T: Choice + fmt::Debug>() -> impl Strategy<Value = T> {
-    (0..T::WORDS.len()).prop_map(|index| T::WORDS[index].1)
-}
-
-fn toggle() -> impl Strategy<Value = Toggle> {
-    prop_oneof![Just(Toggle::Off), Just(Toggle::On)]
-}
-
-fn ip() -> impl Strategy<Value = IpAddr> {
-    let v6 = any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)));
-    prop_oneof![any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))), v6]
-}
-
-fn name() -> impl Strategy<Value = String> {
-    "[A-Za-z0-9_-]{1,64}"
-}
-
-fn trust() -> impl Strategy<Value = Trust> {
-    let network = (ip(), 0..=128u8).prop_map(|(ip, len)| match ip {
-        IpAddr::V4(_) => IpNet::new(ip, len % 33).unwrap(),
-        IpAddr::V6(_) => IpNet::new(ip, len).unwrap(),
-    });
-    let networks = prop::collection::vec(network, 1..8)
-        .prop_map(|networks| Trust::Networks(Networks::new(networks).unwrap()));
-    prop_oneof![Just(Trust::Any), networks]
-}
-
-fn accept() -> impl Strategy<Value = Accept> {
-    let versions = prop_oneof![Just(Versions::V1), Just(Versions::V2), Just(Versions::Both)];
-    let words = (choice::<Untrusted>(), choice::<LocalPolicy>(), choice::<ChecksumPolicy>());
-    (choice::<Option<Presence>>(), versions, trust(), words, 16..=65_551usize).prop_map(
-        |(presence, versions, trust, (untrusted, local, crc32c), header_bytes_max)| match presence {
-            None => Accept::Off,
-            Some(presence) => Accept::Headers(HeaderPolicy {
-                presence,
-                versions,
-                trust,
-                untrusted,
-                local,
-                header_bytes_max,
-                crc32c,
-            }),
-        },
-    )
-}
-
-fn send() -> impl Strategy<Value = SendHeader> {
-    let types = prop::collection::btree_set(any::<u8>().prop_filter("crc", |n| *n != 3), 0..6);
-    let types = types.prop_map(|types| TlvPass::Types(types.into_iter().collect()));
-    let tlv_pass = prop_oneof![Just(TlvPass::All), types];
-    let crc32c = prop_oneof![Just(ChecksumSent::WhenReceived), Just(ChecksumSent::Always)];
-    (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, crc32c).prop_map(
-        |(version, destination, tlv_pass, crc32c)| match version {
-            None => SendHeader::Off,
-            Some(Version::V1) => SendHeader::V1 { destination },
-            Some(Version::V2) => SendHeader::V2 { destination, tlv_pass, crc32c },
-        },
-    )
-}
-
-fn endpoint() -> impl Strategy<Value = Endpoint> {
-    let port = || 1..=u16::MAX;
-    let addr = (ip(), port()).prop_map(|(ip, port)| Endpoint::Addr(SocketAddr::new(ip, port)));
-    let name = ("[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,8}){0,3}\\.?", port());
-    prop_oneof![addr, name.prop_map(|(host, port)| Endpoint::Name { host, port })]
-}
-
-fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
-    let body = (prop::collection::vec(endpoint(), 1..5), 0..=255usize, send());
-    prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
-        let upstream =
-            |(name, (endpoints, retries, send))| Upstream { name, endpoints, retries, send };
-        map.into_iter().map(upstream).collect()
-    })
-}
-
-fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let timeouts = (timeout(), timeout(), timeout(), timeout());
-    let body = (prop::collection::vec(ip(), 1..4), any::<usize>(), accept(), timeouts);
-    prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
-        let mut port = 0;
-        let mut bind = |ip: IpAddr| {
-            port += 1;
-            SocketAddr::new(ip.to_canonical(), port)
-        };
-        map.into_iter()
-            .map(|(name, (ips, upstream, accept, (header, connect, idle, half_closed)))| Listener {
-                name,
-                bind: ips.into_iter().map(&mut bind).collect(),
-                upstream,
-                accept,
-                timeouts: Timeouts { header, connect, idle, half_closed },
-            })
-            .collect()
-    })
-}
-
-fn output() -> impl Strategy<Value = Output> {
-    let path = "[^\0]{1,20}".prop_map(|path| Output::File(PathBuf::from(path)));
-    prop_oneof![Just(Output::Stdout), Just(Output::Stderr), path]
-}
-
-fn any_config() -> impl Strategy<Value = Config> {
-    let server = (count(256), count(262_144), duration(0..=366 * 86_400_000));
-    let server = server.prop_map(|(workers, max_connections, shutdown_grace)| Server {
-        workers,
-        max_connections,
-        shutdown_grace,
-    });
-    let log = (choice(), choice()).prop_map(|(level, format)| Log { level, format });
-    let probes = prop_oneof![Just(Probes::Counted), Just(Probes::Logged)];
-    let access_log = (toggle(), output(), probes);
-    let access_log =
-        access_log.prop_map(|(state, output, probes)| AccessLog { state, output, probes });
-    let seconds = || (1..=32_767u64).prop_map(Duration::from_secs);
-    let keepalive = (seconds(), seconds(), 1..=127u32)
-        .prop_map(|(idle, interval, count)| Keepalive { idle, interval, count });
-    let tcp = (toggle(), keepalive, toggle(), 1..=65_535u32).prop_map(
-        |(nodelay, keepalive, defer_accept, backlog)| Tcp {
-            nodelay,
-            keepalive,
-            defer_accept,
-            backlog,
-        },
-    );
-    let splice = (choice(), 4096..=1_048_576usize, count(65_536))
-        .prop_map(|(mode, pipe_bytes, max_pipes)| Splice { mode, pipe_bytes, max_pipes });
-    (server, log, access_log, tcp, splice, listeners(), upstreams()).prop_map(
-        |(server, log, access_log, tcp, splice, mut listeners, upstreams)| {
-            for listener in &mut listeners {
-                listener.upstream %= upstreams.len();
-            }
-            Config { server, log, access_log, tcp, splice, listeners, upstreams }
-        },
-    )
-}
-
-/// Whatever the text is, all its forms of answer can be made, and they agree.
-fn judge(bytes: &[u8]) {
-    let outcome = from_bytes("f.toml".into(), bytes, Host::default());
-    let (is_ok, report) = match &outcome {
-        Ok(loaded) => (true, &loaded.warnings),
-        Err(report) => (false, report),
-    };
-    assert_eq!(is_ok, !report.has_errors());
-    let (errors, warnings) = report.to_json();
-    assert_eq!(errors.len() + warnings.len() == 0, report.is_empty());
-    assert_eq!(report.render(Colour::Off).is_empty(), report.is_empty());
-    assert_eq!(report.render(Colour::On).is_empty(), report.is_empty());
-    if let Ok(loaded) = &outcome {
-        assert_eq!(check(&loaded.config.to_string()).unwrap().config, loaded.config);
-    }
-}
-
-proptest! {
-    #[test]
-    fn a_printed_configuration_reads_back_as_itself(config in any_config()) {
-        let text = config.to_string();
-        match check(&text) {
-            Ok(loaded) => prop_assert_eq!(loaded.config, config),
-            Err(report) => prop_assert!(false, "{}\n{}", text, report.render(Colour::Off)),
-        }
-    }
-
-    #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        judge(&bytes);
-    }
-
-    #[test]
-    fn no_toml_like_text_panics(text in "([a-z_]{1,6}|[\\[\\]{}=,.\"'#\n 0-9]|é|\\[\\[listener\\]\\]\n){0,60}") {
-        judge(text.as_bytes());
-    }
-
-    #[test]
-    fn no_mutated_file_panics(
-        file in prop::sample::select(vec![EXAMPLE, FULL_SHAPE, BROKEN]),
-        edits in prop::collection::vec(
-            (any::<prop::sample::Index>(), 0..12usize, prop::sample::select(vec![
-                "", "[", "]", "[[", "\"", "'", "=", "\n", "#", "{", "}", ",", "é", "\0", "0", "x = 1\n", "\u{feff}",
-            ])),
-            1..6,
-        ),
-    ) {
-        let mut bytes = file.as_bytes().to_vec();
-        for (at, removed, inserted) in edits {
-            let start = at.index(bytes.len() + 1);
-            let end = (start + removed).min(bytes.len());
-            bytes.splice(start..end, inserted.bytes());
-        }
-        judge(&bytes);
-    }
 }
