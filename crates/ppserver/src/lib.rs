@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod log;
 pub mod metrics;
+pub mod server;
 pub mod session;
 pub mod sys;
 pub mod trust;

@@ -6,11 +6,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use rustix::process::{Resource, getrlimit};
+use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::config::{self, Colour, Host, JsonFault, Loaded, Report};
+use crate::config::{self, Colour, JsonFault, Loaded, Report};
+use crate::server;
 
 /// The file can be used.
 const EXIT_OK: u8 = 0;
@@ -18,22 +18,22 @@ const EXIT_OK: u8 = 0;
 const EXIT_CONFIG: u8 = 78;
 
 /// Check a configuration file: every error at once, with its place and what to do.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
     /// The configuration file
     #[arg(short = 'c', long = "config", value_name = "FILE")]
-    pub file: PathBuf,
+    pub(super) file: PathBuf,
     /// Text for people, or one JSON object for programs
     #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
-    pub format: CheckFormat,
+    pub(super) format: CheckFormat,
     /// Print the whole configuration with every default filled in
     #[arg(long)]
-    pub effective: bool,
+    pub(super) effective: bool,
 }
 
 /// How `check` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
+pub(super) enum CheckFormat {
     /// Faults with carets on stderr, the verdict on stdout.
     Text,
     /// One object on stdout.
@@ -45,13 +45,13 @@ pub enum CheckFormat {
 /// # Errors
 ///
 /// When `stdout` or `stderr` cannot be written to.
-pub fn run(
-    args: &CheckArgs,
+pub(super) fn run(
+    args: &Args,
     colour: Colour,
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<u8> {
-    let outcome = config::load(&args.file, this_host());
+    let outcome = config::load(&args.file, server::host());
     match args.format {
         CheckFormat::Text => text(args, &outcome, colour, stdout, stderr)?,
         CheckFormat::Json => json(args, &outcome, stdout)?,
@@ -59,13 +59,8 @@ pub fn run(
     Ok(if outcome.is_ok() { EXIT_OK } else { EXIT_CONFIG })
 }
 
-/// What this machine allows. The hard limit counts, because `run` raises the soft one to it.
-pub fn this_host() -> Host {
-    Host { descriptors_max: getrlimit(Resource::Nofile).maximum }
-}
-
 fn text(
-    args: &CheckArgs,
+    args: &Args,
     outcome: &Result<Loaded, Report>,
     colour: Colour,
     stdout: &mut impl Write,
@@ -94,11 +89,7 @@ struct Answer<'r> {
     effective: Option<String>,
 }
 
-fn json(
-    args: &CheckArgs,
-    outcome: &Result<Loaded, Report>,
-    stdout: &mut impl Write,
-) -> io::Result<()> {
+fn json(args: &Args, outcome: &Result<Loaded, Report>, stdout: &mut impl Write) -> io::Result<()> {
     let (Ok(Loaded { warnings: report, .. }) | Err(report)) = outcome;
     let (errors, warnings) = report.to_json();
     let effective = outcome.as_ref().ok().filter(|_| args.effective);
@@ -131,7 +122,7 @@ mod tests {
     }
 
     fn check_file(file: &Path, format: CheckFormat, effective: bool) -> (u8, String, String) {
-        let args = CheckArgs { file: file.to_owned(), format, effective };
+        let args = Args { file: file.to_owned(), format, effective };
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let code = run(&args, Colour::Off, &mut stdout, &mut stderr).unwrap();
         (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
@@ -142,7 +133,7 @@ mod tests {
         #[derive(Debug, clap::Parser)]
         struct Line {
             #[command(flatten)]
-            args: CheckArgs,
+            args: Args,
         }
         let parse = |line: &str| <Line as clap::Parser>::try_parse_from(line.split(' '));
         let args = parse("check -c f.toml --format json --effective").unwrap().args;

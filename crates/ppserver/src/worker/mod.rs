@@ -40,6 +40,8 @@ use conn::{Connection, Ctx, Worked};
 use table::{Key, Table};
 use wheel::Wheel;
 
+pub(crate) use accept::keepalive;
+
 /// The token of orders. Connections' tokens have their top bit clear.
 const CONTROL: Token = Token(usize::MAX);
 /// Ports count down from here.
@@ -350,13 +352,13 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-/// Says how many pipes and connections a process may have: `descriptors` is its limit, `pipe_bytes`
-/// the size of a pipe.
+/// Returns how many pipes and connections a process may have: `descriptors` is its limit, pipes hold
+/// `pipe_bytes`, and there should be at most `pipes_max` of them.
 ///
 /// A pipe takes two descriptors, a connection two, and 64 are kept for the rest: listeners, epoll,
 /// logs, and the sockets that are accepted only to be refused. Pipes are limited by pages per user
 /// too (pipe(7)).
-pub fn limits(descriptors: usize, pipe_bytes: usize) -> (usize, usize) {
+pub fn limits(descriptors: usize, pipe_bytes: usize, pipes_max: usize) -> (usize, usize) {
     /// Descriptors that are no connection's.
     const RESERVE: usize = 64;
     /// Beyond it the table would be larger than any kernel's defaults can fill.
@@ -366,7 +368,7 @@ pub fn limits(descriptors: usize, pipe_bytes: usize) -> (usize, usize) {
         0 => usize::MAX,
         pages_max => pages_max / pages,
     };
-    let pipes = by_pages.min(descriptors / 16);
+    let pipes = by_pages.min(descriptors / 16).min(pipes_max);
     let connections = (descriptors.saturating_sub(RESERVE) / 2).saturating_sub(pipes);
     (pipes, connections.clamp(1, CONNECTIONS_MAX))
 }
