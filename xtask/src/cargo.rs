@@ -53,9 +53,6 @@ pub(crate) fn needs_component(subcommand: &str, component: &str) -> Result<()> {
 /// The command as one would type it: variables set for it, the program's bare name, arguments.
 fn shown(command: &Command) -> String {
     let mut line = String::new();
-    if let Some(dir) = command.get_current_dir() {
-        let _ = write!(line, "cd {} && ", dir.display());
-    }
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
             let _ = write!(line, "{}={} ", name.display(), quoted(&value.to_string_lossy()));

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
@@ -36,7 +36,7 @@ pub(crate) enum Step {
 ///
 /// # Errors
 /// The first failing step, with the command that runs it alone.
-pub(crate) fn run(root: &Path, chosen: &[Step]) -> Result<()> {
+pub(crate) fn run(chosen: &[Step]) -> Result<()> {
     let steps: Vec<Step> = Step::value_variants()
         .iter()
         .copied()
@@ -46,10 +46,11 @@ pub(crate) fn run(root: &Path, chosen: &[Step]) -> Result<()> {
     let mut result = Ok(());
     for &step in &steps {
         println!("\n== {}: {}", step.name(), step.about());
-        let (outcome, took) = timed(|| step.run(root));
+        let (outcome, took) = timed(|| step.run());
         done.push((took, outcome.is_ok()));
-        result = outcome.with_context(|| {
-            format!("step `{0}` failed; alone: cargo xtask test --step {0}", step.name())
+        result = outcome.map_err(|error| {
+            let name = step.name();
+            anyhow!("step `{name}` failed: {error:#}\nalone: cargo xtask test --step {name}")
         });
         if result.is_err() {
             break;
@@ -60,47 +61,31 @@ pub(crate) fn run(root: &Path, chosen: &[Step]) -> Result<()> {
 }
 
 impl Step {
-    fn run(self, root: &Path) -> Result<()> {
+    fn run(self) -> Result<()> {
         match self {
             Self::Fmt => {
                 needs_component("fmt", "rustfmt")?;
-                run_command(cargo().current_dir(root).args(["fmt", "--all", "--check"]))?;
-                run_command(
-                    cargo()
-                        .current_dir(root)
-                        .args(["fmt", "--check", "--manifest-path"])
-                        .arg(Path::new(freestanding::PACKAGE).join("Cargo.toml")),
-                )
+                run_command(cargo().args(["fmt", "--all", "--check"]))?;
+                run_command(freestanding::cargo("fmt").arg("--check"))
             }
-            Self::Tidy => tidy::run(root),
+            Self::Tidy => tidy::run(Path::new(".")),
             Self::Clippy => {
                 needs_component("clippy", "clippy")?;
-                run_command(cargo().current_dir(root).args([
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ]))
+                let strict = ["--", "-D", "warnings"];
+                let everything = ["clippy", "--workspace", "--all-targets"];
+                run_command(cargo().args(everything).args(strict))?;
+                run_command(freestanding::cargo("clippy").arg("--all-features").args(strict))
             }
             Self::Peers => peers::ensure(),
             // One optimised build with every assertion on: the exhaustive grid needs the speed,
             // the rest does not mind it.
-            Self::Test => run_command(cargo().current_dir(root).args([
-                "test",
+            Self::Test => run_command(cargo().args(["test", "--workspace", "--profile", "gate"])),
+            Self::Docs => run_command(cargo().env("RUSTDOCFLAGS", "-D warnings").args([
+                "doc",
                 "--workspace",
-                "--profile",
-                "gate",
+                "--no-deps",
             ])),
-            Self::Docs => {
-                run_command(cargo().current_dir(root).env("RUSTDOCFLAGS", "-D warnings").args([
-                    "doc",
-                    "--workspace",
-                    "--no-deps",
-                ]))
-            }
-            Self::Freestanding => freestanding::check(root),
+            Self::Freestanding => freestanding::check(),
         }
     }
 

@@ -14,6 +14,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// The project's own commands.
@@ -40,12 +41,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let root = root();
-    let result = match Arguments::parse().command {
-        Command::Test { steps } => gate::run(&root, &steps),
-        Command::Tidy => tidy::run(&root),
-    };
-    match result {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -54,7 +51,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace: the directory above this package, wherever the command was started.
+/// Everything below runs in the workspace's root, wherever the command was started.
+fn run(arguments: &Arguments) -> Result<()> {
+    let root = root();
+    std::env::set_current_dir(&root).with_context(|| format!("{}", root.display()))?;
+    match &arguments.command {
+        Command::Test { steps } => gate::run(steps),
+        Command::Tidy => tidy::run(Path::new(".")),
+    }
+}
+
+/// The directory above this package.
 fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
