@@ -81,7 +81,7 @@ pub enum Action {
     Wait,
     /// Receive from the client and decode: `handle_header`.
     ReadHeader,
-    /// Put our own header in front of what the upward conduit holds: `handle_greeted`.
+    /// Put our own header in front of the payload in the upward conduit: `handle_greeted`.
     Greet,
     /// Begin to connect to the next endpoint: `handle_connecting` or `handle_connect_failed`.
     Connect,
@@ -146,10 +146,11 @@ pub enum Failure {
 pub enum Verdict {
     /// The header goes on.
     Incomplete,
-    /// The header is complete, or absent where it may be; so many bytes of payload came with it.
+    /// The header is complete, or absent where it may be, and the upward conduit holds what goes
+    /// upstream first.
     Relay {
-        /// Payload bytes now in the upward conduit.
-        payload: usize,
+        /// Bytes in the upward conduit: our own header and the payload that came behind theirs.
+        buffered: usize,
     },
     /// A LOCAL header that is to be answered here, not upstream.
     Answer,

@@ -1,11 +1,13 @@
 //! A connection's life as a pure machine: readiness and outcomes go in, one [`Action`] comes out.
 //!
 //! ```text
-//!             +-> Lingering (LOCAL answered here) ------------------------+
-//!             |                                                           v
-//! Header -> Greeting -> Opening <-> Connecting -> Relaying ------------> Over
-//!    |          |          |            |            |                    ^
-//!    +----------+----------+------------+------------+---> Aborting ------+
+//! Header ---+-> Lingering (LOCAL answered here) -----------+
+//!    |      v                                               v
+//!    |   Opening <-> Connecting -> Relaying -------------> Over
+//!    |   ^  |            |            |                     ^
+//! Greeting  |            |            |                     |
+//!    |      |            |            |                     |
+//!    +------+------------+------------+---> Aborting -------+
 //! ```
 //!
 //! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
@@ -64,7 +66,8 @@ pub struct Policy {
 enum Phase {
     /// Reading the client's header.
     Header,
-    /// Our header has not been composed yet; the first payload may still be picked up for it.
+    /// There is no header to read: the first payload is picked up if it is there already, so that
+    /// our header leaves together with it.
     Greeting,
     /// An endpoint is to be connected to.
     Opening,
@@ -186,9 +189,9 @@ impl Session {
                 (self.up.eof, self.up.readable) = (false, true);
             }
             Verdict::Incomplete => {}
-            Verdict::Relay { payload } => {
-                self.up.buffered = payload;
-                self.phase = Phase::Greeting;
+            Verdict::Relay { buffered } => {
+                self.up.buffered = buffered;
+                self.phase = Phase::Opening;
             }
             Verdict::Answer => {
                 self.phase = Phase::Lingering { shut: false, discarded: 0 };
