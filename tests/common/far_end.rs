@@ -17,7 +17,7 @@ pub(crate) struct FarEnd {
 }
 
 /// One connection, as it was seen here.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Conversation {
     /// Every byte received, in order.
     pub(crate) received: Vec<u8>,
@@ -70,7 +70,12 @@ impl FarEnd {
                 return ended.clone();
             }
             let left = deadline.left();
-            assert!(!left.is_zero(), "connection {index} did not end: {conversations:?}");
+            if left.is_zero() {
+                let seen: Vec<_> =
+                    conversations.iter().map(|c| (c.received.len(), c.end)).collect();
+                drop(conversations);
+                panic!("connection {index} did not end; bytes and end of each: {seen:?}");
+            }
             let waited = self.shared.changed.wait_timeout(conversations, left);
             conversations = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

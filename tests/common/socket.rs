@@ -102,7 +102,6 @@ impl Client {
 }
 
 /// How an exchange ended.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The peer's bytes up to its FIN.
     Complete(Vec<u8>),
@@ -117,6 +116,15 @@ impl Answer {
         match self {
             Answer::Complete(bytes) => bytes,
             Answer::Reset => panic!("the connection was reset"),
+        }
+    }
+
+    /// Asserts that there was none.
+    #[track_caller]
+    pub(crate) fn assert_reset(self) {
+        match self {
+            Answer::Complete(bytes) => panic!("not reset: {} bytes and a FIN came", bytes.len()),
+            Answer::Reset => {}
         }
     }
 }

@@ -1,16 +1,20 @@
 //! HAProxy as the load balancer in front.
 
+use std::net::SocketAddr;
+
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::{MIB, assert_same, random};
-use crate::common::socket::{Answer, Client};
+use crate::common::socket::Client;
 use crate::common::wire::{CRC32C, Command, V2};
 use crate::peers::curl::{assert_cut_off, fetch};
 use crate::peers::haproxy::Haproxy;
 use crate::peers::nginx::NginxHttp;
 use crate::rig::{BALANCER, CLIENT, STRANGER, ppserver, ppserver_passing_tlvs};
 
-/// The TLV type of the unique id (PROXY protocol, section 2.2.5).
+/// TLV types (PROXY protocol, section 2.2).
+const AUTHORITY: u8 = 0x02;
 const UNIQUE_ID: u8 = 0x05;
+const SSL: u8 = 0x20;
 
 #[test]
 fn send_proxy_reaches_nginx_as_v1() {
@@ -58,9 +62,37 @@ fn haproxys_tlvs_arrive_byte_for_byte() {
     let header = V2::read(&received);
     assert_eq!(header.command, Command::Proxy);
     assert_eq!(header.addresses, Some((source, haproxy.addr())));
-    let id = format!("interop-{}-{}", source.ip(), source.port());
-    assert_eq!(header.values(UNIQUE_ID), [id.as_bytes()]);
+    assert_eq!(header.values(UNIQUE_ID), [unique_id(source).as_bytes()]);
     assert_eq!(header.values(CRC32C).len(), 1, "recomputed, as it came in");
+    assert_same(&received[header.len..], &payload);
+    assert_same(&echoed, &received);
+}
+
+#[test]
+fn what_haproxy_says_of_tls_arrives_byte_for_byte() {
+    let options =
+        "send-proxy-v2-ssl proxy-v2-options authority,crc32c,unique-id,ssl-cipher,cert-sig";
+    let name = "shop.interop.invalid";
+    // What HAProxy itself sends, caught without us in between.
+    let catcher = FarEnd::start();
+    let haproxy = Haproxy::forwarding_tls_to(catcher.addr(), options, CLIENT, name);
+    Client::connect(CLIENT, haproxy.addr()).exchange(b"payload").complete();
+    let direct = V2::read(&catcher.ended(0).received);
+
+    let far = FarEnd::start();
+    let ours = ppserver_passing_tlvs(far.addr());
+    let options = format!("source {BALANCER} {options}");
+    let haproxy = Haproxy::forwarding_tls_to(ours.addr(), &options, CLIENT, name);
+    let payload = random(12, MIB);
+    let echoed = Client::connect(CLIENT, haproxy.addr()).exchange(&payload).complete();
+
+    let received = far.ended(0).received;
+    let header = V2::read(&received);
+    assert_eq!(header.values(AUTHORITY), [name.as_bytes()]);
+    assert_eq!(header.values(SSL).len(), 1);
+    assert_eq!(header.values(SSL), direct.values(SSL));
+    let (source, _) = header.addresses.expect("HAProxy knows them");
+    assert_eq!(header.values(UNIQUE_ID), [unique_id(source).as_bytes()]);
     assert_same(&received[header.len..], &payload);
     assert_same(&echoed, &received);
 }
@@ -79,7 +111,7 @@ fn one_flipped_bit_in_haproxys_own_header_is_reset() {
 
     let far = FarEnd::start();
     let ours = ppserver_passing_tlvs(far.addr());
-    assert_eq!(Client::connect(BALANCER, ours.addr()).exchange(&bad), Answer::Reset);
+    Client::connect(BALANCER, ours.addr()).exchange(&bad).assert_reset();
     Client::connect(BALANCER, ours.addr()).exchange(&good).complete();
 
     let seen = far.ended(0);
@@ -96,6 +128,11 @@ fn an_untrusted_haproxy_is_cut_off_before_nginx() {
 #[test]
 fn a_haproxy_that_sends_no_header_is_cut_off_before_nginx() {
     refuses_http(&format!("source {BALANCER}"));
+}
+
+/// The unique id of a connection, as our configurations of HAProxy have it.
+fn unique_id(client: SocketAddr) -> String {
+    format!("interop-{}-{}", client.ip(), client.port())
 }
 
 /// HAProxy with these server options, us sending `send`, nginx: a download and an upload.

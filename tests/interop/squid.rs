@@ -54,7 +54,7 @@ fn squid_sees_the_client_it_was_told_of_in_every_version() {
         for send in ["v1", "v2"] {
             let ours = ppserver(rig.squid.addr(), send);
             let url = format!("{}?{index}{send}", rig.url());
-            let answer = rig.request(&ours.addr(), BALANCER, header, &url).complete();
+            let answer = rig.request(ours.addr(), BALANCER, header, &url).complete();
             assert!(answer.starts_with(b"HTTP/1.1 200 "), "{send}");
             assert_same(&answer[answer.len() - MIB..], &rig.file);
             let seen = rig.squid.seen(&format!("GET {url} 200"));
@@ -69,7 +69,7 @@ fn a_client_that_squid_does_not_serve_is_denied_by_the_address_it_was_told() {
     let ours = ppserver(rig.squid.addr(), "v2");
     let other: SocketAddr = "203.0.113.8:49152".parse().expect("an address");
     let header = v2(other, told_service());
-    let answer = rig.request(&ours.addr(), BALANCER, &header, &rig.url()).complete();
+    let answer = rig.request(ours.addr(), BALANCER, &header, &rig.url()).complete();
     assert!(answer.starts_with(b"HTTP/1.1 403 "));
     assert_eq!(
         rig.squid.seen(&format!("GET {} 403", rig.url())),
@@ -134,9 +134,9 @@ impl Rig {
 
     /// A request for `url` in absolute form behind `header`.
     #[track_caller]
-    fn request(&self, to: &SocketAddr, from: IpAddr, header: &[u8], url: &str) -> Answer {
+    fn request(&self, to: SocketAddr, from: IpAddr, header: &[u8], url: &str) -> Answer {
         let request = format!("GET {url} HTTP/1.0\r\nHost: {}\r\n\r\n", self.origin.plain());
-        Client::connect(from, *to).ask(&[header, request.as_bytes()].concat())
+        Client::connect(from, to).ask(&[header, request.as_bytes()].concat())
     }
 }
 
@@ -151,10 +151,10 @@ fn balancer(send: &str) -> String {
 fn refuses(from: IpAddr, header: &[u8]) {
     let rig = Rig::start(told_client().ip());
     let ours = ppserver(rig.squid.addr(), "v2");
-    assert_eq!(rig.request(&ours.addr(), from, header, &rig.url()), Answer::Reset);
+    rig.request(ours.addr(), from, header, &rig.url()).assert_reset();
 
     let good = v2(told_client(), told_service());
-    let answer = rig.request(&ours.addr(), BALANCER, &good, &rig.url()).complete();
+    let answer = rig.request(ours.addr(), BALANCER, &good, &rig.url()).complete();
     assert_same(&answer[answer.len() - MIB..], &rig.file);
     rig.squid.seen(&format!("GET {} 200", rig.url()));
     assert_eq!(rig.squid.access_log().len(), 1, "only the good one");

@@ -73,6 +73,15 @@ pub(crate) fn send(
     if output.status.success() { Ok(output.stdout) } else { Err(message) }
 }
 
+/// A certificate for `name` and its key, in PEM, for a peer that speaks TLS.
+#[track_caller]
+pub(crate) fn certificate(name: &str) -> Vec<u8> {
+    let output = Command::new(program()).args(["certificate", name]).output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// The program, built once per run; the build cache stays in the target directory.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();

@@ -1,14 +1,15 @@
 //! HAProxy: in front of us as the load balancer, or behind us as a server that wants a header.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::ReservedPort;
-use crate::peers::{peer, wait_for_listener};
+use crate::peers::{go, peer, wait_for_listener};
 
 /// A running HAProxy with one frontend.
 pub(crate) struct Haproxy {
@@ -21,7 +22,7 @@ impl Haproxy {
     /// A TCP load balancer whose only server is `target` with these server `options`.
     #[track_caller]
     pub(crate) fn forwarding_to(target: SocketAddr, options: &str) -> Haproxy {
-        Haproxy::start(|bind| {
+        Haproxy::start(|_, bind| {
             format!(
                 "listen balancer\n\
                  \tmode tcp\n\
@@ -32,10 +33,39 @@ impl Haproxy {
         })
     }
 
+    /// The same, where the balancer ends TLS for the host `name`; another HAProxy in the same
+    /// process begins it, from the address `client`, so that plain bytes go in here.
+    #[track_caller]
+    pub(crate) fn forwarding_tls_to(
+        target: SocketAddr,
+        options: &str,
+        client: IpAddr,
+        name: &str,
+    ) -> Haproxy {
+        let inner = ReservedPort::new();
+        Haproxy::start(|dir, bind| {
+            let certificate = dir.join("certificate.pem");
+            fs::write(&certificate, go::certificate(name)).expect("a file in it can be written");
+            format!(
+                "listen balancer\n\
+                 \tmode tcp\n\
+                 \tbind {inner} ssl crt {certificate}\n\
+                 \tunique-id-format interop-%ci-%cp\n\
+                 \tserver target {target} {options}\n\
+                 listen tls_client\n\
+                 \tmode tcp\n\
+                 \tbind {bind}\n\
+                 \tserver inner {inner} source {client} ssl verify none sni str({name})\n",
+                inner = inner.addr(),
+                certificate = certificate.display(),
+            )
+        })
+    }
+
     /// An HTTP server that requires a header and fetches from `origin`.
     #[track_caller]
     pub(crate) fn behind_proxy_protocol(origin: SocketAddr) -> Haproxy {
-        Haproxy::start(|bind| {
+        Haproxy::start(|_, bind| {
             format!(
                 "listen behind\n\
                  \tmode http\n\
@@ -67,7 +97,7 @@ impl Haproxy {
     }
 
     #[track_caller]
-    fn start(frontend: impl FnOnce(SocketAddr) -> String) -> Haproxy {
+    fn start(frontend: impl FnOnce(&Path, SocketAddr) -> String) -> Haproxy {
         let dir = TempDir::new().expect("a temporary directory can be made");
         let port = ReservedPort::new();
         let config = dir.path().join("haproxy.cfg");
@@ -79,7 +109,7 @@ impl Haproxy {
              \ttimeout client 30s\n\
              \ttimeout server 30s\n\
              {}",
-            frontend(port.addr())
+            frontend(dir.path(), port.addr())
         );
         fs::write(&config, text).expect("a file in it can be written");
         let mut command = Command::new(peer("haproxy"));

@@ -113,8 +113,14 @@ impl NginxStream {
         let dir = TempDir::new().expect("a temporary directory can be made");
         let port = ReservedPort::new();
         let load = format!("load_module {};", module.display());
+        // Without proxy_half_close it drops the answer to a client that has sent its FIN.
         let stream = format!(
-            "stream {{ server {{ listen {}; proxy_pass {target}; proxy_half_close on; {directives} }} }}",
+            "stream {{ server {{
+                listen {};
+                proxy_pass {target};
+                proxy_half_close on;
+                {directives}
+            }} }}",
             port.addr()
         );
         let mut proc = start(dir.path(), &load, &stream);

@@ -2,14 +2,21 @@
 //
 //	peer serve                        demands a header, prints what it was told, echoes
 //	peer send [-from IP] [-bare] ADDR sends the example header, then its standard input
+//	peer certificate NAME             writes a key and a self-signed certificate, for HAProxy
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"os"
 	"time"
@@ -23,7 +30,7 @@ const patience = 30 * time.Second
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: peer serve | peer send [-from IP] [-bare] ADDR")
+		log.Fatal("usage: peer serve | send [-from IP] [-bare] ADDR | certificate NAME")
 	}
 	var err error
 	switch os.Args[1] {
@@ -31,6 +38,8 @@ func main() {
 		err = serve()
 	case "send":
 		err = send(os.Args[2:])
+	case "certificate":
+		err = certificate(os.Args[2])
 	default:
 		err = fmt.Errorf("no command %q", os.Args[1])
 	}
@@ -91,7 +100,9 @@ func send(args []string) error {
 	sent := make(chan error, 1)
 	go func() { sent <- transmit(conn, !*bare) }()
 	_, readErr := io.Copy(os.Stdout, conn)
-	return firstOf(<-sent, readErr)
+	// A reset is reported once, and the reader meets it unless a write did: what the sender says
+	// of a connection that is already gone comes second.
+	return firstOf(readErr, <-sent)
 }
 
 func transmit(conn *net.TCPConn, withHeader bool) error {
@@ -107,6 +118,30 @@ func transmit(conn *net.TCPConn, withHeader bool) error {
 		return err
 	}
 	return conn.CloseWrite()
+}
+
+func certificate(name string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return firstOf(
+		pem.Encode(os.Stdout, &pem.Block{Type: "CERTIFICATE", Bytes: signed}),
+		pem.Encode(os.Stdout, &pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }
 
 func firstOf(errs ...error) error {
