@@ -1,1 +1,10 @@
 //! A layer-4 proxy: PROXY protocol in, payload relayed, PROXY protocol out.
+//!
+//! ```text
+//! main -> cli -> server -> worker -> { session, sys, config, trust, upstream, metrics } -> ppcore
+//! ```
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ppserver runs on Linux only: it needs epoll and splice; ppcore runs anywhere");
+
+pub mod session;

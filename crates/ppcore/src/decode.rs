@@ -1,0 +1,269 @@
+//! The only way in: bytes received so far -> a header, a refusal, or how much is missing.
+//!
+//! Not a reader: the caller owns the buffer and the socket. The first byte tells the versions apart;
+//! [`v1`](crate::v1) and [`v2`](crate::v2) do the rest. Invariant: the answer to a stream does not
+//! depend on how it was cut.
+
+use crate::v1::{self, Line};
+use crate::v2::Block;
+use crate::{Error, ErrorKind, Header, V2_FIXED_LEN, Version};
+
+/// Which wire formats a decoder takes (spec 2: a receiver of v2 should take v1 too).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Versions {
+    /// v1 and v2.
+    Both,
+    /// v1 only.
+    V1,
+    /// v2 only.
+    V2,
+}
+
+/// What to do with a CRC32C TLV (spec 2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Crc32cPolicy {
+    /// Refuse one that does not match, is not 4 bytes long, or stands there twice.
+    Verify,
+    /// Treat it as any TLV.
+    Ignore,
+}
+
+/// What to do with TLVs that are framed badly, behind addresses that are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlvFraming {
+    /// The header is good; the walk over its TLVs yields the error.
+    Lazy,
+    /// Refuse the header, at the first byte that makes it certain.
+    Strict,
+}
+
+/// What to do with a v2 PROXY header of unspecified family or transport (spec 2.2: free).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unspec {
+    /// Accept it, without addresses.
+    Accept,
+    /// Refuse it.
+    Reject,
+}
+
+/// Whether a stream may go without a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// Every stream begins with a header (the rule: spec 2).
+    Required,
+    /// A stream may begin with its payload: the answer is then [`Decoded::Absent`]. Only for peers
+    /// that are trusted: whoever can send payload can send a header.
+    Optional,
+}
+
+/// What a decoder accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    pub(crate) versions: Versions,
+    pub(crate) v2_len_max: u16,
+    pub(crate) crc32c: Crc32cPolicy,
+    pub(crate) tlv_framing: TlvFraming,
+    pub(crate) unspec: Unspec,
+    pub(crate) presence: Presence,
+}
+
+impl Options {
+    /// Both versions, required, any v2 length, checksums verified, TLV framing lazy, UNSPEC accepted.
+    pub const fn new() -> Self {
+        Self {
+            versions: Versions::Both,
+            v2_len_max: u16::MAX,
+            crc32c: Crc32cPolicy::Verify,
+            tlv_framing: TlvFraming::Lazy,
+            unspec: Unspec::Accept,
+            presence: Presence::Required,
+        }
+    }
+
+    /// Sets the wire formats to take.
+    #[must_use]
+    pub const fn versions(mut self, versions: Versions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// Sets the largest v2 length field to take, in bytes: the whole header may be 16 bytes longer.
+    #[must_use]
+    pub const fn v2_len_max(mut self, v2_len_max: u16) -> Self {
+        self.v2_len_max = v2_len_max;
+        self
+    }
+
+    /// Sets what to do with a CRC32C TLV.
+    #[must_use]
+    pub const fn crc32c(mut self, crc32c: Crc32cPolicy) -> Self {
+        self.crc32c = crc32c;
+        self
+    }
+
+    /// Sets what to do with TLVs that are framed badly.
+    #[must_use]
+    pub const fn tlv_framing(mut self, tlv_framing: TlvFraming) -> Self {
+        self.tlv_framing = tlv_framing;
+        self
+    }
+
+    /// Sets what to do with a PROXY header of unspecified family or transport.
+    #[must_use]
+    pub const fn unspec(mut self, unspec: Unspec) -> Self {
+        self.unspec = unspec;
+        self
+    }
+
+    /// Sets whether a stream may go without a header.
+    #[must_use]
+    pub const fn presence(mut self, presence: Presence) -> Self {
+        self.presence = presence;
+        self
+    }
+
+    pub(crate) fn judges_tlvs(&self) -> bool {
+        self.crc32c == Crc32cPolicy::Verify || self.tlv_framing == TlvFraming::Strict
+    }
+
+    fn takes_v1(&self) -> bool {
+        self.versions != Versions::V2
+    }
+
+    fn takes_v2(&self) -> bool {
+        self.versions != Versions::V1
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A decoder's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// At least this many bytes are missing, 1 or more. Reading just as many never takes a byte of
+    /// the payload.
+    Need(usize),
+    /// The header. [`Header::len`] bytes belong to it.
+    Header(Header),
+    /// There is no header: all bytes are payload. Only with [`Presence::Optional`].
+    Absent,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// No byte has been seen.
+    Start,
+    V1(Line),
+    V2(Block),
+    /// The answer was an error, and stays it.
+    Refused(Error),
+}
+
+/// An incremental decoder of one stream's header.
+///
+/// Feed it all bytes received so far, each time there are more: it goes on where it stopped. A caller
+/// whose buffer moves uses a [`Collector`](crate::Collector).
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    options: Options,
+    state: State,
+}
+
+impl Decoder {
+    /// Creates a decoder for a stream of which nothing has been read.
+    pub const fn new(options: Options) -> Self {
+        Self { options, state: State::Start }
+    }
+
+    /// Judges all bytes received so far: `received` begins with the stream's first byte, and what an
+    /// earlier call has seen must not change. Once the answer is final, more bytes do not alter it.
+    ///
+    /// # Errors
+    /// When no continuation makes the bytes a header that the options accept. The error is final.
+    pub fn decode(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        if matches!(self.state, State::Start) {
+            self.state = match received.first() {
+                Some(b'P') if self.options.takes_v1() => State::V1(Line::new()),
+                Some(b'\r') if self.options.takes_v2() => State::V2(Block::new()),
+                Some(_) => State::Refused(Error::new(ErrorKind::NotProxy, 0)),
+                None => return Ok(Decoded::Need(self.need(received))),
+            };
+        }
+        let judged = match &mut self.state {
+            State::V1(line) => line.resume(received),
+            State::V2(block) => block.resume(received, &self.options),
+            State::Refused(error) => Err(*error),
+            State::Start => Ok(None),
+        };
+        match judged {
+            Ok(Some(header)) => Ok(Decoded::Header(header)),
+            Ok(None) => Ok(Decoded::Need(self.need(received))),
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Judges the bytes of a stream that has ended behind them.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); and [`ErrorKind::Empty`] if there are no bytes,
+    /// [`ErrorKind::Truncated`] if the header is incomplete.
+    pub fn finish(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        match self.decode(received)? {
+            Decoded::Need(_) if self.may_be_absent() && self.version(received).is_none() => {
+                Ok(Decoded::Absent)
+            }
+            Decoded::Need(_) if received.is_empty() => Err(Error::new(ErrorKind::Empty, 0)),
+            Decoded::Need(_) => Err(Error::new(ErrorKind::Truncated, received.len())),
+            decided @ (Decoded::Header(_) | Decoded::Absent) => Ok(decided),
+        }
+    }
+
+    /// Returns the version the sender has committed to: known behind `PROXY` or the v2 signature.
+    pub fn version(&self, received: &[u8]) -> Option<Version> {
+        match &self.state {
+            State::V1(_) => Line::is_committed(received).then_some(Version::V1),
+            State::V2(_) => Block::is_committed(received).then_some(Version::V2),
+            State::Refused(error) => error.kind().version(),
+            State::Start => None,
+        }
+    }
+
+    fn need(&self, received: &[u8]) -> usize {
+        match &self.state {
+            State::Start if self.options.takes_v1() => v1::LEN_MIN,
+            State::Start => V2_FIXED_LEN,
+            State::V1(line) => line.need(),
+            State::V2(block) => block.need(received),
+            State::Refused(_) => 0,
+        }
+    }
+
+    fn may_be_absent(&self) -> bool {
+        self.options.presence == Presence::Optional
+    }
+
+    /// Only a stream that never committed to a version may turn out to be payload.
+    fn refuse(&mut self, error: Error) -> Result<Decoded, Error> {
+        self.state = State::Refused(error);
+        if error.kind() == ErrorKind::NotProxy && self.may_be_absent() {
+            Ok(Decoded::Absent)
+        } else {
+            Err(error)
+        }
+    }
+}
+
+/// Decodes the header of one UDP datagram: each stands alone, and none is ever incomplete (spec 2).
+///
+/// # Errors
+/// As [`Decoder::decode`]; and [`ErrorKind::Truncated`] if the datagram ends inside the header.
+pub fn decode_datagram(options: Options, datagram: &[u8]) -> Result<Decoded, Error> {
+    match Decoder::new(options).decode(datagram)? {
+        Decoded::Need(_) => Err(Error::new(ErrorKind::Truncated, datagram.len())),
+        decided @ (Decoded::Header(_) | Decoded::Absent) => Ok(decided),
+    }
+}

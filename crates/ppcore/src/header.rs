@@ -1,0 +1,315 @@
+//! The vocabulary: what a header says once it is decoded.
+//!
+//! Not the bytes themselves: a [`Header`] borrows nothing, so a server keeps it while its buffer
+//! goes. What lives in the bytes (TLVs, UNIX paths) is read through it with the bytes at hand.
+//! Invariant: `V2_FIXED_LEN <= tlvs_at <= len` for v2, `tlvs_at == len` for v1.
+
+use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use crate::V2_FIXED_LEN;
+use crate::crc32c::{self, Crc32cStatus};
+use crate::tlv::Tlvs;
+
+/// The wire format a header arrived in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// One line of text (spec 2.1).
+    V1,
+    /// A binary block (spec 2.2).
+    V2,
+}
+
+/// What the sender asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// The connection is relayed for a client whose addresses follow.
+    Proxy,
+    /// v2: the sender speaks for itself, as in a health check. Use the socket's own addresses.
+    Local,
+    /// v1: relayed, but the addresses are not known. Use the socket's own addresses.
+    Unknown,
+}
+
+/// The address family: the high nibble of byte 13 of a v2 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Not stated: v1 `UNKNOWN`, v2 LOCAL, or a v2 family nibble of 0.
+    Unspec,
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+    /// A UNIX domain socket.
+    Unix,
+}
+
+impl Family {
+    /// Returns the length in bytes of a v2 address block of this family: 0, 12, 36 or 216.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::Unspec => 0,
+            Self::Inet => 12,
+            Self::Inet6 => 36,
+            Self::Unix => 216,
+        }
+    }
+
+    pub(crate) const fn from_nibble(nibble: u8) -> Option<Self> {
+        match nibble {
+            0 => Some(Self::Unspec),
+            1 => Some(Self::Inet),
+            2 => Some(Self::Inet6),
+            3 => Some(Self::Unix),
+            _ => None,
+        }
+    }
+}
+
+/// The transport: the low nibble of byte 13 of a v2 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Not stated.
+    Unspec,
+    /// TCP, or a UNIX stream socket. All of v1 but `UNKNOWN`.
+    Stream,
+    /// UDP, or a UNIX datagram socket.
+    Dgram,
+}
+
+impl Transport {
+    pub(crate) const fn from_nibble(nibble: u8) -> Option<Self> {
+        match nibble {
+            0 => Some(Self::Unspec),
+            1 => Some(Self::Stream),
+            2 => Some(Self::Dgram),
+            _ => None,
+        }
+    }
+}
+
+/// The addresses a header carries. Both are of one family: the formats cannot mix them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Addresses {
+    /// None: the receiver uses those of the socket.
+    None,
+    /// IPv4 addresses and ports.
+    Inet {
+        /// The client.
+        source: SocketAddrV4,
+        /// The address the client connected to.
+        destination: SocketAddrV4,
+    },
+    /// IPv6 addresses and ports; scope and flow label are always 0.
+    Inet6 {
+        /// The client.
+        source: SocketAddrV6,
+        /// The address the client connected to.
+        destination: SocketAddrV6,
+    },
+    /// UNIX socket names, 108 bytes each: read them with [`Header::unix`].
+    Unix,
+}
+
+impl Addresses {
+    /// Pairs two socket addresses as the wire wants them.
+    ///
+    /// v4-mapped pairs become IPv4; in a mixed pair the IPv4 address becomes v4-mapped IPv6, since
+    /// neither format can carry two families.
+    pub fn pair(source: SocketAddr, destination: SocketAddr) -> Self {
+        match (canonical(source), canonical(destination)) {
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                Self::Inet { source, destination }
+            }
+            (source, destination) => {
+                Self::Inet6 { source: to_v6(source), destination: to_v6(destination) }
+            }
+        }
+    }
+
+    /// Returns the client's address if it is an IP address.
+    pub const fn source(&self) -> Option<SocketAddr> {
+        match *self {
+            Self::Inet { source, .. } => Some(SocketAddr::V4(source)),
+            Self::Inet6 { source, .. } => Some(SocketAddr::V6(source)),
+            Self::None | Self::Unix => None,
+        }
+    }
+
+    /// Returns the address the client connected to if it is an IP address.
+    pub const fn destination(&self) -> Option<SocketAddr> {
+        match *self {
+            Self::Inet { destination, .. } => Some(SocketAddr::V4(destination)),
+            Self::Inet6 { destination, .. } => Some(SocketAddr::V6(destination)),
+            Self::None | Self::Unix => None,
+        }
+    }
+
+    /// Returns the family these addresses are of.
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::None => Family::Unspec,
+            Self::Inet { .. } => Family::Inet,
+            Self::Inet6 { .. } => Family::Inet6,
+            Self::Unix => Family::Unix,
+        }
+    }
+}
+
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(_) => addr,
+        SocketAddr::V6(v6) => v6
+            .ip()
+            .to_ipv4_mapped()
+            .map_or(addr, |ip| SocketAddr::V4(SocketAddrV4::new(ip, v6.port()))),
+    }
+}
+
+fn to_v6(addr: SocketAddr) -> SocketAddrV6 {
+    match addr {
+        SocketAddr::V4(v4) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0),
+        SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, 0),
+    }
+}
+
+/// A UNIX socket's name as a v2 header carries it: 108 bytes, `sun_path` of unix(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnixAddr<'a> {
+    /// No name: all bytes are 0.
+    Unnamed,
+    /// A path, up to the first NUL. Any bytes: not necessarily UTF-8.
+    Path(&'a [u8]),
+    /// A name in the abstract namespace, without its leading and trailing NULs.
+    Abstract(&'a [u8]),
+}
+
+impl<'a> UnixAddr<'a> {
+    fn from_block(block: &'a [u8; 108]) -> Self {
+        let Some(end) = block.iter().rposition(|&byte| byte != 0) else { return Self::Unnamed };
+        match block.split_first() {
+            Some((0, name)) => Self::Abstract(name.get(..end).unwrap_or(name)),
+            Some(_) | None => {
+                Self::Path(block.split(|&byte| byte == 0).next().unwrap_or(block.as_slice()))
+            }
+        }
+    }
+}
+
+/// A decoded header. `Copy`, and free of the buffer it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub(crate) version: Version,
+    pub(crate) command: Command,
+    pub(crate) family: Family,
+    pub(crate) transport: Transport,
+    pub(crate) addresses: Addresses,
+    /// Bytes of the whole header: 15..=65,551.
+    pub(crate) len: u32,
+    /// Offset of the first TLV; `len` if there is none.
+    pub(crate) tlvs_at: u32,
+}
+
+impl Header {
+    /// Returns the wire format.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns the command.
+    pub const fn command(&self) -> Command {
+        self.command
+    }
+
+    /// Returns the family as read; LOCAL and UNKNOWN have none.
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Returns the transport as read; LOCAL and UNKNOWN have none.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Returns the carried addresses.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Returns the client's address if the header carries an IP address.
+    pub const fn source(&self) -> Option<SocketAddr> {
+        self.addresses.source()
+    }
+
+    /// Returns the address the client connected to if the header carries an IP address.
+    pub const fn destination(&self) -> Option<SocketAddr> {
+        self.addresses.destination()
+    }
+
+    /// Returns the bytes the header takes, 15..=65,551: the payload begins behind them.
+    #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Returns the UNIX names, source first, if the header carries any.
+    ///
+    /// `received` are the bytes the header was decoded from; with others the answer is `None` or
+    /// nonsense, never a panic.
+    pub fn unix<'a>(&self, received: &'a [u8]) -> Option<(UnixAddr<'a>, UnixAddr<'a>)> {
+        if self.addresses != Addresses::Unix {
+            return None;
+        }
+        let block = received.get(V2_FIXED_LEN..)?;
+        let (source, rest) = block.split_first_chunk::<108>()?;
+        let destination = rest.first_chunk::<108>()?;
+        Some((UnixAddr::from_block(source), UnixAddr::from_block(destination)))
+    }
+
+    /// Returns an iterator over the TLVs; it yields nothing for v1.
+    ///
+    /// `received` are the bytes the header was decoded from; with others the answer is nonsense,
+    /// never a panic.
+    pub fn tlvs<'a>(&self, received: &'a [u8]) -> Tlvs<'a> {
+        let region = received.get(self.tlvs_at as usize..self.len()).unwrap_or_default();
+        Tlvs::new(region, self.tlvs_at as usize)
+    }
+
+    /// Says whether the header carries a CRC32C TLV and whether it holds (spec 2.2.3).
+    ///
+    /// A decoder that verifies has refused everything but `Absent` and `Valid` already. Computes the
+    /// checksum anew: linear in the header's length.
+    pub fn crc32c(&self, received: &[u8]) -> Crc32cStatus {
+        crc32c::status(received.get(..self.len()).unwrap_or_default(), self.tlvs(received))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_pair_is_written_as_ipv4() {
+        let pair =
+            Addresses::pair("[::ffff:1.2.3.4]:1".parse().unwrap(), "5.6.7.8:2".parse().unwrap());
+        assert_eq!(pair.source(), Some("1.2.3.4:1".parse().unwrap()));
+        assert_eq!(pair.family(), Family::Inet);
+    }
+
+    #[test]
+    fn a_mixed_pair_is_written_as_ipv6_with_the_ipv4_one_mapped() {
+        let pair =
+            Addresses::pair("[2001:db8::1]:1".parse().unwrap(), "5.6.7.8:2".parse().unwrap());
+        assert_eq!(pair.destination(), Some("[::ffff:5.6.7.8]:2".parse().unwrap()));
+    }
+
+    #[test]
+    fn unix_names_are_told_apart_by_their_first_byte() {
+        let mut block = [0; 108];
+        assert_eq!(UnixAddr::from_block(&block), UnixAddr::Unnamed);
+        block[1] = b'x';
+        block[3] = b'y';
+        assert_eq!(UnixAddr::from_block(&block), UnixAddr::Abstract(b"x\0y"));
+        block[0] = b'/';
+        assert_eq!(UnixAddr::from_block(&block), UnixAddr::Path(b"/x"));
+    }
+}

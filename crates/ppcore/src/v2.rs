@@ -1,0 +1,313 @@
+//! The binary block of version 2 (spec 2.2), judged as it grows.
+//!
+//! Four fixed bytes behind the signature say how long the header is; from there on only TLV frames
+//! can go wrong, and a [`Walk`] looks at each of them once, as its bytes arrive.
+//! Invariant: `len` is 0 until the fixed part has passed, then never changes.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+
+use crate::crc32c::{self, Found};
+use crate::decode::{Crc32cPolicy, Options, TlvFraming, Unspec};
+use crate::header::{Addresses, Command, Family, Header, Transport, Version};
+use crate::tlv::{self, Tlvs};
+use crate::{Error, ErrorKind, V2_FIXED_LEN};
+
+/// The twelve bytes every v2 header begins with (spec 2.2).
+pub(crate) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+/// Byte 12 of a LOCAL header: version 2, command 0.
+pub(crate) const LOCAL: u8 = 0x20;
+/// Byte 12 of a PROXY header: version 2, command 1.
+pub(crate) const PROXY: u8 = 0x21;
+
+const COMMAND_AT: usize = 12;
+const FAMILY_AT: usize = 13;
+const LEN_HIGH_AT: usize = 14;
+const LEN_LOW_AT: usize = 15;
+
+/// The state of one header: which parts have been judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// Bytes of the whole header; 0 while the fixed part is incomplete.
+    len: usize,
+    /// Bytes of the address block, 0 where the header carries no addresses.
+    block_len: usize,
+    command: Command,
+    family: Family,
+    transport: Transport,
+    walk: Walk,
+}
+
+impl Block {
+    pub(crate) const fn new() -> Self {
+        Self {
+            len: 0,
+            block_len: 0,
+            command: Command::Local,
+            family: Family::Unspec,
+            transport: Transport::Unspec,
+            walk: Walk { at: 0, crc_at: 0 },
+        }
+    }
+
+    /// Says whether nothing but a v2 header can follow.
+    pub(crate) fn is_committed(received: &[u8]) -> bool {
+        received.len() >= SIGNATURE.len()
+    }
+
+    /// Returns how many bytes are missing at least.
+    pub(crate) fn need(&self, received: &[u8]) -> usize {
+        self.len.max(V2_FIXED_LEN).saturating_sub(received.len()).max(1)
+    }
+
+    /// Judges what has arrived; `None` means that bytes are missing.
+    pub(crate) fn resume(
+        &mut self,
+        received: &[u8],
+        options: &Options,
+    ) -> Result<Option<Header>, Error> {
+        if self.len == 0 && !self.fixed_part(received, options)? {
+            return Ok(None);
+        }
+        if self.has_addresses() && options.judges_tlvs() {
+            self.walk.advance(received, self.len, options)?;
+        }
+        match received.get(..self.len) {
+            Some(header) => self.finish(header, options).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Says whether an address block follows the fixed part: TLVs then begin right behind it.
+    fn has_addresses(&self) -> bool {
+        self.block_len != 0
+    }
+
+    /// Judges the first 16 bytes; `false` means that some are missing.
+    fn fixed_part(&mut self, received: &[u8], options: &Options) -> Result<bool, Error> {
+        let matched = SIGNATURE.iter().zip(received).take_while(|(want, got)| want == got).count();
+        if matched < SIGNATURE.len() {
+            return if matched == received.len() {
+                Ok(false)
+            } else {
+                Err(Error::new(ErrorKind::NotProxy, matched))
+            };
+        }
+        let Some(&command) = received.get(COMMAND_AT) else { return Ok(false) };
+        self.command = match command {
+            LOCAL => Command::Local,
+            PROXY => Command::Proxy,
+            0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
+            _ => return Err(Error::new(ErrorKind::V2BadVersion, COMMAND_AT)),
+        };
+        let Some(&family) = received.get(FAMILY_AT) else { return Ok(false) };
+        self.judge_family(family, options)?;
+        self.judge_len(received, options)
+    }
+
+    fn judge_family(&mut self, byte: u8, options: &Options) -> Result<(), Error> {
+        let (family, transport) =
+            (Family::from_nibble(byte >> 4), Transport::from_nibble(byte & 15));
+        let refuse = |kind| Err(Error::new(kind, FAMILY_AT));
+        if self.command == Command::Local {
+            // Ignored, whatever it says; kept only to find TLVs behind an address block.
+            self.family = family.unwrap_or(Family::Unspec);
+            return Ok(());
+        }
+        let Some(family) = family else { return refuse(ErrorKind::V2BadFamily) };
+        let Some(transport) = transport else { return refuse(ErrorKind::V2BadTransport) };
+        (self.family, self.transport) = (family, transport);
+        if family == Family::Unspec || transport == Transport::Unspec {
+            return match options.unspec {
+                Unspec::Accept => Ok(()),
+                Unspec::Reject => refuse(ErrorKind::V2UnspecRejected),
+            };
+        }
+        self.block_len = family.block_len();
+        if self.block_len > options.v2_len_max.into() {
+            return refuse(ErrorKind::V2TooLong);
+        }
+        Ok(())
+    }
+
+    fn judge_len(&mut self, received: &[u8], options: &Options) -> Result<bool, Error> {
+        let Some(&high) = received.get(LEN_HIGH_AT) else { return Ok(false) };
+        if u16::from_be_bytes([high, 0]) > options.v2_len_max {
+            return Err(Error::new(ErrorKind::V2TooLong, LEN_HIGH_AT));
+        }
+        let Some(&low) = received.get(LEN_LOW_AT) else { return Ok(false) };
+        let refuse = |kind| Err(Error::new(kind, LEN_LOW_AT));
+        let len = u16::from_be_bytes([high, low]);
+        if len > options.v2_len_max {
+            return refuse(ErrorKind::V2TooLong);
+        }
+        let Some(tlvs) = usize::from(len).checked_sub(self.block_len) else {
+            return refuse(ErrorKind::V2AddressTooShort);
+        };
+        let is_strict = options.tlv_framing == TlvFraming::Strict && self.has_addresses();
+        if is_strict && (1..tlv::TLV_HEADER_LEN).contains(&tlvs) {
+            return refuse(ErrorKind::TlvHeaderTruncated);
+        }
+        self.len = V2_FIXED_LEN + usize::from(len);
+        self.walk.at = V2_FIXED_LEN + self.block_len;
+        Ok(true)
+    }
+
+    /// Builds the header once all of it is there; `header` is exactly its bytes.
+    fn finish(&self, header: &[u8], options: &Options) -> Result<Header, Error> {
+        let verify = options.crc32c == Crc32cPolicy::Verify;
+        let (addresses, tlvs_at) = if self.has_addresses() {
+            if verify && self.walk.crc_at != 0 {
+                verify_crc(header, self.walk.crc_at)?;
+            }
+            (self.addresses(header), V2_FIXED_LEN + self.block_len)
+        } else {
+            let tlvs_at = self.best_effort_tlvs(header);
+            if verify {
+                let tlvs = Tlvs::new(header.get(tlvs_at..).unwrap_or_default(), tlvs_at);
+                match crc32c::find(tlvs) {
+                    Found::No => {}
+                    Found::At(value_at) => verify_crc(header, value_at)?,
+                    Found::BadLength(at) => return Err(Error::new(ErrorKind::CrcBadLength, at)),
+                    Found::Duplicate(at) => return Err(Error::new(ErrorKind::CrcDuplicate, at)),
+                }
+            }
+            (Addresses::None, tlvs_at)
+        };
+        let is_local = self.command == Command::Local;
+        Ok(Header {
+            version: Version::V2,
+            command: self.command,
+            family: if is_local { Family::Unspec } else { self.family },
+            transport: self.transport,
+            addresses,
+            len: offset(self.len),
+            tlvs_at: offset(tlvs_at),
+        })
+    }
+
+    /// Finds TLVs where the rules promise none: from byte 16, else behind an address block that
+    /// LOCAL should not have, else nowhere. AWS sends LOCAL with TLVs at once, others with
+    /// addresses first.
+    fn best_effort_tlvs(&self, header: &[u8]) -> usize {
+        [V2_FIXED_LEN, V2_FIXED_LEN + self.family.block_len()]
+            .into_iter()
+            .find(|&at| header.get(at..).is_some_and(|tlvs| Tlvs::new(tlvs, at).is_well_framed()))
+            .unwrap_or(self.len)
+    }
+
+    fn addresses(&self, header: &[u8]) -> Addresses {
+        let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
+        match self.family {
+            Family::Inet => match block.first_chunk::<12>() {
+                Some(&[a, b, c, d, e, f, g, h, i, j, k, l]) => Addresses::Inet {
+                    source: SocketAddrV4::new(
+                        Ipv4Addr::new(a, b, c, d),
+                        u16::from_be_bytes([i, j]),
+                    ),
+                    destination: SocketAddrV4::new(
+                        Ipv4Addr::new(e, f, g, h),
+                        u16::from_be_bytes([k, l]),
+                    ),
+                },
+                None => Addresses::None,
+            },
+            Family::Inet6 => inet6(block).unwrap_or(Addresses::None),
+            Family::Unix => Addresses::Unix,
+            Family::Unspec => Addresses::None,
+        }
+    }
+}
+
+fn inet6(block: &[u8]) -> Option<Addresses> {
+    let (source, rest) = block.split_first_chunk::<16>()?;
+    let (destination, rest) = rest.split_first_chunk::<16>()?;
+    let &[a, b, c, d] = rest.first_chunk::<4>()?;
+    let addr = |ip: &[u8; 16], port| {
+        SocketAddrV6::new(Ipv6Addr::from(*ip), u16::from_be_bytes(port), 0, 0)
+    };
+    Some(Addresses::Inet6 { source: addr(source, [a, b]), destination: addr(destination, [c, d]) })
+}
+
+fn verify_crc(header: &[u8], value_at: usize) -> Result<(), Error> {
+    if crc32c::holds(header, value_at) {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::CrcMismatch, value_at))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "offsets in a header are below 65,552")]
+const fn offset(at: usize) -> u32 {
+    at as u32
+}
+
+/// Looks at each TLV's frame once, as it arrives, and refuses at the first byte that leaves no
+/// valid continuation.
+#[derive(Clone, Debug)]
+struct Walk {
+    /// Offset of the TLV to be judged next; the header's length once there is none.
+    at: usize,
+    /// Offset of the checksum's value; 0 before one is found.
+    crc_at: usize,
+}
+
+impl Walk {
+    fn advance(&mut self, received: &[u8], len: usize, options: &Options) -> Result<(), Error> {
+        let strict = options.tlv_framing == TlvFraming::Strict;
+        let verify = options.crc32c == Crc32cPolicy::Verify;
+        loop {
+            let at = self.at;
+            let Some(room) = len.saturating_sub(at).checked_sub(tlv::TLV_HEADER_LEN) else {
+                // Nothing, or a stump that only lazy framing lets through.
+                self.at = len;
+                return Ok(());
+            };
+            let Some(frame) = received.get(at..) else { return Ok(()) };
+            let Some(&kind) = frame.first() else { return Ok(()) };
+            let is_crc = verify && kind == tlv::CRC32C;
+            if is_crc && strict {
+                self.crc_fits(room).map_err(|kind| Error::new(kind, at))?;
+            }
+            let Some(&high) = frame.get(1) else { return Ok(()) };
+            let least = usize::from(u16::from_be_bytes([high, 0]));
+            if strict && least > room {
+                return Err(Error::new(ErrorKind::TlvValueOverrun, at + 1));
+            }
+            // A lazy walk lets a checksum that overruns pass: it is not there then.
+            if is_crc && (strict || least + 0xFF <= room) && (high != 0 || self.crc_at != 0) {
+                return Err(Error::new(self.crc_error(), at + 1));
+            }
+            let Some(&low) = frame.get(2) else { return Ok(()) };
+            let value_len = usize::from(u16::from_be_bytes([high, low]));
+            let refuse = |kind| Err(Error::new(kind, at + 2));
+            let Some(left) = room.checked_sub(value_len) else {
+                if strict {
+                    return refuse(ErrorKind::TlvValueOverrun);
+                }
+                self.at = len;
+                return Ok(());
+            };
+            if is_crc {
+                if self.crc_at != 0 || value_len != crc32c::LEN {
+                    return refuse(self.crc_error());
+                }
+                self.crc_at = at + tlv::TLV_HEADER_LEN;
+            }
+            if strict && (1..tlv::TLV_HEADER_LEN).contains(&left) {
+                return refuse(ErrorKind::TlvHeaderTruncated);
+            }
+            self.at = at + tlv::TLV_HEADER_LEN + value_len;
+        }
+    }
+
+    /// Says whether a checksum may begin here with `room` bytes behind its frame: strict framing
+    /// leaves either nothing or another TLV behind it.
+    const fn crc_fits(&self, room: usize) -> Result<(), ErrorKind> {
+        let fits = room == crc32c::LEN || room >= crc32c::LEN + tlv::TLV_HEADER_LEN;
+        if self.crc_at == 0 && fits { Ok(()) } else { Err(self.crc_error()) }
+    }
+
+    const fn crc_error(&self) -> ErrorKind {
+        if self.crc_at == 0 { ErrorKind::CrcBadLength } else { ErrorKind::CrcDuplicate }
+    }
+}

@@ -1,0 +1,219 @@
+//! One direction of a relay: from a source, through a conduit, to a sink.
+//!
+//! Counts bytes, never holds them. The same value serves both directions. The rule is to fill only
+//! an empty conduit: then no end can overtake data, and a full pipe needs no telling apart from an
+//! empty socket. Invariant: `shut` implies `eof` and `buffered == 0`.
+
+use super::action::{Method, Readiness, Received, Sent};
+
+/// What a flow can do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Fill(Method),
+    Drain,
+    Shutdown,
+}
+
+/// When bytes are spliced rather than copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Splicing {
+    /// While a direction is bulky: once a read filled its buffer, until the source is quiet.
+    Auto,
+    /// Whenever no urgent byte forbids it.
+    Always,
+    /// Never.
+    Off,
+}
+
+/// The state of one direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// The source may have something to read; said by an edge, taken back by a receive.
+    pub(super) readable: bool,
+    /// The sink may take something; said by an edge, taken back by a send.
+    pub(super) writable: bool,
+    /// Bytes in the conduit.
+    pub(super) buffered: usize,
+    /// Everything the source sent has been received, and its FIN.
+    pub(super) eof: bool,
+    /// The sink has been told so.
+    pub(super) shut: bool,
+    /// Bytes that left the conduit, our own header among them.
+    pub(super) moved: u64,
+    splicing: Splicing,
+    bulk: bool,
+    /// An urgent byte was announced, at which a splice stops for ever, or a splice met an end that
+    /// only a receive can confirm. It stays so: such sources are rare.
+    copy_only: bool,
+    /// The source's FIN was announced, so a short read means the end.
+    fin_announced: bool,
+}
+
+impl Flow {
+    pub(super) const fn new(splicing: Splicing) -> Self {
+        Self {
+            readable: false,
+            writable: false,
+            buffered: 0,
+            eof: false,
+            shut: false,
+            moved: 0,
+            splicing,
+            bulk: false,
+            copy_only: false,
+            fin_announced: false,
+        }
+    }
+
+    pub(super) fn handle_source_ready(&mut self, ready: Readiness) {
+        self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;
+        self.copy_only |= ready.urgent;
+        // Behind an error the announced end may be that of a reset.
+        self.fin_announced |= ready.read_closed && !ready.error;
+    }
+
+    pub(super) fn handle_sink_ready(&mut self, ready: Readiness) {
+        self.writable |= ready.writable || ready.error;
+    }
+
+    /// Notes what a receive says of the source, wherever the bytes went.
+    ///
+    /// A short read has emptied the socket: what comes later raises a new edge (epoll(7)). Two
+    /// things break that rule: an urgent byte stops a read short, and a FIN that was announced
+    /// already raises no second edge.
+    pub(super) fn handle_received(&mut self, received: Received, method: Method) {
+        match received {
+            Received::Bytes { count, asked } => {
+                debug_assert!(0 < count && count <= asked);
+                if count == asked {
+                    self.bulk = true;
+                } else if method == Method::Copy && !self.copy_only {
+                    self.bulk = false;
+                    self.readable = false;
+                    self.eof = self.fin_announced;
+                }
+            }
+            // A splice returns 0 at an urgent byte too: only a receive is sure.
+            Received::End if method == Method::Splice => self.copy_only = true,
+            Received::End => (self.readable, self.eof) = (false, true),
+            Received::WouldBlock => (self.readable, self.bulk) = (false, false),
+            Received::Failed(_) => self.readable = false,
+        }
+    }
+
+    pub(super) fn handle_filled(&mut self, received: Received, method: Method) {
+        debug_assert_eq!(self.buffered, 0, "only an empty conduit is filled");
+        self.handle_received(received, method);
+        if let Received::Bytes { count, .. } = received {
+            self.buffered = count;
+        }
+    }
+
+    pub(super) fn handle_drained(&mut self, sent: Sent) {
+        match sent {
+            Sent::Bytes(count) => {
+                debug_assert!(0 < count && count <= self.buffered);
+                self.buffered = self.buffered.saturating_sub(count);
+                self.moved += count as u64;
+            }
+            Sent::WouldBlock | Sent::Failed(_) => self.writable = false,
+        }
+    }
+
+    pub(super) fn handle_shut(&mut self) {
+        debug_assert!(self.eof && self.buffered == 0);
+        self.shut = true;
+    }
+
+    /// The source was replaced by another one.
+    pub(super) fn forget_source(&mut self) {
+        *self = Self { writable: self.writable, ..Self::new(self.splicing) };
+    }
+
+    /// Forgets the bytes that can no longer be delivered.
+    pub(super) fn discard(&mut self) {
+        self.buffered = 0;
+    }
+
+    pub(super) fn step(&self) -> Option<Step> {
+        if self.buffered > 0 {
+            self.writable.then_some(Step::Drain)
+        } else if self.eof {
+            (!self.shut).then_some(Step::Shutdown)
+        } else {
+            self.readable.then_some(Step::Fill(self.method()))
+        }
+    }
+
+    fn method(&self) -> Method {
+        let wants_splice = match self.splicing {
+            Splicing::Auto => self.bulk,
+            Splicing::Always => true,
+            Splicing::Off => false,
+        };
+        if wants_splice && !self.copy_only { Method::Splice } else { Method::Copy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readable(ready: Readiness) -> Flow {
+        let mut flow = Flow::new(Splicing::Auto);
+        flow.handle_source_ready(Readiness { readable: true, ..ready });
+        flow
+    }
+
+    const SHORT: Received = Received::Bytes { count: 3, asked: 4096 };
+
+    #[test]
+    fn a_full_conduit_is_drained_before_anything_else() {
+        let mut flow = readable(Readiness { read_closed: true, ..Readiness::default() });
+        flow.handle_filled(SHORT, Method::Copy);
+        assert!(flow.eof);
+        assert_eq!(flow.step(), None, "the sink takes nothing yet");
+        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Drain));
+        flow.handle_drained(Sent::Bytes(3));
+        assert_eq!(flow.step(), Some(Step::Shutdown));
+    }
+
+    #[test]
+    fn a_short_read_is_the_end_only_behind_an_announced_fin() {
+        let mut flow = readable(Readiness::default());
+        flow.handle_filled(SHORT, Method::Copy);
+        assert!(!flow.eof && !flow.readable);
+    }
+
+    #[test]
+    fn a_short_read_at_an_urgent_byte_is_neither_the_end_nor_empty() {
+        let mut flow =
+            readable(Readiness { read_closed: true, urgent: true, ..Readiness::default() });
+        flow.handle_filled(SHORT, Method::Copy);
+        assert!(!flow.eof && flow.readable);
+    }
+
+    #[test]
+    fn a_splice_that_returns_0_is_confirmed_by_a_receive() {
+        let mut flow = Flow::new(Splicing::Always);
+        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+        flow.handle_filled(Received::End, Method::Splice);
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+        flow.handle_filled(Received::End, Method::Copy);
+        assert_eq!(flow.step(), Some(Step::Shutdown));
+    }
+
+    #[test]
+    fn a_read_that_fills_its_buffer_turns_to_splicing_until_the_source_is_quiet() {
+        let mut flow = readable(Readiness { writable: true, ..Readiness::default() });
+        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.handle_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.handle_drained(Sent::Bytes(8));
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+        flow.handle_filled(Received::WouldBlock, Method::Splice);
+        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+    }
+}

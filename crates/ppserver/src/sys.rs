@@ -1,0 +1,237 @@
+//! What the kernel offers beyond the standard library: pipes, splice, queues and limits.
+//!
+//! Not a place for policy. All `unsafe` of this crate is here, one call a block; raw descriptors
+//! never leave the file. splice(2) may raise SIGPIPE and has no flag against it: the Rust runtime
+//! ignores that signal, which this crate relies on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use rustix::process::{Resource, Rlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Raises the soft limit of descriptors to the hard one and returns it (getrlimit(2)).
+///
+/// # Errors
+/// When the system refuses.
+pub fn raise_descriptor_limit() -> io::Result<usize> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum {
+        rustix::process::setrlimit(Resource::Nofile, raised)?;
+    }
+    Ok(raised.current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
+/// Returns how many pages of pipes one unprivileged user may hold (pipe(7)); 0 means no limit.
+pub fn pipe_pages_max() -> usize {
+    std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// Creates a non-blocking pipe of about `bytes`, and returns what it really holds: past the user's
+/// limit of pages the kernel gives less (pipe(7)).
+///
+/// # Errors
+/// EMFILE and ENFILE when descriptors are used up.
+pub fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd, usize)> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let size = match rustix::pipe::fcntl_setpipe_size(&write, bytes) {
+        Ok(size) => size,
+        Err(_) => rustix::pipe::fcntl_getpipe_size(&write)?,
+    };
+    Ok((read, write, size))
+}
+
+/// Moves up to `len` bytes between a socket and a pipe without blocking (splice(2)).
+///
+/// # Errors
+/// EAGAIN when the source is empty or the sink full; the socket's own errors.
+pub fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    Ok(rustix::pipe::splice(from, None, to, None, len, flags)?)
+}
+
+/// Returns the bytes a TCP socket has sent, or is to send, that its peer has not acknowledged
+/// (SIOCOUTQ, tcp(7)).
+///
+/// # Errors
+/// When the descriptor is no socket.
+pub fn unsent(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: tcp(7): SIOCOUTQ stores an int through its argument; `bytes` is one and outlives the
+    // call, and `fd` is open while `socket` is borrowed.
+    #[expect(unsafe_code, reason = "rustix has no SIOCOUTQ")]
+    let result = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Makes the next close of a socket send a reset (SO_LINGER of 0, socket(7)).
+pub fn reset_on_close(socket: &impl AsFd) {
+    // A socket that refuses it is broken already.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// The options of a listening socket; accepted ones inherit them.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// SO_KEEPALIVE with its idle time, interval and count.
+    pub keepalive: Keepalive,
+    /// TCP_DEFER_ACCEPT, for one second.
+    pub defer_accept: bool,
+    /// The argument of listen(2).
+    pub backlog: u32,
+}
+
+/// The times of TCP keepalive (tcp(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// TCP_KEEPIDLE.
+    pub idle: Duration,
+    /// TCP_KEEPINTVL.
+    pub interval: Duration,
+    /// TCP_KEEPCNT.
+    pub count: u32,
+}
+
+/// Turns on keepalive.
+///
+/// # Errors
+/// When the system refuses a value.
+pub fn set_keepalive(socket: &impl AsFd, keepalive: &Keepalive) -> io::Result<()> {
+    let params = socket2::TcpKeepalive::new()
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.count);
+    SockRef::from(socket).set_tcp_keepalive(&params)
+}
+
+/// Whether several sockets may share an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// SO_REUSEPORT: one socket a worker.
+    Port,
+    /// None: fails while anybody else listens there.
+    Exclusive,
+}
+
+/// Binds a TCP socket; it does not listen yet. IPv6 sockets are v6-only, so that `[::]` stands
+/// beside `0.0.0.0`.
+///
+/// # Errors
+/// EADDRINUSE, EACCES, EADDRNOTAVAIL and what else bind(2) knows.
+pub fn bind(addr: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(addr),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::Port {
+        socket.set_reuse_port(true)?;
+    }
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+/// Begins to listen.
+///
+/// # Errors
+/// EADDRINUSE when another socket listens on the same address.
+pub fn listen(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
+    socket.set_tcp_nodelay(options.nodelay)?;
+    set_keepalive(socket, &options.keepalive)?;
+    if options.defer_accept {
+        set_defer_accept(socket)?;
+    }
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
+}
+
+fn set_defer_accept(socket: &Socket) -> io::Result<()> {
+    let seconds: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&seconds)).expect("an int is 4 bytes");
+    // SAFETY: tcp(7): TCP_DEFER_ACCEPT reads an int of `size` bytes; `seconds` is one and outlives
+    // the call, and the descriptor is open while `socket` is borrowed.
+    #[expect(unsafe_code, reason = "neither socket2 nor rustix has TCP_DEFER_ACCEPT")]
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size,
+        )
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Stops a listening socket from queueing more connections; those queued can still be accepted
+/// (listen(2) on a listening socket sets its backlog anew).
+///
+/// # Errors
+/// When the descriptor does not listen.
+pub fn stop_queueing(listener: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::listen(listener, 0)?)
+}
+
+/// Says whether an error means that the process or the system has run out of something, which time
+/// may cure.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[test]
+    fn an_exclusive_bind_fails_beside_a_shared_listener() {
+        let first = bind(loopback(), Sharing::Port).unwrap();
+        first.listen(1).unwrap();
+        let addr = first.local_addr().unwrap().as_socket().unwrap();
+        bind(addr, Sharing::Port).expect("shared");
+        let error = bind(addr, Sharing::Exclusive).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn unsent_bytes_stay_counted_until_the_peer_takes_them() {
+        let listener = TcpListener::bind(loopback()).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _server = listener.accept().unwrap();
+        assert_eq!(unsent(&client).unwrap(), 0);
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 65_536]).is_ok() {}
+        assert!(unsent(&client).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_pipe_tells_its_size() {
+        let (_read, _write, size) = pipe(64 * 1024).unwrap();
+        assert!(size >= 4096);
+    }
+}

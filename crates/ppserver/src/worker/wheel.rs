@@ -1,0 +1,184 @@
+//! Reminders to look at something, by time.
+//!
+//! Lazy: a reminder is never moved or cancelled; whoever is reminded too early files another. Two
+//! rings of slots: the near one turns a tick at a time, the far one empties a slot into it once per
+//! turn. What lies past both waits in the farthest slot and is filed again from there.
+//! Invariant: a reminder is never handed out early, and at most one tick late.
+
+use std::time::{Duration, Instant};
+
+/// The grain of all timeouts.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+/// Slots of each ring: 2.56 s near, 655 s far.
+const SLOTS: u64 = 256;
+
+#[derive(Clone, Copy, Debug)]
+struct Reminder<T> {
+    due: u64,
+    item: T,
+}
+
+/// A wheel of reminders.
+#[derive(Debug)]
+pub(super) struct Wheel<T> {
+    epoch: Instant,
+    /// Ticks handed out so far: everything due up to here is gone.
+    now: u64,
+    near: Vec<Vec<Reminder<T>>>,
+    far: Vec<Vec<Reminder<T>>>,
+    near_count: usize,
+    far_count: usize,
+}
+
+impl<T> Wheel<T> {
+    pub(super) fn new(epoch: Instant) -> Self {
+        let ring = || (0..SLOTS).map(|_| Vec::new()).collect();
+        Self { epoch, now: 0, near: ring(), far: ring(), near_count: 0, far_count: 0 }
+    }
+
+    /// Files a reminder for the first tick at or behind `at`.
+    pub(super) fn file(&mut self, at: Instant, item: T) {
+        let due = self.tick_behind(at).max(self.now + 1);
+        self.insert(Reminder { due, item });
+    }
+
+    /// Hands out everything that is due.
+    pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<T>) {
+        let target = ticks(now.saturating_duration_since(self.epoch));
+        if self.near_count + self.far_count == 0 {
+            // Nothing can be missed: time may jump as far as it likes.
+            self.now = self.now.max(target);
+        }
+        while self.now < target {
+            self.now += 1;
+            if self.now.is_multiple_of(SLOTS) {
+                self.cascade();
+            }
+            let slot = std::mem::take(&mut self.near[index(self.now)]);
+            self.near_count -= slot.len();
+            due.extend(slot.into_iter().map(|reminder| reminder.item));
+        }
+    }
+
+    /// Returns when `expire` should be called next: when the next reminder is due, or when the far
+    /// ring has to be looked into.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let near = (self.near_count > 0).then(|| {
+            (self.now + 1..)
+                .find(|&tick| !self.near[index(tick)].is_empty())
+                .expect("the near ring holds a reminder")
+        });
+        let far = (self.far_count > 0).then(|| {
+            let turn = self.now / SLOTS;
+            (turn + 1..)
+                .find(|&turn| !self.far[index(turn)].is_empty())
+                .expect("the far ring holds a reminder")
+                * SLOTS
+        });
+        let tick = near.into_iter().chain(far).min()?;
+        Some(self.epoch + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
+    }
+
+    fn insert(&mut self, reminder: Reminder<T>) {
+        if reminder.due - self.now < SLOTS {
+            self.near_count += 1;
+            self.near[index(reminder.due)].push(reminder);
+        } else {
+            let turn = (reminder.due / SLOTS).min(self.now / SLOTS + SLOTS - 1);
+            self.far_count += 1;
+            self.far[index(turn)].push(reminder);
+        }
+    }
+
+    /// Empties the far slot of the turn that begins.
+    fn cascade(&mut self) {
+        let slot = std::mem::take(&mut self.far[index(self.now / SLOTS)]);
+        self.far_count -= slot.len();
+        for reminder in slot {
+            self.insert(reminder);
+        }
+    }
+
+    fn tick_behind(&self, at: Instant) -> u64 {
+        ticks(at.saturating_duration_since(self.epoch) + TICK - Duration::from_nanos(1))
+    }
+}
+
+fn ticks(duration: Duration) -> u64 {
+    let ticks = duration.as_nanos() / TICK.as_nanos();
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+fn index(tick: u64) -> usize {
+    usize::try_from(tick % SLOTS).expect("below SLOTS")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn millis(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn an_empty_wheel_asks_for_nothing() {
+        #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+        let wheel = Wheel::<u8>::new(Instant::now());
+        assert_eq!(wheel.next(), None);
+    }
+
+    proptest! {
+        /// Against the obvious: reminders come out once each, never early, at most a tick late,
+        /// when the wheel is asked whenever it wants to be.
+        #[test]
+        fn reminders_come_on_time(delays in prop::collection::vec(0u64..2_000_000, 1..40)) {
+            #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+            let epoch = Instant::now();
+            let mut wheel = Wheel::new(epoch);
+            for (id, delay) in delays.iter().enumerate() {
+                wheel.file(epoch + millis(*delay), id);
+            }
+            let mut seen = vec![false; delays.len()];
+            let mut wakeups = 0;
+            while let Some(at) = wheel.next() {
+                let mut due = Vec::new();
+                wheel.expire(at, &mut due);
+                for id in due {
+                    prop_assert!(!seen[id]);
+                    seen[id] = true;
+                    let filed = epoch + millis(delays[id]);
+                    prop_assert!(at >= filed, "early");
+                    prop_assert!(at <= filed + 2 * TICK, "late by {:?}", at - filed);
+                }
+                wakeups += 1;
+                prop_assert!(wakeups < 10_000, "the wheel asks without end");
+            }
+            prop_assert!(seen.into_iter().all(|seen| seen));
+        }
+
+        /// A wheel that is asked late, as behind a stopped process, gives everything at once.
+        #[test]
+        fn a_late_caller_gets_everything_that_is_due(
+            delays in prop::collection::vec(0u64..100_000, 1..40),
+            jump in 0u64..200_000,
+        ) {
+            #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+            let epoch = Instant::now();
+            let mut wheel = Wheel::new(epoch);
+            for (id, delay) in delays.iter().enumerate() {
+                wheel.file(epoch + millis(*delay), id);
+            }
+            let mut due = Vec::new();
+            wheel.expire(epoch + millis(jump), &mut due);
+            for (id, delay) in delays.iter().enumerate() {
+                let late = delay.div_ceil(10) * 10 <= jump && *delay > 0;
+                let early = delay.div_ceil(10) * 10 > jump;
+                prop_assert!(!late || due.contains(&id));
+                prop_assert!(!early || !due.contains(&id));
+            }
+        }
+    }
+}
