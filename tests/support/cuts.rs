@@ -68,7 +68,7 @@ pub(crate) fn check_need(input: &[u8], options: &Options) {
             let more = matches!(whole, Answer::Ok(_));
             assert!(!more, "asks for {need} bytes behind the header {}", hex(input));
         }
-        (got, whole) => assert_agreed(&got, &whole, || format!("{}", hex(input))),
+        (got, whole) => assert_agreed(&got, &whole, || hex(input)),
     }
 }
 
