@@ -7,4 +7,14 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ppserver runs on Linux only: it needs epoll and splice; ppcore runs anywhere");
 
+pub mod access_log;
+pub mod cli;
+pub mod config;
+pub mod log;
+pub mod metrics;
+pub mod server;
 pub mod session;
+pub mod sys;
+pub mod trust;
+pub mod upstream;
+pub mod worker;

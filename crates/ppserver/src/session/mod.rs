@@ -209,6 +209,11 @@ impl Session {
         self.phase = Phase::Opening;
     }
 
+    /// [`Action::Greet`] was performed: there is no header we could send.
+    pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
+        self.abort(reason, now);
+    }
+
     /// [`Action::Connect`] was performed: a connect is under way.
     pub fn handle_connecting(&mut self, now: Instant) {
         debug_assert_eq!(self.phase, Phase::Opening);

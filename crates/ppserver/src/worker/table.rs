@@ -71,8 +71,7 @@ impl<T> Table<T> {
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.slots.get(key.index as usize)?;
-        (entry.generation == key.generation)
-            .then(|| self.slots.remove(key.index as usize).value)
+        (entry.generation == key.generation).then(|| self.slots.remove(key.index as usize).value)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,0 +1,165 @@
+//! The access log: one JSON object a line for each closed connection.
+//!
+//! Workers format and hand over; one thread writes. A worker never waits: when the writer cannot
+//! keep up, lines are dropped and counted. Invariant: a line holds nothing a peer wrote: names come
+//! from the configuration, addresses are printed from their parsed form, and the rest is numbers;
+//! serde_json escapes what is left.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{self, Output, Probes};
+use crate::session::CloseReason;
+
+/// Lines that may wait for the writer; beyond it they are dropped.
+const LINES_MAX: usize = 8192;
+
+/// What is known of a closed connection.
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The client: the carried address, or the peer if none was carried.
+    pub client: SocketAddr,
+    /// The socket's peer.
+    pub peer: SocketAddr,
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// Payload bytes from the client that went upstream.
+    pub bytes_in: u64,
+    /// Payload bytes that went to the client.
+    pub bytes_out: u64,
+    /// From accept to close, in milliseconds.
+    pub duration_ms: u128,
+    /// The close reason.
+    pub end: &'static str,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Unix time of the close, in seconds with three decimals.
+    time: f64,
+    #[serde(flatten)]
+    record: &'a Record<'a>,
+}
+
+/// What a worker writes through.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    lines: SyncSender<String>,
+    probes: Probes,
+}
+
+impl AccessLog {
+    /// Opens the output and starts the writer; it ends when the last worker has gone.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or no thread started.
+    pub fn start(config: &config::AccessLog) -> io::Result<(Self, JoinHandle<()>)> {
+        let output: Box<dyn Write + Send> = match &config.output {
+            Output::Stdout => Box::new(io::stdout()),
+            Output::Stderr => Box::new(io::stderr()),
+            Output::File(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(path);
+                Box::new(file.map_err(|error| {
+                    let path = path.display();
+                    io::Error::other(format!("cannot open the access log `{path}`: {error}"))
+                })?)
+            }
+        };
+        let (lines, waiting) = sync_channel(LINES_MAX);
+        let writer = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(&waiting, output))?;
+        Ok((Self { lines, probes: config.probes }, writer))
+    }
+
+    /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
+    pub fn write(&self, record: &Record<'_>, reason: CloseReason, unix_time: Duration) -> bool {
+        let is_probe = matches!(reason, CloseReason::Probe | CloseReason::LocalAnswered);
+        if is_probe && self.probes == Probes::Counted {
+            return true;
+        }
+        let time = (unix_time.as_secs_f64() * 1000.0).round() / 1000.0;
+        let mut line = serde_json::to_string(&Line { time, record }).expect("plain values");
+        line.push('\n');
+        self.lines.try_send(line).is_ok()
+    }
+}
+
+fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>) {
+    let mut output = io::BufWriter::with_capacity(64 * 1024, output);
+    let mut is_broken = false;
+    while let Ok(line) = waiting.recv() {
+        let mut burst = std::iter::once(line).chain(waiting.try_iter());
+        let result = burst.try_for_each(|line| output.write_all(line.as_bytes()));
+        if let Err(error) = result.and_then(|()| output.flush())
+            && !is_broken
+        {
+            is_broken = true;
+            tracing::error!(%error, "the access log cannot be written; lines are lost");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_whatever_the_names_hold() {
+        let addr = "[2001:db8::1]:1".parse().unwrap();
+        let record = Record {
+            listener: "a\"b\n",
+            client: addr,
+            peer: addr,
+            upstream: "web",
+            endpoint: None,
+            bytes_in: 1,
+            bytes_out: 2,
+            duration_ms: 3,
+            end: CloseReason::Done.name(),
+        };
+        let (lines, waiting) = sync_channel(1);
+        let log = AccessLog { lines, probes: Probes::Counted };
+        assert!(log.write(&record, CloseReason::Done, Duration::from_millis(1_500)));
+        assert!(!log.write(&record, CloseReason::Done, Duration::ZERO), "full: dropped");
+        let line = waiting.recv().unwrap();
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["listener"], "a\"b\n");
+        assert_eq!(value["client"], "[2001:db8::1]:1");
+        assert_eq!(value["time"], 1.5);
+    }
+
+    #[test]
+    fn probes_get_no_line_unless_asked_for() {
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let record = Record {
+            listener: "edge",
+            client: addr,
+            peer: addr,
+            upstream: "web",
+            endpoint: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_ms: 0,
+            end: CloseReason::Probe.name(),
+        };
+        let (lines, waiting) = sync_channel(2);
+        let mut log = AccessLog { lines, probes: Probes::Counted };
+        log.write(&record, CloseReason::Probe, Duration::ZERO);
+        assert!(waiting.try_recv().is_err());
+        log.probes = Probes::Logged;
+        log.write(&record, CloseReason::Probe, Duration::ZERO);
+        assert!(waiting.try_recv().is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! `demo`: the main job on loopback, in one process.
+//!
+//! A whoami upstream answers what it was told of its client; the proxy stands in front of it, takes
+//! PROXY headers and sends v2. Nothing is pretended: it is the server of `run`, and the upstream
+//! decodes its header with `ppcore`.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ppcore::{Collector, Decoded, Header, Options};
+
+use crate::cli::{Exit, Failure, answer};
+use crate::config::{
+    Config, Endpoint, Flags, Log, LogFormat, LogLevel, Presence, Version, Versions,
+};
+use crate::log;
+use crate::server::{self, Server, ServerError};
+
+/// The port that is tried first.
+const PORT: u16 = 8080;
+/// The longest request head that is read.
+const HEAD_BYTES_MAX: u64 = 16 * 1024;
+/// How long the upstream waits for a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Shows everything on loopback in one process: an upstream, the proxy, and lines to paste
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+/// Runs the command.
+pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
+    let failed =
+        |error: io::Error| Failure { exit: Exit::Failed.into(), message: error.to_string() };
+    let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+    let whoami = upstream.local_addr().map_err(failed)?;
+    std::thread::Builder::new()
+        .name("whoami".to_owned())
+        .spawn(move || accept(&upstream))
+        .map_err(failed)?;
+    log::start(&Log { level: LogLevel::Warn, format: LogFormat::Auto });
+    let server = match Server::start(config(PORT, whoami)?) {
+        Err(ServerError::Bind { .. }) => Server::start(config(0, whoami)?),
+        started => started,
+    }?;
+    let proxy = server.bound().first().copied().unwrap_or(whoami);
+    answer(banner(proxy, whoami).as_bytes())?;
+    server.run(None)?;
+    Ok(Exit::Ok.into())
+}
+
+fn config(port: u16, whoami: SocketAddr) -> Result<Config, Failure> {
+    let flags = Flags {
+        listen: vec![(Ipv4Addr::LOCALHOST, port).into()],
+        to: vec![Endpoint::Addr(whoami)],
+        accept: Some(Versions::Both),
+        trust: Some("127.0.0.0/8".parse().expect("a network")),
+        presence: Presence::Required,
+        send: Some(Version::V2),
+    };
+    let loaded = Config::from_flags(flags, server::host());
+    Ok(loaded.map_err(|report| Failure::report(&report, Exit::Usage))?.config)
+}
+
+fn banner(proxy: SocketAddr, whoami: SocketAddr) -> String {
+    let port = proxy.port();
+    format!(
+        "curl --haproxy-protocol http://127.0.0.1:{port}/
+
+Paste that line into another terminal: curl sends a PROXY v1 header with its own address, as a load
+balancer would, and the answer shows which client the upstream was told.
+
+  curl, nc, ...  --PROXY v1 or v2-->  ppserver {proxy}  --PROXY v2-->  whoami {whoami}
+
+A client from far away, behind a load balancer:
+printf 'PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\\r\\nGET / HTTP/1.0\\r\\n\\r\\n' \\
+  | curl -s telnet://127.0.0.1:{port}
+
+A client that sends no header is refused, and the log says why:
+curl http://127.0.0.1:{port}/
+
+Ctrl-C ends the demo.
+"
+    )
+}
+
+/// Serves each connection on a thread of its own: a demo has few.
+fn accept(listener: &TcpListener) {
+    for stream in listener.incoming().flatten() {
+        let served = std::thread::Builder::new().spawn(move || {
+            if let Err(error) = serve(stream) {
+                tracing::warn!(%error, "whoami");
+            }
+        });
+        if let Err(error) = served {
+            tracing::warn!(%error, "whoami cannot start a thread");
+        }
+    }
+}
+
+fn serve(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    let header = read_header(&mut stream)?;
+    let mut head = BufReader::new((&stream).take(HEAD_BYTES_MAX));
+    let mut request = String::new();
+    head.read_line(&mut request)?;
+    let mut line = String::new();
+    while head.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let body = describe(&header, stream.peer_addr()?, &request);
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Reads exactly the header: what follows is left in the socket.
+fn read_header(stream: &mut TcpStream) -> io::Result<Header> {
+    let mut collector = Collector::<4096>::new(Options::new());
+    let mut chunk = Vec::new();
+    loop {
+        let collected = collector.push(&chunk).map_err(io::Error::other)?;
+        match collected.decoded {
+            Decoded::Header(header) => return Ok(header),
+            Decoded::Need(count) => chunk.resize(count.min(4096), 0),
+            Decoded::Absent => return Err(io::Error::other("no header")),
+        }
+        stream.read_exact(&mut chunk)?;
+    }
+}
+
+fn describe(header: &Header, peer: SocketAddr, request: &str) -> String {
+    let show =
+        |addr: Option<SocketAddr>| addr.map_or("not told".to_owned(), |addr| addr.to_string());
+    format!(
+        "client:      {}\nconnected to {}\ntold by      {peer} (the proxy), {:?} {:?}\nrequest:     {}\n",
+        show(header.source()),
+        show(header.destination()),
+        header.version(),
+        header.command(),
+        request.trim_end().escape_debug(),
+    )
+}

@@ -1,0 +1,131 @@
+//! The command line: arguments in, an exit code out.
+//!
+//! Each subcommand is one module with an `Args` and a `run`; this file holds the list of them and
+//! what they share. It does none of the work.
+//! Invariant: stdout carries answers only, everything else goes to stderr.
+
+mod check;
+mod decode;
+mod demo;
+mod encode;
+mod hex;
+mod run;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Colour, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  ppserver demo
+  ppserver run --listen 0.0.0.0:443 --to 127.0.0.1:8080 --accept v1,v2 --trust 10.0.0.0/8 --send v2
+  ppserver run -c ppserver.toml
+  ppserver check -c ppserver.toml
+  ppserver encode --src 203.0.113.7:51820 --dst 192.0.2.1:443 --crc32c | ppserver decode
+
+Each command explains itself: `ppserver help decode`.";
+
+/// A layer-4 proxy that speaks the PROXY protocol on both sides
+#[derive(Debug, Parser)]
+#[command(name = "ppserver", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Run(run::Args),
+    Check(check::Args),
+    Decode(decode::Args),
+    Encode(encode::Args),
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Demo(args) => demo::run(&args),
+            Self::Run(args) => run::run(args),
+            Self::Check(args) => run_check(&args),
+            Self::Decode(args) => decode::run(&args),
+            Self::Encode(args) => encode::run(&args),
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    Cli::parse().command.run().unwrap_or_else(|failure| {
+        // With stderr gone there is nobody left to tell; the exit code still says it.
+        let _ = writeln!(io::stderr(), "error: {}", failure.message);
+        failure.exit
+    })
+}
+
+fn run_check(args: &check::Args) -> Result<ExitCode, Failure> {
+    let colour = Colour::of(&io::stderr());
+    let exit = check::run(args, colour, &mut io::stdout().lock(), &mut io::stderr().lock());
+    match exit {
+        Ok(exit) => Ok(exit.into()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok.into()),
+        Err(error) => Err(Failure::usage(format!("cannot write the answer: {error}"))),
+    }
+}
+
+/// How commands end; the numbers are a promise to scripts and units (sysexits(3) from 64 on).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    Ok = 0,
+    /// The input was judged, and is bad; or the server failed while it ran.
+    Failed = 1,
+    /// There is no answer: wrong arguments, input that cannot be read, or nowhere to write it.
+    Usage = 2,
+    /// The input was judged, and goes on.
+    Incomplete = 3,
+    /// A port is not to be had: EX_UNAVAILABLE.
+    CannotBind = 69,
+    /// A port needs a permission: EX_NOPERM.
+    NoPermission = 77,
+    /// The configuration has errors: EX_CONFIG.
+    BadConfig = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work, for stderr.
+#[derive(Debug)]
+struct Failure {
+    exit: ExitCode,
+    message: String,
+}
+
+impl Failure {
+    fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage.into(), message: message.into() }
+    }
+
+    fn report(report: &Report, exit: Exit) -> Self {
+        let faults = report.render(Colour::of(&io::stderr()));
+        Self { exit: exit.into(), message: format!("{}\n{faults}", report.summary()) }
+    }
+}
+
+/// Writes an answer to stdout. A reader that has gone away (`| head`) is no failure.
+fn answer(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::usage(format!("cannot write to stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,120 @@
+//! `run`: the proxy, in the foreground.
+//!
+//! Turns a file or flags into a configuration and lets the server run it.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::{Exit, Failure};
+use crate::config::{
+    self, Colour, Config, Endpoint, Flags, Loaded, Presence, Report, Version, Versions,
+};
+use crate::log;
+use crate::server::{self, Server, ServerError};
+use crate::trust::Trust;
+
+const HELP: &str = "\
+Either a file (docs/operations.md lists every key), or flags for one listener and one upstream.
+`--accept` needs `--trust`: a port that believes headers from anyone lets strangers forge addresses.
+
+Examples:
+  ppserver run -c ppserver.toml
+  ppserver run --listen 0.0.0.0:443 --to 127.0.0.1:8080 --accept v1,v2 --trust 10.0.0.0/8 --send v2
+  ppserver run --listen 127.0.0.1:8443 --to web.internal:443        # plain TCP, no headers
+
+Signals:
+  SIGTERM, SIGINT  drain: stop accepting, wait for connections up to `shutdown_grace`; again: stop
+  SIGHUP           read the file again; a broken one changes nothing
+  SIGUSR1          print all counters as one JSON line
+
+Exit codes:
+  0   drained or stopped by a signal
+  1   a worker failed, or an endpoint's name could not be resolved
+  2   wrong arguments
+  69  a port could not be bound
+  77  no permission for a port
+  78  the configuration has errors: `ppserver check -c FILE` shows the same";
+
+/// Runs the proxy in the foreground
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Args {
+    /// The configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with_all = [
+        "listen", "to", "accept", "trust", "optional", "send",
+    ])]
+    file: Option<PathBuf>,
+    /// Listen here; may be repeated. Port 0 takes a free one, which the log tells
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', required_unless_present = "file")]
+    listen: Vec<SocketAddr>,
+    /// Relay to this host:port; may be repeated, endpoints are taken in turn
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', required_unless_present = "file")]
+    to: Vec<Endpoint>,
+    /// Take PROXY headers of these versions from trusted peers: v1, v2 or v1,v2
+    #[arg(long, value_name = "VERSIONS", requires = "trust")]
+    accept: Option<Versions>,
+    /// Whose headers are believed: networks and addresses with commas between, or `any`
+    #[arg(long, value_name = "CIDR,...", requires = "accept")]
+    trust: Option<Trust>,
+    /// A trusted peer may also speak without a header
+    #[arg(long, requires = "accept")]
+    optional: bool,
+    /// Send a header of this version to the upstream: v1 or v2
+    #[arg(long, value_name = "VERSION")]
+    send: Option<Version>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
+    let loaded = match &args.file {
+        Some(file) => config::load(file, server::host())
+            .map_err(|report| Failure::report(&report, Exit::BadConfig))?,
+        None => from_flags(&args).map_err(|report| Failure::report(&report, Exit::Usage))?,
+    };
+    show(&loaded.warnings);
+    log::start(&loaded.config.log);
+    serve(loaded.config, args.file)
+}
+
+fn from_flags(args: &Args) -> Result<Loaded, Report> {
+    let flags = Flags {
+        listen: args.listen.clone(),
+        to: args.to.clone(),
+        accept: args.accept,
+        trust: args.trust.clone(),
+        presence: if args.optional { Presence::Optional } else { Presence::Required },
+        send: args.send,
+    };
+    Config::from_flags(flags, server::host())
+}
+
+fn show(report: &Report) {
+    if !report.is_empty() {
+        // With stderr gone there is nobody to warn.
+        let _ = write!(io::stderr(), "{}", report.render(Colour::of(&io::stderr())));
+    }
+}
+
+fn serve(config: Config, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    Server::start(config).and_then(|server| server.run(file)).map_err(Failure::from)?;
+    Ok(Exit::Ok.into())
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let exit = match &error {
+            ServerError::Bind { error, .. } => {
+                match error.kind() == io::ErrorKind::PermissionDenied {
+                    true => Exit::NoPermission,
+                    false => Exit::CannotBind,
+                }
+            }
+            ServerError::Resolve(_) | ServerError::System { .. } | ServerError::Worker(_) => {
+                Exit::Failed
+            }
+        };
+        Self { exit: exit.into(), message: error.to_string() }
+    }
+}

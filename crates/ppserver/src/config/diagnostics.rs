@@ -1,0 +1,546 @@
+//! What is wrong with a configuration, and where: collected, placed, drawn.
+//!
+//! Not a judge: other modules find the faults and word them. Invariant: a report's text depends on
+//! the configuration alone (no clock, no terminal width, no colour unless asked for), and the
+//! positions of the drawn text and of the JSON object are the same.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::Serialize;
+
+/// A byte range of the configuration's text.
+pub(super) type Span = Range<usize>;
+
+/// A longer line is cut around its caret, so that a report never depends on the terminal.
+const REPORT_COLUMNS: usize = 140;
+
+/// Faults that are kept; the others are counted. Nobody reads more, and a file that is no
+/// configuration at all has one a line.
+pub(super) const FAULTS_MAX: usize = 200;
+
+/// What kind of fault it is: stable, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Code {
+    /// The file cannot be read.
+    Unreadable,
+    /// It is not TOML.
+    Syntax,
+    /// A key nobody knows.
+    UnknownKey,
+    /// A key or value of a later version.
+    NotSupported,
+    /// A number where a text is due, and the like.
+    WrongType,
+    /// A value out of its range or not among the choices.
+    BadValue,
+    /// A required key is absent.
+    MissingKey,
+    /// A name or an address is used twice.
+    Duplicate,
+    /// A listener's upstream does not exist.
+    UnknownUpstream,
+    /// There are more faults than a report holds.
+    More,
+    /// Warning: an upstream that no listener uses.
+    UnusedUpstream,
+    /// Warning: a key that changes nothing as things stand.
+    NoEffect,
+    /// Warning: a network with bits set behind its prefix.
+    HostBits,
+    /// Warning: a header deadline below what the protocol asks for.
+    ShortHeaderTimeout,
+    /// Warning: anybody can reach the listener and be any client.
+    OpenTrust,
+    /// Warning: more connections allowed than descriptors.
+    FewDescriptors,
+    /// Warning: an endpoint is one of our own listeners.
+    OwnListener,
+}
+
+/// Whether a fault stops the configuration from being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not, but somebody should look.
+    Warning,
+}
+
+impl Code {
+    /// Each code has one severity.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Unreadable
+            | Self::Syntax
+            | Self::UnknownKey
+            | Self::NotSupported
+            | Self::WrongType
+            | Self::BadValue
+            | Self::MissingKey
+            | Self::Duplicate
+            | Self::UnknownUpstream
+            | Self::More => Severity::Error,
+            Self::UnusedUpstream
+            | Self::NoEffect
+            | Self::HostBits
+            | Self::ShortHeaderTimeout
+            | Self::OpenTrust
+            | Self::FewDescriptors
+            | Self::OwnListener => Severity::Warning,
+        }
+    }
+
+    /// The code as it is printed, `unknown-key`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Syntax => "syntax",
+            Self::UnknownKey => "unknown-key",
+            Self::NotSupported => "not-supported",
+            Self::WrongType => "wrong-type",
+            Self::BadValue => "bad-value",
+            Self::MissingKey => "missing-key",
+            Self::Duplicate => "duplicate",
+            Self::UnknownUpstream => "unknown-upstream",
+            Self::More => "more",
+            Self::UnusedUpstream => "unused-upstream",
+            Self::NoEffect => "no-effect",
+            Self::HostBits => "host-bits",
+            Self::ShortHeaderTimeout => "short-header-timeout",
+            Self::OpenTrust => "open-trust",
+            Self::FewDescriptors => "few-descriptors",
+            Self::OwnListener => "own-listener",
+        }
+    }
+}
+
+/// One fault: what, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    code: Code,
+    /// None for a fault of the command line.
+    span: Option<Span>,
+    message: String,
+    help: Option<String>,
+    /// The text to put in the span's place.
+    suggestion: Option<String>,
+    /// Where the thing stood first, for a duplicate.
+    first: Option<Span>,
+}
+
+impl Diagnostic {
+    /// What kind of fault it is.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    pub(super) fn with_help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn with_suggestion(&mut self, suggestion: impl Into<String>) -> &mut Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    pub(super) fn with_first(&mut self, first: Option<Span>) -> &mut Self {
+        self.first = first;
+        self
+    }
+
+    /// Adds the nearest of `names`, if one is near, in front of the help.
+    pub(super) fn with_nearest<'n>(
+        &mut self,
+        found: &str,
+        names: impl IntoIterator<Item = &'n str>,
+        quote: Quote,
+    ) -> &mut Self {
+        if let Some(name) = nearest(found, names) {
+            let (shown, question) = match quote {
+                Quote::Bare => (name.to_owned(), format!("did you mean `{name}`?")),
+                Quote::Double => (format!("\"{name}\""), format!("did you mean \"{name}\"?")),
+            };
+            self.help = Some(match self.help.take() {
+                Some(help) => format!("{question} {help}"),
+                None => question,
+            });
+            self.suggestion = Some(shown);
+        }
+        self
+    }
+}
+
+/// How a name stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quote {
+    /// As a key.
+    Bare,
+    /// As a string value.
+    Double,
+}
+
+/// The name that differs least from `found`, by at most a third of its letters (at least one).
+fn nearest<'n>(found: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let found = found.to_lowercase().replace('-', "_");
+    let edits_max = (found.chars().count() / 3).max(1);
+    names
+        .into_iter()
+        .map(|name| {
+            let plain = name.to_lowercase().replace('-', "_");
+            (strsim::damerau_levenshtein(&found, &plain), name)
+        })
+        .filter(|(edits, _)| *edits <= edits_max)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, name)| name)
+}
+
+/// The faults found so far, in the order of finding.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics {
+    /// At most [`FAULTS_MAX`].
+    list: Vec<Diagnostic>,
+    /// The last fault beyond them, and how many there were.
+    beyond: Option<(Diagnostic, usize)>,
+}
+
+impl Diagnostics {
+    /// Adds a fault; the answer is for its help.
+    pub(super) fn add(
+        &mut self,
+        code: Code,
+        span: impl Into<Option<Span>>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        let fault = Diagnostic {
+            code,
+            span: span.into(),
+            message: message.into(),
+            help: None,
+            suggestion: None,
+            first: None,
+        };
+        if self.list.len() < FAULTS_MAX {
+            self.list.push(fault);
+            return self.list.last_mut().expect("one was pushed just now");
+        }
+        let count = self.beyond.take().map_or(1, |(_, count)| count + 1);
+        &mut self.beyond.insert((fault, count)).0
+    }
+
+    /// Keeps the faults that `is_kept` says are not echoes of others.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(Code, Option<&Span>) -> bool) {
+        self.list.retain(|fault| is_kept(fault.code, fault.span.as_ref()));
+    }
+
+    /// Closes the list: faults in the order of the text, those without a place last.
+    pub(super) fn into_report(mut self, source: Option<Source>) -> Report {
+        if let Some(source) = &source {
+            for fault in &mut self.list {
+                fault.span = fault.span.take().map(|span| source.clip(span));
+                fault.first = fault.first.take().map(|span| source.clip(span));
+            }
+        }
+        let place = |fault: &Diagnostic| fault.span.as_ref().map_or(usize::MAX, |span| span.start);
+        self.list.sort_by_key(place);
+        self.list.dedup();
+        if let Some((_, count)) = self.beyond {
+            self.list.push(Diagnostic {
+                code: Code::More,
+                span: None,
+                message: format!("{count} more faults are not shown"),
+                help: Some("mend these first".to_owned()),
+                suggestion: None,
+                first: None,
+            });
+        }
+        Report { source, list: self.list }
+    }
+}
+
+/// A named text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    /// What to call it, as the user did.
+    pub(super) name: String,
+    /// The whole text.
+    pub(super) text: String,
+}
+
+/// Where a fault stands, for people: lines and columns count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    line: usize,
+    column: usize,
+    end_column: usize,
+}
+
+impl Source {
+    /// Brings a span onto one line and onto character boundaries; the end of the file is the end of
+    /// its last line.
+    fn clip(&self, span: Span) -> Span {
+        let text = self.text.as_str();
+        let mut start = span.start.min(text.len());
+        while !text.is_char_boundary(start) {
+            start -= 1;
+        }
+        if start == text.len() {
+            start = text.trim_end_matches(['\n', '\r']).len();
+        }
+        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |at| start + at);
+        let mut end = span.end.min(text.len());
+        while !text.is_char_boundary(end) {
+            end += 1;
+        }
+        start..end.clamp(start, line_end.max(start))
+    }
+
+    fn place(&self, span: &Span) -> Place {
+        let before = &self.text[..span.start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = self.text[line_start..span.start].chars().count() + 1;
+        Place {
+            line: before.matches('\n').count() + 1,
+            column,
+            end_column: column + self.text[span.clone()].chars().count(),
+        }
+    }
+}
+
+/// Whether a drawn report carries terminal escapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// Plain text.
+    Off,
+    /// For a terminal.
+    On,
+}
+
+impl Colour {
+    /// Colour for a terminal, unless NO_COLOR asks for none.
+    pub fn of(stream: &impl IsTerminal) -> Self {
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if stream.is_terminal() && !is_unwanted { Self::On } else { Self::Off }
+    }
+}
+
+/// Every fault of one configuration, in the order of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    source: Option<Source>,
+    list: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// The faults that stop the configuration from being used.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter().filter(|fault| fault.code.severity() == Severity::Error)
+    }
+
+    /// The faults somebody should look at.
+    pub fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter().filter(|fault| fault.code.severity() == Severity::Warning)
+    }
+
+    /// Whether there are errors.
+    pub fn has_errors(&self) -> bool {
+        self.errors().next().is_some()
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// `2 errors, 1 warning`, or nothing when there is nothing to count.
+    pub fn summary(&self) -> String {
+        let counts = [("error", self.errors().count()), ("warning", self.warnings().count())];
+        let mut text = String::new();
+        for (noun, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            let comma = if text.is_empty() { "" } else { ", " };
+            let plural = if count == 1 { "" } else { "s" };
+            write!(text, "{comma}{count} {noun}{plural}").expect("a String takes everything");
+        }
+        text
+    }
+
+    /// Draws every fault with its line and a caret; an empty line ends each.
+    pub fn render(&self, colour: Colour) -> String {
+        let renderer = match colour {
+            Colour::Off => Renderer::plain(),
+            Colour::On => Renderer::styled(),
+        };
+        let renderer = renderer.term_width(REPORT_COLUMNS);
+        let mut text = String::new();
+        for fault in &self.list {
+            text.push_str(&self.draw(fault, &renderer));
+            text.push_str("\n\n");
+        }
+        text
+    }
+
+    /// The faults as they go into `check`'s JSON object: `(errors, warnings)`.
+    pub fn to_json(&self) -> (Vec<JsonFault<'_>>, Vec<JsonFault<'_>>) {
+        let errors = self.errors().map(|fault| self.json_fault(fault)).collect();
+        let warnings = self.warnings().map(|fault| self.json_fault(fault)).collect();
+        (errors, warnings)
+    }
+
+    fn draw(&self, fault: &Diagnostic, renderer: &Renderer) -> String {
+        let level = match fault.code.severity() {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(fault.message.as_str()).id(fault.code.as_str());
+        let snippet = self.source.as_ref().zip(fault.span.as_ref()).map(|(source, span)| {
+            let caret = AnnotationKind::Primary.span(span.clone());
+            let first = fault
+                .first
+                .iter()
+                .map(|first| AnnotationKind::Context.span(first.clone()).label("first used here"));
+            Snippet::source(source.text.as_str())
+                .path(source.name.as_str())
+                .annotation(caret)
+                .annotations(first)
+        });
+        let help = fault.help.as_deref().map(|help| Level::HELP.message(help));
+        match (snippet, help) {
+            (Some(snippet), Some(help)) => renderer.render(&[title.element(snippet).element(help)]),
+            (Some(snippet), None) => renderer.render(&[title.element(snippet)]),
+            (None, Some(help)) => renderer.render(&[title.element(help)]),
+            (None, None) => renderer.render(&[annotate_snippets::Group::with_title(title)]),
+        }
+    }
+
+    fn json_fault<'r>(&'r self, fault: &'r Diagnostic) -> JsonFault<'r> {
+        let source = self.source.as_ref();
+        let place = source.zip(fault.span.as_ref()).map(|(source, span)| source.place(span));
+        JsonFault {
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            end_column: place.map(|place| place.end_column),
+            code: fault.code,
+            message: &fault.message,
+            help: fault.help.as_deref(),
+            suggestion: fault.suggestion.as_deref(),
+        }
+    }
+}
+
+/// One fault for programs. Lines and columns count from 1, columns in characters; `end_column` is
+/// the first one behind; all three are null where there is no text to point at.
+#[derive(Debug, Clone, Serialize)]
+pub struct JsonFault<'r> {
+    line: Option<usize>,
+    column: Option<usize>,
+    end_column: Option<usize>,
+    code: Code,
+    message: &'r str,
+    help: Option<&'r str>,
+    suggestion: Option<&'r str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str, span: Span) -> Report {
+        let mut faults = Diagnostics::default();
+        faults.add(Code::BadValue, span, "no good").with_help("do better");
+        faults.into_report(Some(Source { name: "f.toml".into(), text: text.into() }))
+    }
+
+    #[test]
+    fn a_fault_is_drawn_with_file_line_column_caret_and_help() {
+        let drawn = report("a = 1\nbb = 22\n", 11..13).render(Colour::Off);
+        let expected = "\
+error[bad-value]: no good
+ --> f.toml:2:6
+  |
+2 | bb = 22
+  |      ^^
+  |
+  = help: do better
+
+";
+        assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn drawn_and_json_positions_agree_on_every_span_of_an_awkward_text() {
+        let text = "\u{feff}a = \"é→\"\r\n\tb\u{1b} = 'x'\n\n# ü\n[t]\nk=1";
+        for start in 0..=text.len() + 1 {
+            for end in start..=text.len() + 1 {
+                let report = report(text, start..end);
+                let (errors, _) = report.to_json();
+                let place = (errors[0].line.unwrap(), errors[0].column.unwrap());
+                let drawn = report.render(Colour::Off);
+                let expected = format!("--> f.toml:{}:{}\n", place.0, place.1);
+                assert!(drawn.contains(&expected), "{start}..{end}: {expected}{drawn}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_without_colour_holds_no_escape_even_if_the_file_does() {
+        let report = report("a\u{1b}[31m = 1\n", 0..2);
+        assert!(!report.render(Colour::Off).contains('\u{1b}'));
+        assert!(report.render(Colour::On).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_fault_without_a_place_is_one_line_and_its_help() {
+        let mut faults = Diagnostics::default();
+        faults.add(Code::MissingKey, None, "--trust is missing").with_help("name the networks");
+        let drawn = faults.into_report(None).render(Colour::Off);
+        assert_eq!(
+            drawn,
+            "error[missing-key]: --trust is missing\n  |\n  = help: name the networks\n\n"
+        );
+    }
+
+    #[test]
+    fn faults_beyond_the_limit_are_counted_and_an_error() {
+        let mut faults = Diagnostics::default();
+        for _ in 0..FAULTS_MAX + 3 {
+            let count = faults.list.len();
+            faults.add(Code::NoEffect, None, count.to_string()).with_help("for each");
+        }
+        let report = faults.into_report(None);
+        assert!(report.has_errors());
+        assert_eq!(report.list.len(), FAULTS_MAX + 1);
+        assert_eq!(report.list[FAULTS_MAX].message, "3 more faults are not shown");
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let names = ["workers", "max_connections", "shutdown_grace"];
+        assert_eq!(nearest("worker", names), Some("workers"));
+        assert_eq!(nearest("Max-Connectoins", names), Some("max_connections"));
+        assert_eq!(nearest("color", names), None);
+        assert_eq!(nearest("v3", ["v1", "v2"]), Some("v1"));
+    }
+
+    #[test]
+    fn the_printed_code_is_the_json_code() {
+        for code in [Code::Syntax, Code::NotSupported, Code::ShortHeaderTimeout, Code::OwnListener]
+        {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+}

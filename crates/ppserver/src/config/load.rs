@@ -1,0 +1,80 @@
+//! From a path or bytes to a [`Config`] or a [`Report`].
+//!
+//! The only place of the configuration that touches the file system, by one read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::diagnostics::{Code, Diagnostics, Report, Source};
+use super::{Config, read};
+
+/// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the machine allows, for the lints; found out by the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Host {
+    /// The hard limit of open files; `None` if there is none or it is not known.
+    pub descriptors_max: Option<u64>,
+}
+
+/// A configuration that can be used, and what was noticed on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings only.
+    pub warnings: Report,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+///
+/// The report of all its errors (and warnings); a file that cannot be read is one error.
+pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .and_then(|len| match u64::try_from(len) {
+            Ok(len) if len <= FILE_BYTES_MAX => Ok(()),
+            _ => Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes"))),
+        });
+    match read {
+        Ok(()) => from_bytes(name, &bytes, host),
+        Err(error) => {
+            let mut faults = Diagnostics::default();
+            faults
+                .add(Code::Unreadable, None, format!("cannot read `{name}`: {error}"))
+                .with_help("-c takes the path of a configuration file that this user may read");
+            Err(faults.into_report(None))
+        }
+    }
+}
+
+/// Checks the bytes of a file that is called `name` in the report.
+///
+/// # Errors
+///
+/// The report of all its errors (and warnings).
+pub fn from_bytes(name: String, bytes: &[u8], host: Host) -> Result<Loaded, Report> {
+    let mut faults = Diagnostics::default();
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    if let Err(error) = std::str::from_utf8(bytes) {
+        // The valid part is unchanged in `text`, so the offset holds there too.
+        let at = error.valid_up_to();
+        let len = char::REPLACEMENT_CHARACTER.len_utf8();
+        faults
+            .add(Code::Syntax, at..at + len, format!("byte {at} is not UTF-8"))
+            .with_help("save the file as UTF-8");
+        return Err(faults.into_report(Some(Source { name, text })));
+    }
+    let config = read::config(&text, host, &mut faults);
+    let report = faults.into_report(Some(Source { name, text }));
+    match config {
+        Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
+        _ => Err(report),
+    }
+}

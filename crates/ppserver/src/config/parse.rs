@@ -1,0 +1,411 @@
+//! TOML values to plain ones, with their places: [`Section`] is a table whose keys have been
+//! checked and whose values are read one by one.
+//!
+//! Knows no key by name. Invariant: every reader answers with a value even when it has reported a
+//! fault (the default, or an empty one), so that reading goes on and all faults are found; a
+//! configuration built from such values is never used, because its report has errors.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostics::{Code, Diagnostics, Quote, Span};
+use super::schema::{self, TableKeys};
+use super::units::{format_duration, format_size, parse_duration, parse_size};
+use super::{Choice, Count, Toggle};
+
+/// A value, and where it stands if it came from a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) span: Option<Span>,
+}
+
+impl<T> At<T> {
+    pub(super) fn new(value: T, span: impl Into<Option<Span>>) -> Self {
+        Self { value, span: span.into() }
+    }
+}
+
+/// A table of the file, or its absence, which reads as all defaults.
+#[derive(Clone, Copy)]
+pub(super) struct Section<'a, 'i> {
+    keys: &'static TableKeys,
+    table: Option<&'a DeTable<'i>>,
+    /// The header; copied apart because a range is not `Copy`.
+    span: Option<(usize, usize)>,
+}
+
+impl<'a, 'i> Section<'a, 'i> {
+    /// The top of the file; its keys are not checked yet.
+    pub(super) fn top(table: &'a DeTable<'i>) -> Self {
+        Self { keys: &schema::TOP, table: Some(table), span: None }
+    }
+
+    /// Takes `value` as a table with these keys; reports those it should not have.
+    pub(super) fn open(
+        keys: &'static TableKeys,
+        value: &'a Spanned<DeValue<'i>>,
+        faults: &mut Diagnostics,
+    ) -> Self {
+        let span = Some((value.span().start, value.span().end));
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let expected = format!("{} is a table", keys.title());
+            wrong_type(value, &expected, "give it a header of its own", faults);
+        }
+        let section = Self { keys, table, span };
+        section.check_keys(faults);
+        section
+    }
+
+    /// The table under `key`, or its absence.
+    pub(super) fn section(
+        self,
+        key: &str,
+        keys: &'static TableKeys,
+        faults: &mut Diagnostics,
+    ) -> Self {
+        match self.get(key) {
+            Some(value) => Self::open(keys, value, faults),
+            None => Self { keys, table: None, span: None },
+        }
+    }
+
+    /// Reports the keys the table should not have.
+    pub(super) fn check_keys(self, faults: &mut Diagnostics) {
+        let TableKeys { known, later, .. } = *self.keys;
+        for (key, _) in self.table.into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            if later.contains(&name) {
+                faults
+                    .add(
+                        Code::NotSupported,
+                        key.span(),
+                        format!("`{name}` is not supported by this version"),
+                    )
+                    .with_help("remove it, or use a version that has it");
+                continue;
+            }
+            let title = self.keys.title();
+            let fault = faults.add(
+                Code::UnknownKey,
+                key.span(),
+                format!("unknown key `{name}` in {title}"),
+            );
+            if let Some(home) = schema::homes_of(name).next() {
+                fault.with_help(format!("`{name}` belongs in {}", home.title()));
+            } else {
+                fault.with_help(format!("{title} has {}", known.join(", ")));
+                fault.with_nearest(name, known.iter().copied(), Quote::Bare);
+            }
+        }
+    }
+
+    /// The header of the table, if it is there.
+    pub(super) fn span(self) -> Option<Span> {
+        self.span.map(|(start, end)| start..end)
+    }
+
+    /// Whether the table has the key.
+    pub(super) fn has(self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Whether the table is there and the key is not.
+    pub(super) fn is_lacking(self, key: &str) -> bool {
+        self.table.is_some() && !self.has(key)
+    }
+
+    /// The known keys that are there, and where.
+    pub(super) fn present(self) -> impl Iterator<Item = (&'static str, Option<Span>)> {
+        self.keys
+            .known
+            .iter()
+            .filter(move |key| self.has(key))
+            .map(move |key| (*key, self.key_span(key)))
+    }
+
+    /// Where the key itself stands.
+    pub(super) fn key_span(self, key: &str) -> Option<Span> {
+        self.table?.iter().find(|(name, _)| name.get_ref() == key).map(|(name, _)| name.span())
+    }
+
+    /// The raw value.
+    pub(super) fn get(self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
+        debug_assert!(self.keys.known.contains(&key), "{key} is not in the schema");
+        self.table?.get(key)
+    }
+
+    /// The entries of a table whose keys are names, in the order of the file.
+    pub(super) fn entries(
+        self,
+        key: &str,
+        faults: &mut Diagnostics,
+    ) -> Vec<(At<&'a str>, &'a Spanned<DeValue<'i>>)> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(table) = value.get_ref().as_table() else {
+            wrong_type(value, &format!("`{key}` is a table"), &format!("[{key}.NAME]"), faults);
+            return Vec::new();
+        };
+        let mut entries: Vec<_> = table
+            .iter()
+            .map(|(name, value)| (At::new(name.get_ref().as_ref(), name.span()), value))
+            .collect();
+        entries.sort_by_key(|(name, _)| name.span.as_ref().map(|span| span.start));
+        entries
+    }
+
+    /// The elements of a list; `None` if it is absent or no list.
+    pub(super) fn list(
+        self,
+        key: &str,
+        example: &str,
+        faults: &mut Diagnostics,
+    ) -> Option<&'a [Spanned<DeValue<'i>>]> {
+        let value = self.get(key)?;
+        let list = value.get_ref().as_array();
+        if list.is_none() {
+            wrong_type(value, &format!("`{key}` is a list"), example, faults);
+        }
+        list.map(|list| list.as_ref())
+    }
+
+    /// A string; `None` if it is absent or no string.
+    pub(super) fn text(
+        self,
+        key: &str,
+        example: &str,
+        faults: &mut Diagnostics,
+    ) -> Option<At<&'a str>> {
+        element_text(self.get(key)?, key, example, faults)
+    }
+
+    /// One of a few words; those of a later version (`file:` is all that begin so) are refused by
+    /// name.
+    pub(super) fn choice<T: Choice>(
+        self,
+        key: &str,
+        default: T,
+        later: &[&str],
+        faults: &mut Diagnostics,
+    ) -> T {
+        let example = format!("{key} = \"{}\"", default.word());
+        let Some(text) = self.text(key, &example, faults) else { return default };
+        word::<T>(&text, key, later, faults).unwrap_or(default)
+    }
+
+    /// The only word of this version, and those of a later one.
+    pub(super) fn only_word(
+        self,
+        key: &str,
+        only: &'static str,
+        later: &[&str],
+        faults: &mut Diagnostics,
+    ) {
+        let example = format!("{key} = \"{only}\"");
+        let Some(text) = self.text(key, &example, faults) else { return };
+        if text.value != only {
+            bad_word(&text, key, &[only], later, faults);
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn toggle(self, key: &str, default: Toggle, faults: &mut Diagnostics) -> Toggle {
+        let Some(value) = self.get(key) else { return default };
+        match value.get_ref().as_bool() {
+            Some(true) => Toggle::On,
+            Some(false) => Toggle::Off,
+            None => {
+                let expected = format!("`{key}` is true or false");
+                wrong_type(value, &expected, &format!("{key} = true"), faults);
+                default
+            }
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn number(
+        self,
+        key: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+        faults: &mut Diagnostics,
+    ) -> usize {
+        let Some(value) = self.get(key) else { return default };
+        let example = format!("{key} = {default}");
+        element_number(value, key, &range, &example, faults).unwrap_or(default)
+    }
+
+    /// A whole number, or `"auto"`.
+    pub(super) fn count(
+        self,
+        key: &str,
+        range: RangeInclusive<usize>,
+        faults: &mut Diagnostics,
+    ) -> Count {
+        let Some(value) = self.get(key) else { return Count::Auto };
+        let example = format!("{key} = \"auto\" or {key} = {}", range.start());
+        if value.get_ref().as_str() == Some("auto") {
+            return Count::Auto;
+        }
+        element_number(value, key, &range, &example, faults).map_or(Count::Auto, Count::Fixed)
+    }
+
+    /// A duration.
+    pub(super) fn duration(
+        self,
+        key: &str,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+        faults: &mut Diagnostics,
+    ) -> Duration {
+        let example = format!("{key} = \"{}\"", format_duration(default));
+        let Some(text) = self.text(key, &example, faults) else { return default };
+        self.ranged(key, &text, parse_duration, range, format_duration, &example, faults)
+            .unwrap_or(default)
+    }
+
+    /// A number of bytes.
+    pub(super) fn size(
+        self,
+        key: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+        faults: &mut Diagnostics,
+    ) -> usize {
+        let example = format!("{key} = \"{}\"", format_size(default));
+        let Some(text) = self.text(key, &example, faults) else { return default };
+        self.ranged(key, &text, parse_size, range, format_size, &example, faults).unwrap_or(default)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what durations and sizes have in common")]
+    fn ranged<T: PartialOrd + Copy>(
+        self,
+        key: &str,
+        text: &At<&str>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        range: RangeInclusive<T>,
+        format: impl Fn(T) -> String,
+        example: &str,
+        faults: &mut Diagnostics,
+    ) -> Option<T> {
+        match parse(text.value) {
+            Ok(value) if range.contains(&value) => return Some(value),
+            Ok(_) => {
+                let (least, most) = (format(*range.start()), format(*range.end()));
+                let message = format!("`{key}` is out of range");
+                faults
+                    .add(Code::BadValue, text.span.clone(), message)
+                    .with_help(format!("between \"{least}\" and \"{most}\""));
+            }
+            Err(why) => {
+                let message = format!("`{key}` cannot be read: {why}");
+                faults
+                    .add(Code::BadValue, text.span.clone(), message)
+                    .with_help(format!("for example {example}"));
+            }
+        }
+        None
+    }
+}
+
+/// A string that is the value of `key` or stands in its list.
+pub(super) fn element_text<'a>(
+    value: &'a Spanned<DeValue<'_>>,
+    key: &str,
+    example: &str,
+    faults: &mut Diagnostics,
+) -> Option<At<&'a str>> {
+    let text = value.get_ref().as_str();
+    if text.is_none() {
+        wrong_type(value, &format!("`{key}` takes a string"), example, faults);
+    }
+    Some(At::new(text?, value.span()))
+}
+
+/// A whole number that is the value of `key` or stands in its list.
+pub(super) fn element_number(
+    value: &Spanned<DeValue<'_>>,
+    key: &str,
+    range: &RangeInclusive<usize>,
+    example: &str,
+    faults: &mut Diagnostics,
+) -> Option<usize> {
+    let Some(integer) = value.get_ref().as_integer() else {
+        wrong_type(value, &format!("`{key}` takes a number"), example, faults);
+        return None;
+    };
+    // A number that does not fit is as much out of range as any other.
+    let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    let number = number.filter(|number| range.contains(number));
+    if number.is_none() {
+        let help = format!("between {} and {}", range.start(), range.end());
+        faults
+            .add(Code::BadValue, value.span(), format!("`{key}` is out of range"))
+            .with_help(help);
+    }
+    number
+}
+
+/// The value a word stands for.
+pub(super) fn word<T: Choice>(
+    text: &At<&str>,
+    key: &str,
+    later: &[&str],
+    faults: &mut Diagnostics,
+) -> Option<T> {
+    let found = T::WORDS.iter().find(|(word, _)| *word == text.value);
+    if found.is_none() {
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        bad_word(text, key, &words, later, faults);
+    }
+    found.map(|(_, value)| *value)
+}
+
+fn bad_word(text: &At<&str>, key: &str, words: &[&str], later: &[&str], faults: &mut Diagnostics) {
+    let shown = text.value;
+    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    let help = match quoted.as_slice() {
+        [only] => format!("this version has {only} only"),
+        [] | [_, _, ..] => format!("one of {}", quoted.join(", ")),
+    };
+    if later.iter().any(|word| shown == *word || word.ends_with(':') && shown.starts_with(word)) {
+        let message = format!("`{key} = \"{shown}\"` is not supported by this version");
+        faults.add(Code::NotSupported, text.span.clone(), message).with_help(help);
+    } else {
+        let message = format!("`{key}` cannot be \"{shown}\"");
+        faults.add(Code::BadValue, text.span.clone(), message).with_help(help).with_nearest(
+            shown,
+            words.iter().copied(),
+            Quote::Double,
+        );
+    }
+}
+
+/// Says what a value is and what it should be.
+pub(super) fn wrong_type(
+    value: &Spanned<DeValue<'_>>,
+    expected: &str,
+    example: &str,
+    faults: &mut Diagnostics,
+) {
+    let found = match value.get_ref() {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    };
+    faults
+        .add(Code::WrongType, value.span(), format!("{expected}, and this is {found}"))
+        .with_help(format!("for example {example}"));
+}

@@ -1,0 +1,172 @@
+//! A configuration as TOML, with every default filled in.
+//!
+//! What is printed is what is in effect: keys that change nothing (`trust` of a listener that
+//! accepts no headers) are left out. Invariant: the text reads back as the same value, without a
+//! error.
+
+use std::fmt::{self, Display, Write};
+
+use super::units::{format_duration, format_size};
+use super::{
+    Accept, CONFIG_VERSION, ChecksumSent, Choice, Config, Count, Listener, Output, Presence,
+    Probes, SendHeader, Timeouts, TlvPass, Toggle, Upstream, Version, Versions,
+};
+use crate::trust::{Shortest, Trust};
+
+/// The effective configuration, as `check --effective` shows it.
+impl Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "config_version = {CONFIG_VERSION}")?;
+        process(self, f)?;
+        sockets(self, f)?;
+        for listener in &self.listeners {
+            let upstream = self.upstreams.get(listener.upstream).ok_or(fmt::Error)?;
+            self::listener(listener, upstream, f)?;
+        }
+        self.upstreams.iter().try_for_each(|upstream| self::upstream(upstream, f))
+    }
+}
+
+fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
+    writeln!(f, "\n[server]")?;
+    writeln!(f, "workers = {}", count(config.server.workers))?;
+    writeln!(f, "max_connections = {}", count(config.server.max_connections))?;
+    writeln!(f, "shutdown_grace = {}", quoted(format_duration(config.server.shutdown_grace)))?;
+
+    writeln!(f, "\n[log]")?;
+    writeln!(f, "level = {}", word(config.log.level))?;
+    writeln!(f, "format = {}", word(config.log.format))?;
+    writeln!(f, "output = \"stderr\"")?;
+
+    let probes = match config.access_log.probes {
+        Probes::Counted => false,
+        Probes::Logged => true,
+    };
+    let output = match &config.access_log.output {
+        Output::Stdout => "stdout".to_owned(),
+        Output::Stderr => "stderr".to_owned(),
+        Output::File(path) => format!("file:{}", path.display()),
+    };
+    writeln!(f, "\n[access_log]")?;
+    writeln!(f, "enabled = {}", config.access_log.state.is_on())?;
+    writeln!(f, "output = {}", quoted(output))?;
+    writeln!(f, "format = \"json\"")?;
+    writeln!(f, "log_probes = {probes}")
+}
+
+fn sockets(config: &Config, f: &mut impl Write) -> fmt::Result {
+    let keepalive = &config.tcp.keepalive;
+    let (idle, interval) = (keepalive.idle, keepalive.interval);
+    writeln!(f, "\n[tcp]")?;
+    writeln!(f, "nodelay = {}", config.tcp.nodelay.is_on())?;
+    writeln!(
+        f,
+        "keepalive = {{ idle = {}, interval = {}, count = {} }}",
+        quoted(format_duration(idle)),
+        quoted(format_duration(interval)),
+        keepalive.count
+    )?;
+    writeln!(f, "defer_accept = {}", config.tcp.defer_accept.is_on())?;
+    writeln!(f, "backlog = {}", config.tcp.backlog)?;
+
+    writeln!(f, "\n[splice]")?;
+    writeln!(f, "mode = {}", word(config.splice.mode))?;
+    writeln!(f, "pipe_size = {}", quoted(format_size(config.splice.pipe_bytes)))?;
+    writeln!(f, "max_pipes = {}", count(config.splice.max_pipes))
+}
+
+fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
+    writeln!(f, "\n[[listener]]")?;
+    writeln!(f, "name = {}", quoted(&listener.name))?;
+    writeln!(f, "bind = [{}]", list(listener.bind.iter().map(quoted)))?;
+    writeln!(f, "protocol = \"tcp\"")?;
+    writeln!(f, "upstream = {}", quoted(&upstream.name))?;
+
+    writeln!(f, "\n[listener.proxy_protocol]")?;
+    match &listener.accept {
+        Accept::Off => writeln!(f, "accept = {}", word::<Option<Presence>>(None))?,
+        Accept::Headers(policy) => {
+            writeln!(f, "accept = {}", word(Some(policy.presence)))?;
+            let versions = match policy.versions {
+                Versions::V1 => word(Version::V1),
+                Versions::V2 => word(Version::V2),
+                Versions::Both => list([word(Version::V1), word(Version::V2)]),
+            };
+            writeln!(f, "versions = [{versions}]")?;
+            match &policy.trust {
+                Trust::Any => writeln!(f, "trust = \"any\"")?,
+                Trust::Networks(networks) => {
+                    let networks = networks.iter().map(|network| quoted(Shortest(network)));
+                    writeln!(f, "trust = [{}]", list(networks))?;
+                }
+            }
+            writeln!(f, "untrusted = {}", word(policy.untrusted))?;
+            writeln!(f, "local = {}", word(policy.local))?;
+            writeln!(f, "header_max = {}", quoted(format_size(policy.header_bytes_max)))?;
+            writeln!(f, "crc32c = {}", word(policy.crc32c))?;
+        }
+    }
+    timeouts(&listener.timeouts, f)
+}
+
+fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {
+    let Timeouts { header, connect, idle, half_closed } = *timeouts;
+    writeln!(f, "\n[listener.timeouts]")?;
+    writeln!(f, "header = {}", quoted(format_duration(header)))?;
+    writeln!(f, "connect = {}", quoted(format_duration(connect)))?;
+    writeln!(f, "idle = {}", quoted(format_duration(idle)))?;
+    writeln!(f, "half_closed = {}", quoted(format_duration(half_closed)))
+}
+
+fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
+    let name = &upstream.name;
+    writeln!(f, "\n[upstream.{name}]")?;
+    writeln!(f, "balance = \"round_robin\"")?;
+    writeln!(f, "endpoints = [{}]", list(upstream.endpoints.iter().map(quoted)))?;
+    writeln!(f, "retries = {}", upstream.retries)?;
+
+    writeln!(f, "\n[upstream.{name}.proxy_protocol]")?;
+    match &upstream.send {
+        SendHeader::Off => writeln!(f, "send = {}", word::<Option<Version>>(None)),
+        SendHeader::V1 { destination } => {
+            writeln!(f, "send = {}", word(Version::V1))?;
+            writeln!(f, "destination = {}", word(*destination))
+        }
+        SendHeader::V2 { destination, tlv_pass, crc32c } => {
+            writeln!(f, "send = {}", word(Version::V2))?;
+            writeln!(f, "destination = {}", word(*destination))?;
+            match tlv_pass {
+                TlvPass::All => writeln!(f, "tlv_pass = \"all\"")?,
+                TlvPass::Types(types) => {
+                    let types = types.iter().map(|kind| format!("0x{kind:02X}"));
+                    writeln!(f, "tlv_pass = [{}]", list(types))?;
+                }
+            }
+            let crc32c = match crc32c {
+                ChecksumSent::WhenReceived => Toggle::Off,
+                ChecksumSent::Always => Toggle::On,
+            };
+            writeln!(f, "crc32c = {}", crc32c.is_on())
+        }
+    }
+}
+
+fn count(count: Count) -> String {
+    match count {
+        Count::Auto => quoted("auto"),
+        Count::Fixed(count) => count.to_string(),
+    }
+}
+
+fn word<T: Choice>(value: T) -> String {
+    quoted(value.word())
+}
+
+/// A TOML string, with whatever it holds escaped.
+fn quoted(text: impl Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+fn list(elements: impl IntoIterator<Item = String>) -> String {
+    elements.into_iter().collect::<Vec<_>>().join(", ")
+}

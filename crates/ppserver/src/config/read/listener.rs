@@ -1,0 +1,172 @@
+//! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{is_name, missing, no_effect, not_empty, required};
+use crate::config::diagnostics::{Code, Diagnostics};
+use crate::config::parse::{self, At, Section, element_text};
+use crate::config::schema;
+use crate::config::validate::ListenerDraft;
+use crate::config::{
+    Accept, ChecksumPolicy, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted, Version,
+    Versions,
+};
+use crate::trust::{Networks, Shortest, Trust, TrustError, parse_network};
+
+/// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
+const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
+
+pub(super) fn listener(
+    value: &Spanned<DeValue<'_>>,
+    base: &Timeouts,
+    faults: &mut Diagnostics,
+) -> ListenerDraft {
+    let section = Section::open(&schema::LISTENER, value, faults);
+    section.only_word("protocol", "tcp", &["udp"], faults);
+    let timeouts = section.section("timeouts", &schema::LISTENER_TIMEOUTS, faults);
+    let accept = section.section("proxy_protocol", &schema::ACCEPT, faults);
+    ListenerDraft {
+        name: required(section, "name", "name = \"edge\"", faults)
+            .filter(|name| is_name(name, faults)),
+        bind: bind(section, faults),
+        upstream: required(section, "upstream", "upstream = \"web\"", faults),
+        accept: self::accept(accept, faults),
+        trust_span: accept.get("trust").map(Spanned::span),
+        timeouts: super::timeouts(timeouts, base, faults),
+    }
+}
+
+fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<SocketAddr>> {
+    let example = "bind = [\"0.0.0.0:443\", \"[::]:443\"]";
+    if section.is_lacking("bind") {
+        missing(section, "bind", example, faults);
+    }
+    let Some(list) = section.list("bind", example, faults) else { return Vec::new() };
+    not_empty(section, "bind", list, example, faults);
+    list.iter()
+        .filter_map(|value| {
+            let text = element_text(value, "bind", example, faults)?;
+            bind_addr(text, faults)
+        })
+        .collect()
+}
+
+fn bind_addr(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
+    if let Some(kind) = ["unix:", "fd:"].into_iter().find(|kind| text.value.starts_with(kind)) {
+        let message = format!("`{kind}` addresses are not supported by this version");
+        faults.add(Code::NotSupported, text.span, message).with_help("for example \"0.0.0.0:443\"");
+        return None;
+    }
+    let Ok(addr) = text.value.parse::<SocketAddr>() else {
+        faults
+            .add(Code::BadValue, text.span, "this is not an address with a port")
+            .with_help("numbers, such as \"0.0.0.0:443\", \"127.0.0.1:8080\" or \"[::]:443\"");
+        return None;
+    };
+    if addr.ip().to_canonical() != addr.ip() {
+        let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        faults
+            .add(Code::BadValue, text.span, "an IPv6 listener takes no IPv4 connections")
+            .with_help(format!("write the IPv4 address: \"{plain}\""));
+        return None;
+    }
+    Some(At::new(addr, text.span))
+}
+
+/// `None` after a fault in `trust`.
+fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> {
+    let presence = section.choice::<Option<Presence>>("accept", None, &[], faults);
+    let trust = trust(section, faults);
+    let template = HeaderPolicy::new(Presence::Required, Trust::Any);
+    let versions = versions(section, faults).unwrap_or(template.versions);
+    let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, &[], faults);
+    let local = section.choice::<LocalPolicy>("local", template.local, &[], faults);
+    let header_bytes_max =
+        section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
+    let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &["require"], faults);
+    let Some(presence) = presence else {
+        let help = "add accept = \"require\" or \"optional\", or remove the key";
+        no_effect(section, "accept", help, faults);
+        return Some(Accept::Off);
+    };
+    if !section.has("trust") {
+        let span = section.get("accept").map(Spanned::span);
+        faults
+            .add(Code::MissingKey, span, "`trust` is missing: who may set client addresses?")
+            .with_help(
+                "add trust = [\"10.0.0.0/8\"] with the networks of your load balancers; \
+                 trust = \"any\" believes everybody who can connect",
+            );
+    }
+    Some(Accept::Headers(HeaderPolicy {
+        presence,
+        versions,
+        trust: trust?,
+        untrusted,
+        local,
+        header_bytes_max,
+        crc32c,
+    }))
+}
+
+fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versions> {
+    let example = "versions = [\"v1\", \"v2\"]";
+    let list = section.list("versions", example, faults)?;
+    not_empty(section, "versions", list, example, faults);
+    let versions: Vec<_> = list
+        .iter()
+        .filter_map(|value| {
+            let text = element_text(value, "versions", example, faults)?;
+            parse::word::<Version>(&text, "versions", &["spp"], faults)
+        })
+        .collect();
+    Versions::of(&versions)
+}
+
+/// `None` if it is absent or faulty.
+fn trust(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Trust> {
+    let value = section.get("trust")?;
+    let example = "trust = [\"10.0.0.0/8\"]";
+    if let Some(word) = value.get_ref().as_str() {
+        if word == "any" {
+            return Some(Trust::Any);
+        }
+        faults
+            .add(Code::BadValue, value.span(), format!("`trust` cannot be \"{word}\""))
+            .with_help(format!("\"any\", or a list: {example}"));
+        return None;
+    }
+    let list = section.list("trust", example, faults)?;
+    if list.is_empty() {
+        faults
+            .add(Code::BadValue, value.span(), "`trust` is empty: nobody would be believed")
+            .with_help(format!("for example {example}; to take no headers, accept = \"off\""));
+    }
+    let mut networks = Vec::new();
+    for value in list {
+        let Some(text) = element_text(value, "trust", example, faults) else { continue };
+        match parse_network(text.value) {
+            Ok(network) => {
+                if network.addr() != network.network() {
+                    let meant = Shortest(network.trunc());
+                    let message = format!("`{network}` has bits set behind its prefix");
+                    faults
+                        .add(Code::HostBits, text.span, message)
+                        .with_help(format!("it is taken for \"{meant}\""))
+                        .with_suggestion(format!("\"{meant}\""));
+                }
+                networks.push(network);
+            }
+            Err(error @ (TrustError::Network(_) | TrustError::Empty)) => {
+                faults
+                    .add(Code::BadValue, text.span, error.to_string())
+                    .with_help("`trust` takes networks and addresses, numbers only");
+            }
+        }
+    }
+    Networks::new(networks).ok().map(Trust::Networks)
+}

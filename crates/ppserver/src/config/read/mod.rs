@@ -1,0 +1,292 @@
+//! Sections to a draft: which keys there are, of what type, with which default and range.
+//!
+//! One function a table; those of listeners and upstreams have files of their own. Invariant: every
+//! key of the schema is read exactly here, and a value that leaves is within the range its field
+//! documents.
+
+mod listener;
+mod upstream;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::diagnostics::{Code, Diagnostics};
+use super::parse::{At, Section, element_number};
+use super::validate::{self, Draft};
+use super::{
+    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Probes, Server, Splice, Tcp,
+    Timeouts, Toggle, schema, syntax,
+};
+
+/// A loop a CPU is enough, and no machine this runs on has more.
+const WORKERS: RangeInclusive<usize> = 1..=256;
+/// What `auto` stops at too.
+const CONNECTIONS: RangeInclusive<usize> = 1..=262_144;
+/// Longer than anybody waits; keeps every deadline within what a clock can add.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
+/// The kernel's own limits, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.
+const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+const KEEPALIVE_COUNT: RangeInclusive<usize> = 1..=127;
+const BACKLOG: RangeInclusive<usize> = 1..=65_535;
+/// One page to what an unprivileged process may ask for, /proc/sys/fs/pipe-max-size.
+const PIPE_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
+const PIPES: RangeInclusive<usize> = 1..=65_536;
+/// The receiver's least patience (spec 2).
+const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+/// Long enough for a name, short enough for a label.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Reads and checks the text of a file. An answer is of use only if no fault is an error.
+pub(super) fn config(text: &str, host: Host, faults: &mut Diagnostics) -> Option<Config> {
+    syntax::document(text, faults, |top, faults| {
+        // Of another version not even the keys are known.
+        if !is_known_version(top, faults) {
+            return None;
+        }
+        top.check_keys(faults);
+        let draft = draft(top, faults);
+        validate::config(draft, host, faults)
+    })
+}
+
+fn is_known_version(top: Section<'_, '_>, faults: &mut Diagnostics) -> bool {
+    let example = format!("config_version = {CONFIG_VERSION}");
+    let Some(value) = top.get("config_version") else {
+        faults
+            .add(Code::MissingKey, 0..0, "`config_version` is missing")
+            .with_help(format!("put `{example}` at the top"));
+        return true;
+    };
+    let any = 0..=usize::MAX;
+    match element_number(value, "config_version", &any, &example, faults) {
+        Some(CONFIG_VERSION) => true,
+        Some(_) => {
+            let message = "this version of ppserver reads config_version 1 only";
+            faults
+                .add(Code::NotSupported, value.span(), message)
+                .with_help("nothing else in the file was looked at");
+            false
+        }
+        None => false,
+    }
+}
+
+fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
+    let server = top.section("server", &schema::SERVER, faults);
+    let timeouts = top.section("timeouts", &schema::TIMEOUTS, faults);
+    let timeouts = self::timeouts(timeouts, &Timeouts::default(), faults);
+    let log = top.section("log", &schema::LOG, faults);
+    let access_log = top.section("access_log", &schema::ACCESS_LOG, faults);
+    let tcp = top.section("tcp", &schema::TCP, faults);
+    let splice = top.section("splice", &schema::SPLICE, faults);
+    let example = "a [[listener]] header, in double brackets";
+    let listeners = top.list("listener", example, faults).unwrap_or_default();
+    // Something else than a list has been reported as such.
+    let is_none = top.get("listener").is_none_or(|value| value.get_ref().is_array());
+    if listeners.is_empty() && is_none {
+        faults
+            .add(Code::MissingKey, 0..0, "there is no [[listener]], so nothing would be served")
+            .with_help("add one with name, bind and upstream");
+    }
+    let upstreams = top.entries("upstream", faults);
+    Draft {
+        server: self::server(server, faults),
+        max_connections_span: server.get("max_connections").map(Spanned::span),
+        log: self::log(log, faults),
+        access_log: self::access_log(access_log, faults),
+        tcp: self::tcp(tcp, faults),
+        splice: self::splice(splice, faults),
+        listeners: listeners
+            .iter()
+            .map(|value| listener::listener(value, &timeouts, faults))
+            .collect(),
+        upstreams: upstreams
+            .into_iter()
+            .map(|(name, value)| upstream::upstream(&name, value, faults))
+            .collect(),
+    }
+}
+
+fn server(section: Section<'_, '_>, faults: &mut Diagnostics) -> Server {
+    let default = Server::default();
+    let grace = Duration::ZERO..=DURATION_MAX;
+    Server {
+        workers: section.count("workers", WORKERS, faults),
+        max_connections: section.count("max_connections", CONNECTIONS, faults),
+        shutdown_grace: section.duration("shutdown_grace", grace, default.shutdown_grace, faults),
+    }
+}
+
+fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
+    let default = Log::default();
+    section.only_word("output", "stderr", &["syslog", "journald", "file:"], faults);
+    Log {
+        level: section.choice("level", default.level, &[], faults),
+        format: section.choice("format", default.format, &[], faults),
+    }
+}
+
+fn access_log(section: Section<'_, '_>, faults: &mut Diagnostics) -> AccessLog {
+    let default = AccessLog::default();
+    section.only_word("format", "json", &["logfmt"], faults);
+    let probes = match section.toggle("log_probes", Toggle::Off, faults) {
+        Toggle::Off => Probes::Counted,
+        Toggle::On => Probes::Logged,
+    };
+    AccessLog {
+        state: section.toggle("enabled", default.state, faults),
+        output: access_output(section, faults).unwrap_or(default.output),
+        probes,
+    }
+}
+
+fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Output> {
+    let text = section.text("output", "output = \"stdout\"", faults)?;
+    match (text.value, text.value.strip_prefix("file:")) {
+        ("stdout", _) => Some(Output::Stdout),
+        ("stderr", _) => Some(Output::Stderr),
+        (_, Some(path)) if !path.is_empty() && !path.contains('\0') => {
+            Some(Output::File(PathBuf::from(path)))
+        }
+        (other, _) => {
+            let message = format!("`output` cannot be \"{other}\"");
+            faults
+                .add(Code::BadValue, text.span, message)
+                .with_help("one of \"stdout\", \"stderr\", \"file:PATH\"");
+            None
+        }
+    }
+}
+
+fn tcp(section: Section<'_, '_>, faults: &mut Diagnostics) -> Tcp {
+    let default = Tcp::default();
+    let keepalive = section.section("keepalive", &schema::KEEPALIVE, faults);
+    Tcp {
+        nodelay: section.toggle("nodelay", default.nodelay, faults),
+        keepalive: self::keepalive(keepalive, &default.keepalive, faults),
+        defer_accept: section.toggle("defer_accept", default.defer_accept, faults),
+        backlog: small(section, "backlog", BACKLOG, default.backlog, faults),
+    }
+}
+
+fn keepalive(section: Section<'_, '_>, default: &Keepalive, faults: &mut Diagnostics) -> Keepalive {
+    let mut seconds = |key: &str, default: Duration| {
+        let duration = section.duration(key, KEEPALIVE, default, faults);
+        if duration.subsec_nanos() != 0 {
+            let span = section.get(key).map(Spanned::span);
+            faults
+                .add(Code::BadValue, span, format!("`{key}` is counted in whole seconds"))
+                .with_help(format!("for example {key} = \"{}s\"", duration.as_secs().max(1)));
+        }
+        duration
+    };
+    Keepalive {
+        idle: seconds("idle", default.idle),
+        interval: seconds("interval", default.interval),
+        count: small(section, "count", KEEPALIVE_COUNT, default.count, faults),
+    }
+}
+
+/// A number whose range fits a `u32`.
+fn small(
+    section: Section<'_, '_>,
+    key: &str,
+    range: RangeInclusive<usize>,
+    default: u32,
+    faults: &mut Diagnostics,
+) -> u32 {
+    let wide = usize::try_from(default).expect("Linux has no 16-bit usize");
+    let number = section.number(key, range, wide, faults);
+    u32::try_from(number).expect("the range ends below 2^32")
+}
+
+fn splice(section: Section<'_, '_>, faults: &mut Diagnostics) -> Splice {
+    let default = Splice::default();
+    Splice {
+        mode: section.choice("mode", default.mode, &[], faults),
+        pipe_bytes: section.size("pipe_size", PIPE_BYTES, default.pipe_bytes, faults),
+        max_pipes: section.count("max_pipes", PIPES, faults),
+    }
+}
+
+fn timeouts(section: Section<'_, '_>, base: &Timeouts, faults: &mut Diagnostics) -> Timeouts {
+    let timeouts = Timeouts {
+        header: section.duration("header", TIMEOUT, base.header, faults),
+        connect: section.duration("connect", TIMEOUT, base.connect, faults),
+        idle: section.duration("idle", TIMEOUT, base.idle, faults),
+        half_closed: section.duration("half_closed", TIMEOUT, base.half_closed, faults),
+    };
+    let header = section.get("header").filter(|_| timeouts.header < HEADER_TIMEOUT_MIN);
+    if let Some(header) = header {
+        let message = "a header deadline below 3s refuses peers whose first segment was lost";
+        faults
+            .add(Code::ShortHeaderTimeout, header.span(), message)
+            .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
+    }
+    timeouts
+}
+
+/// A string that must be there.
+fn required(
+    section: Section<'_, '_>,
+    key: &str,
+    example: &str,
+    faults: &mut Diagnostics,
+) -> Option<At<String>> {
+    if section.is_lacking(key) {
+        missing(section, key, example, faults);
+    }
+    let text = section.text(key, example, faults)?;
+    Some(At::new(text.value.to_owned(), text.span))
+}
+
+fn missing(section: Section<'_, '_>, key: &str, example: &str, faults: &mut Diagnostics) {
+    faults
+        .add(Code::MissingKey, section.span(), format!("`{key}` is missing"))
+        .with_help(format!("add {example}"));
+}
+
+/// Names go into logs and into `[upstream.NAME]`, so they need no quoting in either.
+fn is_name(name: &At<String>, faults: &mut Diagnostics) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_name =
+        (1..=NAME_BYTES_MAX).contains(&name.value.len()) && name.value.bytes().all(is_plain);
+    if !is_name {
+        faults
+            .add(Code::BadValue, name.span.clone(), "this cannot be a name")
+            .with_help(format!("1 to {NAME_BYTES_MAX} letters, digits, `-` and `_`"));
+    }
+    is_name
+}
+
+fn not_empty(
+    section: Section<'_, '_>,
+    key: &str,
+    list: &[Spanned<DeValue<'_>>],
+    example: &str,
+    faults: &mut Diagnostics,
+) {
+    if list.is_empty() {
+        let span = section.get(key).map(Spanned::span);
+        faults
+            .add(Code::BadValue, span, format!("`{key}` is empty"))
+            .with_help(format!("for example {example}"));
+    }
+}
+
+/// Warns about every key but the switch that turned them off; a switch with a fault did not.
+fn no_effect(section: Section<'_, '_>, switch: &str, help: &str, faults: &mut Diagnostics) {
+    let is_off = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str() == Some("off");
+    if !section.get(switch).is_none_or(is_off) {
+        return;
+    }
+    for (key, span) in section.present().filter(|(key, _)| *key != switch) {
+        let message = format!("`{key}` has no effect: `{switch}` is \"off\"");
+        faults.add(Code::NoEffect, span, message).with_help(help);
+    }
+}

@@ -1,0 +1,125 @@
+//! The names of every table and key: those this version knows, and those of a later one.
+//!
+//! Not the types or defaults of the keys; `read` has the ones, the vocabulary the others.
+//! Invariant: a key that is read is listed here (`Section` asserts it), and docs/operations.md has
+//! each.
+
+/// The keys of one table.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TableKeys {
+    /// How messages call the table, `listener.proxy_protocol`; empty for the top of the file.
+    pub(super) path: &'static str,
+    /// The keys of this version.
+    pub(super) known: &'static [&'static str],
+    /// The keys of a later version: refused, but by name.
+    pub(super) later: &'static [&'static str],
+}
+
+pub(super) const TOP: TableKeys = TableKeys {
+    path: "",
+    known: &[
+        "config_version",
+        "server",
+        "log",
+        "access_log",
+        "timeouts",
+        "tcp",
+        "splice",
+        "listener",
+        "upstream",
+    ],
+    later: &["metrics", "admin"],
+};
+
+pub(super) const SERVER: TableKeys = TableKeys {
+    path: "server",
+    known: &["workers", "max_connections", "shutdown_grace"],
+    later: &["cpu_affinity", "max_drain_generations", "user", "pid_file"],
+};
+
+pub(super) const LOG: TableKeys =
+    TableKeys { path: "log", known: &["level", "format", "output"], later: &[] };
+
+pub(super) const ACCESS_LOG: TableKeys = TableKeys {
+    path: "access_log",
+    known: &["enabled", "output", "format", "log_probes"],
+    later: &["sample"],
+};
+
+pub(super) const TIMEOUTS: TableKeys = TableKeys {
+    path: "timeouts",
+    known: &["header", "connect", "idle", "half_closed"],
+    later: &["tls_hello"],
+};
+
+pub(super) const TCP: TableKeys = TableKeys {
+    path: "tcp",
+    known: &["nodelay", "keepalive", "defer_accept", "backlog"],
+    later: &["user_timeout", "fastopen", "congestion"],
+};
+
+pub(super) const KEEPALIVE: TableKeys =
+    TableKeys { path: "tcp.keepalive", known: &["idle", "interval", "count"], later: &[] };
+
+pub(super) const SPLICE: TableKeys =
+    TableKeys { path: "splice", known: &["mode", "pipe_size", "max_pipes"], later: &[] };
+
+pub(super) const LISTENER: TableKeys = TableKeys {
+    path: "listener",
+    known: &["name", "bind", "protocol", "upstream", "proxy_protocol", "timeouts"],
+    later: &["limits", "acl", "route"],
+};
+
+pub(super) const LISTENER_TIMEOUTS: TableKeys =
+    TableKeys { path: "listener.timeouts", known: TIMEOUTS.known, later: TIMEOUTS.later };
+
+pub(super) const ACCEPT: TableKeys = TableKeys {
+    path: "listener.proxy_protocol",
+    known: &["accept", "versions", "trust", "untrusted", "local", "header_max", "crc32c"],
+    later: &["deny_tlv", "require_tlv"],
+};
+
+pub(super) const UPSTREAM: TableKeys = TableKeys {
+    path: "upstream.NAME",
+    known: &["balance", "endpoints", "retries", "proxy_protocol"],
+    later: &["discover", "max_connections", "queue", "source", "mark", "health"],
+};
+
+pub(super) const SEND: TableKeys = TableKeys {
+    path: "upstream.NAME.proxy_protocol",
+    known: &["send", "destination", "tlv_pass", "crc32c"],
+    later: &["source", "tlv_set", "unique_id", "merge_first_payload"],
+};
+
+/// Every table.
+pub(super) const TABLES: [&TableKeys; 13] = [
+    &TOP,
+    &SERVER,
+    &LOG,
+    &ACCESS_LOG,
+    &TIMEOUTS,
+    &TCP,
+    &KEEPALIVE,
+    &SPLICE,
+    &LISTENER,
+    &LISTENER_TIMEOUTS,
+    &ACCEPT,
+    &UPSTREAM,
+    &SEND,
+];
+
+impl TableKeys {
+    /// How a message calls the table.
+    pub(super) fn title(&self) -> String {
+        match self.path {
+            "" => "the top of the file".to_owned(),
+            "listener" => "[[listener]]".to_owned(),
+            path => format!("[{path}]"),
+        }
+    }
+}
+
+/// The tables in which `key` has its place.
+pub(super) fn homes_of(key: &str) -> impl Iterator<Item = &'static TableKeys> {
+    TABLES.into_iter().filter(move |table| table.known.contains(&key))
+}

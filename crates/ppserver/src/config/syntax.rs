@@ -1,0 +1,180 @@
+//! The text as TOML: every syntax error of it, once, and what can still be judged beside them.
+//!
+//! Knows no key. Invariant: a syntax error is reported once a line, and no other fault is reported
+//! that may be there only because of it.
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostics::{Code, Diagnostics, FAULTS_MAX, Span};
+use super::parse::Section;
+
+/// Reads the file as TOML and hands its top to `read`; afterwards drops the faults that are only
+/// echoes of a syntax error.
+pub(super) fn document<R>(
+    text: &str,
+    faults: &mut Diagnostics,
+    read: impl FnOnce(Section<'_, '_>, &mut Diagnostics) -> R,
+) -> R {
+    let (table, mut errors) = DeTable::parse_recoverable(text);
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    let mut broken = Broken { text, spans: Vec::new(), swallowed: false };
+    let table = table.into_inner();
+    let last = errors.last().and_then(toml::de::Error::span).map(|span| span.start);
+    for array in last.map_or(Vec::new(), |last| unclosed_arrays(&table, text, last)) {
+        broken.swallowed = true;
+        faults
+            .add(Code::Syntax, array.start..array.start + 1, "this `[` is never closed")
+            .with_help("end the list with `]`");
+        broken.spans.push(array);
+    }
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        // The first error of a line says it all; the parser finds more while it gets back in step.
+        if broken.spans.len() > FAULTS_MAX {
+            break;
+        }
+        if !broken.is_on_same_line(&span) {
+            faults
+                .add(Code::Syntax, span.clone(), error.message())
+                .with_help(syntax_help(text, &span));
+            broken.spans.push(span);
+        }
+    }
+    let answer = read(Section::top(&table), faults);
+    faults.retain(|code, span| !broken.echoes(code, span));
+    answer
+}
+
+/// What to write instead, where it can be guessed.
+fn syntax_help(text: &str, span: &Span) -> String {
+    let found = text.get(span.clone()).unwrap_or_default();
+    let before = text.get(..span.start).unwrap_or_default();
+    match found.to_lowercase().as_str() {
+        "yes" | "on" | "true" => "write true".to_owned(),
+        "no" | "off" | "false" => "write false".to_owned(),
+        _ if !found.is_empty() && before.trim_end_matches([' ', '\t']).ends_with('=') => {
+            "text stands in quotes: \"...\"".to_owned()
+        }
+        _ => "a line is [table], [[table]] or key = value; a key stands once in its table; \
+              text in quotes, lists in [ ]"
+            .to_owned(),
+    }
+}
+
+/// The outermost arrays that run to the end of the file because their `]` is missing; what stands
+/// in them is the rest of the file, and the parser's errors about it would be noise. The parser
+/// misses the `]` behind the array, so the last error stands there.
+fn unclosed_arrays(table: &DeTable<'_>, text: &str, last_error: usize) -> Vec<Span> {
+    let is_blank = |rest: &str| {
+        rest.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
+    };
+    let is_unclosed =
+        |span: &Span| last_error >= span.end && is_blank(text.get(span.end..).unwrap_or_default());
+    let mut found = Vec::new();
+    for value in table.values() {
+        match value.get_ref() {
+            DeValue::Array(array) => {
+                if text[value.span()].starts_with("[[") {
+                    for element in array.iter().filter_map(|element| element.get_ref().as_table()) {
+                        found.append(&mut unclosed_arrays(element, text, last_error));
+                    }
+                } else if is_unclosed(&value.span()) {
+                    found.push(value.span());
+                }
+            }
+            DeValue::Table(inner) => found.append(&mut unclosed_arrays(inner, text, last_error)),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+    }
+    found
+}
+
+/// The places of the syntax errors, and what cannot be judged because of them.
+struct Broken<'t> {
+    text: &'t str,
+    spans: Vec<Span>,
+    /// An unclosed array has taken in whatever tables came behind it.
+    swallowed: bool,
+}
+
+impl Broken<'_> {
+    /// Whether a fault may be there only because a syntax error hid something.
+    fn echoes(&self, code: Code, span: Option<&Span>) -> bool {
+        if self.spans.is_empty() {
+            return false;
+        }
+        let is_header_lost = || {
+            let is_header = |span: &Span| self.line_of(span).trim_start().starts_with('[');
+            self.swallowed || self.spans.iter().any(is_header)
+        };
+        let is_in_broken_table = |span: &Span| {
+            let (start, end) = self.table_around(span);
+            self.spans.iter().any(|broken| (start..=end).contains(&broken.start))
+        };
+        let Some(span) = span else { return false };
+        if code != Code::Syntax && self.is_under_broken_header(span) {
+            return true;
+        }
+        match code {
+            Code::Syntax => false,
+            Code::MissingKey => self.swallowed || is_in_broken_table(span),
+            Code::UnknownUpstream | Code::UnusedUpstream => is_header_lost(),
+            Code::Unreadable
+            | Code::UnknownKey
+            | Code::NotSupported
+            | Code::WrongType
+            | Code::BadValue
+            | Code::More
+            | Code::Duplicate
+            | Code::NoEffect
+            | Code::HostBits
+            | Code::ShortHeaderTimeout
+            | Code::OpenTrust
+            | Code::FewDescriptors
+            | Code::OwnListener => self.is_on_same_line(span),
+        }
+    }
+
+    /// Whether what stands here was read as part of the table above, since the header is broken.
+    fn is_under_broken_header(&self, span: &Span) -> bool {
+        let (header, _) = self.table_around(span);
+        self.text[header..].trim_start().starts_with('[') && self.is_on_same_line(&(header..header))
+    }
+
+    fn is_on_same_line(&self, span: &Span) -> bool {
+        let line = self.line_start(span.start);
+        self.spans.iter().any(|broken| {
+            let last = broken.end.max(broken.start);
+            (self.line_start(broken.start)..=self.line_start(last)).contains(&line)
+        })
+    }
+
+    fn line_start(&self, at: usize) -> usize {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
+    }
+
+    fn line_of(&self, span: &Span) -> &str {
+        self.text[self.line_start(span.start)..].lines().next().unwrap_or_default()
+    }
+
+    /// From the header above `span` to the header below it.
+    fn table_around(&self, span: &Span) -> (usize, usize) {
+        let mut start = 0;
+        let mut at = 0;
+        for line in self.text.split_inclusive('\n') {
+            if line.trim_start().starts_with('[') {
+                if at > span.start {
+                    return (start, at);
+                }
+                start = at;
+            }
+            at += line.len();
+        }
+        (start, self.text.len())
+    }
+}

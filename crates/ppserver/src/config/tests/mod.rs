@@ -1,0 +1,505 @@
+//! Whole files: what is accepted, and what is refused and where.
+
+mod random;
+
+use std::fmt;
+use std::path::Path;
+
+use super::schema::TABLES;
+use super::*;
+use crate::trust::Trust;
+
+const EXAMPLE: &str = include_str!("../../../../../docs/ppserver.toml");
+const FULL_SHAPE: &str = include_str!("../../../../../tests/config/full-shape.toml");
+const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
+const BROKEN_REPORT: &str = include_str!("../../../../../tests/config/broken.txt");
+const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
+
+/// Listener and upstream of the least file that is right.
+const HEAD: &str = "config_version = 1\n";
+const LISTENER: &str = "[[listener]]\nname='a'\nbind=['127.0.0.1:1']\nupstream='u'\n";
+const UPSTREAM: &str = "[upstream.u]\nendpoints=['127.0.0.1:2']\n";
+
+fn check(text: &str) -> Result<Loaded, Report> {
+    from_bytes("f.toml".into(), text.as_bytes(), Host::default())
+}
+
+/// Every fault as `line:column code`, errors and warnings, in the order of the text.
+fn faults(text: &str) -> Vec<String> {
+    let report = match check(text) {
+        Ok(loaded) => loaded.warnings,
+        Err(report) => report,
+    };
+    let (errors, warnings) = report.to_json();
+    let all = serde_json::to_value([errors, warnings].concat()).unwrap();
+    let mut places: Vec<_> = all.as_array().unwrap().iter().collect();
+    places.sort_by_key(|fault| (fault["line"].as_u64(), fault["column"].as_u64()));
+    let place = |fault: &serde_json::Value| {
+        format!("{}:{} {}", fault["line"], fault["column"], fault["code"].as_str().unwrap())
+    };
+    places.into_iter().map(place).collect()
+}
+
+/// The faults of the least file with `lines` in its listener's proxy_protocol table, at line 6.
+fn accept_faults(lines: &str) -> Vec<String> {
+    faults(&format!("{HEAD}{LISTENER}[listener.proxy_protocol]\n{lines}\n{UPSTREAM}"))
+}
+
+fn loaded(text: &str) -> Config {
+    let loaded = check(text).unwrap_or_else(|report| panic!("{}", report.render(Colour::Off)));
+    loaded.config
+}
+
+#[test]
+fn the_least_file_has_every_default() {
+    let config = loaded(&format!("{HEAD}{LISTENER}{UPSTREAM}"));
+    assert_eq!(config.server, Server::default());
+    assert_eq!((config.tcp, config.splice), (Tcp::default(), Splice::default()));
+    assert_eq!(config.listeners[0].accept, Accept::Off);
+    assert_eq!(config.listeners[0].timeouts, Timeouts::default());
+    assert_eq!((config.upstreams[0].retries, &config.upstreams[0].send), (1, &SendHeader::Off));
+}
+
+#[test]
+fn the_documented_example_is_clean() {
+    let loaded = check(EXAMPLE).unwrap_or_else(|report| panic!("{}", report.render(Colour::Off)));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(Colour::Off));
+}
+
+#[test]
+fn the_documented_example_with_every_comment_taken_away_is_the_same_configuration() {
+    let is_key = |line: &str| {
+        let line = line.trim_start();
+        line.split_once('=')
+            .is_some_and(|(key, _)| key.trim().bytes().all(|b| b.is_ascii_graphic()))
+            || line.starts_with('[')
+    };
+    let uncommented: Vec<_> = EXAMPLE
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix("# ") {
+            Some(rest) if is_key(rest) => rest,
+            _ => line,
+        })
+        .collect();
+    let text = uncommented.join("\n");
+    assert!(text.contains("\nworkers = \"auto\"") && text.contains("\ncrc32c = false"), "{text}");
+    assert_eq!(loaded(&text), loaded(EXAMPLE));
+}
+
+#[test]
+fn the_full_shape_fails_only_for_what_this_version_lacks() {
+    let report = check(FULL_SHAPE).unwrap_err();
+    assert!(report.errors().count() > 20);
+    for error in report.errors() {
+        assert_eq!(error.code(), Code::NotSupported, "{}", error.message());
+    }
+    assert_eq!(report.warnings().count(), 0, "{}", report.render(Colour::Off));
+}
+
+#[test]
+fn every_error_of_a_broken_file_is_drawn_at_once() {
+    let report = from_bytes("broken.toml".into(), BROKEN.as_bytes(), Host::default()).unwrap_err();
+    assert_eq!(report.render(Colour::Off) + &report.summary() + "\n", BROKEN_REPORT);
+}
+
+#[test]
+fn a_missing_version_is_told_and_an_unknown_one_stops_everything_else() {
+    assert_eq!(faults(&format!("{LISTENER}{UPSTREAM}")), ["1:1 missing-key"]);
+    assert_eq!(faults("config_version = 2\nnew_key = 1\n"), ["1:18 not-supported"]);
+    assert_eq!(faults("config_version = '1'\n"), ["1:18 wrong-type"]);
+    assert_eq!(faults(HEAD), ["1:1 missing-key"]);
+    assert_eq!(faults(&format!("{HEAD}listener = []\n")), ["1:1 missing-key"]);
+    assert_eq!(faults(&format!("{HEAD}[listener]\n")), ["2:1 wrong-type"]);
+}
+
+#[test]
+fn required_keys_are_missed_at_their_table() {
+    let expected = [
+        "2:1 missing-key", // name
+        "2:1 missing-key", // bind
+        "2:1 missing-key", // upstream
+        "3:1 missing-key", // endpoints
+        "3:11 unused-upstream",
+    ];
+    assert_eq!(faults(&format!("{HEAD}[[listener]]\n[upstream.u]\n")), expected);
+}
+
+#[test]
+fn trust_is_mandatory_and_its_entries_are_checked() {
+    assert_eq!(accept_faults("accept='require'"), ["7:8 missing-key"]);
+    assert_eq!(accept_faults("accept='optional'"), ["7:8 missing-key"]);
+    assert_eq!(accept_faults("accept='require'\ntrust=[]"), ["8:7 bad-value"]);
+    assert_eq!(accept_faults("accept='require'\ntrust='all'"), ["8:7 bad-value"]);
+    assert_eq!(accept_faults("accept='require'\ntrust=true"), ["8:7 wrong-type"]);
+    assert_eq!(
+        accept_faults("accept='require'\ntrust=['10.0.0.0/33',1]"),
+        ["8:8 bad-value", "8:22 wrong-type"]
+    );
+    assert_eq!(accept_faults("accept='require'\ntrust=['10.0.0.1/8']"), ["8:8 host-bits"]);
+    assert_eq!(accept_faults("accept='require'\ntrust='any'"), Vec::<String>::new());
+    assert_eq!(accept_faults("accept='off'"), Vec::<String>::new());
+}
+
+#[test]
+fn trust_without_accept_is_warned_about() {
+    assert_eq!(accept_faults("trust=['10.0.0.0/8']"), ["7:1 no-effect"]);
+    assert_eq!(accept_faults("accept='off'\nlocal='reject'"), ["8:1 no-effect"]);
+}
+
+#[test]
+fn everybody_trusted_on_a_public_address_is_warned_about() {
+    for (bind, trust, expected) in [
+        ("0.0.0.0:1", "'any'", 1),
+        ("[::]:1", "'any'", 1),
+        ("203.0.113.1:1", "['0.0.0.0/0', '::/0']", 1),
+        ("127.0.0.1:1", "'any'", 0),
+        ("10.0.0.1:1", "'any'", 0),
+        ("0.0.0.0:1", "['10.0.0.0/8']", 0),
+    ] {
+        let text = format!(
+            "{HEAD}[[listener]]\nname='a'\nbind=['{bind}']\nupstream='u'\n\
+             [listener.proxy_protocol]\naccept='require'\ntrust={trust}\n{UPSTREAM}"
+        );
+        assert_eq!(faults(&text), vec!["8:7 open-trust"; expected], "{bind} {trust}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused_and_their_neighbours_taken() {
+    let accept = |key: &str, value: &str| {
+        accept_faults(&format!("accept='require'\ntrust='any'\n{key}={value}"))
+    };
+    for (value, is_good) in [
+        ("'15B'", false),
+        ("'16B'", true),
+        ("'65551B'", true),
+        ("'65552B'", false),
+        ("4096", false),
+        ("'4KB'", false),
+    ] {
+        assert_eq!(accept("header_max", value).is_empty(), is_good, "header_max = {value}");
+    }
+    for (section, key, value, is_good) in [
+        ("server", "workers", "0", false),
+        ("server", "workers", "1", true),
+        ("server", "workers", "256", true),
+        ("server", "workers", "257", false),
+        ("server", "workers", "'auto'", true),
+        ("server", "workers", "'Auto'", false),
+        ("server", "workers", "1.5", false),
+        ("server", "workers", "-1", false),
+        ("server", "workers", "99999999999999999999", false),
+        ("server", "max_connections", "262144", true),
+        ("server", "max_connections", "262145", false),
+        ("server", "shutdown_grace", "'0s'", true),
+        ("timeouts", "header", "'0s'", false),
+        ("timeouts", "idle", "'1ms'", true),
+        ("timeouts", "idle", "'366d'", true),
+        ("timeouts", "idle", "'367d'", false),
+        ("timeouts", "idle", "30", false),
+        ("tcp", "keepalive", "{ idle = '1s' }", true),
+        ("tcp", "keepalive", "{ idle = '1500ms' }", false),
+        ("tcp", "keepalive", "{ count = 128 }", false),
+        ("tcp", "keepalive", "false", false),
+        ("tcp", "backlog", "65536", false),
+        ("tcp", "nodelay", "1", false),
+        ("splice", "pipe_size", "'4KiB'", true),
+        ("splice", "pipe_size", "'2MiB'", false),
+        ("splice", "mode", "'never'", false),
+        ("log", "output", "'file:/tmp/x'", false),
+        ("access_log", "output", "'file:/tmp/x'", true),
+        ("access_log", "output", "'file:'", false),
+        ("access_log", "output", "'syslog'", false),
+        ("access_log", "format", "'logfmt'", false),
+    ] {
+        let text = format!("{HEAD}[{section}]\n{key} = {value}\n{LISTENER}{UPSTREAM}");
+        let found = faults(&text);
+        assert_eq!(found.is_empty(), is_good, "{key} = {value}: {found:?}");
+        let is_placed = found.iter().all(|fault| fault.starts_with("3:"));
+        assert!(is_placed, "{key} = {value} stands on line 3: {found:?}");
+    }
+}
+
+#[test]
+fn a_header_deadline_below_three_seconds_is_warned_about_where_it_is_set() {
+    let text = format!(
+        "{HEAD}[timeouts]\nheader='2999ms'\n{LISTENER}[listener.timeouts]\nheader='1s'\n{UPSTREAM}"
+    );
+    assert_eq!(faults(&text), ["3:8 short-header-timeout", "9:8 short-header-timeout"]);
+    assert_eq!(loaded(&text).listeners[0].timeouts.header, Duration::from_secs(1));
+}
+
+#[test]
+fn listener_timeouts_override_single_ones() {
+    let text = format!(
+        "{HEAD}[timeouts]\nidle='9s'\nconnect='8s'\n{LISTENER}[listener.timeouts]\nidle='7s'\n\
+         {UPSTREAM}"
+    );
+    let timeouts = &loaded(&text).listeners[0].timeouts;
+    let expected = Timeouts {
+        idle: Duration::from_secs(7),
+        connect: Duration::from_secs(8),
+        ..Timeouts::default()
+    };
+    assert_eq!(*timeouts, expected);
+}
+
+#[test]
+fn names_and_addresses_are_used_once() {
+    let second = "[[listener]]\nname='a'\nbind=['127.0.0.1:1']\nupstream='u'\n";
+    let text = format!("{HEAD}{LISTENER}{second}{UPSTREAM}");
+    assert_eq!(faults(&text), ["7:6 duplicate", "8:7 duplicate"]);
+    let drawn = check(&text).unwrap_err().render(Colour::Off);
+    assert!(drawn.contains("first used here"), "{drawn}");
+    let any_port = second.replace("'a'", "'b'").replace(":1'", ":0','127.0.0.1:0'");
+    assert_eq!(faults(&format!("{HEAD}{LISTENER}{any_port}{UPSTREAM}")), Vec::<String>::new());
+}
+
+#[test]
+fn bind_takes_numeric_addresses_only() {
+    for (bind, code) in [
+        ("':443'", "bad-value"),
+        ("'localhost:443'", "bad-value"),
+        ("'::1:443'", "bad-value"),
+        ("'0.0.0.0'", "bad-value"),
+        ("'[::ffff:10.0.0.1]:443'", "bad-value"),
+        ("'unix:/run/x'", "not-supported"),
+        ("'fd:web'", "not-supported"),
+        ("443", "wrong-type"),
+    ] {
+        let text = format!("{HEAD}[[listener]]\nname='a'\nupstream='u'\nbind=[{bind}]\n{UPSTREAM}");
+        assert_eq!(faults(&text), [format!("5:7 {code}")], "{bind}");
+    }
+}
+
+#[test]
+fn an_upstream_that_does_not_exist_is_told_the_nearest_name() {
+    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(".u]", ".v]"));
+    assert_eq!(faults(&text), ["5:10 unknown-upstream", "6:11 unused-upstream"]);
+    let report = check(&text).unwrap_err();
+    let (errors, _) = report.to_json();
+    let error = serde_json::to_value(&errors[0]).unwrap();
+    assert_eq!(error["suggestion"], "\"v\"");
+    assert_eq!((error["column"].as_u64(), error["end_column"].as_u64()), (Some(10), Some(13)));
+    assert!(error["help"].as_str().unwrap().starts_with("did you mean \"v\"?"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_told_the_nearest_name_or_its_home() {
+    let help = |text: &str| {
+        let report = check(text).unwrap_err();
+        report.errors().next().and_then(|error| error.help().map(str::to_owned)).unwrap()
+    };
+    let server = help(&format!("{HEAD}[server]\nworker = 1\n{LISTENER}{UPSTREAM}"));
+    assert!(server.starts_with("did you mean `workers`?"), "{server}");
+    let lost = help(&format!("{HEAD}{LISTENER}trust = 'any'\n{UPSTREAM}"));
+    assert_eq!(lost, "`trust` belongs in [listener.proxy_protocol]");
+}
+
+#[test]
+fn tlv_types_are_sorted_and_the_checksum_is_not_among_them() {
+    let send = |lines: &str| {
+        format!(
+            "{HEAD}{LISTENER}[listener.proxy_protocol]\naccept='require'\ntrust='any'\n\
+             {UPSTREAM}[upstream.u.proxy_protocol]\n{lines}\n"
+        )
+    };
+    let text = send("send='v2'\ntlv_pass=[0xEE, 0x03, 0xEA, 0xEE]");
+    assert_eq!(faults(&text), ["13:17 no-effect"]);
+    let expected = SendHeader::V2 {
+        destination: Destination::Original,
+        tlv_pass: TlvPass::Types(vec![0xEA, 0xEE]),
+        crc32c: ChecksumSent::WhenReceived,
+    };
+    assert_eq!(loaded(&text).upstreams[0].send, expected);
+    assert_eq!(faults(&send("send='v2'\ntlv_pass=[256]")), ["13:11 bad-value"]);
+    assert_eq!(faults(&send("send='v2'\ntlv_pass='some'")), ["13:10 bad-value"]);
+    assert_eq!(faults(&send("send='v1'\ntlv_pass='all'")), ["13:1 no-effect"]);
+    assert_eq!(faults(&send("send='spp'")), ["12:6 not-supported"]);
+    assert_eq!(faults(&send("crc32c=true")), ["12:1 no-effect"]);
+    let v1_only = send("send='v2'\ntlv_pass='all'").replace("trust=", "versions=['v1']\ntrust=");
+    assert_eq!(faults(&v1_only), ["14:10 no-effect"]);
+}
+
+#[test]
+fn an_endpoint_that_is_our_own_listener_is_warned_about() {
+    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(":2", ":1"));
+    assert_eq!(faults(&text), ["7:12 own-listener"]);
+}
+
+#[test]
+fn more_retries_than_other_endpoints_are_warned_about() {
+    let text = format!("{HEAD}{LISTENER}{UPSTREAM}retries=3\n");
+    assert_eq!(faults(&text), ["8:9 no-effect"]);
+}
+
+#[test]
+fn too_few_descriptors_are_warned_about() {
+    let text = format!("{HEAD}[server]\nmax_connections=1000\n{LISTENER}{UPSTREAM}");
+    let warnings = |descriptors_max| {
+        let host = Host { descriptors_max };
+        from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings.warnings().count()
+    };
+    assert_eq!((warnings(None), warnings(Some(2064)), warnings(Some(2063))), (0, 0, 1));
+}
+
+#[test]
+fn the_rest_of_a_file_is_judged_beside_its_syntax_errors() {
+    let text = format!(
+        "{HEAD}[server]\nworkers = 4x\nmax_conections = 1\n[log]\nlevel = 'loud\n\
+         {LISTENER}{UPSTREAM}"
+    );
+    assert_eq!(faults(&text), ["3:11 syntax", "4:1 unknown-key", "6:14 syntax"]);
+}
+
+#[test]
+fn an_unclosed_list_is_one_error_where_it_opens() {
+    let text =
+        format!("{HEAD}[[listener]]\nname='a'\nbind=['127.0.0.1:1',\nupstream='u'\n{UPSTREAM}");
+    assert_eq!(faults(&text), ["4:6 syntax"]);
+    let top = format!("{HEAD}x = [1,\n{LISTENER}{UPSTREAM}# the end\n");
+    assert_eq!(faults(&top), ["2:5 syntax"]);
+}
+
+#[test]
+fn a_key_hidden_by_a_syntax_error_is_not_called_missing() {
+    let text = format!("{HEAD}{}{UPSTREAM}", LISTENER.replace("name='a'", "name 'a'"));
+    assert_eq!(faults(&text), ["3:6 syntax"]);
+    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(".u]", ".u"));
+    let found = faults(&text);
+    assert!(found.iter().all(|fault| fault.ends_with("syntax")), "{found:?}");
+}
+
+#[test]
+fn a_file_that_is_no_configuration_has_a_bounded_report() {
+    for line in ["=\n", "x", "[x]\n", "[[x]]\n", "x = [\n", "a.", "\u{1}", "[a."] {
+        let report = check(&line.repeat(10_000)).unwrap_err();
+        assert!((1..=201).contains(&report.errors().count()), "{line:?}");
+    }
+    let keys: String = (0..2_000).map(|n| format!("k{n} = 1\n")).collect();
+    assert_eq!(check(&keys).unwrap_err().errors().count(), 201);
+    assert_eq!(check(&(keys + "=")).unwrap_err().errors().last().unwrap().code(), Code::More);
+}
+
+#[test]
+fn a_key_given_twice_is_a_syntax_error() {
+    assert_eq!(faults(&format!("{HEAD}{LISTENER}name='b'\n{UPSTREAM}")), ["6:1 syntax"]);
+}
+
+#[test]
+fn a_file_that_is_not_utf8_is_refused_at_the_byte() {
+    let report = from_bytes("f".into(), b"a = 1\nb\xFF = 2\n", Host::default()).unwrap_err();
+    let (errors, _) = report.to_json();
+    let error = serde_json::to_value(&errors[0]).unwrap();
+    assert_eq!((error["line"].as_u64(), error["column"].as_u64()), (Some(2), Some(2)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_which_and_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none.toml");
+    let report = load(&path, Host::default()).unwrap_err();
+    let error = report.errors().next().unwrap();
+    assert_eq!(error.code(), Code::Unreadable);
+    assert!(error.message().contains("none.toml") && error.message().contains("No such file"));
+    let report = load(directory.path(), Host::default()).unwrap_err();
+    assert!(report.errors().next().unwrap().message().contains("Is a directory"));
+}
+
+#[test]
+fn a_file_without_end_is_refused() {
+    let report = load(Path::new("/dev/zero"), Host::default()).unwrap_err();
+    assert!(report.errors().next().unwrap().message().contains("longer than"));
+}
+
+#[test]
+fn every_choice_has_its_word() {
+    fn words<T: Choice + fmt::Debug>(all: &[T]) {
+        for value in all {
+            assert_eq!(T::WORDS.iter().filter(|(_, found)| found == value).count(), 1, "{value:?}");
+        }
+        assert_eq!(T::WORDS.len(), all.len());
+    }
+    use LogLevel::{Debug, Error, Info, Trace, Warn};
+    words(&[Error, Warn, Info, Debug, Trace]);
+    words(&[LogFormat::Auto, LogFormat::Text, LogFormat::Json]);
+    words(&[SpliceMode::Auto, SpliceMode::Always, SpliceMode::Off]);
+    words(&[None, Some(Presence::Required), Some(Presence::Optional)]);
+    words(&[Version::V1, Version::V2]);
+    words(&[None, Some(Version::V1), Some(Version::V2)]);
+    words(&[Untrusted::Reject, Untrusted::Plain]);
+    words(&[LocalPolicy::Forward, LocalPolicy::Answer, LocalPolicy::Reject]);
+    words(&[ChecksumPolicy::Verify, ChecksumPolicy::Ignore]);
+    words(&[Destination::Original, Destination::Local]);
+}
+
+#[test]
+fn every_key_is_documented_in_the_section_of_its_table() {
+    for table in TABLES {
+        let heading = match table.path {
+            "" => "# Top of the file\n".to_owned(),
+            _ => format!("# {}\n", table.title()),
+        };
+        let (_, section) = OPERATIONS.split_once(&heading).unwrap_or_else(|| panic!("{heading}"));
+        let section = section.split("\n#").next().unwrap();
+        let is_header = |key: &str| {
+            let headers =
+                [format!("# [{key}]\n"), format!("# [[{key}]]\n"), format!("# [{key}.NAME]\n")];
+            table.path.is_empty() && headers.iter().any(|header| OPERATIONS.contains(header))
+        };
+        let is_like_another = section.contains("The keys of `[timeouts]`");
+        for key in table.known {
+            let is_row = section.contains(&format!("\n| `{key}` |"));
+            assert!(is_row || is_header(key) || is_like_another, "{key} of {heading}");
+        }
+    }
+}
+
+#[test]
+fn flags_and_the_file_that_says_the_same_agree() {
+    let flags = Flags {
+        listen: vec!["0.0.0.0:443".parse().unwrap()],
+        to: vec!["web:80".parse().unwrap()],
+        accept: Some("v1,v2".parse().unwrap()),
+        trust: Some("10.0.0.0/8".parse().unwrap()),
+        presence: Presence::Optional,
+        send: Some(Version::V2),
+    };
+    let text = format!(
+        "{HEAD}[[listener]]\nname='listener'\nbind=['0.0.0.0:443']\nupstream='upstream'\n\
+         [listener.proxy_protocol]\naccept='optional'\ntrust=['10.0.0.0/8']\n\
+         [upstream.upstream]\nendpoints=['web:80']\n[upstream.upstream.proxy_protocol]\nsend='v2'\n"
+    );
+    assert_eq!(Config::from_flags(flags, Host::default()).unwrap().config, loaded(&text));
+}
+
+#[test]
+fn accept_without_trust_is_an_error_that_says_so() {
+    let flags = Flags {
+        listen: vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.1:1".parse().unwrap()],
+        to: Vec::new(),
+        accept: Some(Versions::Both),
+        trust: None,
+        presence: Presence::Required,
+        send: None,
+    };
+    let report = Config::from_flags(flags.clone(), Host::default()).unwrap_err();
+    let messages: Vec<_> = report.errors().map(Diagnostic::message).collect();
+    assert_eq!(
+        messages,
+        [
+            "--to is missing",
+            "--accept needs --trust: who may set client addresses?",
+            "the address `127.0.0.1:1` is used twice",
+        ]
+    );
+    let trusting = Flags {
+        accept: None,
+        trust: Some(Trust::Any),
+        to: vec!["a:1".parse().unwrap()],
+        listen: vec!["127.0.0.1:1".parse().unwrap()],
+        ..flags
+    };
+    let report = Config::from_flags(trusting, Host::default()).unwrap_err();
+    assert!(report.render(Colour::Off).contains("--trust needs --accept"));
+}

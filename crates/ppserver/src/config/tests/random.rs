@@ -1,0 +1,223 @@
+//! Any configuration reads back as it was printed, and no text panics.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+use super::{BROKEN, EXAMPLE, FULL_SHAPE, check};
+use crate::config::*;
+use crate::trust::{Networks, Trust};
+
+fn duration(range: RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
+    range.prop_map(Duration::from_millis)
+}
+
+fn timeout() -> impl Strategy<Value = Duration> {
+    duration(1..=366 * 86_400_000)
+}
+
+fn count(max: usize) -> impl Strategy<Value = Count> {
+    prop_oneof![Just(Count::Auto), (1..=max).prop_map(Count::Fixed)]
+}
+
+fn choice<T: Choice + fmt::Debug>() -> impl Strategy<Value = T> {
+    (0..T::WORDS.len()).prop_map(|index| T::WORDS[index].1)
+}
+
+fn toggle() -> impl Strategy<Value = Toggle> {
+    prop_oneof![Just(Toggle::Off), Just(Toggle::On)]
+}
+
+fn ip() -> impl Strategy<Value = IpAddr> {
+    let v6 = any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)));
+    prop_oneof![any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))), v6]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[A-Za-z0-9_-]{1,64}"
+}
+
+fn trust() -> impl Strategy<Value = Trust> {
+    let network = (ip(), 0..=128u8).prop_map(|(ip, len)| match ip {
+        IpAddr::V4(_) => IpNet::new(ip, len % 33).unwrap(),
+        IpAddr::V6(_) => IpNet::new(ip, len).unwrap(),
+    });
+    let networks = prop::collection::vec(network, 1..8)
+        .prop_map(|networks| Trust::Networks(Networks::new(networks).unwrap()));
+    prop_oneof![Just(Trust::Any), networks]
+}
+
+fn accept() -> impl Strategy<Value = Accept> {
+    let versions = prop_oneof![Just(Versions::V1), Just(Versions::V2), Just(Versions::Both)];
+    let words = (choice::<Untrusted>(), choice::<LocalPolicy>(), choice::<ChecksumPolicy>());
+    (choice::<Option<Presence>>(), versions, trust(), words, 16..=65_551usize).prop_map(
+        |(presence, versions, trust, (untrusted, local, crc32c), header_bytes_max)| match presence {
+            None => Accept::Off,
+            Some(presence) => Accept::Headers(HeaderPolicy {
+                presence,
+                versions,
+                trust,
+                untrusted,
+                local,
+                header_bytes_max,
+                crc32c,
+            }),
+        },
+    )
+}
+
+fn send() -> impl Strategy<Value = SendHeader> {
+    let types = prop::collection::btree_set(any::<u8>().prop_filter("crc", |n| *n != 3), 0..6);
+    let types = types.prop_map(|types| TlvPass::Types(types.into_iter().collect()));
+    let tlv_pass = prop_oneof![Just(TlvPass::All), types];
+    let crc32c = prop_oneof![Just(ChecksumSent::WhenReceived), Just(ChecksumSent::Always)];
+    (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, crc32c).prop_map(
+        |(version, destination, tlv_pass, crc32c)| match version {
+            None => SendHeader::Off,
+            Some(Version::V1) => SendHeader::V1 { destination },
+            Some(Version::V2) => SendHeader::V2 { destination, tlv_pass, crc32c },
+        },
+    )
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let port = || 1..=u16::MAX;
+    let addr = (ip(), port()).prop_map(|(ip, port)| Endpoint::Addr(SocketAddr::new(ip, port)));
+    let name = ("[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,8}){0,3}\\.?", port());
+    prop_oneof![addr, name.prop_map(|(host, port)| Endpoint::Name { host, port })]
+}
+
+fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
+    let body = (prop::collection::vec(endpoint(), 1..5), 0..=255usize, send());
+    prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
+        let upstream =
+            |(name, (endpoints, retries, send))| Upstream { name, endpoints, retries, send };
+        map.into_iter().map(upstream).collect()
+    })
+}
+
+fn listeners() -> impl Strategy<Value = Vec<Listener>> {
+    let timeouts = (timeout(), timeout(), timeout(), timeout());
+    let body = (prop::collection::vec(ip(), 1..4), any::<usize>(), accept(), timeouts);
+    prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
+        let mut port = 0;
+        let mut bind = |ip: IpAddr| {
+            port += 1;
+            SocketAddr::new(ip.to_canonical(), port)
+        };
+        map.into_iter()
+            .map(|(name, (ips, upstream, accept, (header, connect, idle, half_closed)))| Listener {
+                name,
+                bind: ips.into_iter().map(&mut bind).collect(),
+                upstream,
+                accept,
+                timeouts: Timeouts { header, connect, idle, half_closed },
+            })
+            .collect()
+    })
+}
+
+fn output() -> impl Strategy<Value = Output> {
+    let path = "[^\0]{1,20}".prop_map(|path| Output::File(PathBuf::from(path)));
+    prop_oneof![Just(Output::Stdout), Just(Output::Stderr), path]
+}
+
+fn any_config() -> impl Strategy<Value = Config> {
+    let server = (count(256), count(262_144), duration(0..=366 * 86_400_000));
+    let server = server.prop_map(|(workers, max_connections, shutdown_grace)| Server {
+        workers,
+        max_connections,
+        shutdown_grace,
+    });
+    let log = (choice(), choice()).prop_map(|(level, format)| Log { level, format });
+    let probes = prop_oneof![Just(Probes::Counted), Just(Probes::Logged)];
+    let access_log = (toggle(), output(), probes);
+    let access_log =
+        access_log.prop_map(|(state, output, probes)| AccessLog { state, output, probes });
+    let seconds = || (1..=32_767u64).prop_map(Duration::from_secs);
+    let keepalive = (seconds(), seconds(), 1..=127u32)
+        .prop_map(|(idle, interval, count)| Keepalive { idle, interval, count });
+    let tcp = (toggle(), keepalive, toggle(), 1..=65_535u32).prop_map(
+        |(nodelay, keepalive, defer_accept, backlog)| Tcp {
+            nodelay,
+            keepalive,
+            defer_accept,
+            backlog,
+        },
+    );
+    let splice = (choice(), 4096..=1_048_576usize, count(65_536))
+        .prop_map(|(mode, pipe_bytes, max_pipes)| Splice { mode, pipe_bytes, max_pipes });
+    (server, log, access_log, tcp, splice, listeners(), upstreams()).prop_map(
+        |(server, log, access_log, tcp, splice, mut listeners, upstreams)| {
+            for listener in &mut listeners {
+                listener.upstream %= upstreams.len();
+            }
+            Config { server, log, access_log, tcp, splice, listeners, upstreams }
+        },
+    )
+}
+
+/// Words and signs that TOML is made of, in any order.
+const TOML_LIKE: &str = "([a-z_]{1,6}|[\\[\\]{}=,.\"'#\n 0-9]|é|\\[\\[listener\\]\\]\n){0,60}";
+
+/// What an edit puts in.
+const INSERTED: &[&str] =
+    &["", "[", "]", "[[", "\"", "'", "=", "\n", "#", "{", "}", ",", "é", "\0", "0", "x = 1\n"];
+
+/// Whatever the text is, all its forms of answer can be made, and they agree.
+fn judge(bytes: &[u8]) {
+    let outcome = from_bytes("f.toml".into(), bytes, Host::default());
+    let (is_ok, report) = match &outcome {
+        Ok(loaded) => (true, &loaded.warnings),
+        Err(report) => (false, report),
+    };
+    assert_eq!(is_ok, !report.has_errors());
+    let (errors, warnings) = report.to_json();
+    assert_eq!(errors.len() + warnings.len() == 0, report.is_empty());
+    assert_eq!(report.render(Colour::Off).is_empty(), report.is_empty());
+    assert_eq!(report.render(Colour::On).is_empty(), report.is_empty());
+    if let Ok(loaded) = &outcome {
+        assert_eq!(check(&loaded.config.to_string()).unwrap().config, loaded.config);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_printed_configuration_reads_back_as_itself(config in any_config()) {
+        let text = config.to_string();
+        match check(&text) {
+            Ok(loaded) => prop_assert_eq!(loaded.config, config),
+            Err(report) => prop_assert!(false, "{}\n{}", text, report.render(Colour::Off)),
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        judge(&bytes);
+    }
+
+    #[test]
+    fn no_toml_like_text_panics(text in TOML_LIKE) {
+        judge(text.as_bytes());
+    }
+
+    #[test]
+    fn no_mutated_file_panics(
+        file in prop::sample::select(vec![EXAMPLE, FULL_SHAPE, BROKEN]),
+        edits in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0..12usize, prop::sample::select(INSERTED)),
+            1..6,
+        ),
+    ) {
+        let mut bytes = file.as_bytes().to_vec();
+        for (at, removed, inserted) in edits {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + removed).min(bytes.len());
+            bytes.splice(start..end, inserted.bytes());
+        }
+        judge(&bytes);
+    }
+}

@@ -1,0 +1,151 @@
+//! Draft to [`Config`]: what no single key can know, such as names that must be unique and names
+//! that must exist.
+//!
+//! Both ways in (file and flags) end here, so that both obey the same rules. Invariant: a `Config`
+//! is built only from a draft in which every listener has a name and an upstream that exists.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+
+use super::diagnostics::{Code, Diagnostics, Quote, Span};
+use super::parse::At;
+use super::{
+    Accept, AccessLog, Config, Endpoint, Host, Listener, Log, SendHeader, Server, Splice, Tcp,
+    Timeouts, Upstream, lint,
+};
+
+/// Everything that was read, with its places, before it is known to fit together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) server: Server,
+    pub(super) max_connections_span: Option<Span>,
+    pub(super) log: Log,
+    pub(super) access_log: AccessLog,
+    pub(super) tcp: Tcp,
+    pub(super) splice: Splice,
+    pub(super) listeners: Vec<ListenerDraft>,
+    pub(super) upstreams: Vec<UpstreamDraft>,
+}
+
+/// A listener whose upstream is still a name.
+#[derive(Debug)]
+pub(super) struct ListenerDraft {
+    /// `None` after a fault.
+    pub(super) name: Option<At<String>>,
+    pub(super) bind: Vec<At<SocketAddr>>,
+    /// `None` after a fault.
+    pub(super) upstream: Option<At<String>>,
+    /// `None` after a fault.
+    pub(super) accept: Option<Accept>,
+    pub(super) trust_span: Option<Span>,
+    pub(super) timeouts: Timeouts,
+}
+
+/// An upstream with its places.
+#[derive(Debug)]
+pub(super) struct UpstreamDraft {
+    pub(super) name: At<String>,
+    pub(super) endpoints: Vec<At<Endpoint>>,
+    pub(super) retries: At<usize>,
+    pub(super) send: SendHeader,
+    pub(super) tlv_pass_span: Option<Span>,
+}
+
+/// Checks the draft as a whole. An answer is of use only if no fault is an error.
+pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Option<Config> {
+    check_unique(
+        "listener name",
+        draft.listeners.iter().filter_map(|listener| listener.name.as_ref()),
+        faults,
+    );
+    check_unique(
+        "address",
+        draft.listeners.iter().flat_map(|listener| &listener.bind).filter(|bind| {
+            // The kernel chooses another port for each 0.
+            bind.value.port() != 0
+        }),
+        faults,
+    );
+    check_upstreams(&draft, faults);
+    lint::check(&draft, host, faults);
+    build(draft)
+}
+
+fn check_unique<'d, T: Eq + Hash + std::fmt::Display + 'd>(
+    what: &str,
+    list: impl Iterator<Item = &'d At<T>>,
+    faults: &mut Diagnostics,
+) {
+    let mut first: HashMap<&T, &At<T>> = HashMap::new();
+    for item in list {
+        if let Some(earlier) = first.get(&item.value) {
+            faults
+                .add(
+                    Code::Duplicate,
+                    item.span.clone(),
+                    format!("the {what} `{}` is used twice", item.value),
+                )
+                .with_help("give each its own")
+                .with_first(earlier.span.clone());
+        } else {
+            first.insert(&item.value, item);
+        }
+    }
+}
+
+fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
+    let names = || draft.upstreams.iter().map(|upstream| upstream.name.value.as_str());
+    for used in draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref()) {
+        let name = used.value.as_str();
+        if names().any(|known| known == name) {
+            continue;
+        }
+        let message = format!("there is no upstream `{name}`");
+        faults
+            .add(Code::UnknownUpstream, used.span.clone(), message)
+            .with_help(format!("add [upstream.{name}] with endpoints = [\"host:port\"]"))
+            .with_nearest(name, names(), Quote::Double);
+    }
+    for upstream in &draft.upstreams {
+        let name = upstream.name.value.as_str();
+        let mut used = draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref());
+        if !used.any(|used| used.value == name) {
+            let message = format!("no listener uses the upstream `{name}`");
+            faults
+                .add(Code::UnusedUpstream, upstream.name.span.clone(), message)
+                .with_help(format!("remove it, or write upstream = \"{name}\" in a [[listener]]"));
+        }
+    }
+}
+
+fn build(draft: Draft) -> Option<Config> {
+    let mut indices = HashMap::new();
+    for (index, upstream) in draft.upstreams.iter().enumerate() {
+        indices.insert(upstream.name.value.clone(), index);
+    }
+    let listener = |listener: ListenerDraft| {
+        Some(Listener {
+            name: listener.name?.value,
+            bind: listener.bind.into_iter().map(|bind| bind.value).collect(),
+            upstream: *indices.get(&listener.upstream?.value)?,
+            accept: listener.accept?,
+            timeouts: listener.timeouts,
+        })
+    };
+    let upstream = |upstream: UpstreamDraft| Upstream {
+        name: upstream.name.value,
+        endpoints: upstream.endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
+        retries: upstream.retries.value,
+        send: upstream.send,
+    };
+    Some(Config {
+        server: draft.server,
+        log: draft.log,
+        access_log: draft.access_log,
+        tcp: draft.tcp,
+        splice: draft.splice,
+        listeners: draft.listeners.into_iter().map(listener).collect::<Option<_>>()?,
+        upstreams: draft.upstreams.into_iter().map(upstream).collect(),
+    })
+}

@@ -1,0 +1,128 @@
+//! What happened, in numbers: one set of counters a worker, summed when somebody asks.
+//!
+//! Each cell has one writer, so an increment is a plain load and store; readers see a value that was
+//! true a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value, json};
+
+use crate::session::CloseReason;
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it; only its one writer may.
+    pub fn add(&self, count: u64) {
+        self.0.store(self.get() + count, Ordering::Relaxed);
+    }
+
+    /// Returns its value a moment ago.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one worker. Aligned so that no two workers write to one cache line (two lines on
+/// x86-64, which fetches pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections ended, by reason.
+    pub closed: [Counter; CloseReason::COUNT],
+    /// Payload bytes from clients to upstreams.
+    pub bytes_up: Counter,
+    /// Payload bytes from upstreams to clients.
+    pub bytes_down: Counter,
+    /// Attempts to connect that failed, whether or not another endpoint was found.
+    pub connect_failures: Counter,
+    /// Times accepting paused because the system had run out of something.
+    pub accept_pauses: Counter,
+    /// Fills that were copied because no pipe was to be had.
+    pub pipes_missing: Counter,
+    /// Access log lines dropped because the writer could not keep up.
+    pub access_lines_dropped: Counter,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            accepted: Counter::default(),
+            closed: [const { Counter(AtomicU64::new(0)) }; CloseReason::COUNT],
+            bytes_up: Counter::default(),
+            bytes_down: Counter::default(),
+            connect_failures: Counter::default(),
+            accept_pauses: Counter::default(),
+            pipes_missing: Counter::default(),
+            access_lines_dropped: Counter::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// Notes the end of a connection.
+    pub fn close(&self, reason: CloseReason) {
+        self.closed[reason.index()].add(1);
+    }
+
+    fn closed_in_all(&self) -> u64 {
+        self.closed.iter().map(Counter::get).sum()
+    }
+}
+
+/// Returns how many connections are open.
+pub fn active(workers: &[Counters]) -> u64 {
+    // Closed first: a connection that ends in between is then counted as open, never as minus one.
+    let closed: u64 = workers.iter().map(Counters::closed_in_all).sum();
+    let accepted: u64 = workers.iter().map(|worker| worker.accepted.get()).sum();
+    accepted.saturating_sub(closed)
+}
+
+/// Sums all workers into the object of the counters line; every reason is there, also at 0.
+pub fn summary(workers: &[Counters]) -> Value {
+    let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
+        workers.iter().map(|worker| counter(worker).get()).sum()
+    };
+    let closed: Map<String, Value> = CloseReason::ALL
+        .iter()
+        .map(|reason| {
+            let count: u64 = workers.iter().map(|w| w.closed[reason.index()].get()).sum();
+            (reason.name().to_owned(), count.into())
+        })
+        .collect();
+    json!({
+        "active": active(workers),
+        "accepted": sum(|counters| &counters.accepted),
+        "closed": closed,
+        "bytes_up": sum(|counters| &counters.bytes_up),
+        "bytes_down": sum(|counters| &counters.bytes_down),
+        "connect_failures": sum(|counters| &counters.connect_failures),
+        "accept_pauses": sum(|counters| &counters.accept_pauses),
+        "pipes_missing": sum(|counters| &counters.pipes_missing),
+        "access_lines_dropped": sum(|counters| &counters.access_lines_dropped),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_adds_up_over_the_workers() {
+        let workers = [Counters::default(), Counters::default()];
+        workers[0].accepted.add(3);
+        workers[1].accepted.add(2);
+        workers[0].close(CloseReason::Done);
+        workers[1].close(CloseReason::Done);
+        workers[1].close(CloseReason::Probe);
+        let summary = summary(&workers);
+        assert_eq!(summary["active"], 2);
+        assert_eq!(summary["closed"]["done"], 2);
+        assert_eq!(summary["closed"]["probe"], 1);
+        assert_eq!(summary["closed"]["overload"], 0);
+    }
+}

@@ -1,0 +1,434 @@
+//! The process: binds ports, starts workers, and answers signals.
+//!
+//! Reads a changed configuration off the event loops; a bad one changes nothing. Holds no
+//! connection. Invariant: every worker serves the same plan, and the ports never change while the
+//! process lives.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use socket2::Socket;
+
+use crate::access_log::AccessLog;
+use crate::config::{self, Accept, Colour, Config, Count, Host, SendHeader, Untrusted, Versions};
+use crate::metrics::{self, Counters};
+use crate::sys::{self, ListenOptions, Sharing};
+use crate::trust::Trust;
+use crate::upstream;
+use crate::worker::{self, Control, Order, Plan, Setup, Worker};
+
+/// Why the server could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A listener's address is not to be had.
+    #[error("listener `{listener}`: cannot bind {addr}: {error}{}", bind_help(.error))]
+    Bind {
+        /// The listener's name.
+        listener: String,
+        /// The address.
+        addr: SocketAddr,
+        /// What bind(2) or listen(2) said.
+        error: io::Error,
+    },
+    /// An endpoint's name has no address.
+    #[error("{0}")]
+    Resolve(io::Error),
+    /// The system refused something else.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A worker ended before it was told to.
+    #[error("a worker ended: {0}")]
+    Worker(String),
+}
+
+fn bind_help(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => "; another process listens there: `ss -ltnp` shows which",
+        Some(libc::EACCES) => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        Some(libc::EADDRNOTAVAIL) => "; no interface of this host has that address",
+        Some(_) | None => "",
+    }
+}
+
+/// A system call that failed, for `map_err`.
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |error| ServerError::System { what, error }
+}
+
+/// What the main thread waits for.
+enum Event {
+    Signal(i32),
+    /// A worker has ended; an error if it was not told to.
+    Ended(Result<(), String>),
+}
+
+/// Workers that serve.
+pub struct Server {
+    plan: Arc<Plan>,
+    bound: Vec<SocketAddr>,
+    controls: Vec<Control>,
+    threads: Vec<JoinHandle<()>>,
+    counters: Arc<[Counters]>,
+    access_writer: Option<JoinHandle<()>>,
+    events: Receiver<Event>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Binds all ports and starts the workers; signals are answered from here on by
+    /// [`run`](Self::run).
+    ///
+    /// # Errors
+    /// See [`ServerError`]; nothing is left behind then.
+    pub fn start(config: Config) -> Result<Self, ServerError> {
+        let (sender, events) = channel();
+        watch_signals(&sender).map_err(system("cannot watch signals"))?;
+        let descriptors =
+            sys::raise_descriptor_limit().map_err(system("cannot raise the descriptor limit"))?;
+        let plan = Arc::new(resolve(config).map_err(ServerError::Resolve)?);
+        let config = &plan.config;
+        let workers = match config.server.workers {
+            Count::Fixed(workers) => workers,
+            Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let (connections_max, pipes_max) = limits(config, descriptors);
+        let (sockets, bound) = bind_all(config, workers)?;
+        let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
+        let (access_log, access_writer) = if config.access_log.state.is_on() {
+            let started = AccessLog::start(&config.access_log);
+            let (log, writer) = started.map_err(system("cannot start the access log"))?;
+            (Some(log), Some(writer))
+        } else {
+            (None, None)
+        };
+        let (mut controls, mut threads) = (Vec::new(), Vec::new());
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let setup = Setup {
+                index,
+                plan: Arc::clone(&plan),
+                sockets,
+                counters: Arc::clone(&counters),
+                access_log: access_log.clone(),
+                connections_max,
+                pipes_max: pipes_max.div_ceil(workers),
+            };
+            let (worker, control) = Worker::new(setup).map_err(system("cannot start a worker"))?;
+            let thread = spawn(index, worker, sender.clone());
+            threads.push(thread.map_err(system("cannot start a thread"))?);
+            controls.push(control);
+        }
+        announce(config, &bound, workers, connections_max);
+        Ok(Self { plan, bound, controls, threads, counters, access_writer, events })
+    }
+
+    /// Returns the addresses that are listened on, in the order of the configuration.
+    pub fn bound(&self) -> &[SocketAddr] {
+        &self.bound
+    }
+
+    /// Serves until a signal ends it: SIGTERM and SIGINT drain, a second one stops, SIGHUP reloads
+    /// `file`, SIGUSR1 prints the counters.
+    ///
+    /// # Errors
+    /// [`ServerError::Worker`] when a worker ended by itself.
+    pub fn run(mut self, file: Option<PathBuf>) -> Result<(), ServerError> {
+        let mut serving = self.threads.len();
+        let mut deadline = None;
+        let mut outcome = Ok(());
+        while serving > 0 {
+            let event = match deadline {
+                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => self.events.recv_timeout(remaining(at)),
+            };
+            match event {
+                Ok(Event::Ended(result)) => {
+                    serving -= 1;
+                    if let Err(error) = result {
+                        tracing::error!(error, "a worker ended");
+                        outcome = Err(ServerError::Worker(error));
+                        self.order(&Order::Stop);
+                    }
+                }
+                Ok(Event::Signal(SIGHUP)) => self.reload(file.as_ref()),
+                Ok(Event::Signal(SIGUSR1)) => self.print_counters(),
+                Ok(Event::Signal(signal)) if deadline.is_none() => {
+                    deadline = Some(self.drain(signal));
+                }
+                Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => {
+                    let active = metrics::active(&self.counters);
+                    tracing::warn!(active, "stopping: what is left is reset");
+                    self.order(&Order::Stop);
+                    deadline = None;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        for thread in self.threads.drain(..) {
+            // A panic has been reported as the worker's end.
+            let _ = thread.join();
+        }
+        if let Some(writer) = self.access_writer.take() {
+            let _ = writer.join();
+        }
+        self.print_counters();
+        outcome
+    }
+
+    /// Begins a drain and returns when it is to be over.
+    fn drain(&self, signal: i32) -> Instant {
+        let grace = self.plan.config.server.shutdown_grace;
+        let active = metrics::active(&self.counters);
+        let again = signal == SIGINT && io::stderr().is_terminal();
+        let hint = if again { "; again to stop now" } else { "" };
+        tracing::info!(active, ?grace, "draining{hint}");
+        self.order(&Order::Drain);
+        now() + grace
+    }
+
+    fn order(&self, order: &Order) {
+        for control in &self.controls {
+            control.send(order.clone());
+        }
+    }
+
+    fn reload(&mut self, file: Option<&PathBuf>) {
+        let Some(file) = file else {
+            tracing::warn!("SIGHUP: nothing to reload, the server was started with flags only");
+            return;
+        };
+        let refused = |why: &str| {
+            tracing::error!(file = %file.display(), why, "reload refused, the old configuration stays");
+        };
+        let loaded = match config::load(file, host()) {
+            Ok(loaded) => loaded,
+            Err(report) => return refused(&report.render(Colour::Off)),
+        };
+        let restart = self.plan.config.needs_restart(&loaded.config);
+        if !restart.is_empty() {
+            return refused(&format!("a restart is needed to change {}", restart.join(", ")));
+        }
+        match resolve(loaded.config) {
+            Ok(plan) => {
+                self.plan = Arc::new(plan);
+                self.order(&Order::Reload(Arc::clone(&self.plan)));
+                tracing::info!(file = %file.display(), "reloaded, for new connections");
+            }
+            Err(error) => refused(&error.to_string()),
+        }
+    }
+
+    /// Prints one JSON line, whatever the format of the log.
+    fn print_counters(&self) {
+        let mut line = metrics::summary(&self.counters);
+        line["message"] = "counters".into();
+        // With stderr gone there is nobody to tell.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// What this machine allows, for the configuration's lints: `run` raises the soft limit to the hard
+/// one.
+pub fn host() -> Host {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    Host { descriptors_max: limit.maximum }
+}
+
+fn resolve(config: Config) -> io::Result<Plan> {
+    let endpoints = config.upstreams.iter().map(upstream::resolve).collect::<io::Result<_>>()?;
+    Ok(Plan { config, endpoints })
+}
+
+/// Returns how many connections and pipes there may be.
+fn limits(config: &Config, descriptors: usize) -> (usize, usize) {
+    let pipes_max = match config.splice.max_pipes {
+        Count::Auto => usize::MAX,
+        Count::Fixed(pipes) => pipes,
+    };
+    let (pipes, possible) = worker::limits(descriptors, config.splice.pipe_bytes, pipes_max);
+    match config.server.max_connections {
+        Count::Auto => (possible, pipes),
+        Count::Fixed(wanted) => {
+            if wanted > possible {
+                tracing::warn!(
+                    wanted,
+                    possible,
+                    descriptors,
+                    "max_connections is lowered to what the descriptor limit allows"
+                );
+            }
+            (wanted.min(possible), pipes)
+        }
+    }
+}
+
+/// The listening sockets of one worker, each with the index of its listener.
+type Shares = Vec<(Socket, usize)>;
+
+/// Binds every address once for each worker: the kernel spreads connections over the sockets.
+fn bind_all(
+    config: &Config,
+    workers: usize,
+) -> Result<(Vec<Shares>, Vec<SocketAddr>), ServerError> {
+    let options = ListenOptions {
+        nodelay: config.tcp.nodelay.is_on(),
+        keepalive: worker::keepalive(&config.tcp),
+        defer_accept: config.tcp.defer_accept.is_on(),
+        backlog: config.tcp.backlog,
+    };
+    let mut sockets: Vec<Shares> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        for &addr in &listener.bind {
+            let failed = |error| ServerError::Bind { listener: listener.name.clone(), addr, error };
+            let (shares, real) = bind_shares(addr, workers, &options).map_err(failed)?;
+            bound.push(real);
+            for (share, sockets) in shares.into_iter().zip(&mut sockets) {
+                sockets.push((share, index));
+            }
+        }
+    }
+    Ok((sockets, bound))
+}
+
+fn bind_shares(
+    addr: SocketAddr,
+    workers: usize,
+    options: &ListenOptions,
+) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    if addr.port() != 0 {
+        // Beside another process that shares the port, ours would get a part of the connections in
+        // silence: without SO_REUSEPORT the kernel tells.
+        let probe = sys::bind(addr, Sharing::Exclusive)?;
+        probe.listen(1)?;
+    }
+    let mut shares = Vec::with_capacity(workers);
+    let mut real = addr;
+    for _ in 0..workers {
+        let share = sys::bind(real, Sharing::Port)?;
+        let local = share.local_addr()?.as_socket();
+        real = local.ok_or_else(|| io::Error::other("the socket has no address"))?;
+        shares.push(share);
+    }
+    for share in &shares {
+        sys::listen(share, options)?;
+    }
+    Ok((shares, real))
+}
+
+/// Says on one line a listener what it does, and aloud when it believes everybody.
+fn announce(config: &Config, bound: &[SocketAddr], workers: usize, connections_max: usize) {
+    let addrs =
+        config.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |_| listener));
+    for (listener, bind) in addrs.zip(bound) {
+        let upstream = &config.upstreams[listener.upstream];
+        let send = match upstream.send {
+            SendHeader::Off => "off",
+            SendHeader::V1 { .. } => "v1",
+            SendHeader::V2 { .. } => "v2",
+        };
+        let name = &listener.name;
+        let (accept, trust, untrusted) = terms(&listener.accept);
+        tracing::info!(
+            listener = name,
+            %bind,
+            accept,
+            trust,
+            untrusted,
+            upstream = upstream.name,
+            endpoints = upstream.endpoints.len(),
+            send,
+            workers,
+            connections_max,
+            "listening"
+        );
+        if let Accept::Headers(policy) = &listener.accept
+            && policy.trust == Trust::Any
+        {
+            tracing::warn!(
+                listener = name,
+                "trust is \"any\": whoever reaches {bind} can claim any client address"
+            );
+        }
+    }
+}
+
+/// Says how a listener treats its peers.
+fn terms(accept: &Accept) -> (String, String, &'static str) {
+    let Accept::Headers(policy) = accept else {
+        return ("off".to_owned(), "nobody".to_owned(), "plain");
+    };
+    let presence = match policy.presence {
+        config::Presence::Required => "require",
+        config::Presence::Optional => "optional",
+    };
+    let versions = match policy.versions {
+        Versions::V1 => "v1",
+        Versions::V2 => "v2",
+        Versions::Both => "v1,v2",
+    };
+    let untrusted = match policy.untrusted {
+        Untrusted::Reject => "reject",
+        Untrusted::Plain => "plain",
+    };
+    let header_max = policy.header_bytes_max;
+    let accept = format!("{presence} {versions} up to {header_max} B");
+    (accept, policy.trust.to_string(), untrusted)
+}
+
+fn spawn(index: usize, worker: Worker, events: Sender<Event>) -> io::Result<JoinHandle<()>> {
+    /// Tells the main thread, also when the worker panics.
+    struct Obituary(Sender<Event>, Result<(), String>);
+    impl Drop for Obituary {
+        fn drop(&mut self) {
+            let result = std::mem::replace(&mut self.1, Ok(()));
+            let _ = self.0.send(Event::Ended(result));
+        }
+    }
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let mut obituary = Obituary(events, Err("it panicked".to_owned()));
+        obituary.1 = worker.run().map_err(|error| error.to_string());
+    })
+}
+
+fn watch_signals(events: &Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let events = events.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn remaining(at: Instant) -> std::time::Duration {
+    at.saturating_duration_since(now())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread's own clock: it only times the drain"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

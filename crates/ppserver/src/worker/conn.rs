@@ -1,0 +1,453 @@
+//! One connection: a session, and the sockets and conduits it decides about.
+//!
+//! Performs the session's actions, one system call each, and reports what came of them. It decides
+//! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry};
+use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header};
+
+use super::accept::Rules;
+use super::conduit::{Buffer, Conduit, Pool, failure};
+use super::table::Key;
+use crate::access_log::{AccessLog, Record};
+use crate::config::{Accept, LocalPolicy};
+use crate::log::{self, Limiter};
+use crate::metrics::Counters;
+use crate::session::{
+    Action, CloseReason, Direction, Method, Policy, Readiness, Received, Session, Side, Verdict,
+};
+use crate::sys;
+use crate::upstream::greeting::{self, SocketAddrs};
+
+/// Actions of one connection before others have their turn: about 1 MiB when copying.
+const BUDGET: usize = 64;
+
+/// What a connection borrows from its worker while it works.
+#[derive(Debug)]
+pub(super) struct Ctx<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) pool: &'a mut Pool,
+    pub(super) counters: &'a Counters,
+    pub(super) access_log: Option<&'a AccessLog>,
+    pub(super) refusals: &'a mut Limiter,
+    /// Room for the longest header we may send.
+    pub(super) scratch: &'a mut [u8],
+    pub(super) now: Instant,
+    /// Unix time of `now`.
+    pub(super) unix_time: Duration,
+}
+
+/// What became of a connection that worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worked {
+    /// It waits for readiness or for its deadline.
+    Waits,
+    /// It used up its budget.
+    HasMore,
+    /// It is over, and has been counted.
+    Ended,
+}
+
+/// A client's connection and its way upstream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) session: Session,
+    /// Whether it stands in the worker's queue.
+    pub(super) is_queued: bool,
+    /// When the worker will look at its deadline next.
+    pub(super) remind_at: Instant,
+    rules: Arc<Rules>,
+    client: Option<TcpStream>,
+    upstream: Option<TcpStream>,
+    up: Conduit,
+    down: Conduit,
+    decoder: Decoder,
+    /// What came of a header that is not complete.
+    partial: Vec<u8>,
+    peer: SocketAddr,
+    /// The client's address if a header carried it.
+    carried: Option<SocketAddr>,
+    endpoint: Option<SocketAddr>,
+    turn: usize,
+    attempt: usize,
+    /// Bytes of our own header: not payload.
+    greeting_len: usize,
+    /// Whether the upstream socket has its options: they cost system calls that short connections
+    /// can do without.
+    is_tuned: bool,
+    began: Instant,
+}
+
+impl Connection {
+    pub(super) fn new(
+        rules: &Arc<Rules>,
+        policy: Policy,
+        client: TcpStream,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Self {
+        let session = Session::new(policy, now);
+        Self {
+            is_queued: false,
+            remind_at: session.deadline(),
+            session,
+            client: Some(client),
+            upstream: None,
+            up: Conduit::Empty,
+            down: Conduit::Empty,
+            decoder: Decoder::new(rules.options),
+            partial: Vec::new(),
+            peer,
+            carried: None,
+            endpoint: None,
+            turn: rules.upstream.next_turn(),
+            attempt: 0,
+            greeting_len: 0,
+            is_tuned: false,
+            rules: Arc::clone(rules),
+            began: now,
+        }
+    }
+
+    /// Refuses a peer that is not let in: a reset, before a byte is read.
+    pub(super) fn refuse(
+        rules: &Rules,
+        client: &TcpStream,
+        peer: SocketAddr,
+        reason: CloseReason,
+        ctx: &mut Ctx<'_>,
+    ) {
+        sys::reset_on_close(client);
+        ctx.counters.close(reason);
+        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
+            let (listener, reason) = (&rules.name, reason.name());
+            tracing::warn!(listener, %peer, reason, suppressed, "refused");
+        }
+        let record = Record {
+            listener: &rules.name,
+            client: peer,
+            peer,
+            upstream: &rules.upstream.name,
+            endpoint: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_ms: 0,
+            end: reason.name(),
+        };
+        write_access_log(&record, reason, ctx);
+    }
+
+    /// Notes an event of one of the sockets.
+    pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
+        self.session.handle_ready(side, ready, now);
+    }
+
+    /// Does what the session wants done, until it waits, ends, or has had its share.
+    pub(super) fn work(&mut self, key: Key, ctx: &mut Ctx<'_>) -> Worked {
+        for _ in 0..BUDGET {
+            let now = ctx.now;
+            match self.session.next() {
+                Action::Wait => return Worked::Waits,
+                Action::ReadHeader => self.read_header(ctx),
+                Action::Greet => match self.compose(None, ctx) {
+                    Ok(len) => {
+                        self.up.prepend(&ctx.scratch[..len], ctx.pool);
+                        self.session.handle_greeted(len);
+                    }
+                    Err(reason) => self.session.handle_refused(reason, now),
+                },
+                Action::Connect => self.connect(key, ctx),
+                Action::Probe(side) => {
+                    let pending = self.socket(side).take_error();
+                    let pending = pending.unwrap_or_else(Some);
+                    self.session.handle_probed(side, pending.as_ref().map(failure), now);
+                }
+                Action::Fill(direction, method) => self.fill(direction, method, ctx),
+                Action::Drain(direction) => self.drain(direction, ctx),
+                Action::Shutdown(direction) => {
+                    let result = self.socket(direction.sink()).shutdown(std::net::Shutdown::Write);
+                    let failed = result.err().as_ref().map(failure);
+                    self.session.handle_shut(direction, failed, now);
+                }
+                Action::Discard => {
+                    let mut buffer = ctx.pool.take_buffer();
+                    let received = buffer.receive(self.socket(Side::Client));
+                    ctx.pool.give_buffer(buffer);
+                    self.session.handle_discarded(received);
+                }
+                Action::CheckUnsent(side) => {
+                    // A socket that cannot tell has nothing more to deliver.
+                    let unsent = sys::unsent(self.socket(side)).unwrap_or(0);
+                    self.session.handle_unsent(side, unsent);
+                }
+                Action::Reset(side) => {
+                    if let Some(socket) = self.socket_mut(side).take() {
+                        sys::reset_on_close(&socket);
+                    }
+                    self.session.handle_reset(side);
+                }
+                Action::Close(reason) => {
+                    self.close(reason, ctx);
+                    return Worked::Ended;
+                }
+            }
+        }
+        Worked::HasMore
+    }
+
+    fn read_header(&mut self, ctx: &mut Ctx<'_>) {
+        let mut buffer = ctx.pool.take_buffer();
+        let received = buffer.receive(self.socket(Side::Client));
+        let verdict = match received {
+            Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
+            Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
+        };
+        match verdict {
+            Verdict::Relay { .. } => self.up.put(buffer, ctx.pool),
+            Verdict::Incomplete | Verdict::Answer | Verdict::Refuse(_) => {
+                ctx.pool.give_buffer(buffer);
+            }
+        }
+        self.session.handle_header(received, verdict, ctx.now);
+    }
+
+    /// Decodes what has arrived; a verdict to relay leaves in the buffer what goes upstream first.
+    fn judge(&mut self, received: Received, buffer: &mut Buffer, ctx: &mut Ctx<'_>) -> Verdict {
+        let before = self.partial.len();
+        if before > 0 {
+            self.partial.extend_from_slice(buffer.held());
+        }
+        let partial = std::mem::take(&mut self.partial);
+        let bytes = if before > 0 { partial.as_slice() } else { buffer.held() };
+        let decoded = match received {
+            Received::End => self.decoder.finish(bytes),
+            Received::Bytes { .. } | Received::WouldBlock | Received::Failed(_) => {
+                self.decoder.decode(bytes)
+            }
+        };
+        let result = match decoded {
+            Ok(Decoded::Need(_)) => {
+                self.partial = if before > 0 { partial } else { bytes.to_vec() };
+                return Verdict::Incomplete;
+            }
+            Ok(Decoded::Header(header)) => {
+                let local = self.local_policy();
+                match (header.command(), local) {
+                    (Command::Local, LocalPolicy::Answer) => return Verdict::Answer,
+                    (Command::Local, LocalPolicy::Reject) => {
+                        return Verdict::Refuse(CloseReason::LocalRejected);
+                    }
+                    (Command::Local | Command::Proxy | Command::Unknown, _) => {}
+                }
+                self.carried = header.source();
+                let composed = self.compose(Some((&header, bytes)), ctx);
+                // What came before this read was all header.
+                buffer.skip(header.len().saturating_sub(before));
+                composed
+            }
+            Ok(Decoded::Absent) => {
+                let composed = self.compose(None, ctx);
+                buffer.prepend(&partial[..before]);
+                composed
+            }
+            Err(error) => return self.refused(error, bytes, ctx),
+        };
+        match result {
+            Ok(len) => {
+                buffer.prepend(&ctx.scratch[..len]);
+                Verdict::Relay { buffered: buffer.held().len() }
+            }
+            Err(reason) => Verdict::Refuse(reason),
+        }
+    }
+
+    fn local_policy(&self) -> LocalPolicy {
+        match &self.rules.accept {
+            Accept::Headers(header) => header.local,
+            Accept::Off => LocalPolicy::Forward,
+        }
+    }
+
+    /// Writes our header into the scratch space.
+    fn compose(
+        &mut self,
+        received: Option<(&Header, &[u8])>,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<usize, CloseReason> {
+        let send = &self.rules.upstream.send;
+        let local = if greeting::needs_local(send, received.map(|(header, _)| header)) {
+            self.socket(Side::Client).local_addr().map_err(|_| CloseReason::ClientReset)?
+        } else {
+            self.peer
+        };
+        let socket = SocketAddrs { peer: self.peer, local };
+        let len = greeting::compose(ctx.scratch, send, received, socket);
+        self.greeting_len = len.map_err(|_| CloseReason::HeaderTooLong)?;
+        Ok(self.greeting_len)
+    }
+
+    /// Says why a header is refused, where it is no mere probe.
+    fn refused(&self, error: Error, bytes: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
+        let kind = error.kind();
+        let reason = if kind == ErrorKind::Empty {
+            return Verdict::Refuse(CloseReason::Probe);
+        } else if kind == ErrorKind::Truncated {
+            CloseReason::HeaderTruncated
+        } else if kind == ErrorKind::NotProxy {
+            CloseReason::HeaderAbsent
+        } else {
+            CloseReason::HeaderInvalid
+        };
+        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
+            tracing::warn!(
+                listener = self.rules.name,
+                peer = %self.peer,
+                reason = reason.name(),
+                error = error.kind().name(),
+                offset = error.offset(),
+                bytes = log::first_bytes(bytes),
+                suppressed,
+                "refused: {error}",
+            );
+        }
+        Verdict::Refuse(reason)
+    }
+
+    fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
+        if self.attempt > 0 {
+            ctx.counters.connect_failures.add(1);
+        }
+        let endpoint = self.rules.upstream.endpoint(self.turn, self.attempt);
+        self.attempt += 1;
+        self.endpoint = Some(endpoint);
+        self.is_tuned = false;
+        let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
+            register(&mut socket, key, Side::Upstream, ctx.registry)?;
+            Ok(socket)
+        });
+        match connected {
+            Ok(socket) => {
+                self.upstream = Some(socket);
+                self.session.handle_connecting(ctx.now);
+            }
+            Err(error) => {
+                let reason = if sys::is_exhaustion(&error) {
+                    CloseReason::Resources
+                } else {
+                    CloseReason::ConnectFailed
+                };
+                self.session.handle_connect_failed(reason, ctx.now);
+            }
+        }
+    }
+
+    fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
+        let source = match direction.source() {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        };
+        let source = source.as_ref().expect("a session fills from sockets it has");
+        let conduit = match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        let (method, received) = conduit.fill(source, method, ctx.pool, ctx.counters);
+        self.session.handle_filled(direction, method, received, ctx.now);
+    }
+
+    fn drain(&mut self, direction: Direction, ctx: &mut Ctx<'_>) {
+        if direction == Direction::Up && !self.is_tuned && self.session.moved(direction) > 0 {
+            self.tune();
+        }
+        let sink = match direction.sink() {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        };
+        let sink = sink.as_ref().expect("a session drains into sockets it has");
+        let conduit = match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        let sent = conduit.drain(sink, ctx.pool);
+        self.session.handle_drained(direction, sent, ctx.now);
+    }
+
+    /// Sets the upstream socket's options, at its second write: Nagle's rule never holds the first
+    /// one back (tcp(7), RFC 896).
+    fn tune(&mut self) {
+        self.is_tuned = true;
+        let socket = self.socket(Side::Upstream);
+        let tuned = sys::set_keepalive(socket, &self.rules.keepalive)
+            .and_then(|()| if self.rules.nodelay { socket.set_nodelay(true) } else { Ok(()) });
+        if let Err(error) = tuned {
+            tracing::debug!(%error, "an upstream socket refused an option");
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
+        self.client = None;
+        self.upstream = None;
+        self.up.release(ctx.pool);
+        self.down.release(ctx.pool);
+        let bytes_in = self.session.moved(Direction::Up).saturating_sub(self.greeting_len as u64);
+        let bytes_out = self.session.moved(Direction::Down);
+        ctx.counters.bytes_up.add(bytes_in);
+        ctx.counters.bytes_down.add(bytes_out);
+        ctx.counters.close(reason);
+        if matches!(reason, CloseReason::ConnectFailed | CloseReason::ConnectTimeout) {
+            ctx.counters.connect_failures.add(1);
+        }
+        let record = Record {
+            listener: &self.rules.name,
+            client: self.carried.unwrap_or(self.peer),
+            peer: self.peer,
+            upstream: &self.rules.upstream.name,
+            endpoint: self.endpoint,
+            bytes_in,
+            bytes_out,
+            duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
+            end: reason.name(),
+        };
+        write_access_log(&record, reason, ctx);
+    }
+
+    fn socket(&self, side: Side) -> &TcpStream {
+        let socket = match side {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        };
+        socket.as_ref().expect("a session acts on sockets it has")
+    }
+
+    fn socket_mut(&mut self, side: Side) -> &mut Option<TcpStream> {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+}
+
+/// Registers a socket, once for its life: closing it takes it out (epoll(7)).
+pub(super) fn register(
+    socket: &mut TcpStream,
+    key: Key,
+    side: Side,
+    registry: &Registry,
+) -> io::Result<()> {
+    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+    registry.register(socket, key.token(side == Side::Upstream), interest)
+}
+
+fn write_access_log(record: &Record<'_>, reason: CloseReason, ctx: &Ctx<'_>) {
+    if let Some(log) = ctx.access_log
+        && !log.write(record, reason, ctx.unix_time)
+    {
+        ctx.counters.access_lines_dropped.add(1);
+    }
+}

@@ -1,0 +1,374 @@
+//! One event loop on one thread: sockets, a table of connections, timers, counters.
+//!
+//! ```text
+//! wait -> now -> note readiness -> control -> accept -> expire -> work
+//! ```
+//!
+//! Workers share nothing but the counters they read from each other. Time enters once a turn, here,
+//! and nowhere else. Events are only noted; connections work afterwards, each with a budget.
+//! Invariant: a connection that can make progress stands in the queue, or an edge or a reminder for
+//! it is still to come.
+
+mod accept;
+mod conduit;
+mod conn;
+mod control;
+mod table;
+mod wheel;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+pub use control::{Control, Order, Plan};
+
+use crate::access_log::AccessLog;
+use crate::log::Limiter;
+use crate::metrics::{self, Counters};
+use crate::session::{CloseReason, Readiness, Side};
+use crate::sys;
+use accept::{Port, Rules};
+use conduit::Pool;
+use conn::{Connection, Ctx, Worked};
+use table::{Key, Table};
+use wheel::Wheel;
+
+pub(crate) use accept::keepalive;
+
+/// The token of orders. Connections' tokens have their top bit clear.
+const CONTROL: Token = Token(usize::MAX);
+/// Ports count down from here.
+const PORT_LAST: usize = usize::MAX - 1;
+/// Events taken from the kernel at a time.
+const EVENTS_MAX: usize = 1024;
+
+/// What a worker is given to start with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Which worker it is.
+    pub index: usize,
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// Listening sockets, each with the index of its listener.
+    pub sockets: Vec<(socket2::Socket, usize)>,
+    /// The counters of all workers; it writes to those at `index`.
+    pub counters: Arc<[Counters]>,
+    /// Where closed connections are logged.
+    pub access_log: Option<AccessLog>,
+    /// Connections of all workers at a time.
+    pub connections_max: usize,
+    /// Pipes of this worker.
+    pub pipes_max: usize,
+}
+
+/// An event loop.
+#[derive(Debug)]
+pub struct Worker {
+    index: usize,
+    poll: Poll,
+    inbox: Receiver<Order>,
+    ports: Vec<Option<Port>>,
+    rules: Vec<Arc<Rules>>,
+    connections: Table<Connection>,
+    connections_max: usize,
+    queue: VecDeque<Key>,
+    reminders: Wheel<Reminder>,
+    pool: Pool,
+    counters: Arc<[Counters]>,
+    access_log: Option<AccessLog>,
+    refusals: Limiter,
+    scratch: Box<[u8]>,
+    is_draining: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reminder {
+    key: Key,
+    at: Instant,
+}
+
+/// The instant of a turn, in both of the forms needed.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    instant: Instant,
+    unix_time: Duration,
+}
+
+impl Now {
+    #[expect(clippy::disallowed_methods, reason = "the one place where time enters a worker")]
+    fn read() -> Self {
+        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { instant: Instant::now(), unix_time }
+    }
+}
+
+impl Worker {
+    /// Prepares a worker and the line over which it takes orders.
+    ///
+    /// # Errors
+    /// When the system gives no epoll instance or refuses a socket.
+    pub fn new(setup: Setup) -> io::Result<(Self, Control)> {
+        let poll = Poll::new()?;
+        let (control, inbox) = Control::new(poll.registry(), CONTROL)?;
+        let mut ports = Vec::with_capacity(setup.sockets.len());
+        for (at, (socket, listener)) in setup.sockets.into_iter().enumerate() {
+            let mut port = Port::new(TcpListener::from_std(socket.into()), listener);
+            let token = Token(PORT_LAST - at);
+            poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
+            ports.push(Some(port));
+        }
+        let now = Now::read().instant;
+        let pipe_bytes = setup.plan.config.splice.pipe_bytes;
+        let worker = Self {
+            index: setup.index,
+            poll,
+            inbox,
+            ports,
+            rules: Rules::all(&setup.plan, setup.index),
+            connections: Table::new(),
+            connections_max: setup.connections_max,
+            queue: VecDeque::new(),
+            reminders: Wheel::new(now),
+            pool: Pool::new(setup.pipes_max, pipe_bytes),
+            counters: setup.counters,
+            access_log: setup.access_log,
+            refusals: Limiter::new(now),
+            scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
+            is_draining: false,
+        };
+        Ok((worker, control))
+    }
+
+    /// Runs until it has been drained or stopped.
+    ///
+    /// # Errors
+    /// When waiting for events fails; nothing can be served then.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut now = Now::read();
+        while !self.is_done() {
+            let timeout = self.timeout(now.instant);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            now = Now::read();
+            for event in &events {
+                self.note(event, now.instant);
+            }
+            self.take_orders(now);
+            self.accept(now);
+            self.expire(now.instant);
+            self.work(now);
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_draining && self.connections.is_empty() && self.ports.iter().all(Option::is_none)
+    }
+
+    /// Returns how long to wait; never when there is work left.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let ports = self.ports.iter().flatten();
+        if !self.queue.is_empty() || ports.clone().any(Port::is_ready) {
+            return Some(Duration::ZERO);
+        }
+        let retry_at = ports.filter_map(Port::retry_at).min();
+        let next = self.reminders.next().into_iter().chain(retry_at).min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn note(&mut self, event: &Event, now: Instant) {
+        let token = event.token();
+        if token == CONTROL {
+            return;
+        }
+        if let Some(port) = self.ports.get_mut(PORT_LAST.wrapping_sub(token.0)) {
+            if let Some(port) = port {
+                port.handle_ready();
+            }
+            return;
+        }
+        let (key, is_upstream) = Key::from_token(token);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let side = if is_upstream { Side::Upstream } else { Side::Client };
+        connection.handle_ready(side, readiness(event), now);
+        enqueue(&mut self.queue, key, connection);
+    }
+
+    fn take_orders(&mut self, now: Now) {
+        while let Ok(order) = self.inbox.try_recv() {
+            match order {
+                Order::Reload(plan) => self.rules = Rules::all(&plan, self.index),
+                Order::Drain => {
+                    self.is_draining = true;
+                    self.ports.iter_mut().flatten().for_each(Port::drain);
+                }
+                Order::Stop => self.stop(now.instant),
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.is_draining = true;
+        self.ports.iter_mut().for_each(|port| *port = None);
+        for key in self.connections.keys() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.session.handle_stop(now);
+                enqueue(&mut self.queue, key, connection);
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now) {
+        let mut accepted = Vec::new();
+        for at in 0..self.ports.len() {
+            let Some(port) = &mut self.ports[at] else { continue };
+            port.handle_time(now.instant);
+            if !port.is_ready() {
+                continue;
+            }
+            let listener = port.listener;
+            port.accept(now.instant, &self.counters[self.index], &mut accepted);
+            if port.is_drained() {
+                self.ports[at] = None;
+            }
+            for (client, peer) in accepted.drain(..) {
+                self.admit(client, peer, listener, now);
+            }
+        }
+    }
+
+    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
+        self.counters[self.index].accepted.add(1);
+        let rules = Arc::clone(&self.rules[listener]);
+        let is_full = metrics::active(&self.counters) > self.connections_max as u64;
+        let policy = rules.admit(peer);
+        let refused = match policy {
+            None => Some(CloseReason::Untrusted),
+            Some(_) if is_full => Some(CloseReason::Overload),
+            Some(_) => None,
+        };
+        let key = self.connections.next_key();
+        let registered = match refused {
+            Some(reason) => Err(reason),
+            None => conn::register(&mut client, key, Side::Client, self.poll.registry())
+                .map_err(|_| CloseReason::Resources),
+        };
+        match (registered, policy) {
+            (Ok(()), Some(policy)) => {
+                let connection = Connection::new(&rules, policy, client, peer, now.instant);
+                let at = connection.remind_at;
+                self.connections.insert(connection);
+                self.reminders.file(at, Reminder { key, at });
+            }
+            (registered, _) => {
+                let reason = registered.err().unwrap_or(CloseReason::Untrusted);
+                let (mut ctx, ..) = self.lend(now);
+                Connection::refuse(&rules, &client, peer, reason, &mut ctx);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        self.reminders.expire(now, &mut due);
+        for Reminder { key, at } in due {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if connection.remind_at != at {
+                continue;
+            }
+            connection.session.handle_time(now);
+            enqueue(&mut self.queue, key, connection);
+            let at = connection.session.deadline();
+            connection.remind_at = at;
+            self.reminders.file(at, Reminder { key, at });
+        }
+    }
+
+    fn work(&mut self, now: Now) {
+        for _ in 0..self.queue.len() {
+            let Some(key) = self.queue.pop_front() else { return };
+            let (mut ctx, connections, queue, reminders) = self.lend(now);
+            let Some(connection) = connections.get_mut(key) else { continue };
+            connection.is_queued = false;
+            match connection.work(key, &mut ctx) {
+                Worked::Ended => {
+                    connections.remove(key);
+                    continue;
+                }
+                Worked::HasMore => enqueue(queue, key, connection),
+                Worked::Waits => {}
+            }
+            let at = connection.session.deadline();
+            if at < connection.remind_at {
+                connection.remind_at = at;
+                reminders.file(at, Reminder { key, at });
+            }
+        }
+    }
+
+    /// Takes the worker apart into what a connection may use, and what finds and schedules it.
+    fn lend(
+        &mut self,
+        now: Now,
+    ) -> (Ctx<'_>, &mut Table<Connection>, &mut VecDeque<Key>, &mut Wheel<Reminder>) {
+        let ctx = Ctx {
+            registry: self.poll.registry(),
+            pool: &mut self.pool,
+            counters: &self.counters[self.index],
+            access_log: self.access_log.as_ref(),
+            refusals: &mut self.refusals,
+            scratch: &mut self.scratch,
+            now: now.instant,
+            unix_time: now.unix_time,
+        };
+        (ctx, &mut self.connections, &mut self.queue, &mut self.reminders)
+    }
+}
+
+fn enqueue(queue: &mut VecDeque<Key>, key: Key, connection: &mut Connection) {
+    if !connection.is_queued {
+        connection.is_queued = true;
+        queue.push_back(key);
+    }
+}
+
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        read_closed: event.is_read_closed(),
+        urgent: event.is_priority(),
+        error: event.is_error(),
+    }
+}
+
+/// Returns how many pipes and connections a process may have: `descriptors` is its limit, pipes hold
+/// `pipe_bytes`, and there should be at most `pipes_max` of them.
+///
+/// A pipe takes two descriptors, a connection two, and 64 are kept for the rest: listeners, epoll,
+/// logs, and the sockets that are accepted only to be refused. Pipes are limited by pages per user
+/// too (pipe(7)).
+pub fn limits(descriptors: usize, pipe_bytes: usize, pipes_max: usize) -> (usize, usize) {
+    /// Descriptors that are no connection's.
+    const RESERVE: usize = 64;
+    /// Beyond it the table would be larger than any kernel's defaults can fill.
+    const CONNECTIONS_MAX: usize = 262_144;
+    let pages = pipe_bytes.div_ceil(4096).max(1);
+    let by_pages = match sys::pipe_pages_max() {
+        0 => usize::MAX,
+        pages_max => pages_max / pages,
+    };
+    let pipes = by_pages.min(descriptors / 16).min(pipes_max);
+    let connections = (descriptors.saturating_sub(RESERVE) / 2).saturating_sub(pipes);
+    (pipes, connections.clamp(1, CONNECTIONS_MAX))
+}

@@ -1,0 +1,12 @@
+//! The command line through the real binary: what it prints, and how it ends.
+//!
+//! One test binary, one module a subject. Nothing here calls the library.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod decode;
+mod encode;
+mod golden;
+mod support;
+mod terminal;
+mod vectors;
