@@ -1,2 +1,69 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
+//! steps.
+//!
+//! Not a build script and not a task runner for everything: a command lives here only when the
+//! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
+#![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
+
+mod cargo;
+mod freestanding;
+mod gate;
+mod peers;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole gate, or the steps named
+    ///
+    /// Every step prints a heading and streams its output. The first step that fails ends the run
+    /// with a table of times and the command that runs that step alone.
+    Test {
+        /// Run only this step (repeatable); without it all of them run, in the order listed
+        #[arg(long = "step", value_name = "NAME")]
+        steps: Vec<gate::Step>,
+    },
+    /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything below runs in the workspace's root, wherever the command was started.
+fn run(arguments: &Arguments) -> Result<()> {
+    let root = root();
+    std::env::set_current_dir(&root).with_context(|| format!("{}", root.display()))?;
+    match &arguments.command {
+        Command::Test { steps } => gate::run(steps),
+        Command::Tidy => tidy::run(Path::new(".")),
+    }
+}
+
+/// The directory above this package.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or_else(|| package.clone(), Path::to_path_buf)
+}

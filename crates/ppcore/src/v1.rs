@@ -385,7 +385,7 @@ impl Line {
         if byte != end || self.number.digits == 0 {
             self.number = self.number.decimal(byte, u16::MAX.into()).ok_or(match byte {
                 b' ' if self.number.digits != 0 => ErrorKind::V1ExtraField,
-                b'\r' => ErrorKind::V1MissingField,
+                b'\r' if end == b' ' => ErrorKind::V1MissingField,
                 b'\n' => ErrorKind::V1BadLineEnd,
                 _ => refusal,
             })?;
@@ -550,6 +550,8 @@ mod tests {
         assert_eq!(dies_at(b"PROXY TCP6 1:2:3:4:5:6:7:8:"), (V1BadSourceAddress, 26));
         assert_eq!(dies_at(b"PROXY TCP6 ::1::"), (V1BadSourceAddress, 15));
         assert_eq!(dies_at(b"PROXY TCP4 1.2.3.4 5.6.7.8 65536"), (V1BadSourcePort, 31));
+        assert_eq!(dies_at(b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r"), (V1MissingField, 28));
+        assert_eq!(dies_at(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 \r"), (V1BadDestinationPort, 29));
         assert_eq!(dies_at(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 "), (V1ExtraField, 30));
         assert_eq!(dies_at(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n"), (V1BadLineEnd, 30));
     }

@@ -99,6 +99,11 @@ impl Block {
             0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
             _ => return Err(Error::new(ErrorKind::V2BadVersion, COMMAND_AT)),
         };
+        // The smallest block stands for them all: without UNSPEC every PROXY header has one.
+        let owes_block = self.command == Command::Proxy && options.unspec == Unspec::Reject;
+        if owes_block && usize::from(options.v2_len_max) < Family::Inet.block_len() {
+            return Err(Error::new(ErrorKind::V2TooLong, COMMAND_AT));
+        }
         let Some(&family) = received.get(FAMILY_AT) else { return Ok(false) };
         self.judge_family(family, options)?;
         self.judge_len(received, options)

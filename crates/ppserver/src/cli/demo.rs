@@ -137,7 +137,7 @@ fn describe(header: &Header, peer: SocketAddr, request: &str) -> String {
     let show =
         |addr: Option<SocketAddr>| addr.map_or("not told".to_owned(), |addr| addr.to_string());
     format!(
-        "client:      {}\nconnected to {}\ntold by      {peer} (the proxy), {:?} {:?}\nrequest:     {}\n",
+        "client:       {}\ndestination:  {}\ntold by:      {peer} (the proxy), {:?} {:?}\nrequest:      {}\n",
         show(header.source()),
         show(header.destination()),
         header.version(),

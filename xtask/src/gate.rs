@@ -1,0 +1,148 @@
+//! The gate: its steps, their order, and the table printed at the end.
+//!
+//! Not the checks themselves: a step is a command line or a module of its own. Invariant: a step
+//! either succeeds or ends the run; none is skipped unless the caller named others.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
+
+use crate::cargo::{cargo, needs_component, run as run_command};
+use crate::{freestanding, peers, tidy};
+
+/// A step of the gate. The order of the variants is the order in which they run: the cheap ones
+/// that fail most often come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// Every source is formatted as rustfmt would
+    Fmt,
+    /// The rules of the sources that no compiler checks (the same as `cargo xtask tidy`)
+    Tidy,
+    /// Clippy finds nothing in any target
+    Clippy,
+    /// The real servers and tools that tests talk to are installed; installs them when it may
+    Peers,
+    /// Every test of the workspace, interop with the real servers included
+    Test,
+    /// The documentation builds without a warning
+    Docs,
+    /// ppcore links without std, allocator or panic, and a planted panic is caught
+    Freestanding,
+}
+
+/// Runs `chosen` steps, or all of them when none is named, in the gate's order.
+///
+/// # Errors
+/// The first failing step, with the command that runs it alone.
+pub(crate) fn run(chosen: &[Step]) -> Result<()> {
+    let steps: Vec<Step> = Step::value_variants()
+        .iter()
+        .copied()
+        .filter(|step| chosen.is_empty() || chosen.contains(step))
+        .collect();
+    let mut done = Vec::new();
+    let mut result = Ok(());
+    for &step in &steps {
+        println!("\n== {}: {}", step.name(), step.about());
+        let (outcome, took) = timed(|| step.run());
+        done.push((took, outcome.is_ok()));
+        result = outcome.map_err(|error| {
+            let name = step.name();
+            anyhow!("step `{name}` failed: {error:#}\nalone: cargo xtask test --step {name}")
+        });
+        if result.is_err() {
+            break;
+        }
+    }
+    println!("\n{}", summary(&steps, &done));
+    result
+}
+
+impl Step {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Fmt => {
+                needs_component("fmt", "rustfmt")?;
+                run_command(cargo().args(["fmt", "--all", "--check"]))?;
+                run_command(freestanding::cargo("fmt").arg("--check"))
+            }
+            Self::Tidy => tidy::run(Path::new(".")),
+            Self::Clippy => {
+                needs_component("clippy", "clippy")?;
+                let strict = ["--", "-D", "warnings"];
+                let everything = ["clippy", "--workspace", "--all-targets"];
+                run_command(cargo().args(everything).args(strict))?;
+                run_command(freestanding::cargo("clippy").arg("--all-features").args(strict))
+            }
+            Self::Peers => peers::ensure(),
+            // One optimised build with every assertion on: the exhaustive grid needs the speed,
+            // the rest does not mind it.
+            Self::Test => run_command(cargo().args(["test", "--workspace", "--profile", "gate"])),
+            Self::Docs => run_command(cargo().env("RUSTDOCFLAGS", "-D warnings").args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+            ])),
+            Self::Freestanding => freestanding::check(),
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn about(self) -> String {
+        self.to_possible_value()
+            .and_then(|value| value.get_help().map(ToString::to_string))
+            .unwrap_or_default()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the times of the steps are shown to a person")]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let value = work();
+    (value, start.elapsed())
+}
+
+/// The table at the end: `done` covers a prefix of `steps`, the rest did not run.
+fn summary(steps: &[Step], done: &[(Duration, bool)]) -> String {
+    let mut lines = vec![String::from("== summary")];
+    for (index, step) in steps.iter().enumerate() {
+        let name = step.name();
+        lines.push(match done.get(index) {
+            Some((took, true)) => format!("{name:<14}ok      {:>7.1} s", took.as_secs_f64()),
+            Some((took, false)) => format!("{name:<14}FAILED  {:>7.1} s", took.as_secs_f64()),
+            None => format!("{name:<14}not run"),
+        });
+    }
+    let total: Duration = done.iter().map(|(took, _)| *took).sum();
+    lines.push(format!("{:<22}{:>7.1} s", "total", total.as_secs_f64()));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_has_a_name_and_says_what_it_checks() {
+        for step in Step::value_variants() {
+            assert!(!step.name().is_empty() && !step.about().is_empty(), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn the_summary_tells_apart_what_passed_failed_and_did_not_run() {
+        let steps = [Step::Fmt, Step::Tidy, Step::Clippy];
+        let done = [(Duration::from_millis(1500), true), (Duration::from_secs(2), false)];
+        let expected = "== summary\n\
+            fmt           ok          1.5 s\n\
+            tidy          FAILED      2.0 s\n\
+            clippy        not run\n\
+            total                     3.5 s";
+        assert_eq!(summary(&steps, &done), expected);
+    }
+}
