@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -238,9 +238,12 @@ impl Server {
     /// Prints one JSON line, whatever the format of the log.
     fn print_counters(&self) {
         let mut line = metrics::summary(&self.counters);
+        let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        line["timestamp"] = time.into();
+        line["level"] = "INFO".into();
         line["message"] = "counters".into();
-        // With stderr gone there is nobody to tell.
-        let _ = writeln!(io::stderr(), "{line}");
+        // In one write, so that no other line gets between; with stderr gone there is nobody to tell.
+        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
     }
 }
 

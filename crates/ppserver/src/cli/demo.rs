@@ -31,8 +31,7 @@ pub(super) struct Args {}
 
 /// Runs the command.
 pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
-    let failed =
-        |error: io::Error| Failure { exit: Exit::Failed.into(), message: error.to_string() };
+    let failed = |error: io::Error| Failure::new(Exit::Failed, error);
     let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let whoami = upstream.local_addr().map_err(failed)?;
     std::thread::Builder::new()
@@ -137,7 +136,7 @@ fn describe(header: &Header, peer: SocketAddr, request: &str) -> String {
     let show =
         |addr: Option<SocketAddr>| addr.map_or("not told".to_owned(), |addr| addr.to_string());
     format!(
-        "client:      {}\nconnected to {}\ntold by      {peer} (the proxy), {:?} {:?}\nrequest:     {}\n",
+        "client:       {}\ndestination:  {}\ntold by:      {peer} (the proxy), {:?} {:?}\nrequest:      {}\n",
         show(header.source()),
         show(header.destination()),
         header.version(),

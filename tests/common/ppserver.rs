@@ -1,0 +1,60 @@
+//! Our own binary, started with flags or a configuration and asked where it listens.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::process::{Proc, Stream};
+
+/// A running `ppserver run` with one listener.
+pub(crate) struct Ppserver {
+    proc: Proc,
+    addr: SocketAddr,
+    _dir: Option<TempDir>,
+}
+
+impl Ppserver {
+    /// `ppserver run FLAGS`; the listener is asked to bind port 0.
+    #[track_caller]
+    pub(crate) fn with_flags(flags: &[&str]) -> Ppserver {
+        Ppserver::start(flags, None)
+    }
+
+    /// `ppserver run -c FILE` with this text in the file.
+    #[track_caller]
+    pub(crate) fn with_config(text: &str) -> Ppserver {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let file = dir.path().join("ppserver.toml");
+        fs::write(&file, text).expect("a file in it can be written");
+        let file = file.to_str().expect("the temporary directory has a UTF-8 name");
+        Ppserver::start(&["-c", file], Some(dir))
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The process, for signals and for its log.
+    pub(crate) fn proc(&mut self) -> &mut Proc {
+        &mut self.proc
+    }
+
+    #[track_caller]
+    fn start(args: &[&str], dir: Option<TempDir>) -> Ppserver {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ppserver"));
+        let proc = Proc::spawn("ppserver", command.arg("run").args(args));
+        let addr = proc.wait_for_line(Stream::Stderr, "the bound address", bound_address);
+        Ppserver { proc, addr, _dir: dir }
+    }
+}
+
+/// The address in a listener's start line, which is a JSON object as stderr is not a terminal.
+fn bound_address(line: &str) -> Option<SocketAddr> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    record.get("listener")?;
+    record.get("bind")?.as_str()?.parse().ok()
+}

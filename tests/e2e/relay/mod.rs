@@ -1,0 +1,1 @@
+//! The life of a connection: header, trust, upstream, payload, ends and resets.

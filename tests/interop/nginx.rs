@@ -1,0 +1,87 @@
+//! nginx as the sender of a header (its stream module, version 1), and as the receiver of what
+//! neither HAProxy nor curl sends here.
+
+use std::net::SocketAddr;
+
+use crate::common::payload::{MIB, assert_same, random};
+use crate::common::socket::{Answer, Client};
+use crate::common::wire::{v1, v2};
+use crate::peers::go::GoServer;
+use crate::peers::nginx::{NginxHttp, NginxStream};
+use crate::rig::{BALANCER, CLIENT, STRANGER, ppserver};
+
+#[test]
+fn nginx_stream_reaches_go_as_v1() {
+    reaches_go("v1", 1);
+}
+
+#[test]
+fn nginx_stream_reaches_go_as_v2() {
+    reaches_go("v2", 2);
+}
+
+#[test]
+fn an_untrusted_nginx_stream_does_not_reach_go() {
+    refuses(&format!("proxy_bind {STRANGER}; proxy_protocol on;"));
+}
+
+#[test]
+fn an_nginx_stream_without_a_header_does_not_reach_go() {
+    refuses(&format!("proxy_bind {BALANCER};"));
+}
+
+#[test]
+fn ipv6_addresses_reach_nginx_over_ipv4_sockets() {
+    let client: SocketAddr = "[2001:db8::7]:55407".parse().expect("an address");
+    let service: SocketAddr = "[2001:db8:1::80]:8080".parse().expect("an address");
+    let file = random(33, MIB);
+    let nginx = NginxHttp::serving(&file);
+    for (round, header) in [v1(client, service), v2(client, service)].iter().enumerate() {
+        for send in ["v1", "v2"] {
+            let ours = ppserver(nginx.behind_proxy_protocol(), send);
+            let request = format!("GET /file?{round}{send} HTTP/1.0\r\n\r\n");
+            let client = Client::connect(BALANCER, ours.addr());
+            let answer = client.ask(&[header, request.as_bytes()].concat()).complete();
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "{send}");
+            assert_same(&answer[answer.len() - MIB..], &file);
+            let seen = nginx.seen(&format!("GET /file?{round}{send} 200"));
+            assert_eq!(seen, "2001:db8::7:55407 2001:db8:1::80:8080", "nginx writes no brackets");
+        }
+    }
+}
+
+#[track_caller]
+fn reaches_go(send: &str, version: u8) {
+    let go = GoServer::start();
+    let ours = ppserver(go.addr(), send);
+    let sending = format!("proxy_bind {BALANCER}; proxy_protocol on;");
+    let nginx = NginxStream::forwarding_to(ours.addr(), &sending);
+    let payload = random(31, MIB);
+
+    let client = Client::connect(CLIENT, nginx.addr());
+    let source = client.addr();
+    assert_same(&client.exchange(&payload).complete(), &payload);
+    let told = format!("version={version} remote={source} local={} vpce=\"\"", nginx.addr());
+    assert_eq!(go.told(), told);
+}
+
+#[track_caller]
+fn refuses(directives: &str) {
+    let go = GoServer::start();
+    let ours = ppserver(go.addr(), "v2");
+    let refused = NginxStream::forwarding_to(ours.addr(), directives);
+    let sending = format!("proxy_bind {BALANCER}; proxy_protocol on;");
+    let good = NginxStream::forwarding_to(ours.addr(), &sending);
+
+    // nginx turns our reset into an end or a reset, as it pleases; no byte comes back.
+    match Client::connect(CLIENT, refused.addr()).exchange(b"ping") {
+        Answer::Complete(bytes) => assert_eq!(bytes, b""),
+        Answer::Reset => {}
+    }
+    let client = Client::connect(CLIENT, good.addr());
+    let source = client.addr();
+    assert_eq!(client.exchange(b"ping").complete(), b"ping");
+    let told = format!("version=2 remote={source} local={} vpce=\"\"", good.addr());
+    assert_eq!(go.told(), told);
+    assert_eq!(go.accepted(), 1, "only the good one");
+}

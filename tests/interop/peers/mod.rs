@@ -1,0 +1,56 @@
+//! The real programs: how each is configured and started, and how it is asked what it saw.
+//!
+//! All run in the foreground with their files in a temporary directory, as root or not, on a port
+//! that is reserved for them.
+
+pub(crate) mod curl;
+pub(crate) mod go;
+pub(crate) mod haproxy;
+pub(crate) mod nginx;
+pub(crate) mod squid;
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::common::deadline::{PATIENCE, poll_for};
+use crate::common::process::{Proc, require_program};
+
+/// What puts every peer on a Debian or Ubuntu machine.
+pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends haproxy nginx \
+     libnginx-mod-stream squid golang-go golang-github-pires-go-proxyproto-dev curl";
+
+#[track_caller]
+fn peer(program: &str) -> PathBuf {
+    require_program(program, INSTALL)
+}
+
+/// A file or directory a package brings, or a failure that says what to install.
+#[track_caller]
+fn require_path(path: &str) -> PathBuf {
+    let path = PathBuf::from(path);
+    assert!(path.exists(), "{} is needed and not installed: {INSTALL}", path.display());
+    path
+}
+
+/// Waits until `proc` listens on `addr`, without a connection that it would see and log.
+#[track_caller]
+fn wait_for_listener(proc: &mut Proc, addr: SocketAddr) {
+    let listening = poll_for(PATIENCE, || {
+        if is_listening(addr) { Some(true) } else { (!proc.is_running()).then_some(false) }
+    });
+    assert_eq!(listening, Some(true), "no listener on {addr}\n{}", proc.transcript());
+}
+
+/// Whether the kernel's table has a listener on `addr` (proc(5), `/proc/net/tcp`).
+fn is_listening(addr: SocketAddr) -> bool {
+    const LISTEN: &str = "0A";
+    let IpAddr::V4(ip) = addr.ip() else { panic!("peers listen on IPv4") };
+    // The address is printed as one number in the machine's byte order.
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), addr.port());
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    table.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        fields.next() == Some(&local) && fields.nth(1) == Some(LISTEN)
+    })
+}

@@ -1,0 +1,160 @@
+//! nginx: behind us as an HTTP server that wants a header, or in front of us as a TCP proxy that
+//! sends one.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::common::process::{Proc, Stream};
+use crate::common::socket::ReservedPort;
+use crate::peers::curl::fetch;
+use crate::peers::{peer, require_path, wait_for_listener};
+use crate::rig::CLIENT;
+
+/// An HTTP server with two ports, one of which requires a header; files can be fetched and put.
+pub(crate) struct NginxHttp {
+    proc: Proc,
+    behind: ReservedPort,
+    plain: ReservedPort,
+    dir: TempDir,
+}
+
+impl NginxHttp {
+    /// Starts it with this content at `/file`.
+    #[track_caller]
+    pub(crate) fn serving(file: &[u8]) -> NginxHttp {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let root = dir.path().join("root");
+        fs::create_dir(&root).expect("a directory in it can be made");
+        fs::write(root.join("file"), file).expect("a file in it can be written");
+        let (behind, plain) = (ReservedPort::new(), ReservedPort::new());
+        let http = format!(
+            "http {{
+                log_format seen 'seen $proxy_protocol_addr:$proxy_protocol_port '
+                    '$proxy_protocol_server_addr:$proxy_protocol_server_port '
+                    '$request_method $request_uri $status';
+                access_log /dev/stdout seen;
+                client_body_temp_path {temp}/body;
+                proxy_temp_path {temp}/proxy;
+                fastcgi_temp_path {temp}/fastcgi;
+                uwsgi_temp_path {temp}/uwsgi;
+                scgi_temp_path {temp}/scgi;
+                server {{
+                    listen {behind} proxy_protocol;
+                    listen {plain};
+                    root {root};
+                    client_max_body_size 16m;
+                    dav_methods PUT;
+                    location = /accepted {{ stub_status; access_log off; }}
+                }}
+            }}",
+            temp = dir.path().display(),
+            root = root.display(),
+            behind = behind.addr(),
+            plain = plain.addr(),
+        );
+        let mut proc = start(dir.path(), "", &http);
+        wait_for_listener(&mut proc, behind.addr());
+        wait_for_listener(&mut proc, plain.addr());
+        NginxHttp { proc, behind, plain, dir }
+    }
+
+    /// The port that requires a header.
+    pub(crate) fn behind_proxy_protocol(&self) -> SocketAddr {
+        self.behind.addr()
+    }
+
+    /// The port that takes none.
+    pub(crate) fn plain(&self) -> SocketAddr {
+        self.plain.addr()
+    }
+
+    /// Waits for the log line of a request (`METHOD URI STATUS`): the client and server address
+    /// of its header.
+    #[track_caller]
+    pub(crate) fn seen(&self, request: &str) -> String {
+        self.proc.wait_for_line(Stream::Stdout, request, |line| {
+            let (addresses, logged) = split_addresses(line.strip_prefix("seen ")?)?;
+            (logged == request).then(|| addresses.to_owned())
+        })
+    }
+
+    /// What was put at `/name`.
+    pub(crate) fn stored(&self, name: &str) -> Vec<u8> {
+        fs::read(self.dir.path().join("root").join(name)).expect("the file was put")
+    }
+
+    /// How many connections both ports have accepted, the one that asks included.
+    #[track_caller]
+    pub(crate) fn accepted(&self) -> u64 {
+        let page = fetch(CLIENT, &[&format!("http://{}/accepted", self.plain())]).expect("served");
+        let text = String::from_utf8(page.body).expect("the page is ASCII");
+        let counts = text.lines().nth(2).expect("the third line has the counts");
+        let accepts = counts.split_ascii_whitespace().next().expect("the first count");
+        accepts.parse().expect("a number")
+    }
+}
+
+/// A TCP proxy in front of `target`.
+pub(crate) struct NginxStream {
+    _proc: Proc,
+    port: ReservedPort,
+    _dir: TempDir,
+}
+
+impl NginxStream {
+    /// Starts it with these directives beside `proxy_pass`.
+    #[track_caller]
+    pub(crate) fn forwarding_to(target: SocketAddr, directives: &str) -> NginxStream {
+        let module = require_path("/usr/lib/nginx/modules/ngx_stream_module.so");
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let port = ReservedPort::new();
+        let load = format!("load_module {};", module.display());
+        // Without proxy_half_close it drops the answer to a client that has sent its FIN.
+        let stream = format!(
+            "stream {{ server {{
+                listen {};
+                proxy_pass {target};
+                proxy_half_close on;
+                {directives}
+            }} }}",
+            port.addr()
+        );
+        let mut proc = start(dir.path(), &load, &stream);
+        wait_for_listener(&mut proc, port.addr());
+        NginxStream { _proc: proc, port, _dir: dir }
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+}
+
+#[track_caller]
+fn start(dir: &Path, load: &str, block: &str) -> Proc {
+    let config = dir.join("nginx.conf");
+    // One process: nothing is left behind when it is killed, and it keeps its user.
+    let text = format!(
+        "{load}
+        daemon off;
+        master_process off;
+        pid {dir}/nginx.pid;
+        error_log stderr info;
+        events {{ worker_connections 256; }}
+        {block}",
+        dir = dir.display(),
+    );
+    fs::write(&config, text).expect("a file in it can be written");
+    let mut command = Command::new(peer("nginx"));
+    Proc::spawn("nginx", command.arg("-p").arg(dir).arg("-e").arg("stderr").arg("-c").arg(&config))
+}
+
+/// Splits a log line behind its second word.
+fn split_addresses(line: &str) -> Option<(&str, &str)> {
+    let (second, _) = line.match_indices(' ').nth(1)?;
+    Some((&line[..second], &line[second + 1..]))
+}
