@@ -15,6 +15,8 @@
 
 mod action;
 mod flow;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -104,11 +106,13 @@ struct End {
     check_due: bool,
     /// Everything sent has been acknowledged.
     settled: bool,
+    /// An event announced that it takes bytes, so it stands unless an error says otherwise.
+    announced: bool,
 }
 
 impl End {
     const fn new(socket: Socket) -> Self {
-        Self { socket, suspect: false, check_due: false, settled: false }
+        Self { socket, suspect: false, check_due: false, settled: false, announced: false }
     }
 
     fn fail(&mut self) {
@@ -165,7 +169,9 @@ impl Session {
     pub fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
         self.flow_mut(Direction::from(side)).handle_source_ready(ready);
         self.flow_mut(Direction::into(side)).handle_sink_ready(ready);
-        self.end_mut(side).suspect |= ready.error;
+        let end = self.end_mut(side);
+        end.suspect |= ready.error;
+        end.announced |= ready.writable;
         match side {
             Side::Client => self.met = true,
             Side::Upstream if ready.writable && !ready.error => self.established(now),
@@ -227,8 +233,10 @@ impl Session {
     /// [`Action::Probe`] was performed: the error that was pending, if any.
     pub fn handle_probed(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
         self.end_mut(side).suspect = false;
-        if let Some(failure) = failure {
-            self.handle_failure(side, Socket::Dying, failure, now);
+        match failure {
+            Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
+            None if side == Side::Upstream && self.upstream.announced => self.established(now),
+            None => {}
         }
     }
 
