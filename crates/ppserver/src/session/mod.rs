@@ -217,6 +217,8 @@ impl Session {
         debug_assert_eq!(self.phase, Phase::Opening);
         self.attempts += 1;
         self.upstream = End::new(Socket::Connecting);
+        // The attempt before it may have had events until its socket was closed.
+        self.down.forget_source();
         // A send right behind the connect often succeeds, always so on loopback.
         self.up.writable = true;
         self.phase = Phase::Connecting;
@@ -517,7 +519,6 @@ impl Session {
     /// An attempt to connect came to nothing: its socket goes, and the next endpoint is tried.
     fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
         self.up.writable = false;
-        self.down.forget_source();
         self.upstream.suspect = false;
         if self.attempts < self.policy.attempts_max {
             self.phase = Phase::Opening;

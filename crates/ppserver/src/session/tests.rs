@@ -56,3 +56,22 @@ fn a_connect_stands_once_its_announced_error_proves_to_be_none() {
     session.handle_probed(Side::Upstream, None, now);
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
 }
+
+/// An attempt failed and its error was fetched; its next event, now without the error, told the
+/// flow of an end. The next upstream's first short read was taken for all it would ever say.
+#[test]
+fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
+    let now = start();
+    let mut session = connecting(now);
+    session.handle_ready(Side::Upstream, Readiness { error: true, ..HANGUP }, now);
+    session.handle_probed(Side::Upstream, Some(Failure::Other), now);
+    session.handle_ready(Side::Upstream, HANGUP, now);
+    assert_eq!(session.next(), Action::Reset(Side::Upstream));
+    session.handle_reset(Side::Upstream);
+    session.handle_connecting(now);
+    session.handle_ready(Side::Upstream, DATA, now);
+    let received = Received::Bytes { count: 3, asked: 4096 };
+    session.handle_filled(Direction::Down, Method::Copy, received, now);
+    session.handle_drained(Direction::Down, Sent::WouldBlock, now);
+    assert!(!session.down.eof, "it stands and has sent no FIN");
+}
