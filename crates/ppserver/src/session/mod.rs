@@ -349,6 +349,8 @@ impl Session {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
             }
+            // Idle is who has nothing to do; behind a leap of the clock the work comes first.
+            Phase::Relaying if self.next() != Action::Wait => {}
             Phase::Relaying if self.is_half_closed() => {
                 self.abort(CloseReason::HalfClosedTimeout, now);
             }
@@ -369,7 +371,8 @@ impl Session {
         self.give_up();
     }
 
-    /// Returns when `handle_time` has something to do, at the latest.
+    /// Returns when `handle_time` has something to do, at the latest. It may have passed already
+    /// while `next` is not to wait.
     pub fn deadline(&self) -> Instant {
         match self.phase {
             Phase::Relaying if self.is_half_closed() => {

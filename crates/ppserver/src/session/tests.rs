@@ -75,3 +75,19 @@ fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     session.handle_drained(Direction::Down, Sent::WouldBlock, now);
     assert!(!session.down.eof, "it stands and has sent no FIN");
 }
+
+/// The process was stopped for longer than the idle timeout (SIGSTOP, a frozen machine). When it
+/// went on, the event of waiting bytes was noted first, and the session was timed out all the same.
+#[test]
+fn bytes_that_are_ready_to_move_hold_off_the_idle_timeout() {
+    let mut now = start();
+    let mut session = relaying(now);
+    now += Duration::from_secs(3600);
+    session.handle_ready(Side::Client, DATA, now);
+    session.handle_time(now);
+    assert_eq!(session.next(), Action::Fill(Direction::Up, Method::Splice));
+    session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, now);
+    assert_eq!(session.next(), Action::Wait);
+    session.handle_time(now);
+    assert_eq!(session.next(), Action::Reset(Side::Client), "there was nothing to move");
+}
