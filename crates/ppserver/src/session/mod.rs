@@ -478,6 +478,8 @@ impl Session {
                 let is_empty = self.flow(outward).buffered == 0;
                 is_empty.then_some(Action::Fill(outward, Method::Copy))
             }
+            // Behind an RST, what is unsent would never become less.
+            Socket::Open if end.suspect => Some(Action::Probe(side)),
             Socket::Open if self.flow(inward).buffered > 0 => {
                 self.flow(inward).writable.then_some(Action::Drain(inward))
             }

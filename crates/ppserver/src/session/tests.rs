@@ -91,3 +91,30 @@ fn bytes_that_are_ready_to_move_hold_off_the_idle_timeout() {
     session.handle_time(now);
     assert_eq!(session.next(), Action::Reset(Side::Client), "there was nothing to move");
 }
+
+/// A session was aborted for being idle and waited for its header to be acknowledged; the upstream
+/// reset. Behind an RST the answer of SIOCOUTQ stays what it was (Linux 6.18), so both sockets were
+/// held for the whole second.
+#[test]
+fn an_abort_does_not_wait_for_a_socket_that_broke() {
+    let mut now = start();
+    let mut session = relaying(now);
+    session.handle_ready(Side::Client, DATA, now);
+    let received = Received::Bytes { count: 3, asked: 4096 };
+    session.handle_filled(Direction::Up, Method::Copy, received, now);
+    session.handle_drained(Direction::Up, Sent::Bytes(3), now);
+    session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, now);
+    now = session.deadline();
+    session.handle_time(now);
+    assert_eq!(session.next(), Action::Reset(Side::Client));
+    session.handle_reset(Side::Client);
+    assert_eq!(session.next(), Action::CheckUnsent(Side::Upstream));
+    session.handle_unsent(Side::Upstream, 3);
+    assert_eq!(session.next(), Action::Wait);
+    session.handle_ready(Side::Upstream, Readiness { error: true, ..HANGUP }, now);
+    assert_eq!(session.next(), Action::Probe(Side::Upstream));
+    session.handle_probed(Side::Upstream, Some(Failure::Reset), now);
+    assert_eq!(session.next(), Action::Reset(Side::Upstream));
+    session.handle_reset(Side::Upstream);
+    assert_eq!(session.next(), Action::Close(CloseReason::IdleTimeout));
+}
