@@ -261,7 +261,14 @@ impl Session {
             }
             Received::End => {}
             Received::WouldBlock => self.salvaged(side),
-            Received::Failed(failure) => self.handle_failure(side, Socket::Failed, failure, now),
+            Received::Failed(failure) => {
+                // A receive fails behind the last byte, a splice at an urgent one already.
+                let socket = match method {
+                    Method::Copy => Socket::Failed,
+                    Method::Splice => Socket::Dying,
+                };
+                self.handle_failure(side, socket, failure, now);
+            }
         }
     }
 

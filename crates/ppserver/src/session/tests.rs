@@ -118,3 +118,22 @@ fn an_abort_does_not_wait_for_a_socket_that_broke() {
     session.handle_reset(Side::Upstream);
     assert_eq!(session.next(), Action::Close(CloseReason::IdleTimeout));
 }
+
+/// An urgent byte and an RST arrived before either was told: a splice stopped at the byte and
+/// returned ECONNRESET, with data behind it still in the socket (Linux 6.18), which was lost.
+#[test]
+fn a_splice_that_fails_may_leave_bytes_behind_an_urgent_one() {
+    let now = start();
+    let mut session = relaying(now);
+    session.handle_ready(Side::Client, DATA, now);
+    assert_eq!(session.next(), Action::Fill(Direction::Up, Method::Splice));
+    let failed = Received::Failed(Failure::Reset);
+    session.handle_filled(Direction::Up, Method::Splice, failed, now);
+    assert_eq!(session.next(), Action::Fill(Direction::Up, Method::Copy));
+    let received = Received::Bytes { count: 3, asked: 4096 };
+    session.handle_filled(Direction::Up, Method::Copy, received, now);
+    assert_eq!(session.next(), Action::Drain(Direction::Up));
+    session.handle_drained(Direction::Up, Sent::Bytes(3), now);
+    session.handle_filled(Direction::Up, Method::Copy, Received::End, now);
+    assert_eq!(session.next(), Action::Reset(Side::Client));
+}
