@@ -16,6 +16,8 @@
 mod action;
 mod flow;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};

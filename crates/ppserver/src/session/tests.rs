@@ -2,13 +2,8 @@
 
 use super::*;
 
-const DATA: Readiness = Readiness {
-    readable: true,
-    writable: true,
-    read_closed: false,
-    urgent: false,
-    error: false,
-};
+const DATA: Readiness =
+    Readiness { readable: true, writable: true, read_closed: false, urgent: false, error: false };
 const ROOM: Readiness = Readiness { readable: false, ..DATA };
 const HANGUP: Readiness = Readiness { read_closed: true, ..DATA };
 
