@@ -8,8 +8,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,6 +18,9 @@ use crate::session::CloseReason;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
+
+/// How long the end of the process waits for the last lines to be written.
+const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of a closed connection.
 #[derive(Debug, Serialize)]
@@ -58,12 +60,29 @@ pub struct AccessLog {
     probes: Probes,
 }
 
+/// The thread that writes.
+#[derive(Debug)]
+pub struct Writer {
+    /// Disconnected when it has ended.
+    ended: Receiver<()>,
+}
+
+impl Writer {
+    /// Waits until the last line is written, once the workers have gone. A reader that has stopped
+    /// reading does not hold the process up: its lines are lost, which the log says.
+    pub fn finish(self) {
+        if self.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("nobody reads the access log; its last lines are lost");
+        }
+    }
+}
+
 impl AccessLog {
     /// Opens the output and starts the writer; it ends when the last worker has gone.
     ///
     /// # Errors
     /// When the file cannot be opened, or no thread started.
-    pub fn start(config: &config::AccessLog) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(config: &config::AccessLog) -> io::Result<(Self, Writer)> {
         let output: Box<dyn Write + Send> = match &config.output {
             Output::Stdout => Box::new(io::stdout()),
             Output::Stderr => Box::new(io::stderr()),
@@ -76,10 +95,11 @@ impl AccessLog {
             }
         };
         let (lines, waiting) = sync_channel(LINES_MAX);
-        let writer = std::thread::Builder::new()
+        let (alive, ended) = channel();
+        std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&waiting, output))?;
-        Ok((Self { lines, probes: config.probes }, writer))
+            .spawn(move || write_lines(&waiting, output, alive))?;
+        Ok((Self { lines, probes: config.probes }, Writer { ended }))
     }
 
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
@@ -95,7 +115,8 @@ impl AccessLog {
     }
 }
 
-fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>) {
+/// Writes until the workers have gone; `_alive` goes with the thread.
+fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>, _alive: Sender<()>) {
     let mut output = io::BufWriter::with_capacity(64 * 1024, output);
     let mut is_broken = false;
     while let Ok(line) = waiting.recv() {

@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{self, AccessLog};
 use crate::config::{self, Accept, Colour, Config, Count, Host, SendHeader, Untrusted, Versions};
 use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
@@ -82,7 +82,7 @@ pub struct Server {
     controls: Vec<Control>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<[Counters]>,
-    access_writer: Option<JoinHandle<()>>,
+    access_writer: Option<access_log::Writer>,
     events: Receiver<Event>,
 }
 
@@ -186,7 +186,7 @@ impl Server {
             let _ = thread.join();
         }
         if let Some(writer) = self.access_writer.take() {
-            let _ = writer.join();
+            writer.finish();
         }
         self.print_counters();
         outcome
