@@ -19,6 +19,7 @@ use socket2::Socket;
 
 use crate::access_log::{self, AccessLog};
 use crate::config::{self, Accept, Colour, Config, Count, Host, SendHeader, Untrusted, Versions};
+use crate::log;
 use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
 use crate::trust::Trust;
@@ -225,6 +226,7 @@ impl Server {
         if !restart.is_empty() {
             return refused(&format!("a restart is needed to change {}", restart.join(", ")));
         }
+        log::warnings(&loaded.warnings);
         match resolve(loaded.config) {
             Ok(plan) => {
                 self.plan = Arc::new(plan);
