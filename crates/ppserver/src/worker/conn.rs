@@ -204,8 +204,13 @@ impl Connection {
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
         let mut buffer = ctx.pool.take_buffer();
-        let received = received(buffer.receive(self.socket(Side::Client)));
+        let mut received = received(buffer.receive(self.socket(Side::Client)));
         let verdict = match received {
+            // Some health checks end with a reset: the stream is over before its first byte.
+            Received::Failed(Failure::Reset) if self.partial.is_empty() => {
+                received = Received::End;
+                Verdict::Refuse(CloseReason::Probe)
+            }
             Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
             Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
         };
