@@ -325,6 +325,21 @@ impl Connection {
         Verdict::Refuse(reason)
     }
 
+    /// Says that no header came in time, and what came instead.
+    fn report_timeout(&self, ctx: &mut Ctx<'_>) {
+        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
+            tracing::warn!(
+                listener = self.rules.name,
+                peer = %self.peer,
+                reason = CloseReason::HeaderTimeout.name(),
+                offset = self.partial.len(),
+                bytes = log::first_bytes(&self.partial),
+                suppressed,
+                "refused: the header was not complete in time",
+            );
+        }
+    }
+
     fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
         if self.attempt > 0 {
             ctx.counters.connect_failures.add(1);
@@ -416,6 +431,9 @@ impl Connection {
         ctx.counters.bytes_up.add(bytes_in);
         ctx.counters.bytes_down.add(bytes_out);
         ctx.counters.close(reason);
+        if reason == CloseReason::HeaderTimeout {
+            self.report_timeout(ctx);
+        }
         if matches!(reason, CloseReason::ConnectFailed | CloseReason::ConnectTimeout) {
             ctx.counters.connect_failures.add(1);
         }
