@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{self, Output, Probes};
-use crate::session::CloseReason;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
@@ -51,6 +50,15 @@ struct Line<'a> {
     time: f64,
     #[serde(flatten)]
     record: &'a Record<'a>,
+}
+
+/// What a connection was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve a client.
+    Service,
+    /// To see whether we live: a bare connect, or a LOCAL header.
+    Probe,
 }
 
 /// What a worker writes through.
@@ -103,9 +111,8 @@ impl AccessLog {
     }
 
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
-    pub fn write(&self, record: &Record<'_>, reason: CloseReason, unix_time: Duration) -> bool {
-        let is_probe = matches!(reason, CloseReason::Probe | CloseReason::LocalAnswered);
-        if is_probe && self.probes == Probes::Counted {
+    pub fn write(&self, record: &Record<'_>, purpose: Purpose, unix_time: Duration) -> bool {
+        if purpose == Purpose::Probe && self.probes == Probes::Counted {
             return true;
         }
         let time = (unix_time.as_secs_f64() * 1000.0).round() / 1000.0;
@@ -134,6 +141,7 @@ fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>, _alive
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::CloseReason;
 
     #[test]
     fn a_line_is_one_json_object_whatever_the_names_hold() {
@@ -151,8 +159,8 @@ mod tests {
         };
         let (lines, waiting) = sync_channel(1);
         let log = AccessLog { lines, probes: Probes::Counted };
-        assert!(log.write(&record, CloseReason::Done, Duration::from_millis(1_500)));
-        assert!(!log.write(&record, CloseReason::Done, Duration::ZERO), "full: dropped");
+        assert!(log.write(&record, Purpose::Service, Duration::from_millis(1_500)));
+        assert!(!log.write(&record, Purpose::Service, Duration::ZERO), "full: dropped");
         let line = waiting.recv().unwrap();
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -177,10 +185,10 @@ mod tests {
         };
         let (lines, waiting) = sync_channel(2);
         let mut log = AccessLog { lines, probes: Probes::Counted };
-        log.write(&record, CloseReason::Probe, Duration::ZERO);
+        log.write(&record, Purpose::Probe, Duration::ZERO);
         assert!(waiting.try_recv().is_err());
         log.probes = Probes::Logged;
-        log.write(&record, CloseReason::Probe, Duration::ZERO);
+        log.write(&record, Purpose::Probe, Duration::ZERO);
         assert!(waiting.try_recv().is_ok());
     }
 }
