@@ -8,7 +8,6 @@ use rustix::process::Signal;
 use crate::common::deadline::PATIENCE;
 use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
-use crate::life::procfs;
 use crate::life::server::{Server, file, raise_own_limit};
 use crate::life::session::{HEADER, Session, wait_until_refused};
 
@@ -17,21 +16,22 @@ const SOON: Duration = Duration::from_secs(2);
 
 #[test]
 fn connections_that_wait_in_the_queue_are_served() {
-    /// More than a worker accepts at a time.
-    const QUEUED: usize = 200;
+    /// More than a worker accepts at a time, twice.
+    const QUEUED: usize = 150;
     raise_own_limit();
     let far_end = FarEnd::start();
-    let mut server = Server::start(&file(&["server.workers = 2"], far_end.addr()));
-    // Stopped, it accepts nothing; the kernel queues.
-    server.proc.signal(Signal::STOP);
-    procfs::wait_until_stopped(server.pid());
+    let mut server = Server::start(&file(&["server.workers = 1"], far_end.addr()));
+    // Without descriptors it accepts nothing; the kernel queues.
+    server.limit_descriptors(0);
     let mut clients: Vec<_> = (0..QUEUED).map(|_| Session::connect(server.addr())).collect();
     for (index, client) in clients.iter_mut().enumerate() {
         client.send(&[HEADER, index.to_string().as_bytes()].concat());
         client.finish();
     }
+    server.wait_until("accepting pauses", |counters| counters["accept_pauses"] != 0);
     server.proc.signal(Signal::TERM);
-    server.proc.signal(Signal::CONT);
+    assert_eq!(server.wait_for("draining", 0)["active"], 0);
+    server.unlimit_descriptors();
     for (index, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.rest(), (index.to_string().into_bytes(), End::Fin), "client {index}");
     }

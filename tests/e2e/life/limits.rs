@@ -5,8 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
-
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::{self, MIB, assert_same};
@@ -36,19 +34,6 @@ fn one_connection_too_many_is_reset_until_another_ends() {
     assert_eq!(far_end.accepted(), 11);
 }
 
-/// Leaves a running process room for `more` descriptors beyond those it has.
-#[track_caller]
-fn limit_descriptors(pid: Pid, more: u64) {
-    let open = procfs::descriptors(pid);
-    // New ones get the lowest free number, which must be below the limit (getrlimit(2)).
-    let first_free = (0..).find(|number| !open.contains_key(number)).expect("there are few");
-    let taken = (first_free + 1..first_free + 4).find(|number| open.contains_key(number));
-    assert_eq!(taken, None, "a descriptor of the parent's is in the way: {open:?}");
-    let limit = Some(u64::try_from(first_free).expect("there are few") + more);
-    let limit = Rlimit { current: limit, maximum: limit };
-    prlimit(Some(pid), Resource::Nofile, limit).expect("it is our child");
-}
-
 #[test]
 fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some() {
     /// How long it is watched while it has nothing to accept with.
@@ -57,7 +42,7 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some
     let mut server = Server::start(&file(&["server.workers = 1"], far_end.addr()));
     let mut sessions: Vec<_> = (0..10).map(|_| Session::open(server.addr())).collect();
     // From here on, no new descriptor for anything.
-    limit_descriptors(server.pid(), 0);
+    server.limit_descriptors(0);
 
     let mut waiting: Vec<_> = (0..5).map(|_| Session::connect(server.addr())).collect();
     for client in &mut waiting {
@@ -97,7 +82,7 @@ fn an_upstream_socket_that_is_not_to_be_had_costs_that_connection_only() {
     let server = Server::start(&file(&["server.workers = 1"], far_end.addr()));
     let mut running = Session::open(server.addr());
     // Enough for the client's socket.
-    limit_descriptors(server.pid(), 1);
+    server.limit_descriptors(1);
     for nth in 1..=3 {
         assert!(Session::try_open(server.addr()).is_none());
         server.wait_until("it is counted", |counters| counters["closed"]["resources"] == nth);

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::common::deadline::{PATIENCE, poll_for};
-
 /// Length of a tick in /proc/PID/stat (USER_HZ is 100 on every Linux).
 const TICK: Duration = Duration::from_millis(10);
 
@@ -67,17 +65,6 @@ pub(super) fn cpu_time(pid: Pid) -> Duration {
         behind.split_whitespace().nth(field).expect("a field").parse().expect("ticks")
     };
     TICK * (ticks(11) + ticks(12))
-}
-
-/// Waits until a SIGSTOP has taken hold of every thread.
-#[track_caller]
-pub(super) fn wait_until_stopped(pid: Pid) {
-    let is_stopped = |dir: String| {
-        let status = read_file(&format!("{dir}/status"));
-        status.lines().any(|line| line.starts_with("State:") && line.contains("stopped"))
-    };
-    let stopped = poll_for(PATIENCE, || threads(pid).all(is_stopped).then_some(()));
-    stopped.expect("SIGSTOP stops a process");
 }
 
 fn threads(pid: Pid) -> impl Iterator<Item = String> {

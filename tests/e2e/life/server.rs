@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::process::{Proc, Stream};
+use crate::life::procfs;
 
 /// The binary under test.
 pub(super) fn ppserver() -> Command {
@@ -118,6 +119,30 @@ impl Server {
 
     pub(super) fn pid(&self) -> Pid {
         self.proc.pid()
+    }
+
+    /// Leaves it room for `more` descriptors beyond those it has.
+    #[track_caller]
+    pub(super) fn limit_descriptors(&self, more: u64) {
+        let open = procfs::descriptors(self.pid());
+        // New ones get the lowest free number, which must be below the limit (getrlimit(2)).
+        let first_free = (0..).find(|number| !open.contains_key(number)).expect("there are few");
+        let taken = (first_free + 1..first_free + 4).find(|number| open.contains_key(number));
+        assert_eq!(taken, None, "a descriptor of the parent's is in the way: {open:?}");
+        self.set_descriptor_limit(u64::try_from(first_free).expect("there are few") + more);
+    }
+
+    /// Takes `limit_descriptors` back.
+    #[track_caller]
+    pub(super) fn unlimit_descriptors(&self) {
+        self.set_descriptor_limit(procfs::descriptor_limits(self.pid()).1);
+    }
+
+    #[track_caller]
+    fn set_descriptor_limit(&self, soft: u64) {
+        let hard = procfs::descriptor_limits(self.pid()).1;
+        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+        prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it is our child");
     }
 
     /// The file it was started with.
