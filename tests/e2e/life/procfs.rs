@@ -28,7 +28,7 @@ pub(super) fn of_kind(descriptors: &BTreeMap<usize, String>, kind: &str) -> usiz
 }
 
 /// Soft and hard limit of open files.
-pub(super) fn descriptor_limits(pid: Pid) -> (u64, u64) {
+pub(super) fn descriptor_limits(pid: Pid) -> (usize, usize) {
     let limits = read(pid, "limits");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let mut numbers = line.expect("the kernel lists it").split_whitespace();

@@ -123,13 +123,11 @@ impl Server {
 
     /// Leaves it room for `more` descriptors beyond those it has.
     #[track_caller]
-    pub(super) fn limit_descriptors(&self, more: u64) {
+    pub(super) fn limit_descriptors(&self, more: usize) {
         let open = procfs::descriptors(self.pid());
         // New ones get the lowest free number, which must be below the limit (getrlimit(2)).
-        let first_free = (0..).find(|number| !open.contains_key(number)).expect("there are few");
-        let taken = (first_free + 1..first_free + 4).find(|number| open.contains_key(number));
-        assert_eq!(taken, None, "a descriptor of the parent's is in the way: {open:?}");
-        self.set_descriptor_limit(u64::try_from(first_free).expect("there are few") + more);
+        let limit = (0..).filter(|number| !open.contains_key(number)).nth(more);
+        self.set_descriptor_limit(limit.expect("few numbers are in use"));
     }
 
     /// Takes `limit_descriptors` back.
@@ -139,9 +137,10 @@ impl Server {
     }
 
     #[track_caller]
-    fn set_descriptor_limit(&self, soft: u64) {
+    fn set_descriptor_limit(&self, soft: usize) {
         let hard = procfs::descriptor_limits(self.pid()).1;
-        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+        let limit = [soft, hard].map(|limit| u64::try_from(limit).ok());
+        let limit = Rlimit { current: limit[0], maximum: limit[1] };
         prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it is our child");
     }
 

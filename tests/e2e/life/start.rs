@@ -146,7 +146,8 @@ fn each_listener_serves_its_own_upstream() {
 #[test]
 fn the_ipv6_wildcard_stands_beside_the_ipv4_one_on_one_port() {
     let far_end = FarEnd::start();
-    let port = ReservedPort::new().addr().port();
+    let reserved = ReservedPort::new();
+    let port = reserved.addr().port();
     let text = file(&[], far_end.addr())
         .replace("['127.0.0.1:0']", &format!("['0.0.0.0:{port}', '[::]:{port}']"))
         .replace("['127.0.0.1']\n", "['127.0.0.1', '::1']\n");
