@@ -101,10 +101,14 @@ impl Proc {
         self.child.try_wait().expect("a child of this process can be waited for").is_none()
     }
 
+    /// Its id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Sends `signal` to it.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("an unreaped child can be signalled");
+        kill_process(self.pid(), signal).expect("an unreaped child can be signalled");
     }
 
     /// Waits until it has exited and its last line is read.

@@ -8,17 +8,18 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::{self, Output, Probes};
-use crate::session::CloseReason;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
+
+/// How long the end of the process waits for the last lines to be written.
+const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of a closed connection.
 #[derive(Debug, Serialize)]
@@ -51,6 +52,15 @@ struct Line<'a> {
     record: &'a Record<'a>,
 }
 
+/// What a connection was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve a client.
+    Service,
+    /// To see whether we live: a bare connect, or a LOCAL header.
+    Probe,
+}
+
 /// What a worker writes through.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
@@ -58,12 +68,29 @@ pub struct AccessLog {
     probes: Probes,
 }
 
+/// The thread that writes.
+#[derive(Debug)]
+pub struct Writer {
+    /// Disconnected when it has ended.
+    ended: Receiver<()>,
+}
+
+impl Writer {
+    /// Waits until the last line is written, once the workers have gone. A reader that has stopped
+    /// reading does not hold the process up: its lines are lost, which the log says.
+    pub fn finish(self) {
+        if self.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("nobody reads the access log; its last lines are lost");
+        }
+    }
+}
+
 impl AccessLog {
     /// Opens the output and starts the writer; it ends when the last worker has gone.
     ///
     /// # Errors
     /// When the file cannot be opened, or no thread started.
-    pub fn start(config: &config::AccessLog) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(config: &config::AccessLog) -> io::Result<(Self, Writer)> {
         let output: Box<dyn Write + Send> = match &config.output {
             Output::Stdout => Box::new(io::stdout()),
             Output::Stderr => Box::new(io::stderr()),
@@ -76,16 +103,16 @@ impl AccessLog {
             }
         };
         let (lines, waiting) = sync_channel(LINES_MAX);
-        let writer = std::thread::Builder::new()
+        let (alive, ended) = channel();
+        std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&waiting, output))?;
-        Ok((Self { lines, probes: config.probes }, writer))
+            .spawn(move || write_lines(&waiting, output, alive))?;
+        Ok((Self { lines, probes: config.probes }, Writer { ended }))
     }
 
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
-    pub fn write(&self, record: &Record<'_>, reason: CloseReason, unix_time: Duration) -> bool {
-        let is_probe = matches!(reason, CloseReason::Probe | CloseReason::LocalAnswered);
-        if is_probe && self.probes == Probes::Counted {
+    pub fn write(&self, record: &Record<'_>, purpose: Purpose, unix_time: Duration) -> bool {
+        if purpose == Purpose::Probe && self.probes == Probes::Counted {
             return true;
         }
         let time = (unix_time.as_secs_f64() * 1000.0).round() / 1000.0;
@@ -95,7 +122,8 @@ impl AccessLog {
     }
 }
 
-fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>) {
+/// Writes until the workers have gone; `_alive` goes with the thread.
+fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>, _alive: Sender<()>) {
     let mut output = io::BufWriter::with_capacity(64 * 1024, output);
     let mut is_broken = false;
     while let Ok(line) = waiting.recv() {
@@ -113,6 +141,7 @@ fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::CloseReason;
 
     #[test]
     fn a_line_is_one_json_object_whatever_the_names_hold() {
@@ -130,8 +159,8 @@ mod tests {
         };
         let (lines, waiting) = sync_channel(1);
         let log = AccessLog { lines, probes: Probes::Counted };
-        assert!(log.write(&record, CloseReason::Done, Duration::from_millis(1_500)));
-        assert!(!log.write(&record, CloseReason::Done, Duration::ZERO), "full: dropped");
+        assert!(log.write(&record, Purpose::Service, Duration::from_millis(1_500)));
+        assert!(!log.write(&record, Purpose::Service, Duration::ZERO), "full: dropped");
         let line = waiting.recv().unwrap();
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -156,10 +185,10 @@ mod tests {
         };
         let (lines, waiting) = sync_channel(2);
         let mut log = AccessLog { lines, probes: Probes::Counted };
-        log.write(&record, CloseReason::Probe, Duration::ZERO);
+        log.write(&record, Purpose::Probe, Duration::ZERO);
         assert!(waiting.try_recv().is_err());
         log.probes = Probes::Logged;
-        log.write(&record, CloseReason::Probe, Duration::ZERO);
+        log.write(&record, Purpose::Probe, Duration::ZERO);
         assert!(waiting.try_recv().is_ok());
     }
 }

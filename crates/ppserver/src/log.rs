@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{self, LogFormat, LogLevel};
+use crate::config::{self, LogFormat, LogLevel, Report};
 
 /// Starts logging; a second call changes nothing, since the log outlives a reload.
 pub fn start(config: &config::Log) {
@@ -36,6 +36,14 @@ pub fn start(config: &config::Log) {
     } else {
         builder.try_init()
     };
+}
+
+/// Writes the warnings about a configuration, a record each.
+pub fn warnings(report: &Report) {
+    for fault in report.to_json().1 {
+        let (line, column, help) = (fault.line, fault.column, fault.help);
+        tracing::warn!(code = fault.code.as_str(), line, column, help, "{}", fault.message);
+    }
 }
 
 /// Lines of one kind a worker writes per second; the rest is counted.

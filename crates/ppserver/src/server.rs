@@ -17,8 +17,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use socket2::Socket;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{self, AccessLog};
 use crate::config::{self, Accept, Colour, Config, Count, Host, SendHeader, Untrusted, Versions};
+use crate::log;
 use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
 use crate::trust::Trust;
@@ -82,7 +83,7 @@ pub struct Server {
     controls: Vec<Control>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<[Counters]>,
-    access_writer: Option<JoinHandle<()>>,
+    access_writer: Option<access_log::Writer>,
     events: Receiver<Event>,
 }
 
@@ -186,7 +187,7 @@ impl Server {
             let _ = thread.join();
         }
         if let Some(writer) = self.access_writer.take() {
-            let _ = writer.join();
+            writer.finish();
         }
         self.print_counters();
         outcome
@@ -225,6 +226,7 @@ impl Server {
         if !restart.is_empty() {
             return refused(&format!("a restart is needed to change {}", restart.join(", ")));
         }
+        log::warnings(&loaded.warnings);
         match resolve(loaded.config) {
             Ok(plan) => {
                 self.plan = Arc::new(plan);

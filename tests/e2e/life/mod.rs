@@ -1,1 +1,19 @@
 //! The life of the process: start, configuration, signals, limits, logs.
+//!
+//! A file a part of that life; `server`, `session` and `procfs` are what the tests use.
+
+mod procfs;
+mod server;
+mod session;
+
+mod access_log;
+mod check;
+mod counters;
+mod demo;
+mod drain;
+mod idle;
+mod limits;
+mod logs;
+mod refused_starts;
+mod reload;
+mod start;

@@ -2,7 +2,7 @@
 //!
 //! Turns a file or flags into a configuration and lets the server run it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,8 +73,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
             .map_err(|report| Failure::report(&report, Exit::BadConfig))?,
         None => from_flags(&args).map_err(|report| Failure::report(&report, Exit::Usage))?,
     };
-    show(&loaded.warnings);
     log::start(&loaded.config.log);
+    show(&loaded.warnings);
     serve(loaded.config, args.file)
 }
 
@@ -90,8 +90,11 @@ fn from_flags(args: &Args) -> Result<Loaded, Report> {
     Config::from_flags(flags, server::host())
 }
 
+/// Shows warnings with carets to people, and as records of the log to programs.
 fn show(report: &Report) {
-    if !report.is_empty() {
+    if !io::stderr().is_terminal() {
+        log::warnings(report);
+    } else if !report.is_empty() {
         // With stderr gone there is nobody to warn.
         let _ = write!(io::stderr(), "{}", report.render(Colour::of(&io::stderr())));
     }

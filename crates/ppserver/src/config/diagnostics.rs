@@ -452,12 +452,12 @@ impl Report {
 /// the first one behind; all three are null where there is no text to point at.
 #[derive(Debug, Clone, Serialize)]
 pub struct JsonFault<'r> {
-    line: Option<usize>,
-    column: Option<usize>,
+    pub(crate) line: Option<usize>,
+    pub(crate) column: Option<usize>,
     end_column: Option<usize>,
-    code: Code,
-    message: &'r str,
-    help: Option<&'r str>,
+    pub(crate) code: Code,
+    pub(crate) message: &'r str,
+    pub(crate) help: Option<&'r str>,
     suggestion: Option<&'r str>,
 }
 

@@ -15,7 +15,7 @@ use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header};
 use super::conduit::{Buffer, Conduit, Moved, Pool};
 use super::rules::Rules;
 use super::table::Key;
-use crate::access_log::{AccessLog, Record};
+use crate::access_log::{AccessLog, Purpose, Record};
 use crate::config::{Accept, LocalPolicy};
 use crate::log::{self, Limiter};
 use crate::metrics::Counters;
@@ -74,6 +74,8 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// The client's address if a header carried it.
     carried: Option<SocketAddr>,
+    /// Service, until a LOCAL header says otherwise.
+    purpose: Purpose,
     endpoint: Option<SocketAddr>,
     turn: usize,
     attempt: usize,
@@ -106,6 +108,7 @@ impl Connection {
             partial: Vec::new(),
             peer,
             carried: None,
+            purpose: Purpose::Service,
             endpoint: None,
             turn: rules.upstream.next_turn(),
             attempt: 0,
@@ -141,7 +144,7 @@ impl Connection {
             duration_ms: 0,
             end: reason.name(),
         };
-        write_access_log(&record, reason, ctx);
+        write_access_log(&record, Purpose::Service, ctx);
     }
 
     /// Notes an event of one of the sockets.
@@ -204,8 +207,13 @@ impl Connection {
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
         let mut buffer = ctx.pool.take_buffer();
-        let received = received(buffer.receive(self.socket(Side::Client)));
+        let mut received = received(buffer.receive(self.socket(Side::Client)));
         let verdict = match received {
+            // Some health checks end with a reset: the stream is over before its first byte.
+            Received::Failed(Failure::Reset) if self.partial.is_empty() => {
+                received = Received::End;
+                Verdict::Refuse(CloseReason::Probe)
+            }
             Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
             Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
         };
@@ -239,6 +247,9 @@ impl Connection {
             }
             Ok(Decoded::Header(header)) => {
                 let local = self.local_policy();
+                if header.command() == Command::Local {
+                    self.purpose = Purpose::Probe;
+                }
                 match (header.command(), local) {
                     (Command::Local, LocalPolicy::Answer) => return Verdict::Answer,
                     (Command::Local, LocalPolicy::Reject) => {
@@ -318,6 +329,21 @@ impl Connection {
             );
         }
         Verdict::Refuse(reason)
+    }
+
+    /// Says that no header came in time, and what came instead.
+    fn report_timeout(&self, ctx: &mut Ctx<'_>) {
+        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
+            tracing::warn!(
+                listener = self.rules.name,
+                peer = %self.peer,
+                reason = CloseReason::HeaderTimeout.name(),
+                offset = self.partial.len(),
+                bytes = log::first_bytes(&self.partial),
+                suppressed,
+                "refused: the header was not complete in time",
+            );
+        }
     }
 
     fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
@@ -411,6 +437,9 @@ impl Connection {
         ctx.counters.bytes_up.add(bytes_in);
         ctx.counters.bytes_down.add(bytes_out);
         ctx.counters.close(reason);
+        if reason == CloseReason::HeaderTimeout {
+            self.report_timeout(ctx);
+        }
         if matches!(reason, CloseReason::ConnectFailed | CloseReason::ConnectTimeout) {
             ctx.counters.connect_failures.add(1);
         }
@@ -425,7 +454,8 @@ impl Connection {
             duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
             end: reason.name(),
         };
-        write_access_log(&record, reason, ctx);
+        let purpose = if reason == CloseReason::Probe { Purpose::Probe } else { self.purpose };
+        write_access_log(&record, purpose, ctx);
     }
 
     fn socket(&self, side: Side) -> &TcpStream {
@@ -481,9 +511,9 @@ pub(super) fn register(
     registry.register(socket, key.token(side == Side::Upstream), interest)
 }
 
-fn write_access_log(record: &Record<'_>, reason: CloseReason, ctx: &Ctx<'_>) {
+fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
     if let Some(log) = ctx.access_log
-        && !log.write(record, reason, ctx.unix_time)
+        && !log.write(record, purpose, ctx.unix_time)
     {
         ctx.counters.access_lines_dropped.add(1);
     }

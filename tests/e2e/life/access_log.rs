@@ -1,0 +1,205 @@
+//! The access log: one line a closed connection, in which every number is exact.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::deadline::PATIENCE;
+use crate::common::far_end::FarEnd;
+use crate::common::payload;
+use crate::common::process::Stream;
+use crate::common::socket::{Client, ReservedPort};
+use crate::common::wire::{self, SIGNATURE};
+use crate::life::server::{Server, file, listener, ppserver, run};
+use crate::life::session::{HEADER, Session};
+
+const ON: &str = "access_log.enabled = true";
+
+/// The lines on stdout, once the server has ended.
+#[track_caller]
+fn stdout(server: &mut Server) -> Vec<Value> {
+    server.stop();
+    parse(server.proc.lines(Stream::Stdout).iter().map(String::as_str))
+}
+
+#[track_caller]
+fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Value> {
+    let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    lines.map(line).collect()
+}
+
+/// An upstream that reads `asks` bytes, answers `answer` and ends.
+fn server_of_one(asks: usize, answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let addr = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it is connected");
+        stream.read_exact(&mut vec![0; asks]).expect("they come");
+        stream.write_all(answer).expect("the connection stands");
+    });
+    addr
+}
+
+#[test]
+fn a_line_tells_the_carried_client_and_exact_payload_bytes() {
+    let header = wire::v2(
+        "198.51.100.9:40000".parse().expect("an address"),
+        "192.0.2.1:443".parse().expect("an address"),
+    );
+    // 28 bytes of our own header go before the payload.
+    let upstream = server_of_one(28 + 70_000, b"thanks");
+    let text = file(&[ON], upstream) + "[upstream.edge.proxy_protocol]\nsend = 'v2'\n";
+    let mut server = Server::start(&text);
+    let client = Client::connect(IpAddr::from([127, 0, 0, 1]), server.addr());
+    let peer = client.addr();
+    let sent = [header, payload::random(7, 70_000)].concat();
+    assert_eq!(client.exchange(&sent).complete(), b"thanks");
+    let mut lines = stdout(&mut server);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = lines[0].as_object_mut().expect("an object");
+    let time = line.remove("time").and_then(|time| time.as_f64()).expect("a number");
+    // Seconds since 1970: this test was written after 2025, and milliseconds would be far beyond.
+    assert!((1.7e9..1e11).contains(&time), "{time}");
+    let duration = line.remove("duration_ms").and_then(|ms| ms.as_u64()).expect("a number");
+    assert!(u128::from(duration) < PATIENCE.as_millis(), "{duration}");
+    let expected = json!({
+        "listener": "edge", "client": "198.51.100.9:40000", "peer": peer.to_string(),
+        "upstream": "edge", "endpoint": upstream.to_string(), "bytes_in": 70_000, "bytes_out": 6,
+        "end": "done",
+    });
+    assert_eq!(lines[0], expected);
+}
+
+#[test]
+fn each_connection_has_one_line_with_its_end_and_probes_have_none() {
+    let far_end = FarEnd::start();
+    let dead = ReservedPort::new();
+    let text = file(&[ON], far_end.addr()) + &listener("dead", dead.addr());
+    let mut server = Server::start_ports(&text, 2);
+    let [edge, dead_port] = server.addrs()[..] else { panic!("two ports") };
+    let local = [SIGNATURE, &[0x20, 0, 0, 0][..]].concat();
+
+    drop(Session::connect(edge));
+    Session::connect(edge).reset();
+    let mut session = Session::open(edge);
+    let good = session.addr();
+    session.finish();
+    session.rest();
+    let mut session = Session::connect(edge);
+    let bad = session.addr();
+    session.send(b"GET");
+    session.assert_reset();
+    let mut session = Session::connect(dead_port);
+    let unconnected = session.addr();
+    session.send(HEADER);
+    session.assert_reset();
+    let stranger = Client::connect(IpAddr::from([127, 0, 0, 2]), edge);
+    stranger.ask(HEADER).assert_reset();
+    let mut session = Session::connect(edge);
+    session.send(&local);
+    session.finish();
+    session.rest();
+
+    let mut seen: Vec<_> = stdout(&mut server)
+        .iter()
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().map(str::to_owned);
+            let is_endpoint_told = !line["endpoint"].is_null();
+            (text("end"), text("client"), text("peer"), is_endpoint_told, line["bytes_in"].as_u64())
+        })
+        .collect();
+    let strange = seen.iter().position(|line| line.0.as_deref() == Some("untrusted"));
+    let strange = seen.remove(strange.expect("the stranger has a line"));
+    assert!(strange.1.as_deref().is_some_and(|peer| peer.starts_with("127.0.0.2:")), "{strange:?}");
+    assert_eq!((strange.1.as_ref(), strange.3), (strange.2.as_ref(), false));
+    let carried = || Some("203.0.113.7:51820".to_owned());
+    let some = |text: &str| Some(text.to_owned());
+    let told = |addr: SocketAddr| Some(addr.to_string());
+    let expected = [
+        (some("done"), carried(), told(good), true, Some(1)),
+        (some("header_absent"), told(bad), told(bad), false, Some(0)),
+        (some("connect_failed"), carried(), told(unconnected), true, Some(0)),
+    ];
+    // Two workers may write in either order; the LOCAL connection was relayed, but it is a probe.
+    seen.sort();
+    let mut expected = expected.to_vec();
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn log_probes_adds_bare_connects_and_local_connections() {
+    let far_end = FarEnd::start();
+    let settings = [ON, "access_log.log_probes = true"];
+    let local = [SIGNATURE, &[0x20, 0, 0, 0][..]].concat();
+    for (policy, reason) in [("answer", "local_answered"), ("forward", "done")] {
+        let text = file(&settings, far_end.addr());
+        let mut server =
+            Server::start(&text.replace("accept", &format!("local = '{policy}'\naccept")));
+        drop(Session::connect(server.addr()));
+        let mut check = Session::connect(server.addr());
+        check.send(&local);
+        check.finish();
+        check.rest();
+        server.wait_until("both are over", |counters| {
+            counters["accepted"] == 2 && counters["active"] == 0
+        });
+        let lines = stdout(&mut server);
+        let mut ends: Vec<_> = lines.iter().map(|line| line["end"].as_str()).collect();
+        ends.sort_unstable();
+        let mut expected = [Some("probe"), Some(reason)];
+        expected.sort_unstable();
+        assert_eq!(ends, expected);
+    }
+}
+
+#[test]
+fn a_file_is_appended_to() {
+    let far_end = FarEnd::start();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let path = dir.path().join("access.log");
+    fs::write(&path, "{\"end\":\"of yesterday\"}\n").expect("a file in it can be written");
+    let output = format!("access_log.output = 'file:{}'", path.display());
+    let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
+    for _ in 0..2 {
+        let mut session = Session::open(server.addr());
+        session.finish();
+        session.rest();
+    }
+    server.stop();
+    assert_eq!(server.proc.lines(Stream::Stdout), [""; 0]);
+    let text = fs::read_to_string(&path).expect("it is there");
+    let lines = parse(text.lines());
+    let ends: Vec<_> = lines.iter().map(|line| line["end"].as_str()).collect();
+    assert_eq!(ends, [Some("of yesterday"), Some("done"), Some("done")]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_stops_the_start_and_is_named() {
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let path = dir.path().join("missing/access.log");
+    let output = format!("access_log.output = 'file:{}'", path.display());
+    let config = dir.path().join("ppserver.toml");
+    let to = "127.0.0.1:9".parse().expect("an address");
+    fs::write(&config, file(&[ON, &output], to)).expect("a file in it can be written");
+    let ran = run(ppserver().args(["run", "-c"]).arg(&config));
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    for word in ["access log", path.to_str().expect("a UTF-8 name"), "No such file or directory"] {
+        assert!(ran.stderr.contains(word), "`{word}` is missing:\n{}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("listening"), "{}", ran.stderr);
+}
+
+#[test]
+fn nothing_is_written_unless_it_is_enabled() {
+    let far_end = FarEnd::start();
+    let mut server = Server::start(&file(&[], far_end.addr()));
+    let mut session = Session::open(server.addr());
+    session.finish();
+    session.rest();
+    assert_eq!(stdout(&mut server), [Value::Null; 0]);
+}

@@ -1,0 +1,185 @@
+//! The log: a reason for each refusal, and nothing a peer can flood or forge.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
+
+use crate::common::deadline::{PATIENCE, poll_for};
+use crate::common::far_end::{End, FarEnd};
+use crate::common::process::Stream;
+use crate::common::socket::Client;
+use crate::common::wire::SIGNATURE;
+use crate::life::server::{Server, file};
+use crate::life::session::{HEADER, Session};
+
+const REFUSED: &str = "refused";
+
+/// An upstream that no test here reaches.
+fn nowhere() -> SocketAddr {
+    "127.0.0.1:9".parse().expect("an address")
+}
+
+/// Sends bytes that must be refused.
+#[track_caller]
+fn refuse(to: SocketAddr, bytes: &[u8]) -> SocketAddr {
+    let mut session = Session::connect(to);
+    let from = session.addr();
+    session.send(bytes);
+    session.assert_reset();
+    from
+}
+
+#[test]
+fn a_refusal_says_who_why_where_and_shows_the_bytes() {
+    let server = Server::start(&file(&[], nowhere()));
+    let bad_version = [SIGNATURE, &[0x31, 0x11, 0, 12][..]].concat();
+    let cases: [(&[u8], &str, u64, &str); 4] = [
+        (b"GET / HTTP/1.0\r\n", "header_absent", 0, "474554202f20485454502f312e300d0a"),
+        (b"PROXY TCP4 1.2.3.256", "header_invalid", 19, "50524f5859205443503420312e322e332e323536"),
+        (&bad_version, "header_invalid", 12, "0d0a0d0a000d0a515549540a3111000c"),
+        (
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2 and so on\r\n",
+            "header_invalid",
+            30,
+            "50524f5859205443503420312e322e332e3420312e322e332e34203120322061...",
+        ),
+    ];
+    for (nth, (bytes, reason, offset, shown)) in cases.into_iter().enumerate() {
+        let peer = refuse(server.addr(), bytes);
+        let line = server.wait_for(REFUSED, nth);
+        assert_eq!((&line["level"], &line["listener"]), (&"WARN".into(), &"edge".into()));
+        assert_eq!(line["peer"], peer.to_string());
+        assert_eq!((&line["reason"], &line["offset"]), (&reason.into(), &offset.into()), "{line}");
+        assert_eq!((&line["bytes"], &line["suppressed"]), (&shown.into(), &0.into()));
+    }
+    let stranger = Client::connect(IpAddr::from([127, 0, 0, 2]), server.addr());
+    stranger.ask(HEADER).assert_reset();
+    let line = server.wait_for(REFUSED, cases.len());
+    assert_eq!(line["reason"], "untrusted");
+    assert!(line["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.2:")), "{line}");
+}
+
+#[test]
+fn a_header_that_stops_halfway_is_shown_too() {
+    let server = Server::start(&file(&["timeouts.header = '200ms'"], nowhere()));
+    let mut cut = Session::connect(server.addr());
+    cut.send(b"PROXY T");
+    cut.finish();
+    cut.assert_reset();
+    let line = server.wait_for(REFUSED, 0);
+    assert_eq!(
+        (&line["reason"], &line["bytes"]),
+        (&"header_truncated".into(), &"50524f58592054".into())
+    );
+    refuse(server.addr(), b"PROXY U");
+    let line = server.wait_for(REFUSED, 1);
+    assert_eq!(
+        (&line["reason"], &line["bytes"]),
+        (&"header_timeout".into(), &"50524f58592055".into())
+    );
+}
+
+#[test]
+fn a_flood_of_refusals_is_cut_and_none_goes_uncounted() {
+    const FLOOD: u64 = 500;
+    let server = Server::start(&file(&["server.workers = 1"], nowhere()));
+    for _ in 0..FLOOD {
+        refuse(server.addr(), b"GET");
+    }
+    server.wait_until("all are refused", |counters| counters["closed"]["header_absent"] == FLOOD);
+    // The next line that is written tells how many were not; until then this adds to them.
+    let mut sent = FLOOD;
+    poll_for(PATIENCE, || {
+        let lines = server.records(REFUSED).len();
+        refuse(server.addr(), b"GET");
+        sent += 1;
+        server.wait_until("it is refused", |counters| counters["closed"]["header_absent"] == sent);
+        (server.records(REFUSED).len() > lines).then_some(())
+    })
+    .expect("a line is written again");
+    let lines = server.records(REFUSED);
+    let suppressed = lines.iter().map(|line| line["suppressed"].as_u64().expect("a count"));
+    let suppressed: u64 = suppressed.sum();
+    assert_eq!(lines.len() as u64 + suppressed, sent);
+    // Ten a second; that it took ten seconds is not to be believed, and still a fifth.
+    assert!(lines.len() <= 100, "{} lines for {sent} refusals", lines.len());
+    assert!(suppressed > 0);
+}
+
+#[test]
+fn control_bytes_reach_the_log_as_hexadecimal_only() {
+    for format in ["json", "text"] {
+        let server =
+            Server::start_ports(&file(&[&format!("log.format = '{format}'")], nowhere()), 0);
+        let bind = |line: &str| {
+            let at = line.find("127.0.0.1:")?;
+            let end = line[at..].find(|c: char| c == '"' || c.is_whitespace())?;
+            line.contains("listening").then(|| line[at..at + end].parse().ok())?
+        };
+        let addr: SocketAddr = server.proc.wait_for_line(Stream::Stderr, "a start line", bind);
+        let lines = |server: &Server| server.proc.lines(Stream::Stderr);
+        let forged = "{\"level\":\"ERROR\",\"message\":\"forged\"}";
+        let inputs = [
+            format!("PROXY TCP4 \x1b[31m1.2.3.4\n{forged}\r\n"),
+            format!("PROXY TCP4 1.2.3.4 \n{forged}\n\r\n"),
+            format!("\x1b]0;title\x07\n{forged}\n"),
+            format!("PROXY UNKNOWN\x00\x7f\u{9b}31m\n{forged}"),
+            "PROXY TCP4 1.2.3.4\t1.2.3.4 1 2\r\n".to_owned(),
+        ];
+        let before = lines(&server).len();
+        for bytes in &inputs[..4] {
+            refuse(addr, bytes.as_bytes());
+        }
+        refuse(addr, inputs[4].as_bytes());
+        let logged = poll_for(PATIENCE, || {
+            Some(lines(&server)[before..].to_vec()).filter(|lines| lines.len() >= inputs.len())
+        });
+        let logged = logged.expect("each is logged");
+        assert_eq!(logged.len(), inputs.len(), "one line each: {logged:#?}");
+        for line in logged {
+            assert!(line.contains("refused"), "{line}");
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            for raw in ["forged", "[31m", "title"] {
+                assert!(!line.contains(raw), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn health_checks_are_counted_and_not_logged() {
+    let far_end = FarEnd::start();
+    let text = file(&[], far_end.addr());
+    let local = [SIGNATURE, &[0x20, 0, 0, 0][..]].concat();
+    for (policy, reason) in [("answer", "local_answered"), ("forward", "done")] {
+        let server = Server::start(&text.replace("accept", &format!("local = '{policy}'\naccept")));
+        for _ in 0..20 {
+            drop(Session::connect(server.addr()));
+            let mut check = Session::connect(server.addr());
+            check.send(&local);
+            check.finish();
+            assert_eq!(check.rest(), (Vec::new(), End::Fin));
+        }
+        let counters = server.wait_until("all are over", |counters| {
+            counters["accepted"] == 40 && counters["active"] == 0
+        });
+        assert_eq!(
+            (&counters["closed"]["probe"], &counters["closed"][reason]),
+            (&20.into(), &20.into())
+        );
+        let mut lines = server.proc.lines(Stream::Stderr);
+        lines.retain(|line| !line.contains("\"message\":\"counters\""));
+        assert_eq!(lines.len(), 1, "the start line alone: {lines:#?}");
+        assert_eq!(server.records("listening").len(), 1);
+    }
+}
+
+#[test]
+fn one_that_resets_before_its_first_byte_is_no_error_either() {
+    let server = Server::start(&file(&[], nowhere()));
+    for _ in 0..20 {
+        Session::connect(server.addr()).reset();
+    }
+    server.wait_until("all are over", |counters| counters["closed"]["probe"] == 20);
+    assert_eq!(server.records(REFUSED), [Value::Null; 0]);
+}

@@ -1,0 +1,85 @@
+//! What the kernel says of a process: proc(5), read from outside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+/// Length of a tick in /proc/PID/stat (USER_HZ is 100 on every Linux).
+const TICK: Duration = Duration::from_millis(10);
+
+/// Open descriptors: number, and what it stands for.
+pub(super) fn descriptors(pid: Pid) -> BTreeMap<usize, String> {
+    let dir = fs::read_dir(place(pid, "fd")).expect("the process runs");
+    let open = dir.map(|entry| {
+        let entry = entry.expect("a directory entry");
+        let number = entry.file_name().to_string_lossy().parse().expect("a number");
+        // Closed in between: as good as never seen.
+        let target = fs::read_link(entry.path()).map(|path| path.to_string_lossy().into_owned());
+        (number, target.unwrap_or_default())
+    });
+    open.filter(|(_, target)| !target.is_empty()).collect()
+}
+
+/// How many of these descriptors are of a kind: `socket`, `pipe`.
+pub(super) fn of_kind(descriptors: &BTreeMap<usize, String>, kind: &str) -> usize {
+    descriptors.values().filter(|target| target.starts_with(kind)).count()
+}
+
+/// Soft and hard limit of open files.
+pub(super) fn descriptor_limits(pid: Pid) -> (usize, usize) {
+    let limits = read(pid, "limits");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let mut numbers = line.expect("the kernel lists it").split_whitespace();
+    let mut next = || numbers.next().expect("two numbers").parse().expect("a limit");
+    (next(), next())
+}
+
+/// The names of its threads, sorted.
+pub(super) fn thread_names(pid: Pid) -> Vec<String> {
+    let mut names: Vec<_> = threads(pid).map(|dir| read_file(&format!("{dir}/comm"))).collect();
+    names.iter_mut().for_each(|name| *name = name.trim().to_owned());
+    names.sort();
+    names
+}
+
+/// How often its threads have gone to sleep of their own accord, which is how often they woke.
+pub(super) fn wakeups(pid: Pid) -> BTreeMap<String, u64> {
+    let count = |dir: &str| {
+        let status = read_file(&format!("{dir}/status"));
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.expect("the kernel counts them").trim().parse().expect("a number")
+    };
+    threads(pid)
+        .map(|dir| (read_file(&format!("{dir}/comm")).trim().to_owned(), count(&dir)))
+        .collect()
+}
+
+/// CPU time it has used in all.
+pub(super) fn cpu_time(pid: Pid) -> Duration {
+    let stat = read(pid, "stat");
+    // The name in parentheses may hold anything; state is the field behind it.
+    let behind = stat.rsplit_once(')').expect("a name in parentheses").1;
+    let ticks = |field: usize| -> u32 {
+        behind.split_whitespace().nth(field).expect("a field").parse().expect("ticks")
+    };
+    TICK * (ticks(11) + ticks(12))
+}
+
+fn threads(pid: Pid) -> impl Iterator<Item = String> {
+    let dir = fs::read_dir(place(pid, "task")).expect("the process runs");
+    dir.map(|entry| entry.expect("a directory entry").path().to_string_lossy().into_owned())
+}
+
+fn read(pid: Pid, name: &str) -> String {
+    read_file(&place(pid, name))
+}
+
+fn read_file(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn place(pid: Pid, name: &str) -> String {
+    format!("/proc/{}/{name}", pid.as_raw_nonzero())
+}

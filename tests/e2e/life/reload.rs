@@ -1,0 +1,142 @@
+//! SIGHUP: new connections follow the new file, running sessions and the ports stay.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
+
+use rustix::process::Signal;
+
+use crate::common::far_end::{End, FarEnd};
+use crate::common::process::{Proc, Stream};
+use crate::common::socket::Client;
+use crate::life::server::{Server, bound, file, ppserver};
+use crate::life::session::{HEADER, Session};
+
+const RELOADED: &str = "reloaded";
+const REFUSED: &str = "reload refused";
+
+#[test]
+fn trust_changes_for_new_connections_only() {
+    let far_end = FarEnd::start();
+    let text = file(&[], far_end.addr());
+    let server = Server::start(&text);
+    let mut running = Session::open(server.addr());
+    server.reload(&text.replace("['127.0.0.1']\n", "['10.0.0.0/8']\n"), RELOADED);
+    assert!(Session::try_open(server.addr()).is_none(), "nobody is trusted any more");
+    running.echo(b"still believed");
+    server.reload(&text, RELOADED);
+    Session::open(server.addr());
+    assert_eq!(server.counters()["closed"]["untrusted"], 1);
+}
+
+#[test]
+fn timeouts_change_for_new_connections_only() {
+    let far_end = FarEnd::start();
+    let server = Server::start(&file(&[], far_end.addr()));
+    let mut running = Session::open(server.addr());
+    server.reload(&file(&["timeouts.idle = '200ms'"], far_end.addr()), RELOADED);
+    Session::open(server.addr()).assert_reset();
+    running.echo(b"my five minutes are not over");
+    server.wait_until("it was idle", |counters| counters["closed"]["idle_timeout"] == 1);
+}
+
+#[test]
+fn upstreams_change_for_new_connections_only() {
+    let (old, new) = (FarEnd::start(), FarEnd::start());
+    let server = Server::start(&file(&[], old.addr()));
+    let mut running = Session::open(server.addr());
+    server.reload(&file(&[], new.addr()), RELOADED);
+    let mut second = Session::open(server.addr());
+    second.echo(b"to the new one");
+    running.echo(b"to the old one");
+    running.finish();
+    second.finish();
+    assert_eq!(old.ended(0).received, b"xto the old one");
+    assert_eq!(new.ended(0).received, b"xto the new one");
+    assert_eq!((old.accepted(), new.accepted()), (1, 1));
+}
+
+#[test]
+fn a_broken_file_changes_nothing_but_a_log_line() {
+    let (old, new) = (FarEnd::start(), FarEnd::start());
+    let server = Server::start(&file(&[], old.addr()));
+    let broken = file(&["server.worker = 2"], new.addr());
+    let refused = server.reload(&broken, REFUSED);
+    assert_eq!(refused["level"], "ERROR");
+    assert_eq!(refused["file"], server.file().to_str().expect("a UTF-8 name"));
+    let why = refused["why"].as_str().expect("text");
+    assert!(why.contains(":2:8") && why.contains("`workers`"), "{why}");
+    Session::open(server.addr()).finish();
+    assert_eq!((old.ended(0).received, new.accepted()), (b"x".to_vec(), 0));
+
+    fs::remove_file(server.file()).expect("it is there");
+    let why = server.hang_up(REFUSED)["why"].to_string();
+    assert!(why.contains("No such file"), "{why}");
+    Session::open(server.addr()).finish();
+    assert_eq!((old.ended(1).received, new.accepted()), (b"x".to_vec(), 0));
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_nothing_of_the_file_is_taken() {
+    let (old, new) = (FarEnd::start(), FarEnd::start());
+    let server = Server::start(&file(&["server.workers = 2"], old.addr()));
+    let text = file(&["server.workers = 3", "timeouts.idle = '200ms'"], new.addr());
+    let why = server.reload(&text, REFUSED)["why"].to_string();
+    assert_eq!(why, "\"a restart is needed to change server.workers\"");
+    let text = text.replace("workers = 3", "workers = 2").replace("127.0.0.1:0", "127.0.0.2:0");
+    let why = server.reload(&text, REFUSED)["why"].to_string();
+    assert_eq!(why, "\"a restart is needed to change listener.bind\"");
+    Session::open(server.addr()).finish();
+    assert_eq!((old.ended(0).received, new.accepted()), (b"x".to_vec(), 0));
+}
+
+#[test]
+fn a_server_without_a_file_says_so_and_goes_on() {
+    let far_end = FarEnd::start();
+    let to = far_end.addr().to_string();
+    let mut command = ppserver();
+    command.args(["run", "--listen", "127.0.0.1:0", "--to", &to, "--accept", "v1"]);
+    let proc = Proc::spawn("ppserver", command.args(["--trust", "127.0.0.1"]));
+    let addr = bound(&proc, 1)[0];
+    proc.signal(Signal::HUP);
+    proc.wait_for_line(Stream::Stderr, "why nothing happens", |line| {
+        line.contains("nothing to reload").then_some(())
+    });
+    Session::open(addr).finish();
+    assert_eq!(far_end.ended(0).end, Some(End::Fin));
+}
+
+#[test]
+fn a_hundred_reloads_under_load_refuse_and_reset_nobody() {
+    const RELOADS: usize = 100;
+    let far_end = FarEnd::start();
+    let text = file(&["server.workers = 2"], far_end.addr());
+    let mut server = Server::start(&text);
+    let (addr, is_over) = (server.addr(), AtomicBool::new(false));
+    let served: usize = thread::scope(|scope| {
+        let loads = [(); 3].map(|()| {
+            scope.spawn(|| {
+                let mut served = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let client = Client::connect(addr.ip(), addr);
+                    let answer = client.exchange(&[HEADER, b"hello"].concat());
+                    assert_eq!(answer.complete(), b"hello");
+                    served += 1;
+                }
+                served
+            })
+        });
+        for nth in 0..RELOADS {
+            // Every other file differs, so that a reload has something to change.
+            let idle = if nth % 2 == 0 { "timeouts.idle = '1m'\n" } else { "" };
+            server.reload(&text.replacen("server", &format!("{idle}server"), 1), RELOADED);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        loads.map(|load| load.join().expect("everybody is served")).into_iter().sum()
+    });
+    assert!(served >= RELOADS, "{served} connections are no load");
+    let counters = server.stop();
+    assert_eq!(
+        (&counters["accepted"], &counters["closed"]["done"]),
+        (&served.into(), &served.into())
+    );
+}
