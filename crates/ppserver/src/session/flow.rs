@@ -68,9 +68,9 @@ impl Flow {
 
     pub(super) fn handle_source_ready(&mut self, ready: Readiness) {
         self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;
-        self.copy_only |= ready.urgent || ready.error;
         // Behind an error the announced end may be that of a reset.
-        self.fin_announced |= ready.read_closed && !ready.error;
+        self.copy_only |= ready.urgent || ready.error;
+        self.fin_announced |= ready.read_closed;
     }
 
     pub(super) fn handle_sink_ready(&mut self, ready: Readiness) {

@@ -50,6 +50,7 @@ quirks! {
     NoDescriptor, "EMFILE";
     NoPort, "EADDRNOTAVAIL";
     EventCoalesced, "two edges, one event";
+    EventSplit, "one event is told in two";
     EventReordered, "events overtake each other";
     EventStale, "the socket changed after its event was taken";
     EventForClosed, "an event of a socket that is closed";

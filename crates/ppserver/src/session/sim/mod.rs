@@ -17,6 +17,7 @@ mod plan;
 mod rng;
 mod shell;
 mod socket;
+mod stage;
 mod wire;
 mod world;
 

@@ -72,6 +72,9 @@ impl Plan {
             Opening::Header => draw_header(rng, mood),
         };
         let attempts_max = rng.between(1, 3);
+        let policy = draw_policy(rng, opening, attempts_max);
+        let connects =
+            (0..attempts_max).map(|_| draw_connect(rng, policy.connect_timeout)).collect();
         let mut sometimes =
             |times| (mood != Mood::Fair && rng.one_in(times)).then(|| rng.between(1, 300));
         let mut plan = Self {
@@ -79,7 +82,7 @@ impl Plan {
             stop_at: sometimes(16),
             jump_at: sometimes(12),
             break_at: sometimes(12),
-            policy: draw_policy(rng, opening, attempts_max),
+            policy,
             header,
             greeting: if rng.one_in(4) { 0 } else { rng.between(1, 60) },
             conduit: rng.between(8, 128),
@@ -89,7 +92,7 @@ impl Plan {
                 segment_max: rng.pick(&[1, 8, 64]),
             },
             budget: draw_budget(rng),
-            connects: (0..attempts_max).map(|_| draw_connect(rng)).collect(),
+            connects,
             client: draw_script(rng, mood, header.len as u64),
             upstream: draw_script(rng, mood, 0),
             is_impatient: mood != Mood::Fair && rng.one_in(4),
@@ -144,7 +147,8 @@ impl Plan {
     /// Returns whether every byte has to arrive.
     pub(super) fn is_fair(&self) -> bool {
         let stands = |connect: &Option<(Duration, Handshake)>| {
-            matches!(connect, Some((_, Handshake::Stands)))
+            let timeout = self.policy.connect_timeout;
+            matches!(connect, Some((delay, Handshake::Stands)) if *delay < timeout)
         };
         let is_open = self.budget.fds > 1 && self.budget.ports > 0;
         let is_fair = self.client.is_fair() && self.upstream.is_fair();
@@ -184,10 +188,12 @@ fn draw_header(rng: &mut Rng, mood: Mood) -> HeaderPlan {
     HeaderPlan { len: rng.between(1, 60), verdict }
 }
 
-fn draw_connect(rng: &mut Rng) -> Option<(Duration, Handshake)> {
+fn draw_connect(rng: &mut Rng, timeout: Duration) -> Option<(Duration, Handshake)> {
     let later = Duration::from_micros(rng.between(1, 5_000) as u64);
-    match rng.below(12) {
+    match rng.below(13) {
         0 => None,
+        // About when nobody waits for it any more.
+        12 => Some((timeout + later / 8, Handshake::Stands)),
         1 => Some((later, Handshake::Fails(Errno::ConnRefused))),
         2 => Some((later, Handshake::Fails(Errno::HostUnreachable))),
         3..7 => Some((Duration::ZERO, Handshake::Stands)),

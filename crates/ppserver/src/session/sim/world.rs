@@ -119,7 +119,7 @@ impl World {
             trace!(self, "the process stops");
             self.kernel.cover.hit(Quirk::Stop);
             if !matches!(self.shell.session.next(), Action::Close(_)) {
-                self.oracle.note_stop(self.now);
+                self.oracle.story.note_stop(self.now);
             }
             self.shell.session.handle_stop(self.now);
         }
@@ -136,7 +136,7 @@ impl World {
             return self.advance(leap);
         }
         if let (true, true, Some(peer)) =
-            (self.plan.is_impatient, self.oracle.is_ending(), &mut self.upstream)
+            (self.plan.is_impatient, self.oracle.story.is_ending(), &mut self.upstream)
         {
             peer.leave(&mut self.kernel, Kernel::reset);
         }
@@ -247,6 +247,17 @@ impl World {
             if seen.hup {
                 self.kernel.cover.hit(Quirk::HupWithoutIn);
                 (told.input, told.rdhup) = (false, false);
+            } else if self.rng.one_in(2) {
+                // As kqueue does, and mio allows: the two halves of one event.
+                self.kernel.cover.hit(Quirk::EventSplit);
+                let half = Mask { output: seen.output, error: seen.error, ..Mask::default() };
+                told.output = false;
+                if self.rng.one_in(2) {
+                    self.events.push(Event { fd, seen, told });
+                    told = half;
+                } else {
+                    self.events.push(Event { fd, seen, told: half });
+                }
             } else if !seen.error {
                 self.kernel.cover.hit(Quirk::ErrSpurious);
                 told.error = true;
@@ -269,7 +280,8 @@ impl World {
             self.kernel.cover.hit(Quirk::EventStale);
         }
         let error = self.kernel.look(fd).error;
-        if error == Some(Errno::ConnReset) && side == Side::Upstream && !self.oracle.has_stood() {
+        if error == Some(Errno::ConnReset) && side == Side::Upstream && !self.oracle.story.has_stood
+        {
             self.kernel.cover.hit(Quirk::ResetAtOnce);
         }
         let ready = readiness(told);
@@ -412,12 +424,12 @@ impl World {
         let after = session.next();
         trace!(self, "the deadline has passed: {after:?}");
         self.oracle.note_time();
-        if self.oracle.is_patient() && next != Action::Wait {
+        if self.oracle.story.is_patient() && next != Action::Wait {
             let is_unmoved = (after, self.shell.session.deadline()) == (next, deadline);
             hold!(Hasty, is_unmoved, "{next:?} was in hand");
             return;
         }
-        self.oracle.note_timeout(self.now);
+        self.oracle.story.note_timeout(self.now);
         let is_ahead = self.shell.session.deadline() > self.now;
         hold!(Deadline, is_ahead || after != Action::Wait, "it waits for what has passed");
     }
