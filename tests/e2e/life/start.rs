@@ -143,11 +143,23 @@ fn each_listener_serves_its_own_upstream() {
     assert_eq!(ends.map(|end| end.accepted()), [1, 1]);
 }
 
+/// A port that is free on every address and stays so: below the ephemeral range, so that no other
+/// test's client is given it as its source port, which a wildcard bind would run into.
+fn wildcard_port() -> u16 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.expect("Linux tells its ephemeral range");
+    let low: u16 = range.split_whitespace().next().expect("a range").parse().expect("a port");
+    let is_free = |port: &u16| {
+        std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()
+            && std::net::TcpListener::bind(("::", *port)).is_ok()
+    };
+    (low / 2..low).find(is_free).expect("a port below the ephemeral range is free")
+}
+
 #[test]
 fn the_ipv6_wildcard_stands_beside_the_ipv4_one_on_one_port() {
     let far_end = FarEnd::start();
-    let reserved = ReservedPort::new();
-    let port = reserved.addr().port();
+    let port = wildcard_port();
     let text = file(&[], far_end.addr())
         .replace("['127.0.0.1:0']", &format!("['0.0.0.0:{port}', '[::]:{port}']"))
         .replace("['127.0.0.1']\n", "['127.0.0.1', '::1']\n");

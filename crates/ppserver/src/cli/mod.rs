@@ -120,7 +120,13 @@ impl Failure {
 
     fn report(report: &Report, exit: Exit) -> Self {
         let faults = report.render(Colour::of(&io::stderr()));
-        Self { exit: exit.into(), message: faults.trim_end().to_owned() }
+        let faults = faults.trim_end();
+        let summary = if report.errors().count() > 1 {
+            format!("\n\nerror: {}", report.summary())
+        } else {
+            String::new()
+        };
+        Self { exit: exit.into(), message: format!("{faults}{summary}") }
     }
 }
 
