@@ -97,7 +97,8 @@ pub enum Action {
     Discard,
     /// Ask how much a socket has not had acknowledged, SIOCOUTQ: `handle_unsent`.
     CheckUnsent(Side),
-    /// Close a socket so that its peer sees a reset: `handle_reset`.
+    /// Close a socket so that its peer sees a reset: `handle_reset`. The conduits stay as they are:
+    /// an attempt that failed is repeated with the same bytes.
     Reset(Side),
     /// Close what is still open and forget the session.
     Close(CloseReason),

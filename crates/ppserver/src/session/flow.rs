@@ -131,11 +131,6 @@ impl Flow {
         *self = Self { writable: self.writable, ..Self::new(self.splicing) };
     }
 
-    /// Forgets the bytes that can no longer be delivered.
-    pub(super) fn discard(&mut self) {
-        self.buffered = 0;
-    }
-
     pub(super) fn step(&self) -> Option<Step> {
         if self.buffered > 0 {
             self.writable.then_some(Step::Drain)

@@ -346,11 +346,10 @@ impl Session {
     pub fn handle_reset(&mut self, side: Side) {
         self.end_mut(side).socket = Socket::Absent;
         let is_bare = Side::ALL.into_iter().all(|side| self.end(side).socket == Socket::Absent);
-        if let Phase::Aborting(reason) = self.phase {
-            self.flow_mut(Direction::into(side)).discard();
-            if is_bare {
-                self.phase = Phase::Over(reason);
-            }
+        if let Phase::Aborting(reason) = self.phase
+            && is_bare
+        {
+            self.phase = Phase::Over(reason);
         }
     }
 
@@ -524,7 +523,6 @@ impl Session {
             return self.retry_or_abort(CloseReason::ConnectFailed, now);
         }
         self.end_mut(side).socket = socket;
-        self.flow_mut(Direction::into(side)).discard();
         if socket == Socket::Dying {
             // Whatever ate the error, the bytes in front of it are still there to be read.
             self.flow_mut(Direction::from(side)).readable = true;
@@ -541,7 +539,6 @@ impl Session {
     /// An attempt to connect came to nothing: its socket goes, and the next endpoint is tried.
     fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
         self.up.writable = false;
-        self.upstream.suspect = false;
         if self.attempts < self.policy.attempts_max {
             self.phase = Phase::Opening;
             self.deadline = now + self.policy.connect_timeout;

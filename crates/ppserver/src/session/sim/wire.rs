@@ -46,7 +46,7 @@ impl Kernel {
                 moves.push(Move::Fin(fd));
             }
             let is_waiting = socket.unacknowledged > 0 || socket.fin == Fin::Arrived;
-            if is_waiting && socket.state == State::Standing {
+            if is_waiting && socket.state == State::Standing && !socket.reset_coming {
                 moves.push(Move::Acknowledge(fd));
             }
             let is_overtaken = !other.unsent.is_empty() && socket.window() > 0;
@@ -96,16 +96,10 @@ impl Kernel {
         for _ in 0..self.rng.between(1, 4) {
             let window = self.look(fd.other_end()).window();
             let Some(segment) = self.socket(fd).unsent.pop_front() else { break };
-            let other = self.socket(fd.other_end());
-            if !other.is_owned && other.state == State::Standing {
-                // Data for a process that has closed: `tcp_rcv_state_process` answers with RST.
-                self.cover.hit(Quirk::DataAfterClose);
-                return self.abandon(fd.other_end(), 0);
-            }
-            if other.state == State::Closed {
-                let is_told = self.look(fd).state == State::Standing;
-                self.socket(fd).reset_coming |= is_told;
-                return;
+            let other = self.look(fd.other_end());
+            if other.state == State::Closed || !other.is_owned {
+                let is_orphan = other.state == State::Standing;
+                return self.refuse(fd, &segment, is_orphan);
             }
             if window == 0 {
                 self.cover.hit(Quirk::ZeroWindow);
@@ -116,6 +110,7 @@ impl Kernel {
                 let rest = Segment { bytes: bytes.split_off(window), is_urgent };
                 self.socket(fd).unsent.push_front(rest);
             }
+            // It takes room here until it is acknowledged.
             self.socket(fd).unacknowledged += bytes.len();
             let other = self.socket(fd.other_end());
             other.received.push_back(Segment { bytes, is_urgent });
@@ -126,6 +121,18 @@ impl Kernel {
                 self.cover.hit(Quirk::EventCoalesced);
             }
         }
+    }
+
+    /// Data that nobody can read is answered with RST, and never acknowledged.
+    fn refuse(&mut self, fd: Fd, segment: &Segment, is_orphan: bool) {
+        self.socket(fd).unacknowledged += segment.bytes.len();
+        if is_orphan {
+            // The process has closed: `tcp_rcv_state_process`.
+            self.cover.hit(Quirk::DataAfterClose);
+            return self.abandon(fd.other_end(), 0);
+        }
+        let socket = self.socket(fd);
+        socket.reset_coming |= socket.state == State::Standing;
     }
 
     fn acknowledge(&mut self, fd: Fd) {

@@ -18,7 +18,7 @@ use super::socket::{Errno, Mask};
 /// A session that takes more steps than this never ends.
 const STEPS_MAX: usize = 500_000;
 /// How late a timer may be.
-const TICK: Duration = Duration::from_millis(1);
+const TICK_MICROS: usize = 1_000;
 
 /// Who may move.
 #[derive(Clone, Copy, Debug)]
@@ -376,7 +376,7 @@ impl World {
         self.oracle.check_quiet(view!(self));
         self.check_deadline();
         let deadline = self.shell.session.deadline();
-        let late = TICK.mul_f64(0.001) * u32::try_from(self.rng.below(1_000)).expect("small");
+        let late = Duration::from_micros(self.rng.below(TICK_MICROS) as u64);
         let pauses = [Some(&self.client), self.upstream.as_ref()];
         let pauses = pauses.into_iter().flatten().filter_map(|peer| peer.wakes_at(self.now));
         let others = pauses.chain(self.kernel.handshake_due()).min();
