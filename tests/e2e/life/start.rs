@@ -1,11 +1,9 @@
 //! A start that succeeds, and what it says.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
@@ -145,31 +143,23 @@ fn each_listener_serves_its_own_upstream() {
     assert_eq!(ends.map(|end| end.accepted()), [1, 1]);
 }
 
-/// A port that nothing uses at any address, kept by two bound sockets that do not listen (see
-/// `ReservedPort`, which keeps one of 127.0.0.1 alone).
-fn port_of_both_wildcards() -> (u16, [Socket; 2]) {
-    let bind = |ip: IpAddr, port: u16| {
-        let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-        let socket = Socket::new(domain, Type::STREAM, None).expect("a TCP socket can be made");
-        socket.set_reuse_address(true).expect("SO_REUSEADDR can be set");
-        if ip.is_ipv6() {
-            socket.set_only_v6(true).expect("IPV6_V6ONLY can be set");
-        }
-        socket.bind(&SocketAddr::new(ip, port).into()).map(|()| socket)
+/// A port that is free on every address and stays so: below the ephemeral range, so that no other
+/// test's client is given it as its source port, which a wildcard bind would run into.
+fn wildcard_port() -> u16 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.expect("Linux tells its ephemeral range");
+    let low: u16 = range.split_whitespace().next().expect("a range").parse().expect("a port");
+    let is_free = |port: &u16| {
+        std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()
+            && std::net::TcpListener::bind(("::", *port)).is_ok()
     };
-    let both = poll_for(PATIENCE, || {
-        let first = bind(Ipv4Addr::UNSPECIFIED.into(), 0).expect("a port is free");
-        let port = first.local_addr().ok()?.as_socket()?.port();
-        let second = bind(Ipv6Addr::UNSPECIFIED.into(), port).ok()?;
-        Some((port, [first, second]))
-    });
-    both.expect("a port is free in both families")
+    (low / 2..low).find(is_free).expect("a port below the ephemeral range is free")
 }
 
 #[test]
 fn the_ipv6_wildcard_stands_beside_the_ipv4_one_on_one_port() {
     let far_end = FarEnd::start();
-    let (port, _reserved) = port_of_both_wildcards();
+    let port = wildcard_port();
     let text = file(&[], far_end.addr())
         .replace("['127.0.0.1:0']", &format!("['0.0.0.0:{port}', '[::]:{port}']"))
         .replace("['127.0.0.1']\n", "['127.0.0.1', '::1']\n");

@@ -42,8 +42,9 @@ pub(super) struct Flow {
     pub(super) moved: u64,
     splicing: Splicing,
     bulk: bool,
-    /// An urgent byte was announced, at which a splice stops for ever, or a splice met an end that
-    /// only a receive can confirm. It stays so: such sources are rare.
+    /// An urgent byte was announced, at which a splice stops for ever, or an error, which lies
+    /// behind a short read, or a splice met an end that only a receive can confirm. It stays so:
+    /// such sources are rare.
     copy_only: bool,
     /// The source's FIN was announced, so a short read means the end.
     fin_announced: bool,
@@ -67,9 +68,9 @@ impl Flow {
 
     pub(super) fn handle_source_ready(&mut self, ready: Readiness) {
         self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;
-        self.copy_only |= ready.urgent;
         // Behind an error the announced end may be that of a reset.
-        self.fin_announced |= ready.read_closed && !ready.error;
+        self.copy_only |= ready.urgent || ready.error;
+        self.fin_announced |= ready.read_closed;
     }
 
     pub(super) fn handle_sink_ready(&mut self, ready: Readiness) {
@@ -78,9 +79,9 @@ impl Flow {
 
     /// Notes what a receive says of the source, wherever the bytes went.
     ///
-    /// A short read has emptied the socket: what comes later raises a new edge (epoll(7)). Two
-    /// things break that rule: an urgent byte stops a read short, and a FIN that was announced
-    /// already raises no second edge.
+    /// A short read has emptied the socket: what comes later raises a new edge (epoll(7)). Three
+    /// things break that rule: an urgent byte stops a read short, and a FIN or an error that was
+    /// announced already raises no second edge.
     pub(super) fn handle_received(&mut self, received: Received, method: Method) {
         match received {
             Received::Bytes { count, asked } => {
@@ -190,6 +191,16 @@ mod tests {
     fn a_short_read_at_an_urgent_byte_is_neither_the_end_nor_empty() {
         let mut flow =
             readable(Readiness { read_closed: true, urgent: true, ..Readiness::default() });
+        flow.handle_filled(SHORT, Method::Copy);
+        assert!(!flow.eof && flow.readable);
+    }
+
+    /// A client sent half a header and reset: one event told both, the read was short, and the
+    /// error stayed in the socket until the header deadline.
+    #[test]
+    fn a_short_read_behind_an_announced_error_is_followed_by_another() {
+        let mut flow =
+            readable(Readiness { read_closed: true, error: true, ..Readiness::default() });
         flow.handle_filled(SHORT, Method::Copy);
         assert!(!flow.eof && flow.readable);
     }

@@ -17,6 +17,10 @@
 
 mod action;
 mod flow;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -107,11 +111,13 @@ struct End {
     check_due: bool,
     /// Everything sent has been acknowledged.
     settled: bool,
+    /// An event announced that it takes bytes, so it stands unless an error says otherwise.
+    announced: bool,
 }
 
 impl End {
     const fn new(socket: Socket) -> Self {
-        Self { socket, suspect: false, check_due: false, settled: false }
+        Self { socket, suspect: false, check_due: false, settled: false, announced: false }
     }
 
     fn fail(&mut self) {
@@ -168,7 +174,9 @@ impl Session {
     pub fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
         self.flow_mut(Direction::from(side)).handle_source_ready(ready);
         self.flow_mut(Direction::into(side)).handle_sink_ready(ready);
-        self.end_mut(side).suspect |= ready.error;
+        let end = self.end_mut(side);
+        end.suspect |= ready.error;
+        end.announced |= ready.writable;
         match side {
             Side::Client => self.met = true,
             Side::Upstream if ready.writable && !ready.error => self.established(now),
@@ -219,6 +227,8 @@ impl Session {
         debug_assert_eq!(self.phase, Phase::Opening);
         self.attempts += 1;
         self.upstream = End::new(Socket::Connecting);
+        // The attempt before it may have had events until its socket was closed.
+        self.down.forget_source();
         // A send right behind the connect often succeeds, always so on loopback.
         self.up.writable = true;
         self.phase = Phase::Connecting;
@@ -235,8 +245,10 @@ impl Session {
     /// [`Action::Probe`] was performed: the error that was pending, if any.
     pub fn handle_probed(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
         self.end_mut(side).suspect = false;
-        if let Some(failure) = failure {
-            self.handle_failure(side, Socket::Dying, failure, now);
+        match failure {
+            Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
+            None if side == Side::Upstream && self.upstream.announced => self.established(now),
+            None => {}
         }
     }
 
@@ -259,7 +271,14 @@ impl Session {
             }
             Received::End => {}
             Received::WouldBlock => self.salvaged(side),
-            Received::Failed(failure) => self.handle_failure(side, Socket::Failed, failure, now),
+            Received::Failed(failure) => {
+                // A receive fails behind the last byte, a splice at an urgent one already.
+                let socket = match method {
+                    Method::Copy => Socket::Failed,
+                    Method::Splice => Socket::Dying,
+                };
+                self.handle_failure(side, socket, failure, now);
+            }
         }
     }
 
@@ -347,6 +366,8 @@ impl Session {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
             }
+            // Idle is who has nothing to do; behind a leap of the clock the work comes first.
+            Phase::Relaying if self.next() != Action::Wait => {}
             Phase::Relaying if self.is_half_closed() => {
                 self.abort(CloseReason::HalfClosedTimeout, now);
             }
@@ -367,7 +388,8 @@ impl Session {
         self.give_up();
     }
 
-    /// Returns when `handle_time` has something to do, at the latest.
+    /// Returns when `handle_time` has something to do, at the latest. It may have passed already
+    /// while `next` is not to wait.
     pub fn deadline(&self) -> Instant {
         match self.phase {
             Phase::Relaying if self.is_half_closed() => {
@@ -473,6 +495,8 @@ impl Session {
                 let is_empty = self.flow(outward).buffered == 0;
                 is_empty.then_some(Action::Fill(outward, Method::Copy))
             }
+            // Behind an RST, what is unsent would never become less.
+            Socket::Open if end.suspect => Some(Action::Probe(side)),
             Socket::Open if self.flow(inward).buffered > 0 => {
                 self.flow(inward).writable.then_some(Action::Drain(inward))
             }
@@ -517,7 +541,6 @@ impl Session {
     /// An attempt to connect came to nothing: its socket goes, and the next endpoint is tried.
     fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
         self.up.writable = false;
-        self.down.forget_source();
         self.upstream.suspect = false;
         if self.attempts < self.policy.attempts_max {
             self.phase = Phase::Opening;

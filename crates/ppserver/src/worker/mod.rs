@@ -250,7 +250,7 @@ impl Worker {
     }
 
     fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
-        self.counters[self.index].accepted.add(1);
+        self.counters[self.index].open();
         let rules = Arc::clone(&self.rules[listener]);
         let is_full = metrics::active(&self.counters) > self.connections_max as u64;
         let policy = rules.admit(peer);

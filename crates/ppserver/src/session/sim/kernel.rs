@@ -1,0 +1,400 @@
+//! The modelled kernel: the system calls a proxy and its peers make.
+//!
+//! Every function is one call and fails as that call fails. No process, no loop, no policy; the
+//! network moves only when it is told to (`wire.rs`). Invariant: a byte is in one queue at a time.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::coverage::{Coverage, Quirk};
+use super::rng::Rng;
+use super::socket::{Errno, Fin, Handshake, Mask, Segment, Socket, State};
+
+/// A socket; the other end of its connection is the number next to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fd(pub(super) usize);
+
+impl Fd {
+    pub(super) fn other_end(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+}
+
+/// A pipe has slots, not bytes: a segment takes one, however small it is.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    slots: VecDeque<Vec<u8>>,
+    slots_max: usize,
+}
+
+impl Pipe {
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots.len() >= self.slots_max
+    }
+}
+
+/// How large the queues of a session's sockets are, and what travels as one: bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) received_max: usize,
+    pub(super) unsent_max: usize,
+    pub(super) segment_max: usize,
+}
+
+/// What the system still has to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    pub(super) fds: usize,
+    pub(super) ports: usize,
+    pub(super) pipes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) rng: Rng,
+    pub(super) cover: Coverage,
+    pub(super) sockets: Vec<Socket>,
+    pub(super) budget: Budget,
+    sizes: Sizes,
+}
+
+impl Kernel {
+    pub(super) fn new(rng: Rng, sizes: Sizes, budget: Budget) -> Self {
+        Self { rng, cover: Coverage::new(), sockets: Vec::new(), budget, sizes }
+    }
+
+    /// accept(2) of a connection that stands, watched by our epoll.
+    pub(super) fn accept(&mut self) -> Fd {
+        self.budget.fds -= 1;
+        let fd = self.pair(State::Standing);
+        self.watch(fd);
+        fd
+    }
+
+    /// socket(2), connect(2) without blocking, and an epoll that watches it from then on.
+    pub(super) fn connect(
+        &mut self,
+        due: Option<(Instant, Handshake)>,
+        now: Instant,
+    ) -> Result<Fd, Errno> {
+        if self.budget.fds == 0 {
+            self.cover.hit(Quirk::NoDescriptor);
+            return Err(Errno::TooManyFiles);
+        }
+        if self.budget.ports == 0 {
+            self.cover.hit(Quirk::NoPort);
+            return Err(Errno::AddrNotAvailable);
+        }
+        self.budget.fds -= 1;
+        self.budget.ports -= 1;
+        let fd = self.pair(State::Handshake);
+        self.socket(fd).handshake = due;
+        self.cover.hit(match due {
+            Some((at, Handshake::Stands)) if at <= now => Quirk::ConnectAtOnce,
+            Some((_, Handshake::Stands)) => Quirk::ConnectLater,
+            Some((_, Handshake::Fails(Errno::ConnRefused))) => Quirk::ConnectRefused,
+            Some((_, Handshake::Fails(_))) => Quirk::ConnectUnreachable,
+            None => Quirk::ConnectHangs,
+        });
+        if due == Some((now, Handshake::Stands)) {
+            self.finish_handshake(fd);
+        }
+        self.watch(fd);
+        Ok(fd)
+    }
+
+    /// recv(2) without blocking: an empty answer is the end of the stream.
+    pub(super) fn recv(&mut self, fd: Fd, len_max: usize) -> Result<Vec<u8>, Errno> {
+        let mut bytes = Vec::new();
+        while bytes.len() < len_max {
+            let queue = &mut self.sockets[fd.0].received;
+            let Some(segment) = queue.front_mut() else { break };
+            if segment.is_urgent {
+                if !bytes.is_empty() {
+                    self.cover.hit(Quirk::RecvStopsAtMark);
+                    break;
+                }
+                queue.pop_front();
+                self.cover.hit(Quirk::RecvSkipsMark);
+                continue;
+            }
+            let take = segment.bytes.len().min(len_max - bytes.len());
+            bytes.extend(segment.bytes.drain(..take));
+            if segment.bytes.is_empty() {
+                queue.pop_front();
+            }
+        }
+        if bytes.is_empty() {
+            return self.answer_empty(fd).map(|_| bytes);
+        }
+        if self.socket(fd).state == State::Closed {
+            self.cover.hit(Quirk::QueueSurvivesReset);
+        }
+        Ok(bytes)
+    }
+
+    /// splice(2) from a socket into a pipe, without blocking.
+    pub(super) fn splice_in(
+        &mut self,
+        fd: Fd,
+        pipe: &mut Pipe,
+        len_max: usize,
+    ) -> Result<usize, Errno> {
+        if pipe.is_full() {
+            return Err(Errno::Again);
+        }
+        let mut moved = 0;
+        while moved < len_max && !pipe.is_full() {
+            let queue = &mut self.sockets[fd.0].received;
+            let Some(segment) = queue.front_mut().filter(|segment| !segment.is_urgent) else {
+                break;
+            };
+            let take = segment.bytes.len().min(len_max - moved);
+            pipe.slots.push_back(segment.bytes.drain(..take).collect());
+            moved += take;
+            if segment.bytes.is_empty() {
+                queue.pop_front();
+            }
+            if self.rng.one_in(16) {
+                self.cover.hit(Quirk::SpliceShort);
+                break;
+            }
+        }
+        let has_data = self.socket(fd).has_data();
+        if moved > 0 {
+            if has_data && pipe.is_full() && moved < len_max {
+                self.cover.hit(Quirk::SplicePipeFull);
+            }
+            return Ok(moved);
+        }
+        let answer = self.answer_empty(fd);
+        if has_data && self.socket(fd).is_at_mark() {
+            self.cover.hit(match answer {
+                Ok(_) => Quirk::SpliceZeroAtMark,
+                Err(Errno::Again) => Quirk::SpliceStuckAtMark,
+                Err(_) => Quirk::SpliceFailsAtMark,
+            });
+        }
+        answer
+    }
+
+    /// What a read says with nothing to return, in the order of `tcp_recvmsg`: FIN, error, end.
+    fn answer_empty(&mut self, fd: Fd) -> Result<usize, Errno> {
+        let socket = self.socket(fd);
+        if socket.fin_received {
+            return Ok(0);
+        }
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        if socket.state == State::Closed {
+            // Nothing tells this from a FIN any more.
+            self.cover.hit(Quirk::ZeroAfterError);
+            return Ok(0);
+        }
+        Err(Errno::Again)
+    }
+
+    /// send(2) without blocking.
+    pub(super) fn send(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
+        let socket = &mut self.sockets[fd.0];
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        if socket.state == State::Closed || socket.fin != Fin::No {
+            return Err(Errno::Pipe);
+        }
+        if socket.state == State::Handshake {
+            self.cover.hit(Quirk::SendInHandshake);
+            return Err(Errno::Again);
+        }
+        let mut take = socket.room().min(bytes.len());
+        if take == 0 {
+            socket.wants_room = true;
+            self.cover.hit(Quirk::SendBlocked);
+            return Err(Errno::Again);
+        }
+        if take < bytes.len() {
+            self.cover.hit(Quirk::SendShort);
+        } else if self.rng.one_in(16) {
+            take = self.rng.between(1, take);
+        }
+        let mut rest = &bytes[..take];
+        while !rest.is_empty() {
+            let count = self.rng.between(1, self.sizes.segment_max).min(rest.len());
+            let segment = Segment { bytes: rest[..count].to_vec(), is_urgent: false };
+            socket.unsent.push_back(segment);
+            rest = &rest[count..];
+        }
+        Ok(take)
+    }
+
+    /// send(2) of one byte with MSG_OOB.
+    pub(super) fn send_urgent(&mut self, fd: Fd) {
+        let socket = self.socket(fd);
+        if socket.state == State::Standing && socket.fin == Fin::No {
+            socket.unsent.push_back(Segment { bytes: vec![b'!'], is_urgent: true });
+        }
+    }
+
+    /// splice(2) from a pipe into a socket, without blocking.
+    pub(super) fn splice_out(&mut self, pipe: &mut Pipe, fd: Fd) -> Result<usize, Errno> {
+        let mut moved = 0;
+        while let Some(slot) = pipe.slots.front_mut() {
+            match self.send(fd, slot) {
+                Ok(count) => {
+                    moved += count;
+                    slot.drain(..count);
+                    if !slot.is_empty() {
+                        break;
+                    }
+                    pipe.slots.pop_front();
+                }
+                Err(_) if moved > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// shutdown(2) for writing.
+    pub(super) fn shutdown(&mut self, fd: Fd) -> Result<(), Errno> {
+        let socket = self.socket(fd);
+        if socket.state == State::Closed {
+            // The pending error stays where it is.
+            self.cover.hit(Quirk::ShutdownBroken);
+            return Err(Errno::NotConn);
+        }
+        debug_assert_eq!(socket.fin, Fin::No);
+        socket.fin = Fin::Queued;
+        // `inet_shutdown` wakes, so that an epoll may see HUP for two FINs.
+        socket.wake();
+        Ok(())
+    }
+
+    /// getsockopt(2) of SO_ERROR.
+    pub(super) fn take_error(&mut self, fd: Fd) -> Option<Errno> {
+        let error = self.socket(fd).error.take();
+        if error.is_some() {
+            self.cover.hit(Quirk::ErrorEaten);
+        }
+        error
+    }
+
+    /// ioctl(2) of SIOCOUTQ.
+    pub(super) fn unsent(&mut self, fd: Fd) -> usize {
+        let socket = self.socket(fd);
+        let (unsent, is_closed) = (socket.outq(), socket.state == State::Closed);
+        if unsent > 0 {
+            self.cover.hit(if is_closed { Quirk::UnsentStuck } else { Quirk::UnsentWaits });
+        }
+        unsent
+    }
+
+    /// close(2): what is queued still goes out, with a FIN, unless unread data makes it a reset.
+    pub(super) fn close(&mut self, fd: Fd) {
+        let socket = self.socket(fd);
+        if socket.state == State::Standing && !socket.received.is_empty() {
+            self.cover.hit(Quirk::CloseUnread);
+            return self.reset(fd);
+        }
+        if socket.state == State::Standing && socket.fin == Fin::No {
+            socket.fin = Fin::Queued;
+        }
+        self.release(fd);
+    }
+
+    /// close(2) with SO_LINGER 0: an RST goes out at once, before most of what is queued.
+    pub(super) fn reset(&mut self, fd: Fd) {
+        let on_wire = {
+            let queued = self.socket(fd).unsent.len();
+            if queued > 0 {
+                self.cover.hit(Quirk::ResetDropsQueue);
+            }
+            self.rng.below(queued / 2 + 1)
+        };
+        self.abandon(fd, on_wire);
+        self.release(fd);
+    }
+
+    fn release(&mut self, fd: Fd) {
+        let socket = self.socket(fd);
+        debug_assert!(socket.is_owned, "a descriptor is closed once");
+        socket.is_owned = false;
+        let is_ours = socket.is_watched;
+        (socket.is_watched, socket.is_armed) = (false, false);
+        if is_ours {
+            self.budget.fds += 1;
+            // The first connection was accepted: it took no port.
+            self.budget.ports += usize::from(fd.0 > 1);
+        }
+    }
+
+    /// pipe2(2).
+    pub(super) fn pipe(&mut self) -> Option<Pipe> {
+        if self.budget.pipes == 0 || self.budget.fds < 2 {
+            self.cover.hit(Quirk::PipeShortage);
+            return None;
+        }
+        self.budget.pipes -= 1;
+        self.budget.fds -= 2;
+        // Past the pages a user may have, pipes shrink.
+        let slots_max = if self.budget.pipes == 0 { 2 } else { 16 };
+        if slots_max == 2 {
+            self.cover.hit(Quirk::PipeOfTwoSlots);
+        }
+        Some(Pipe { slots: VecDeque::new(), slots_max })
+    }
+
+    /// Closes both ends of a pipe.
+    pub(super) fn close_pipe(&mut self, pipe: Pipe) {
+        drop(pipe);
+        self.budget.pipes += 1;
+        self.budget.fds += 2;
+    }
+
+    /// epoll_wait(2) for one socket of the ready list: what it says now, not when it was armed.
+    pub(super) fn harvest(&mut self, fd: Fd) -> Option<Mask> {
+        let socket = self.socket(fd);
+        if !socket.is_armed {
+            return None;
+        }
+        socket.is_armed = false;
+        let mask = socket.poll();
+        // `tcp_poll` notes that room is wanted where there is none.
+        socket.wants_room |= !mask.output;
+        if mask.rdhup && mask.urgent {
+            self.cover.hit(Quirk::EndAndUrgent);
+        }
+        if mask.hup && self.socket(fd).state != State::Closed {
+            self.cover.hit(Quirk::HupOfBothEnds);
+        }
+        (mask != Mask::default()).then_some(mask)
+    }
+
+    pub(super) fn socket(&mut self, fd: Fd) -> &mut Socket {
+        &mut self.sockets[fd.0]
+    }
+
+    pub(super) fn look(&self, fd: Fd) -> &Socket {
+        &self.sockets[fd.0]
+    }
+
+    fn watch(&mut self, fd: Fd) {
+        let socket = self.socket(fd);
+        socket.is_watched = true;
+        socket.wake();
+    }
+
+    fn pair(&mut self, state: State) -> Fd {
+        let near = Fd(self.sockets.len());
+        for _ in 0..2 {
+            self.sockets.push(Socket::new(state, self.sizes.received_max, self.sizes.unsent_max));
+        }
+        near
+    }
+}

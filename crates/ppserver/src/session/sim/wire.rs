@@ -1,0 +1,188 @@
+//! What travels between the two ends of a connection, one [`Move`] at a time.
+//!
+//! The order of moves is the caller's, so that every interleaving is a seed away. Invariants: a FIN
+//! arrives behind all data; an RST may arrive before most of it.
+
+use std::time::Instant;
+
+use super::coverage::Quirk;
+use super::kernel::{Fd, Kernel};
+use super::socket::{Errno, Fin, Handshake, Segment, State};
+
+/// Something that may travel now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// The connect of this socket is decided.
+    Handshake(Fd),
+    /// A segment leaves this socket.
+    Data(Fd),
+    /// The FIN leaves this socket.
+    Fin(Fd),
+    /// What this socket has sent is acknowledged.
+    Acknowledge(Fd),
+    /// An RST arrives at this socket.
+    Reset(Fd),
+}
+
+impl Kernel {
+    /// Returns everything that may travel now.
+    pub(super) fn moves(&self, now: Instant) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for fd in (0..self.sockets.len()).map(Fd) {
+            let (socket, other) = (self.look(fd), self.look(fd.other_end()));
+            if socket.handshake.is_some_and(|(due, _)| due <= now) {
+                moves.push(Move::Handshake(fd));
+            }
+            if socket.state == State::Handshake || other.state == State::Handshake {
+                continue;
+            }
+            // What nobody can receive any more needs no window.
+            let is_wanted = other.is_owned && other.state == State::Standing;
+            let may_arrive = other.window() > 0 || !is_wanted;
+            if !socket.unsent.is_empty() && may_arrive {
+                moves.push(Move::Data(fd));
+            }
+            if socket.unsent.is_empty() && socket.fin == Fin::Queued {
+                moves.push(Move::Fin(fd));
+            }
+            let is_waiting = socket.unacknowledged > 0 || socket.fin == Fin::Arrived;
+            if is_waiting && socket.state == State::Standing {
+                moves.push(Move::Acknowledge(fd));
+            }
+            let is_overtaken = !other.unsent.is_empty() && socket.window() > 0;
+            if socket.reset_coming && !is_overtaken {
+                moves.push(Move::Reset(fd));
+            }
+        }
+        moves
+    }
+
+    /// Returns when the next connect is decided.
+    pub(super) fn handshake_due(&self) -> Option<Instant> {
+        self.sockets.iter().filter_map(|socket| socket.handshake).map(|(due, _)| due).min()
+    }
+
+    pub(super) fn perform(&mut self, travelling: Move) {
+        match travelling {
+            Move::Handshake(fd) => self.finish_handshake(fd),
+            Move::Data(fd) => self.deliver(fd),
+            Move::Fin(fd) => {
+                self.socket(fd).fin = Fin::Arrived;
+                let other = self.socket(fd.other_end());
+                if other.state == State::Standing {
+                    other.fin_received = true;
+                    other.wake();
+                }
+            }
+            Move::Acknowledge(fd) => self.acknowledge(fd),
+            Move::Reset(fd) => self.arrive_reset(fd),
+        }
+    }
+
+    pub(super) fn finish_handshake(&mut self, fd: Fd) {
+        let Some((_, outcome)) = self.socket(fd).handshake.take() else { return };
+        match outcome {
+            Handshake::Stands => {
+                self.socket(fd.other_end()).state = State::Standing;
+                let socket = self.socket(fd);
+                socket.state = State::Standing;
+                socket.wake();
+            }
+            Handshake::Fails(error) => self.socket(fd).die(error),
+        }
+    }
+
+    fn deliver(&mut self, fd: Fd) {
+        for _ in 0..self.rng.between(1, 4) {
+            let window = self.look(fd.other_end()).window();
+            let Some(segment) = self.socket(fd).unsent.pop_front() else { break };
+            let other = self.socket(fd.other_end());
+            if !other.is_owned && other.state == State::Standing {
+                // Data for a process that has closed: `tcp_rcv_state_process` answers with RST.
+                self.cover.hit(Quirk::DataAfterClose);
+                return self.abandon(fd.other_end(), 0);
+            }
+            if other.state == State::Closed {
+                let is_told = self.look(fd).state == State::Standing;
+                self.socket(fd).reset_coming |= is_told;
+                return;
+            }
+            if window == 0 {
+                self.cover.hit(Quirk::ZeroWindow);
+                return self.socket(fd).unsent.push_front(segment);
+            }
+            let Segment { mut bytes, is_urgent } = segment;
+            if bytes.len() > window {
+                let rest = Segment { bytes: bytes.split_off(window), is_urgent };
+                self.socket(fd).unsent.push_front(rest);
+            }
+            self.socket(fd).unacknowledged += bytes.len();
+            let other = self.socket(fd.other_end());
+            other.received.push_back(Segment { bytes, is_urgent });
+            // Every arrival is an edge, however much is unread: epoll(7).
+            let was_armed = other.is_armed;
+            other.wake();
+            if was_armed {
+                self.cover.hit(Quirk::EventCoalesced);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, fd: Fd) {
+        let part = match self.look(fd).unacknowledged {
+            0 => 0,
+            all => self.rng.between(1, all),
+        };
+        let socket = self.socket(fd);
+        socket.unacknowledged -= part;
+        if socket.unacknowledged == 0 && socket.fin == Fin::Arrived {
+            socket.fin = Fin::Acknowledged;
+        }
+        // Room is news only to those who found none (`sk_stream_write_space`).
+        if socket.wants_room && socket.is_writable() {
+            socket.wants_room = false;
+            socket.wake();
+        }
+    }
+
+    /// `tcp_reset`.
+    fn arrive_reset(&mut self, fd: Fd) {
+        self.socket(fd.other_end()).unsent.clear();
+        let socket = self.socket(fd);
+        socket.reset_coming = false;
+        if socket.state == State::Closed {
+            return;
+        }
+        let is_half_closed = socket.fin_received;
+        socket.die(if is_half_closed { Errno::Pipe } else { Errno::ConnReset });
+        if is_half_closed {
+            self.cover.hit(Quirk::ResetAfterFin);
+        }
+    }
+
+    /// A socket ends by RST: so many of its segments are on the wire already.
+    pub(super) fn abandon(&mut self, fd: Fd, on_wire: usize) {
+        let socket = self.socket(fd);
+        let (state, is_over) = (socket.state, socket.fin == Fin::Acknowledged);
+        let is_over = is_over && socket.fin_received;
+        socket.state = State::Closed;
+        socket.handshake = None;
+        socket.received.clear();
+        socket.unsent.truncate(on_wire);
+        if socket.fin == Fin::Queued {
+            socket.fin = Fin::No;
+        }
+        let other = self.socket(fd.other_end());
+        if state == State::Standing && !is_over && other.state == State::Standing {
+            other.reset_coming = true;
+        }
+    }
+
+    /// The path of an established connection breaks: `tcp_write_err`, and the peer hears nothing.
+    pub(super) fn break_path(&mut self, fd: Fd) {
+        if self.look(fd).state == State::Standing {
+            self.cover.hit(Quirk::PathBroke);
+            self.socket(fd).die(Errno::TimedOut);
+        }
+    }
+}
