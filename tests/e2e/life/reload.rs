@@ -1,10 +1,11 @@
 //! SIGHUP: new connections follow the new file, running sessions and the ports stay.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, thread};
 
 use rustix::process::Signal;
 
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::Client;
@@ -105,38 +106,52 @@ fn a_server_without_a_file_says_so_and_goes_on() {
     assert_eq!(far_end.ended(0).end, Some(End::Fin));
 }
 
+/// Ends the load when it goes, also when the test fails: the scope waits for its threads.
+struct Load<'a>(&'a AtomicBool);
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_hundred_reloads_under_load_refuse_and_reset_nobody() {
     const RELOADS: usize = 100;
+    /// Connections served between two reloads, at least.
+    const BETWEEN: usize = 5;
     let far_end = FarEnd::start();
     let text = file(&["server.workers = 2"], far_end.addr());
     let mut server = Server::start(&text);
-    let (addr, is_over) = (server.addr(), AtomicBool::new(false));
-    let served: usize = thread::scope(|scope| {
-        let loads = [(); 3].map(|()| {
+    let (addr, is_over, served) = (server.addr(), AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let load = Load(&is_over);
+        let clients = [(); 3].map(|()| {
             scope.spawn(|| {
-                let mut served = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     let client = Client::connect(addr.ip(), addr);
                     let answer = client.exchange(&[HEADER, b"hello"].concat());
                     assert_eq!(answer.complete(), b"hello");
-                    served += 1;
+                    served.fetch_add(1, Ordering::Relaxed);
                 }
-                served
             })
         });
         for nth in 0..RELOADS {
             // Every other file differs, so that a reload has something to change.
             let idle = if nth % 2 == 0 { "timeouts.idle = '1m'\n" } else { "" };
             server.reload(&text.replacen("server", &format!("{idle}server"), 1), RELOADED);
+            let enough = (nth + 1) * BETWEEN;
+            let went_on =
+                poll_for(PATIENCE, || (served.load(Ordering::Relaxed) >= enough).then_some(()));
+            assert!(went_on.is_some(), "no load after reload {nth}");
         }
-        is_over.store(true, Ordering::Relaxed);
-        loads.map(|load| load.join().expect("everybody is served")).into_iter().sum()
+        drop(load);
+        for client in clients {
+            client.join().expect("everybody is served");
+        }
     });
-    assert!(served >= RELOADS, "{served} connections are no load");
+    let served = served.into_inner();
     let counters = server.stop();
-    assert_eq!(
-        (&counters["accepted"], &counters["closed"]["done"]),
-        (&served.into(), &served.into())
-    );
+    let counted = (&counters["accepted"], &counters["closed"]["done"]);
+    assert_eq!(counted, (&served.into(), &served.into()));
 }
