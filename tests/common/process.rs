@@ -103,8 +103,12 @@ impl Proc {
 
     /// Sends `signal` to it.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("an unreaped child can be signalled");
+        kill_process(self.pid(), signal).expect("an unreaped child can be signalled");
+    }
+
+    /// Its process id, for what /proc says of it.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Waits until it has exited and its last line is read.
