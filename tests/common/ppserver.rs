@@ -55,7 +55,6 @@ impl Ppserver {
 /// The address in a listener's start line, which is a JSON object as stderr is not a terminal.
 fn bound_address(line: &str) -> Option<SocketAddr> {
     let record: Value = serde_json::from_str(line).ok()?;
-    let fields = record.get("fields").unwrap_or(&record);
-    fields.get("listener")?;
-    fields.get("bind")?.as_str()?.parse().ok()
+    record.get("listener")?;
+    record.get("bind")?.as_str()?.parse().ok()
 }

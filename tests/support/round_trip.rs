@@ -28,19 +28,20 @@ pub(crate) enum Piece {
     Padding(usize),
 }
 
-pub(crate) fn addresses() -> impl Strategy<Value = Addresses> {
+pub(crate) fn addresses() -> BoxedStrategy<Addresses> {
+    // Boxed, as a debug build keeps every alternative of every field on the stack otherwise.
     // Zero groups and v4-mapped addresses have a text of their own.
     let group = prop_oneof![Just(0), any::<u16>(), 0_u16..16];
     let v6 = prop_oneof![
         6 => prop::array::uniform8(group).prop_map(|groups| IpAddr::V6(groups.into())),
         1 => any::<[u8; 4]>().prop_map(|ip| IpAddr::V6(std::net::Ipv4Addr::from(ip).to_ipv6_mapped())),
     ];
-    let ip = || prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), v6.clone()];
+    let ip = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), v6].boxed();
     let port = || prop_oneof![any::<u16>(), 0_u16..12, Just(u16::MAX)];
-    let pair = (ip(), port(), ip(), port()).prop_map(|(src, src_port, dst, dst_port)| {
+    let pair = (ip.clone(), port(), ip, port()).prop_map(|(src, src_port, dst, dst_port)| {
         Addresses::pair(SocketAddr::new(src, src_port), SocketAddr::new(dst, dst_port))
     });
-    prop_oneof![12 => pair, 1 => Just(Addresses::None), 1 => Just(Addresses::Unix)]
+    prop_oneof![12 => pair, 1 => Just(Addresses::None), 1 => Just(Addresses::Unix)].boxed()
 }
 
 pub(crate) fn start() -> impl Strategy<Value = Start> {

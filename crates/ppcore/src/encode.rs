@@ -2,7 +2,8 @@
 //!
 //! Not a socket: the specification wants the header sent in one go, before any payload (spec 2), and
 //! that is the caller's to do. Lengths are exact: a slice that is too short is told how long it must
-//! be, so an empty slice asks for the length. Invariant: what is written here, [`Decoder`] accepts.
+//! be, so an empty slice asks for the length. Invariant: what is written here, [`Decoder`] accepts, but
+//! for a checksum given by hand.
 //!
 //! [`Decoder`]: crate::Decoder
 //!
@@ -154,7 +155,8 @@ impl<'a> Encoder<'a> {
         self.cursor.push(&destination.to_be_bytes());
     }
 
-    /// Adds a TLV.
+    /// Adds a TLV. A checksum is [`crc32c`](Self::crc32c)'s to add: one that is given here is written
+    /// as it is, right or wrong.
     #[must_use]
     pub fn tlv(mut self, kind: u8, value: &[u8]) -> Self {
         self.tlv_header(kind, value.len());

@@ -1,7 +1,7 @@
 //! What happened, in numbers: one set of counters a worker, summed when somebody asks.
 //!
-//! Each cell has one writer, so an increment is a plain load and store; readers see a value that was
-//! true a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest.
+//! Each cell has one writer, so a change is a plain load and store; readers see a value that was true
+//! a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +19,10 @@ impl Counter {
         self.0.store(self.get() + count, Ordering::Relaxed);
     }
 
+    fn sub(&self, count: u64) {
+        self.0.store(self.get() - count, Ordering::Relaxed);
+    }
+
     /// Returns its value a moment ago.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -30,10 +34,9 @@ impl Counter {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Counters {
-    /// Connections accepted.
-    pub accepted: Counter,
-    /// Connections ended, by reason.
-    pub closed: [Counter; CloseReason::COUNT],
+    active: Counter,
+    accepted: Counter,
+    closed: [Counter; CloseReason::COUNT],
     /// Payload bytes from clients to upstreams.
     pub bytes_up: Counter,
     /// Payload bytes from upstreams to clients.
@@ -51,6 +54,7 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self {
+            active: Counter::default(),
             accepted: Counter::default(),
             closed: [const { Counter(AtomicU64::new(0)) }; CloseReason::COUNT],
             bytes_up: Counter::default(),
@@ -64,22 +68,22 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Notes the end of a connection.
-    pub fn close(&self, reason: CloseReason) {
-        self.closed[reason.index()].add(1);
+    /// Notes the beginning of a connection.
+    pub fn open(&self) {
+        self.accepted.add(1);
+        self.active.add(1);
     }
 
-    fn closed_in_all(&self) -> u64 {
-        self.closed.iter().map(Counter::get).sum()
+    /// Notes the end of a connection that was opened.
+    pub fn close(&self, reason: CloseReason) {
+        self.active.sub(1);
+        self.closed[reason.index()].add(1);
     }
 }
 
 /// Returns how many connections are open.
 pub fn active(workers: &[Counters]) -> u64 {
-    // Closed first: a connection that ends in between is then counted as open, never as minus one.
-    let closed: u64 = workers.iter().map(Counters::closed_in_all).sum();
-    let accepted: u64 = workers.iter().map(|worker| worker.accepted.get()).sum();
-    accepted.saturating_sub(closed)
+    workers.iter().map(|worker| worker.active.get()).sum()
 }
 
 /// Sums all workers into the object of the counters line; every reason is there, also at 0.
@@ -114,8 +118,9 @@ mod tests {
     #[test]
     fn the_summary_adds_up_over_the_workers() {
         let workers = [Counters::default(), Counters::default()];
-        workers[0].accepted.add(3);
-        workers[1].accepted.add(2);
+        for worker in [0, 0, 0, 1, 1] {
+            workers[worker].open();
+        }
         workers[0].close(CloseReason::Done);
         workers[1].close(CloseReason::Done);
         workers[1].close(CloseReason::Probe);

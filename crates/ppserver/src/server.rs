@@ -242,8 +242,8 @@ impl Server {
         line["timestamp"] = time.into();
         line["level"] = "INFO".into();
         line["message"] = "counters".into();
-        // With stderr gone there is nobody to tell.
-        let _ = writeln!(io::stderr(), "{line}");
+        // In one write, so that no other line gets between; with stderr gone there is nobody to tell.
+        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
     }
 }
 

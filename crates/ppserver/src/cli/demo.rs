@@ -31,8 +31,7 @@ pub(super) struct Args {}
 
 /// Runs the command.
 pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
-    let failed =
-        |error: io::Error| Failure { exit: Exit::Failed.into(), message: error.to_string() };
+    let failed = |error: io::Error| Failure::new(Exit::Failed, error);
     let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let whoami = upstream.local_addr().map_err(failed)?;
     std::thread::Builder::new()

@@ -11,6 +11,7 @@ mod encode;
 mod hex;
 mod run;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -61,7 +62,7 @@ impl Command {
 pub fn main() -> ExitCode {
     Cli::parse().command.run().unwrap_or_else(|failure| {
         // With stderr gone there is nobody left to tell; the exit code still says it.
-        let _ = writeln!(io::stderr(), "error: {}", failure.message);
+        let _ = writeln!(io::stderr(), "{}", failure.message);
         failure.exit
     })
 }
@@ -109,13 +110,17 @@ struct Failure {
 }
 
 impl Failure {
-    fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage.into(), message: message.into() }
+    fn new(exit: Exit, why: impl fmt::Display) -> Self {
+        Self { exit: exit.into(), message: format!("error: {why}") }
+    }
+
+    fn usage(why: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, why)
     }
 
     fn report(report: &Report, exit: Exit) -> Self {
         let faults = report.render(Colour::of(&io::stderr()));
-        Self { exit: exit.into(), message: format!("{}\n{faults}", report.summary()) }
+        Self { exit: exit.into(), message: faults.trim_end().to_owned() }
     }
 }
 

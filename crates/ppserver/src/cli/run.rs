@@ -53,13 +53,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR", value_delimiter = ',', required_unless_present = "file")]
     to: Vec<Endpoint>,
     /// Take PROXY headers of these versions from trusted peers: v1, v2 or v1,v2
-    #[arg(long, value_name = "VERSIONS", requires = "trust")]
+    #[arg(long, value_name = "VERSIONS")]
     accept: Option<Versions>,
     /// Whose headers are believed: networks and addresses with commas between, or `any`
-    #[arg(long, value_name = "CIDR,...", requires = "accept")]
+    #[arg(long, value_name = "CIDR,...")]
     trust: Option<Trust>,
     /// A trusted peer may also speak without a header
-    #[arg(long, requires = "accept")]
+    #[arg(long)]
     optional: bool,
     /// Send a header of this version to the upstream: v1 or v2
     #[arg(long, value_name = "VERSION")]
@@ -115,6 +115,6 @@ impl From<ServerError> for Failure {
                 Exit::Failed
             }
         };
-        Self { exit: exit.into(), message: error.to_string() }
+        Self::new(exit, error)
     }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
 /// A byte range of the configuration's text.
@@ -418,12 +418,18 @@ impl Report {
                 .annotation(caret)
                 .annotations(first)
         });
-        let help = fault.help.as_deref().map(|help| Level::HELP.message(help));
-        match (snippet, help) {
-            (Some(snippet), Some(help)) => renderer.render(&[title.element(snippet).element(help)]),
+        match (snippet, fault.help.as_deref()) {
+            (Some(snippet), Some(help)) => {
+                renderer.render(&[title.element(snippet).element(Level::HELP.message(help))])
+            }
             (Some(snippet), None) => renderer.render(&[title.element(snippet)]),
-            (None, Some(help)) => renderer.render(&[title.element(help)]),
-            (None, None) => renderer.render(&[annotate_snippets::Group::with_title(title)]),
+            // A help of its own: beside a place that is not there its bars would stand alone.
+            (None, Some(help)) => {
+                let title = renderer.render(&[Group::with_title(title)]);
+                let help = Group::with_title(Level::HELP.primary_title(help));
+                format!("{title}\n{}", renderer.render(&[help]))
+            }
+            (None, None) => renderer.render(&[Group::with_title(title)]),
         }
     }
 
@@ -508,10 +514,7 @@ error[bad-value]: no good
         let mut faults = Diagnostics::default();
         faults.add(Code::MissingKey, None, "--trust is missing").with_help("name the networks");
         let drawn = faults.into_report(None).render(Colour::Off);
-        assert_eq!(
-            drawn,
-            "error[missing-key]: --trust is missing\n  |\n  = help: name the networks\n\n"
-        );
+        assert_eq!(drawn, "error[missing-key]: --trust is missing\nhelp: name the networks\n\n");
     }
 
     #[test]

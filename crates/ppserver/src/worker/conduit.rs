@@ -1,6 +1,6 @@
 //! Where bytes rest between two sockets: nowhere, in a pooled buffer, or in a pooled pipe.
 //!
-//! Knows no session: it moves bytes and says what came of it. Invariant: a conduit holds a buffer or
+//! It moves bytes and hands on what the system said. Invariant: a conduit holds a buffer or
 //! a pipe only while there are bytes in it, so an idle connection holds neither.
 
 use std::io::{self, Read, Write};
@@ -8,8 +8,6 @@ use std::os::fd::OwnedFd;
 
 use mio::net::TcpStream;
 
-use crate::metrics::Counters;
-use crate::session::{Failure, Method, Received, Sent};
 use crate::sys;
 
 /// Bytes received at a time when copying. A read that fills it makes the direction bulky.
@@ -17,6 +15,15 @@ const READ_BYTES: usize = 16 * 1024;
 /// Room in front of what is received: our header is written there without moving the payload. Most
 /// are 28 to 107 bytes; a longer one moves it.
 const HEADROOM: usize = 256;
+
+/// What came of a receive or a splice out of a socket.
+#[derive(Debug)]
+pub(super) struct Moved {
+    /// Bytes there was room for.
+    pub(super) asked: usize,
+    /// Bytes that came, 0 at the end; or the error.
+    pub(super) result: io::Result<usize>,
+}
 
 /// A buffer with bytes in `start..end`.
 #[derive(Debug)]
@@ -28,15 +35,12 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Receives once behind the headroom; whatever was held is gone.
-    pub(super) fn receive(&mut self, mut source: &TcpStream) -> Received {
-        (self.start, self.end) = (HEADROOM, HEADROOM);
+    pub(super) fn receive(&mut self, mut source: &TcpStream) -> Moved {
         let room = &mut self.bytes[HEADROOM..];
         let asked = room.len();
-        let received = received(uninterrupted(|| source.read(room)), asked);
-        if let Received::Bytes { count, .. } = received {
-            self.end += count;
-        }
-        received
+        let result = uninterrupted(|| source.read(room));
+        (self.start, self.end) = (HEADROOM, HEADROOM + *result.as_ref().unwrap_or(&0));
+        Moved { asked, result }
     }
 
     /// Returns what is held.
@@ -133,62 +137,46 @@ pub(super) struct PipeHeld {
 }
 
 impl Conduit {
-    /// Fills an empty conduit; says how it was done, since pipes may be short.
-    pub(super) fn fill(
-        &mut self,
-        source: &TcpStream,
-        method: Method,
-        pool: &mut Pool,
-        counters: &Counters,
-    ) -> (Method, Received) {
-        debug_assert!(matches!(self, Self::Empty));
-        if method == Method::Splice {
-            if let Some(pipe) = pool.take_pipe() {
-                return (Method::Splice, self.fill_pipe(source, pipe, pool));
-            }
-            counters.pipes_missing.add(1);
-        }
+    /// Receives into an empty conduit.
+    pub(super) fn fill_by_copy(&mut self, source: &TcpStream, pool: &mut Pool) -> Moved {
         let mut buffer = pool.take_buffer();
-        let received = buffer.receive(source);
+        let moved = buffer.receive(source);
         self.put(buffer, pool);
-        (Method::Copy, received)
+        moved
     }
 
-    fn fill_pipe(&mut self, source: &TcpStream, pipe: Pipe, pool: &mut Pool) -> Received {
-        let result = uninterrupted(|| sys::splice(source, &pipe.write, pipe.size));
-        let received = received(result, pipe.size);
-        match received {
-            Received::Bytes { count, .. } => *self = Self::Pipe(PipeHeld { pipe, held: count }),
-            Received::End | Received::WouldBlock | Received::Failed(_) => pool.give_pipe(pipe),
+    /// Splices into an empty conduit; `None` if there is no pipe to be had.
+    pub(super) fn fill_by_splice(&mut self, source: &TcpStream, pool: &mut Pool) -> Option<Moved> {
+        debug_assert!(matches!(self, Self::Empty));
+        let pipe = pool.take_pipe()?;
+        let asked = pipe.size;
+        let result = uninterrupted(|| sys::splice(source, &pipe.write, asked));
+        match result {
+            Ok(held) if held > 0 => *self = Self::Pipe(PipeHeld { pipe, held }),
+            Ok(_) | Err(_) => pool.give_pipe(pipe),
         }
-        received
+        Some(Moved { asked, result })
     }
 
-    /// Sends once from what is held.
-    pub(super) fn drain(&mut self, mut sink: &TcpStream, pool: &mut Pool) -> Sent {
-        match self {
-            Self::Empty => Sent::WouldBlock,
+    /// Sends once from what is held; what was sent is gone.
+    pub(super) fn drain(&mut self, mut sink: &TcpStream, pool: &mut Pool) -> io::Result<usize> {
+        let (sent, is_empty) = match self {
+            Self::Empty => return Ok(0),
             Self::Buffer(buffer) => {
-                let sent = sent(uninterrupted(|| sink.write(buffer.held())));
-                if let Sent::Bytes(count) = sent {
-                    buffer.skip(count);
-                    if buffer.held().is_empty() {
-                        self.release(pool);
-                    }
-                }
-                sent
+                let sent = uninterrupted(|| sink.write(buffer.held()))?;
+                buffer.skip(sent);
+                (sent, buffer.held().is_empty())
             }
-            Self::Pipe(pipe) => {
-                let sent = sent(uninterrupted(|| sys::splice(&pipe.pipe.read, sink, pipe.held)));
-                if let Sent::Bytes(count) = sent {
-                    pipe.held -= count;
-                    if pipe.held == 0 {
-                        self.release(pool);
-                    }
-                }
-                sent
+            Self::Pipe(PipeHeld { pipe, held }) => {
+                let sent = uninterrupted(|| sys::splice(&pipe.read, sink, *held))?;
+                *held -= sent;
+                (sent, *held == 0)
             }
+        };
+        if is_empty {
+            self.release(pool);
         }
+        Ok(sent)
     }
 
     /// Puts a buffer into an empty conduit, or back into the pool if nothing is in it.
@@ -231,32 +219,6 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
-    }
-}
-
-fn received(result: io::Result<usize>, asked: usize) -> Received {
-    match result {
-        Ok(0) => Received::End,
-        Ok(count) => Received::Bytes { count, asked },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
-        Err(error) => Received::Failed(failure(&error)),
-    }
-}
-
-fn sent(result: io::Result<usize>) -> Sent {
-    match result {
-        Ok(0) => Sent::WouldBlock,
-        Ok(count) => Sent::Bytes(count),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::WouldBlock,
-        Err(error) => Sent::Failed(failure(&error)),
-    }
-}
-
-/// Tells a reset from the rest.
-pub(super) fn failure(error: &io::Error) -> Failure {
-    match error.raw_os_error() {
-        Some(libc::ECONNRESET | libc::EPIPE) => Failure::Reset,
-        Some(_) | None => Failure::Other,
     }
 }
 

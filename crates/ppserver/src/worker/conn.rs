@@ -12,15 +12,16 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header};
 
-use super::accept::Rules;
-use super::conduit::{Buffer, Conduit, Pool, failure};
+use super::conduit::{Buffer, Conduit, Moved, Pool};
+use super::rules::Rules;
 use super::table::Key;
 use crate::access_log::{AccessLog, Record};
 use crate::config::{Accept, LocalPolicy};
 use crate::log::{self, Limiter};
 use crate::metrics::Counters;
 use crate::session::{
-    Action, CloseReason, Direction, Method, Policy, Readiness, Received, Session, Side, Verdict,
+    Action, CloseReason, Direction, Failure, Method, Policy, Readiness, Received, Sent, Session,
+    Side, Verdict,
 };
 use crate::sys;
 use crate::upstream::greeting::{self, SocketAddrs};
@@ -177,7 +178,7 @@ impl Connection {
                 }
                 Action::Discard => {
                     let mut buffer = ctx.pool.take_buffer();
-                    let received = buffer.receive(self.socket(Side::Client));
+                    let received = received(buffer.receive(self.socket(Side::Client)));
                     ctx.pool.give_buffer(buffer);
                     self.session.handle_discarded(received);
                 }
@@ -203,7 +204,7 @@ impl Connection {
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
         let mut buffer = ctx.pool.take_buffer();
-        let received = buffer.receive(self.socket(Side::Client));
+        let received = received(buffer.receive(self.socket(Side::Client)));
         let verdict = match received {
             Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
             Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
@@ -357,8 +358,18 @@ impl Connection {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
         };
-        let (method, received) = conduit.fill(source, method, ctx.pool, ctx.counters);
-        self.session.handle_filled(direction, method, received, ctx.now);
+        let spliced = match method {
+            Method::Splice => conduit.fill_by_splice(source, ctx.pool),
+            Method::Copy => None,
+        };
+        let (done, moved) = match spliced {
+            Some(moved) => (Method::Splice, moved),
+            None => (Method::Copy, conduit.fill_by_copy(source, ctx.pool)),
+        };
+        if done != method {
+            ctx.counters.pipes_missing.add(1);
+        }
+        self.session.handle_filled(direction, done, received(moved), ctx.now);
     }
 
     fn drain(&mut self, direction: Direction, ctx: &mut Ctx<'_>) {
@@ -374,7 +385,7 @@ impl Connection {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
         };
-        let sent = conduit.drain(sink, ctx.pool);
+        let sent = sent(conduit.drain(sink, ctx.pool));
         self.session.handle_drained(direction, sent, ctx.now);
     }
 
@@ -430,6 +441,32 @@ impl Connection {
             Side::Client => &mut self.client,
             Side::Upstream => &mut self.upstream,
         }
+    }
+}
+
+fn received(Moved { asked, result }: Moved) -> Received {
+    match result {
+        Ok(0) => Received::End,
+        Ok(count) => Received::Bytes { count, asked },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
+        Err(error) => Received::Failed(failure(&error)),
+    }
+}
+
+fn sent(result: io::Result<usize>) -> Sent {
+    match result {
+        Ok(0) => Sent::WouldBlock,
+        Ok(count) => Sent::Bytes(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::WouldBlock,
+        Err(error) => Sent::Failed(failure(&error)),
+    }
+}
+
+/// Tells a reset from the rest.
+fn failure(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ECONNRESET | libc::EPIPE) => Failure::Reset,
+        Some(_) | None => Failure::Other,
     }
 }
 

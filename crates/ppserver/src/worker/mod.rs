@@ -13,6 +13,7 @@ mod accept;
 mod conduit;
 mod conn;
 mod control;
+mod rules;
 mod table;
 mod wheel;
 
@@ -34,13 +35,14 @@ use crate::log::Limiter;
 use crate::metrics::{self, Counters};
 use crate::session::{CloseReason, Readiness, Side};
 use crate::sys;
-use accept::{Port, Rules};
+use accept::Port;
 use conduit::Pool;
 use conn::{Connection, Ctx, Worked};
+use rules::Rules;
 use table::{Key, Table};
 use wheel::Wheel;
 
-pub(crate) use accept::keepalive;
+pub(crate) use rules::keepalive;
 
 /// The token of orders. Connections' tokens have their top bit clear.
 const CONTROL: Token = Token(usize::MAX);
@@ -248,7 +250,7 @@ impl Worker {
     }
 
     fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
-        self.counters[self.index].accepted.add(1);
+        self.counters[self.index].open();
         let rules = Arc::clone(&self.rules[listener]);
         let is_full = metrics::active(&self.counters) > self.connections_max as u64;
         let policy = rules.admit(peer);

@@ -57,6 +57,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "worker::conn",
             "worker::conduit",
             "worker::control",
+            "worker::rules",
             "worker::table",
             "worker::wheel",
             "access_log",
@@ -76,6 +77,7 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &[
             "worker",
             "worker::conduit",
+            "worker::rules",
             "worker::table",
             "worker::wheel",
             "access_log",
@@ -92,13 +94,19 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "worker::accept",
-        uses: &["log", "metrics", "session", "config", "trust", "sys"],
+        uses: &["metrics", "sys"],
         world: World::Open,
-        why: "accepting ends with a trusted socket; the worker files it",
+        why: "accepting ends with a socket; whether it is let in is decided by the rules",
+    },
+    Layer {
+        name: "worker::rules",
+        uses: &["worker::control", "upstream", "session", "config", "trust", "sys"],
+        world: World::Open,
+        why: "the terms of a listener are made of the configuration and hold no socket",
     },
     Layer {
         name: "worker::control",
-        uses: &["metrics", "config"],
+        uses: &["config"],
         world: World::Open,
         why: "table, wheel, conduit and control know neither session nor each other",
     },
@@ -122,7 +130,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "access_log",
-        uses: &["session"],
+        uses: &["session", "config"],
         world: World::Open,
         why: "a line is written from what a closed session tells",
     },

@@ -1,0 +1,111 @@
+//! What a listener's connections are told when they begin: who is let in, and on what terms.
+//!
+//! Made once from the configuration, for one worker; a reload makes new ones, and connections that
+//! run keep theirs. Invariant: nothing here changes but the upstream's turn.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ppcore::{Crc32cPolicy, Options, TlvFraming};
+
+use super::control::Plan;
+use crate::config::{self, Accept, ChecksumPolicy, SpliceMode, Untrusted, Versions};
+use crate::session::{Opening, Policy, Splicing};
+use crate::sys;
+use crate::upstream::Upstream;
+
+/// The terms of one listener.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) name: String,
+    pub(super) accept: Accept,
+    pub(super) options: Options,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) nodelay: bool,
+    pub(super) keepalive: sys::Keepalive,
+    policy: Policy,
+}
+
+impl Rules {
+    /// Makes the rules of every listener; `worker` spreads the workers over the endpoints.
+    pub(super) fn all(plan: &Plan, worker: usize) -> Vec<Arc<Self>> {
+        let config = &plan.config;
+        let upstreams: Vec<Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .zip(&plan.endpoints)
+            .map(|(upstream, endpoints)| Upstream::new(upstream, endpoints.clone(), worker).into())
+            .collect();
+        let rules = config.listeners.iter().map(|listener| {
+            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream])).into()
+        });
+        rules.collect()
+    }
+
+    fn new(config: &config::Config, listener: &config::Listener, upstream: Arc<Upstream>) -> Self {
+        let timeouts = &listener.timeouts;
+        Self {
+            name: listener.name.clone(),
+            options: options(&listener.accept),
+            accept: listener.accept.clone(),
+            nodelay: config.tcp.nodelay.is_on(),
+            keepalive: keepalive(&config.tcp),
+            policy: Policy {
+                opening: Opening::Header,
+                header_timeout: timeouts.header,
+                connect_timeout: timeouts.connect,
+                idle_timeout: timeouts.idle,
+                half_closed_timeout: timeouts.half_closed,
+                attempts_max: upstream.attempts_max(),
+                splicing: match config.splice.mode {
+                    SpliceMode::Auto => Splicing::Auto,
+                    SpliceMode::Always => Splicing::Always,
+                    SpliceMode::Off => Splicing::Off,
+                },
+            },
+            upstream,
+        }
+    }
+
+    /// Says on what terms a peer is let in; `None` if it is not.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
+        let opening = match &self.accept {
+            Accept::Off => Opening::Payload,
+            Accept::Headers(header) if header.trust.contains(peer.ip()) => Opening::Header,
+            Accept::Headers(header) => match header.untrusted {
+                Untrusted::Reject => return None,
+                Untrusted::Plain => Opening::Payload,
+            },
+        };
+        Some(Policy { opening, ..self.policy })
+    }
+}
+
+/// Translates the keepalive of the configuration.
+pub(crate) fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
+    let config::Keepalive { idle, interval, count } = tcp.keepalive;
+    sys::Keepalive { idle, interval, count }
+}
+
+/// What the decoder is told: strict framing, since a server that does not look at TLVs must not pass
+/// broken ones on.
+fn options(accept: &Accept) -> Options {
+    let options = Options::new().tlv_framing(TlvFraming::Strict);
+    let Accept::Headers(header) = accept else { return options };
+    let v2_len_max = header.header_bytes_max.saturating_sub(ppcore::V2_FIXED_LEN);
+    options
+        .versions(match header.versions {
+            Versions::V1 => ppcore::Versions::V1,
+            Versions::V2 => ppcore::Versions::V2,
+            Versions::Both => ppcore::Versions::Both,
+        })
+        .presence(match header.presence {
+            config::Presence::Required => ppcore::Presence::Required,
+            config::Presence::Optional => ppcore::Presence::Optional,
+        })
+        .crc32c(match header.crc32c {
+            ChecksumPolicy::Verify => Crc32cPolicy::Verify,
+            ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
+        })
+        .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
+}
