@@ -2,13 +2,14 @@
 //! connection, and peers that follow a script.
 //!
 //! Like `common` it knows nothing of the crates under test. Invariant: what it says of a connection
-//! comes from the wire, from /proc or from a line the server wrote, never from a pause.
+//! comes from the wire, from the kernel or from a line the server wrote, never from a pause.
 
 mod clock;
 mod crowd;
 mod header;
 mod kernel;
 mod peer;
+mod usage;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,10 +23,9 @@ use crate::common::process::Stream;
 pub(crate) use clock::Stopwatch;
 pub(crate) use crowd::{Crowd, raise_descriptor_limit};
 pub(crate) use header::{local, sealed, with_tlvs};
-pub(crate) use kernel::{
-    cpu_time, is_connecting, resident_bytes, unread, unsent, wait_until_taken,
-};
-pub(crate) use peer::{Listener, Peer, link};
+pub(crate) use kernel::{is_connecting, unread, unsent, wait_until_taken};
+pub(crate) use peer::{Listener, Peer, fresh_address, link};
+pub(crate) use usage::{cpu_time, resident_bytes};
 
 /// `splice.mode`: the three ways a relay can work.
 pub(crate) const SPLICE_MODES: [&str; 3] = ["auto", "always", "off"];

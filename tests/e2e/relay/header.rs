@@ -37,11 +37,16 @@ fn assert_relayed(seen: &Conversation, tlvs: usize) {
     assert_eq!(seen.end, Some(End::Fin));
 }
 
+/// A server that gives a header all the time that looking at each of its bytes takes.
+fn patient(far: SocketAddr) -> Setup {
+    let setup = Setup::to(&[far]).accept(REQUIRE).timeouts("header = \"1h\"");
+    setup.send("send = \"v2\"\ntlv_pass = \"all\"")
+}
+
 /// The first part is read by the server before the second one leaves: nothing joins them again.
 fn every_split_arrives_whole(header: &[u8], tlvs: usize) {
     let far = FarEnd::start();
-    let setup = Setup::to(&[far.addr()]).accept(REQUIRE);
-    let server = setup.send("send = \"v2\"\ntlv_pass = \"all\"").start();
+    let server = patient(far.addr()).start();
     let sent = [header, PAYLOAD].concat();
     let cuts = 1..=header.len() + 2;
     for (index, cut) in cuts.clone().enumerate() {
@@ -71,8 +76,7 @@ fn a_v2_header_with_tlvs_cut_at_any_byte_is_relayed_as_if_it_were_whole() {
 #[test]
 fn headers_that_come_byte_by_byte_are_relayed_whole() {
     let far = FarEnd::start();
-    let setup = Setup::to(&[far.addr()]).accept(REQUIRE);
-    let server = setup.send("send = \"v2\"\ntlv_pass = \"all\"").start();
+    let server = patient(far.addr()).start();
     for (index, (header, tlvs)) in
         [(v1_line(), 0), (v2_with_tlvs(), TLVS.len() + 1)].into_iter().enumerate()
     {

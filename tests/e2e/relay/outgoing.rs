@@ -86,6 +86,21 @@ fn of_one_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, So
     }
 }
 
+/// A v1 line whose IPv6 addresses hold nothing but hexadecimal groups, as the specification has it:
+/// not every receiver knows the dotted tail of a mapped address.
+fn v1_without_dots(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let mut line = String::from_utf8(v1(source, destination)).expect("a line of text");
+    for addr in [source, destination] {
+        if let IpAddr::V6(ip) = addr.ip()
+            && let Some(v4) = ip.to_ipv4_mapped()
+        {
+            let [.., high, low] = ip.segments();
+            line = line.replace(&format!("::ffff:{v4}"), &format!("::ffff:{high:x}:{low:x}"));
+        }
+    }
+    line.into_bytes()
+}
+
 fn every_header_is_sent_on(send: Send, destination: &str) {
     let far = FarEnd::start();
     let version = match send {
@@ -112,7 +127,7 @@ fn every_header_is_sent_on(send: Send, destination: &str) {
         let pair = pair.map(|(from, to)| of_one_family(from, to));
         let expected = match (send, pair) {
             (Send::Off, _) => Vec::new(),
-            (Send::V1, Some((from, to))) => v1(from, to),
+            (Send::V1, Some((from, to))) => v1_without_dots(from, to),
             (Send::V1, None) => b"PROXY UNKNOWN\r\n".to_vec(),
             (Send::V2, Some((from, to))) => v2(from, to),
             (Send::V2, None) => local(),

@@ -70,13 +70,13 @@ fn an_idle_connection_is_reset_on_both_sides_when_its_time_is_up() {
 #[test]
 fn bytes_in_either_direction_keep_a_connection_alive() {
     let far = Listener::start();
-    let server = Setup::to(&[far.addr()]).timeouts("idle = \"300ms\"").start();
+    let server = Setup::to(&[far.addr()]).timeouts("idle = \"600ms\"").start();
     let (client, upstream) = link(server.addr(), &far);
-    keep_sending(Duration::from_millis(700), || {
+    keep_sending(Duration::from_millis(1_000), || {
         client.send(b"up");
         upstream.expect(b"up");
     });
-    keep_sending(Duration::from_millis(700), || {
+    keep_sending(Duration::from_millis(1_000), || {
         upstream.send(b"down");
         client.expect(b"down");
     });
@@ -108,12 +108,12 @@ fn a_half_closed_connection_is_reset_when_nothing_comes_any_more() {
 #[test]
 fn bytes_prolong_a_half_closed_connection_without_a_limit() {
     let far = Listener::start();
-    let timeouts = "idle = \"1h\"\nhalf_closed = \"300ms\"";
+    let timeouts = "idle = \"1h\"\nhalf_closed = \"600ms\"";
     let mut server = Setup::to(&[far.addr()]).timeouts(timeouts).start();
     let (client, upstream) = link(server.addr(), &far);
     client.fin();
     upstream.expect_last(b"");
-    keep_sending(Duration::from_millis(1_000), || {
+    keep_sending(Duration::from_millis(1_500), || {
         upstream.send(b"down");
         client.expect(b"down");
     });

@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
 use crate::common::payload::{assert_same, random};
-use crate::common::socket::ReservedPort;
+use crate::common::socket::{Client, ReservedPort};
 use crate::support::{
-    Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, is_connecting, link, wait_until_taken,
+    Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, fresh_address, is_connecting, link,
+    wait_until_taken,
 };
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 51000 443\r\n";
@@ -96,8 +97,8 @@ fn no_more_endpoints_are_tried_than_retries_allow() {
     let (dead, also_dead, far) = (ReservedPort::new(), ReservedPort::new(), FarEnd::start());
     let setup = Setup::to(&[dead.addr(), also_dead.addr(), far.addr()]).retries(1);
     let server = setup.start();
-    let client = Peer::connect(server.addr());
-    client.expect_reset();
+    // Refused so fast that the client's own connect may not have returned yet.
+    Client::connect(fresh_address(), server.addr()).ask(b"").assert_reset();
     assert_eq!(far.accepted(), 0);
     let counters = server.stop();
     assert_closed(&counters, &[("connect_failed", 1)]);

@@ -2,11 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::kernel::unread;
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
 use crate::common::far_end::End;
 use crate::common::payload::assert_same;
@@ -17,10 +20,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Connects from 127.0.0.1.
+    /// Connects from a loopback address of its own, so that the server's account of a connection
+    /// is never that of an earlier one, whose port the kernel gave out again.
     #[track_caller]
     pub(crate) fn connect(to: SocketAddr) -> Peer {
-        Peer::connect_from(Ipv4Addr::LOCALHOST.into(), to)
+        Peer::connect_from(fresh_address(), to)
     }
 
     /// Connects from an address of our choice.
@@ -102,7 +106,8 @@ impl Peer {
         self.fin();
     }
 
-    /// Sends until nothing on the way has room any more; returns how many of the bytes were taken.
+    /// Sends until nothing on the way has room any more, which shows in the other end's queue: its
+    /// process has stopped reading. Returns how many of the bytes were taken.
     #[track_caller]
     pub(crate) fn send_until_full(&self, bytes: &[u8]) -> usize {
         /// Looks in a row, 5 ms apart, at which nothing moved.
@@ -120,7 +125,11 @@ impl Peer {
                 }
             }
             quiet = if sent == before { quiet + 1 } else { 0 };
-            (quiet == QUIET_LOOKS).then_some(())
+            if quiet < QUIET_LOOKS {
+                return None;
+            }
+            quiet = 0;
+            (unread(self.remote(), self.addr()) > 0).then_some(())
         })
         .expect("the way fills up");
         self.stream.set_nonblocking(false).expect("a socket can block");
@@ -208,14 +217,19 @@ impl Peer {
         }
     }
 
-    /// Whether nothing has come from the other end so far: no byte, no FIN, no reset.
+    /// Whether nothing has come from the other end so far: no byte, no FIN, no reset. Looking takes
+    /// nothing away, as a read would take the error of a reset.
     #[track_caller]
     pub(crate) fn is_quiet(&self) -> bool {
-        self.stream.set_nonblocking(true).expect("a socket need not block");
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_nonblocking(false).expect("a socket can block");
-        matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).expect("a socket can be polled") == 0
     }
+}
+
+/// The next address of 127.16.0.0 and above.
+pub(crate) fn fresh_address() -> IpAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0x7F10_0001);
+    Ipv4Addr::from_bits(NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 /// An upstream whose every connection follows a script of its own.
