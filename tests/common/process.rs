@@ -101,7 +101,7 @@ impl Proc {
         self.child.try_wait().expect("a child of this process can be waited for").is_none()
     }
 
-    /// Its id.
+    /// Its process id, for what /proc says of it.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use ppcore::encode::{self, EncodeError, Encoder};
-use ppcore::{Addresses, Command, Crc32cStatus, Header, tlv};
+use ppcore::{Addresses, Command, Crc32cStatus, Header, Transport, tlv};
 
 use crate::config::{ChecksumSent, Destination, SendHeader, TlvPass};
 
@@ -19,9 +19,17 @@ pub struct SocketAddrs {
     pub local: SocketAddr,
 }
 
+/// Returns the source and the destination that a header tells of the client's connection.
+///
+/// Those of datagrams and of UNIX sockets belong to no TCP connection: as if none were carried.
+pub fn carried(header: &Header) -> Option<(SocketAddr, SocketAddr)> {
+    let is_stream = header.transport() == Transport::Stream;
+    header.source().zip(header.destination()).filter(|_| is_stream)
+}
+
 /// Says whether [`compose`] needs our own address: asking the kernel for it costs a system call.
 pub fn needs_local(send: &SendHeader, header: Option<&Header>) -> bool {
-    let carried = header.is_some_and(|header| header.source().is_some());
+    let carried = header.and_then(carried).is_some();
     let is_local = header.is_some_and(|header| header.command() == Command::Local);
     match send {
         SendHeader::Off => false,
@@ -75,8 +83,7 @@ pub fn compose(
 }
 
 fn addresses(header: Option<&Header>, destination: Destination, socket: SocketAddrs) -> Addresses {
-    let carried = header.and_then(|header| header.source().zip(header.destination()));
-    match (carried, destination) {
+    match (header.and_then(carried), destination) {
         (Some((source, original)), Destination::Original) => Addresses::pair(source, original),
         (Some((source, _)), Destination::Local) => Addresses::pair(source, socket.local),
         (None, Destination::Original | Destination::Local) => {
@@ -127,6 +134,14 @@ mod tests {
             let line = sent(&SendHeader::V1 { destination: Destination::Original }, received);
             assert_eq!(line, b"PROXY TCP4 127.0.0.1 127.0.0.2 5000 443\r\n");
         }
+    }
+
+    #[test]
+    fn addresses_of_datagrams_are_not_those_of_the_connection() {
+        let received =
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08\0\x09\0\x0a";
+        let line = sent(&SendHeader::V1 { destination: Destination::Original }, Some(received));
+        assert_eq!(line, b"PROXY TCP4 127.0.0.1 127.0.0.2 5000 443\r\n");
     }
 
     #[test]

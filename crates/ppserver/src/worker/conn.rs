@@ -257,7 +257,7 @@ impl Connection {
                     }
                     (Command::Local | Command::Proxy | Command::Unknown, _) => {}
                 }
-                self.carried = header.source();
+                self.carried = greeting::carried(&header).map(|(source, _)| source);
                 let composed = self.compose(Some((&header, bytes)), ctx);
                 // What came before this read was all header.
                 buffer.skip(header.len().saturating_sub(before));

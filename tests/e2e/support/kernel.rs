@@ -1,0 +1,141 @@
+//! What the kernel knows of sockets: bytes in their queues, and connects under way.
+//!
+//! Asked by sock_diag(7), which finds one socket by its addresses; /proc/net/tcp would list all of
+//! them, closed ones too, at milliseconds a look. IPv4 only, as the peers here are. A queue that is
+//! empty tells for certain that the process has read everything, where a pause would only make it
+//! likely.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::common::deadline::{PATIENCE, poll_for};
+
+/// SOCK_DIAG_BY_FAMILY.
+const BY_FAMILY: u16 = 20;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_REQUEST: u16 = 0x001;
+/// NLM_F_ROOT | NLM_F_MATCH.
+const NLM_F_DUMP: u16 = 0x300;
+const TCP_SYN_SENT: u8 = 2;
+const TCP_LISTEN: u8 = 10;
+const ANY_STATE: u32 = u32::MAX;
+
+/// One socket of this host.
+struct Found {
+    state: u8,
+    remote: [u8; 6],
+    unread: usize,
+    unsent: usize,
+}
+
+/// Waits until the socket at `server` has received, and its process has read, everything that
+/// `client` has sent; a socket that is gone has nothing left to read.
+#[track_caller]
+pub(crate) fn wait_until_taken(client: SocketAddr, server: SocketAddr) {
+    let taken = poll_for(PATIENCE, || {
+        (unsent(client, server) == 0 && unread(server, client) == 0).then_some(())
+    });
+    taken.unwrap_or_else(|| panic!("{server} does not read what {client} sends"));
+}
+
+/// Bytes sent from `local` that the kernel of `remote` has not acknowledged.
+pub(crate) fn unsent(local: SocketAddr, remote: SocketAddr) -> usize {
+    connection(local, remote).map_or(0, |found| found.unsent)
+}
+
+/// Bytes received at `local` that its process has not read.
+pub(crate) fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
+    connection(local, remote).map_or(0, |found| found.unread)
+}
+
+/// Whether a socket on this host waits for an answer to its SYN from `remote`.
+pub(crate) fn is_connecting(remote: SocketAddr) -> bool {
+    let (remote, state) = (notation(remote), 1 << TCP_SYN_SENT);
+    ask(NLM_F_DUMP, state, [0; 6], [0; 6]).iter().any(|found| found.remote == remote)
+}
+
+fn connection(local: SocketAddr, remote: SocketAddr) -> Option<Found> {
+    let found = ask(0, ANY_STATE, notation(local), notation(remote));
+    // Where there is no such connection the kernel answers with the listening socket.
+    found.into_iter().next().filter(|found| found.state != TCP_LISTEN)
+}
+
+/// Sends a `struct inet_diag_req_v2` and returns the sockets of the answer.
+fn ask(flags: u16, states: u32, local: [u8; 6], remote: [u8; 6]) -> Vec<Found> {
+    const REQUEST_BYTES: usize = 72;
+    let mut request = Vec::with_capacity(REQUEST_BYTES);
+    // struct nlmsghdr: length, type, flags, sequence, port.
+    request.extend(u32::try_from(REQUEST_BYTES).expect("small").to_ne_bytes());
+    request.extend(BY_FAMILY.to_ne_bytes());
+    request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    request.extend([0; 8]);
+    // AF_INET, IPPROTO_TCP, no extensions, padding, states.
+    request.extend([2, 6, 0, 0]);
+    request.extend(states.to_ne_bytes());
+    // struct inet_diag_sockid: ports, addresses of 16 bytes, interface, INET_DIAG_NOCOOKIE.
+    request.extend([&local[4..], &remote[4..]].concat());
+    request.extend([&local[..4], &[0; 12], &remote[..4], &[0; 12]].concat());
+    request.extend([0; 4]);
+    request.extend([0xff; 8]);
+    let mut socket = Socket::new(
+        Domain::from(libc::AF_NETLINK),
+        Type::DGRAM,
+        Some(Protocol::from(libc::NETLINK_SOCK_DIAG)),
+    )
+    .expect("the kernel has sock_diag");
+    socket.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    socket.write_all(&request).expect("the kernel takes a request");
+    let mut answer = vec![0; 64 * 1024];
+    let mut found = Vec::new();
+    loop {
+        let len = socket.read(&mut answer).expect("the kernel answers");
+        let is_last = messages(&answer[..len], &mut found);
+        if is_last || flags & NLM_F_DUMP == 0 {
+            return found;
+        }
+    }
+}
+
+/// Reads the messages of one answer; says whether the last of a dump was among them.
+fn messages(mut answer: &[u8], found: &mut Vec<Found>) -> bool {
+    while !answer.is_empty() {
+        let len = number(answer, 0);
+        let (message, behind) = answer.split_at(len);
+        let kind = u16::from_ne_bytes([message[4], message[5]]);
+        match kind {
+            NLMSG_DONE => return true,
+            NLMSG_ERROR => {
+                let error = u32::from_ne_bytes(message[16..20].try_into().expect("4 bytes"));
+                let not_found = 0_u32.wrapping_sub(libc::ENOENT.unsigned_abs());
+                assert_eq!(error, not_found, "sock_diag refuses the question");
+            }
+            // struct inet_diag_msg: state at 1, the socket's id at 4, its queues at 56.
+            _ => {
+                let socket = &message[16..];
+                let mut remote = [0; 6];
+                remote[..4].copy_from_slice(&socket[24..28]);
+                remote[4..].copy_from_slice(&socket[6..8]);
+                let (unread, unsent) = (number(socket, 56), number(socket, 60));
+                found.push(Found { state: socket[1], remote, unread, unsent });
+            }
+        }
+        answer = behind;
+    }
+    false
+}
+
+fn number(bytes: &[u8], at: usize) -> usize {
+    let number = u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+    usize::try_from(number).expect("Linux has no 16-bit processors")
+}
+
+/// Address and port as sock_diag writes them: in network byte order.
+#[track_caller]
+fn notation(addr: SocketAddr) -> [u8; 6] {
+    let SocketAddr::V4(addr) = addr else { panic!("{addr} is not IPv4") };
+    let ([a, b, c, d], [high, low]) = (addr.ip().octets(), addr.port().to_be_bytes());
+    [a, b, c, d, high, low]
+}
