@@ -268,6 +268,7 @@ impl Session {
             Received::End if method == Method::Copy => {
                 self.active_at = now;
                 self.salvaged(side);
+                self.end_if_carried();
             }
             Received::End => {}
             Received::WouldBlock => self.salvaged(side),
@@ -292,6 +293,7 @@ impl Session {
                 if direction == Direction::Up {
                     self.established(now);
                 }
+                self.end_if_carried();
             }
             Sent::WouldBlock => {}
             Sent::Failed(failure) => {
@@ -314,9 +316,7 @@ impl Session {
             return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
         }
         self.flow_mut(direction).handle_shut();
-        if self.up.shut && self.down.shut {
-            self.phase = Phase::Over(CloseReason::Done);
-        }
+        self.end_if_carried();
     }
 
     /// [`Action::Discard`] was performed.
@@ -544,6 +544,16 @@ impl Session {
             self.deadline = now + self.policy.connect_timeout;
         } else {
             self.abort(reason, now);
+        }
+    }
+
+    /// Ends the session when both directions have ended and one end has been passed on: the close
+    /// itself sends the other FIN, behind whatever is still queued, which saves a shutdown(2).
+    fn end_if_carried(&mut self) {
+        let has_ended = |flow: &Flow| flow.eof && flow.buffered == 0;
+        let is_carried = has_ended(&self.up) && has_ended(&self.down);
+        if self.phase == Phase::Relaying && is_carried && (self.up.shut || self.down.shut) {
+            self.phase = Phase::Over(CloseReason::Done);
         }
     }
 

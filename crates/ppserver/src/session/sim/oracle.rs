@@ -247,6 +247,10 @@ impl Oracle {
         }
         let stage = self.story.stage;
         self.story.note_outcome(action, outcome, now);
+        let is_done = view.shell.session.next() == Action::Close(CloseReason::Done);
+        if is_done && matches!(self.story.stage, Stage::Relaying { .. }) && self.is_carried(view) {
+            self.story.end(CloseReason::Done, now);
+        }
         if std::mem::discriminant(&stage) != std::mem::discriminant(&self.story.stage) {
             self.blocked.clear();
         }
@@ -353,6 +357,17 @@ impl Oracle {
         } else {
             shell.socket(direction.source()).is_some_and(|fd| kernel.look(fd).has_news())
         }
+    }
+
+    /// Both streams have ended, and one end has been passed on: the close passes on the other.
+    fn is_carried(&self, view: View<'_>) -> bool {
+        let has_ended = |direction: Direction| {
+            let source = view.shell.socket(direction.source()).map(|fd| view.kernel.look(fd));
+            self.story.course(direction).is_shut
+                || source.is_some_and(|socket| socket.fin_received && socket.received.is_empty())
+        };
+        let is_shut = |direction| self.story.course(direction).is_shut;
+        Direction::ALL.into_iter().all(has_ended) && Direction::ALL.into_iter().any(is_shut)
     }
 
     fn can_send(&self, direction: Direction, view: View<'_>) -> bool {

@@ -191,9 +191,6 @@ impl Story {
         }
         let course = self.course_mut(direction);
         (course.has_ended, course.is_shut) = (true, true);
-        if self.up.is_shut && self.down.is_shut {
-            self.end(CloseReason::Done, now);
-        }
     }
 
     pub(super) fn note_stop(&mut self, now: Instant) {
@@ -250,7 +247,7 @@ impl Story {
         self.up.has_ended || self.down.has_ended
     }
 
-    fn end(&mut self, reason: CloseReason, now: Instant) {
+    pub(super) fn end(&mut self, reason: CloseReason, now: Instant) {
         if !matches!(self.stage, Stage::Ending { .. }) {
             self.stage = Stage::Ending { since: now, reason };
         }
