@@ -57,7 +57,7 @@ pub enum ServerError {
 
 fn bind_help(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => "; another process listens there: `ss -ltnp` shows which",
+        Some(libc::EADDRINUSE) => "; `ss -tanp` shows who holds the port",
         Some(libc::EACCES) => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         Some(libc::EADDRNOTAVAIL) => "; no interface of this host has that address",
         Some(_) | None => "",
@@ -74,6 +74,18 @@ enum Event {
     Signal(i32),
     /// A worker has ended; an error if it was not told to.
     Ended(Result<(), String>),
+}
+
+/// Where a server is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Serving,
+    /// No more is accepted; what runs may go on until then.
+    Draining {
+        until: Instant,
+    },
+    /// What is left is being reset.
+    Stopping,
 }
 
 /// Workers that serve.
@@ -152,12 +164,14 @@ impl Server {
     /// [`ServerError::Worker`] when a worker ended by itself.
     pub fn run(mut self, file: Option<PathBuf>) -> Result<(), ServerError> {
         let mut serving = self.threads.len();
-        let mut deadline = None;
+        let mut course = Course::Serving;
         let mut outcome = Ok(());
         while serving > 0 {
-            let event = match deadline {
-                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => self.events.recv_timeout(remaining(at)),
+            let event = match course {
+                Course::Draining { until } => self.events.recv_timeout(remaining(until)),
+                Course::Serving | Course::Stopping => {
+                    self.events.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                }
             };
             match event {
                 Ok(Event::Ended(result)) => {
@@ -165,19 +179,21 @@ impl Server {
                     if let Err(error) = result {
                         tracing::error!(error, "a worker ended");
                         outcome = Err(ServerError::Worker(error));
+                        course = Course::Stopping;
                         self.order(&Order::Stop);
                     }
                 }
                 Ok(Event::Signal(SIGHUP)) => self.reload(file.as_ref()),
                 Ok(Event::Signal(SIGUSR1)) => self.print_counters(),
-                Ok(Event::Signal(signal)) if deadline.is_none() => {
-                    deadline = Some(self.drain(signal));
+                Ok(Event::Signal(signal)) if course == Course::Serving => {
+                    course = Course::Draining { until: self.drain(signal) };
                 }
+                Ok(Event::Signal(_)) if course == Course::Stopping => {}
                 Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => {
                     let active = metrics::active(&self.counters);
                     tracing::warn!(active, "stopping: what is left is reset");
                     self.order(&Order::Stop);
-                    deadline = None;
+                    course = Course::Stopping;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -232,6 +248,7 @@ impl Server {
                 self.plan = Arc::new(plan);
                 self.order(&Order::Reload(Arc::clone(&self.plan)));
                 tracing::info!(file = %file.display(), "reloaded, for new connections");
+                warn_of_open_trust(&self.plan.config);
             }
             Err(error) => refused(&error.to_string()),
         }
@@ -364,12 +381,18 @@ fn announce(config: &Config, bound: &[SocketAddr], workers: usize, connections_m
             connections_max,
             "listening"
         );
+    }
+    warn_of_open_trust(config);
+}
+
+fn warn_of_open_trust(config: &Config) {
+    for listener in &config.listeners {
         if let Accept::Headers(policy) = &listener.accept
             && policy.trust == Trust::Any
         {
             tracing::warn!(
-                listener = name,
-                "trust is \"any\": whoever reaches {bind} can claim any client address"
+                listener = listener.name,
+                "trust is \"any\": whoever reaches this port can claim any client address"
             );
         }
     }

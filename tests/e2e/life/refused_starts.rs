@@ -42,8 +42,7 @@ fn run_file(text: &str) -> Ran {
 #[track_caller]
 fn assert_taken(addr: SocketAddr) {
     let addr = addr.to_string();
-    let words =
-        [addr.as_str(), "Address already in use", "another process listens there", "ss -ltnp"];
+    let words = [addr.as_str(), "Address already in use", "ss -tanp", "holds the port"];
     run_flags(&["--listen", &addr]).assert_failed(69, &words);
 }
 
