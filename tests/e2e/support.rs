@@ -23,7 +23,7 @@ use crate::common::process::Stream;
 pub(crate) use clock::Stopwatch;
 pub(crate) use crowd::{Crowd, raise_descriptor_limit};
 pub(crate) use header::{local, sealed, with_tlvs};
-pub(crate) use kernel::{is_connecting, unread, unsent, wait_until_taken};
+pub(crate) use kernel::{is_connecting, segments_received, unread, unsent, wait_until_taken};
 pub(crate) use peer::{Listener, Peer, fresh_address, link};
 pub(crate) use usage::{cpu_time, resident_bytes};
 
@@ -165,23 +165,26 @@ impl Server {
         })
     }
 
-    /// The lines on stderr so far with this message, as JSON.
-    pub(crate) fn log_lines(&mut self, message_start: &str) -> Vec<Value> {
-        let lines = self.process.proc().lines(Stream::Stderr);
-        let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let is_wanted = |line: &Value| {
-            line["message"].as_str().is_some_and(|message| message.starts_with(message_start))
-        };
-        lines.filter(is_wanted).collect()
-    }
-
     /// Stops it and returns the counters of its last line.
     #[track_caller]
-    pub(crate) fn stop(mut self) -> Value {
+    pub(crate) fn stop(self) -> Value {
+        self.stop_and_read().0
+    }
+
+    /// Stops it and returns the counters of its last line, and the lines about refused peers.
+    #[track_caller]
+    pub(crate) fn stop_and_read(mut self) -> (Value, Vec<Value>) {
         self.process.proc().signal(Signal::TERM);
         let status = self.process.proc().wait_for_exit();
         assert!(status.success(), "{status}");
-        self.log_lines("counters").pop().expect("the counters are the last line")
+        let lines = self.process.proc().lines(Stream::Stderr);
+        let lines = lines.iter().map(|line| serde_json::from_str(line).expect("the log is JSON"));
+        let mut lines: Vec<Value> = lines.collect();
+        let counters = lines.pop().expect("the counters are the last line");
+        assert_eq!(counters["message"], "counters");
+        let is_refusal = |line: &Value| text(&line["message"]).starts_with("refused");
+        lines.retain(is_refusal);
+        (counters, lines)
     }
 }
 

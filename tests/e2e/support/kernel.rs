@@ -19,6 +19,7 @@ const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x001;
 /// NLM_F_ROOT | NLM_F_MATCH.
 const NLM_F_DUMP: u16 = 0x300;
+const INET_DIAG_INFO: u16 = 2;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_LISTEN: u8 = 10;
 const ANY_STATE: u32 = u32::MAX;
@@ -29,6 +30,8 @@ struct Found {
     remote: [u8; 6],
     unread: usize,
     unsent: usize,
+    /// The field of struct tcp_info.
+    data_segs_in: usize,
 }
 
 /// Waits until the socket at `server` has received, and its process has read, everything that
@@ -49,6 +52,12 @@ pub(crate) fn unsent(local: SocketAddr, remote: SocketAddr) -> usize {
 /// Bytes received at `local` that its process has not read.
 pub(crate) fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
     connection(local, remote).map_or(0, |found| found.unread)
+}
+
+/// Segments with data that have arrived at `local`.
+#[track_caller]
+pub(crate) fn segments_received(local: SocketAddr, remote: SocketAddr) -> usize {
+    connection(local, remote).expect("the connection is there").data_segs_in
 }
 
 /// Whether a socket on this host waits for an answer to its SYN from `remote`.
@@ -72,8 +81,8 @@ fn ask(flags: u16, states: u32, local: [u8; 6], remote: [u8; 6]) -> Vec<Found> {
     request.extend(BY_FAMILY.to_ne_bytes());
     request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     request.extend([0; 8]);
-    // AF_INET, IPPROTO_TCP, no extensions, padding, states.
-    request.extend([2, 6, 0, 0]);
+    // AF_INET, IPPROTO_TCP, the extension INET_DIAG_INFO, padding, states.
+    request.extend([2, 6, 1 << (INET_DIAG_INFO - 1), 0]);
     request.extend(states.to_ne_bytes());
     // struct inet_diag_sockid: ports, addresses of 16 bytes, interface, INET_DIAG_NOCOOKIE.
     request.extend([&local[4..], &remote[4..]].concat());
@@ -119,12 +128,27 @@ fn messages(mut answer: &[u8], found: &mut Vec<Found>) -> bool {
                 remote[..4].copy_from_slice(&socket[24..28]);
                 remote[4..].copy_from_slice(&socket[6..8]);
                 let (unread, unsent) = (number(socket, 56), number(socket, 60));
-                found.push(Found { state: socket[1], remote, unread, unsent });
+                // What is no full socket has no tcp_info, as in TIME_WAIT.
+                let info = attribute(&socket[72..], INET_DIAG_INFO);
+                let data_segs_in = info.map_or(0, |info| number(info, 152));
+                found.push(Found { state: socket[1], remote, unread, unsent, data_segs_in });
             }
         }
         answer = behind;
     }
     false
+}
+
+/// The value of the first attribute of this kind: each has a length, its kind, and is padded.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let [low, high, kind, kind_high, ..] = attributes {
+        let len = usize::from(u16::from_ne_bytes([*low, *high]));
+        if u16::from_ne_bytes([*kind, *kind_high]) == wanted {
+            return Some(&attributes[4..len]);
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 fn number(bytes: &[u8], at: usize) -> usize {

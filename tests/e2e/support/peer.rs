@@ -10,7 +10,7 @@ use rustix::net::SendFlags;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::kernel::unread;
-use crate::common::deadline::{Deadline, PATIENCE, poll_for};
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::End;
 use crate::common::payload::assert_same;
 
@@ -201,22 +201,6 @@ impl Peer {
         assert_eq!((got.len(), end), (0, End::Reset), "bytes, and the end behind them");
     }
 
-    /// How many bytes the first ones to arrive are, watched without a pause.
-    #[track_caller]
-    pub(crate) fn first_glance(&self) -> usize {
-        self.stream.set_nonblocking(true).expect("a socket need not block");
-        let mut buf = [0; 64 * 1024];
-        let deadline = Deadline::after(PATIENCE);
-        loop {
-            match self.stream.peek(&mut buf) {
-                Ok(count) => return count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => panic!("reading: {error}"),
-            }
-            assert!(!deadline.left().is_zero(), "nothing comes");
-        }
-    }
-
     /// Whether nothing has come from the other end so far: no byte, no FIN, no reset. Looking takes
     /// nothing away, as a read would take the error of a reset.
     #[track_caller]
@@ -267,18 +251,6 @@ impl Listener {
     #[track_caller]
     pub(crate) fn accept(&self) -> Peer {
         poll_for(PATIENCE, || self.try_accept()).expect("a connection comes")
-    }
-
-    /// Waits for the next connection without a pause.
-    #[track_caller]
-    pub(crate) fn accept_spinning(&self) -> Peer {
-        let deadline = Deadline::after(PATIENCE);
-        loop {
-            if let Some(peer) = self.try_accept() {
-                return peer;
-            }
-            assert!(!deadline.left().is_zero(), "no connection comes");
-        }
     }
 
     /// Takes the next connection if there is one.
