@@ -18,7 +18,9 @@ use signal_hook::iterator::Signals;
 use socket2::Socket;
 
 use crate::access_log::{self, AccessLog};
-use crate::config::{self, Accept, Colour, Config, Count, Host, SendHeader, Untrusted, Versions};
+use crate::config::{
+    self, Accept, Colour, Config, Count, Host, Listener, SendHeader, Untrusted, Versions,
+};
 use crate::log;
 use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
@@ -248,7 +250,7 @@ impl Server {
                 self.plan = Arc::new(plan);
                 self.order(&Order::Reload(Arc::clone(&self.plan)));
                 tracing::info!(file = %file.display(), "reloaded, for new connections");
-                warn_of_open_trust(&self.plan.config);
+                warn_of_open_trust(&self.plan.config, &self.bound);
             }
             Err(error) => refused(&error.to_string()),
         }
@@ -357,9 +359,7 @@ fn bind_shares(
 
 /// Says on one line a listener what it does, and aloud when it believes everybody.
 fn announce(config: &Config, bound: &[SocketAddr], workers: usize, connections_max: usize) {
-    let addrs =
-        config.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |_| listener));
-    for (listener, bind) in addrs.zip(bound) {
+    for (listener, bind) in ports(config, bound) {
         let upstream = &config.upstreams[listener.upstream];
         let send = match upstream.send {
             SendHeader::Off => "off",
@@ -382,17 +382,26 @@ fn announce(config: &Config, bound: &[SocketAddr], workers: usize, connections_m
             "listening"
         );
     }
-    warn_of_open_trust(config);
+    warn_of_open_trust(config, bound);
 }
 
-fn warn_of_open_trust(config: &Config) {
-    for listener in &config.listeners {
+/// Pairs each bound address with its listener.
+fn ports<'a>(
+    config: &'a Config,
+    bound: &'a [SocketAddr],
+) -> impl Iterator<Item = (&'a Listener, &'a SocketAddr)> {
+    let listeners = config.listeners.iter();
+    listeners.flat_map(|listener| listener.bind.iter().map(move |_| listener)).zip(bound)
+}
+
+fn warn_of_open_trust(config: &Config, bound: &[SocketAddr]) {
+    for (listener, bind) in ports(config, bound) {
         if let Accept::Headers(policy) = &listener.accept
             && policy.trust == Trust::Any
         {
             tracing::warn!(
                 listener = listener.name,
-                "trust is \"any\": whoever reaches this port can claim any client address"
+                "trust is \"any\": whoever reaches {bind} can claim any client address"
             );
         }
     }
