@@ -8,6 +8,8 @@
 mod cargo;
 mod freestanding;
 mod gate;
+mod host;
+mod load;
 mod peers;
 mod tidy;
 
@@ -38,6 +40,8 @@ enum Command {
     },
     /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
     Tidy,
+    Load(load::LoadArgs),
+    Sink(load::SinkArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +62,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
+        Command::Load(args) => load::run(args),
+        Command::Sink(args) => load::run_sink(args),
     }
 }
 
