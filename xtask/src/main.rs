@@ -1,10 +1,11 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps.
+//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
+mod bench;
 mod cargo;
 mod freestanding;
 mod gate;
@@ -42,6 +43,7 @@ enum Command {
     Tidy,
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 

@@ -20,7 +20,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 
 pub(crate) use self::args::{LoadArgs, SinkArgs};
-pub(crate) use self::report::{Report, SinkReport};
+pub(crate) use self::report::{Latency, Report, SinkReport};
+pub(crate) use self::wire::Header;
 
 use self::generator::Generator;
 use self::sink::Sink;
