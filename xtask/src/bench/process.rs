@@ -4,8 +4,9 @@
 //! id cannot have passed to a stranger; and it is gone when the value is.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,7 +90,22 @@ impl Process {
     }
 
     /// Waits up to `span` for it to end by itself and returns all it wrote.
-    pub(super) fn finish(mut self, span: Duration) -> Result<Vec<String>> {
+    pub(super) fn finish(self, span: Duration) -> Result<Vec<String>> {
+        self.end(span, |status| status.success())
+    }
+
+    /// Asks it to end and returns all it wrote. HAProxy dies of the signal that asks.
+    pub(super) fn stop(self) -> Result<Vec<String>> {
+        self.signal(Signal::TERM)?;
+        let term = Some(Signal::TERM.as_raw());
+        self.end(PATIENCE, |status| status.success() || status.signal() == term)
+    }
+
+    fn end(
+        mut self,
+        span: Duration,
+        is_good: impl FnOnce(ExitStatus) -> bool,
+    ) -> Result<Vec<String>> {
         let Some(status) = poll_for(span, || Ok(self.child.try_wait()?))? else {
             bail!("{}", self.transcript("does not end"));
         };
@@ -97,16 +113,10 @@ impl Process {
             // A reader never panics; if it did, the lines it has read still count.
             let _ = reader.join();
         }
-        if !status.success() {
+        if !is_good(status) {
             bail!("{}", self.transcript(&format!("failed ({status})")));
         }
         Ok(self.lines())
-    }
-
-    /// Asks it to end and returns all it wrote.
-    pub(super) fn stop(self) -> Result<Vec<String>> {
-        self.signal(Signal::TERM)?;
-        self.finish(PATIENCE)
     }
 
     fn transcript(&self, what: &str) -> String {
