@@ -69,12 +69,13 @@ enum Went {
     Failed(String),
 }
 
-/// What became of a chunk.
+/// What became of an attempt to send.
 enum Sent {
-    All,
-    /// The socket is full.
-    Part,
-    /// The socket is full, or there is nothing to send now.
+    /// A whole chunk.
+    Chunk,
+    /// As much as the socket takes.
+    Full,
+    /// There is nothing to send until more is received.
     Nothing,
 }
 
@@ -124,16 +125,7 @@ impl Sink {
         let poll = Poll::new().context("a poll")?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let slots = usize::try_from(args.connections)?;
-        let pattern = Pattern::new();
-        let request = Request { up: 0, down: args.bytes, after: After::Keep };
-        let (head, opening) = opening(&request, &pattern);
-        let shared = Shared {
-            pattern,
-            buffer: vec![0; CHUNK],
-            opening: (request, head, opening),
-            args: args.clone(),
-            counts: SinkReport::default(),
-        };
+        let shared = Shared::new(args.clone(), CHUNK);
         let conns = (0..slots).map(|_| None).collect();
         Ok(Self { poll, listener, addr, conns, empty: (0..slots).rev().collect(), shared })
     }
@@ -188,9 +180,7 @@ impl Sink {
                 count_failure(&mut self.shared.counts.failed, "more than --connections");
                 continue;
             };
-            let owes_header = self.shared.args.proxy;
-            let state = State::Asked { owes_header, is_silent: true, held: Vec::new() };
-            self.conns[index] = Some(Conn { socket, interest: None, state });
+            self.conns[index] = Some(Conn::new(socket, &self.shared.args));
             self.go_on(index, Ready { read: true, to_end: false });
         }
     }
@@ -217,7 +207,29 @@ impl Sink {
     }
 }
 
+impl Shared {
+    /// `buffer` is the size of the receive buffer, a chunk of the pattern at most.
+    fn new(args: SinkArgs, buffer: usize) -> Self {
+        let pattern = Pattern::new();
+        let request = Request { up: 0, down: args.bytes, after: After::Keep };
+        let (head, opening) = opening(&request, &pattern);
+        Self {
+            pattern,
+            buffer: vec![0; buffer],
+            opening: (request, head, opening),
+            args,
+            counts: SinkReport::default(),
+        }
+    }
+}
+
 impl Conn {
+    fn new(socket: TcpStream, args: &SinkArgs) -> Self {
+        let owes_header = args.proxy;
+        let state = State::Asked { owes_header, is_silent: true, held: Vec::new() };
+        Self { socket, interest: None, state }
+    }
+
     /// Reads and writes by turns, so that neither way waits for the other.
     fn go_on(&mut self, ready: Ready, shared: &mut Shared) -> Went {
         let (mut can_read, mut can_write) = (ready.read, true);
@@ -242,12 +254,9 @@ impl Conn {
                 && can_write
             {
                 match answer.send(&mut self.socket, shared) {
-                    Ok(Sent::All) => did = true,
-                    Ok(Sent::Part) => {
-                        did = true;
-                        can_write = false;
-                    }
-                    Ok(Sent::Nothing) => can_write = false,
+                    Ok(Sent::Chunk) => did = true,
+                    Ok(Sent::Full) => can_write = false,
+                    Ok(Sent::Nothing) => {}
                     Err(error) => return Went::Failed(error_name(&error)),
                 }
                 if answer.is_done() {
@@ -371,9 +380,9 @@ impl Answer {
             Ok(count) => {
                 self.sent += size(count);
                 shared.counts.bytes_sent += size(count);
-                Ok(if count == chunk.len() { Sent::All } else { Sent::Part })
+                Ok(if count == chunk.len() { Sent::Chunk } else { Sent::Full })
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Sent::Nothing),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Sent::Full),
             Err(error) => Err(error),
         }
     }
@@ -404,4 +413,41 @@ fn opening(request: &Request, pattern: &Pattern) -> (usize, Vec<u8>) {
     let head = bytes.len();
     bytes.extend_from_slice(pattern.piece(0, request.down.min(INLINE)));
     (head, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        sink: SinkArgs,
+    }
+
+    #[test]
+    fn an_upload_that_needs_many_reads_in_one_go_is_answered_in_it() {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let mut shared = Shared::new(Line::parse_from(["x"]).sink, 100);
+        let request = Request { up: 1000, down: 0, after: After::Close };
+        let sent = [&request.head()[..], shared.pattern.piece(0, 1000)].concat();
+        client.write_all(&sent).unwrap();
+        let mut arrived = vec![0; sent.len()];
+        while server.peek(&mut arrived).unwrap() < sent.len() {}
+
+        server.set_nonblocking(true).unwrap();
+        let mut conn = Conn::new(TcpStream::from_std(server), &shared.args);
+        let went = conn.go_on(Ready { read: true, to_end: false }, &mut shared);
+        assert!(matches!(went, Went::Ended { is_silent: false }));
+        drop(conn);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("received"), "{answer}");
+    }
 }
