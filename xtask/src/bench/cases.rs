@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::backend::Backend;
 use super::driver::{Driver, Keeping};
-use super::rig::{Job, Unit};
+use super::rig::{Job, P99, RESIDENT, Unit};
 use super::setup::{Inbound, Setup, Transfer};
 
 /// What is measured.
@@ -74,6 +74,7 @@ pub(super) fn short(amount: Amount) -> [Job; 2] {
         driver: Driver::Wrk { keeping: Keeping::Close, run_for: amount.run_for },
         warm_up: warm_up.clone(),
         unit: Unit::Connection,
+        main: "proxy CPU us/connection".to_owned(),
     };
     let by_load = Job {
         name: "short-load".to_owned(),
@@ -96,6 +97,7 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 2] {
         driver: Driver::Wrk { keeping: Keeping::Keep, run_for: amount.run_for },
         warm_up: Driver::load(&["keepalive", "--count", "1000"]),
         unit: Unit::Request,
+        main: "proxy CPU us/request".to_owned(),
     };
     let by_load = Job {
         name: "keepalive-load".to_owned(),
@@ -131,6 +133,7 @@ pub(super) fn bulk(amount: Amount) -> [Job; 2] {
         ]),
         warm_up: Driver::load(&[way, "--connections", "4", "--count", "8", "--bytes", "4MiB"]),
         unit: Unit::Gib(amount.bulk_bytes),
+        main: "proxy CPU s/GiB".to_owned(),
     })
 }
 
@@ -140,6 +143,7 @@ pub(super) fn idle(amount: Amount) -> Job {
         name: "idle".to_owned(),
         title: format!("{} idle connections, PROXY v2 in, v2 out", amount.idle),
         driver: Driver::load(&["idle"]),
+        main: RESIDENT.to_owned(),
         ..short(amount)[1].clone()
     }
 }
@@ -152,6 +156,7 @@ pub(super) fn latency(amount: Amount, rate: u64, origin: &str) -> Job {
         name: "latency".to_owned(),
         title: format!("short connections, {rate} a second whatever happens ({origin})"),
         driver: Driver::load(&["short", "--rate", &rate, "--for", &span, "--connections", "1024"]),
+        main: P99.to_owned(),
         ..short(amount)[1].clone()
     }
 }

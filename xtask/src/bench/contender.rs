@@ -137,6 +137,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Looks again who belongs to it: nginx listens before it has its worker.
+    pub(super) fn find_family(&mut self) {
+        self.family = Family::of(self.process.id());
+    }
+
     /// Its counts, once it has no connection open or does not get there.
     pub(super) fn settled_counts(&mut self) -> Result<Seen> {
         let mut last = Seen::default();

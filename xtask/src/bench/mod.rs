@@ -201,7 +201,8 @@ impl Bench {
             }
             let name = format!("{}-calls", job.name);
             let title = format!("{}: system calls", job.title);
-            self.publish(&Series { name, title, samples })?;
+            let main = format!("system calls/{}", job.unit.singular());
+            self.publish(&Series { name, title, main, samples })?;
         }
         Ok(())
     }
@@ -223,7 +224,7 @@ impl Bench {
             for contender in &self.contenders {
                 let sample = run(contender, round)
                     .with_context(|| format!("{}: {}", job.name, contender.name))?;
-                let main = sample.metrics.first();
+                let main = sample.metrics.iter().find(|metric| metric.name == job.main);
                 let seen = main.map(|main| format!("{:.2} {}", main.value, main.name));
                 progress(&format!(
                     "{}: round {round}/{} {}: {}{}",
@@ -236,7 +237,8 @@ impl Bench {
                 samples.push(sample);
             }
         }
-        Ok(Series { name: job.name.clone(), title: job.title.clone(), samples })
+        let Job { name, title, main, .. } = job.clone();
+        Ok(Series { name, title, main, samples })
     }
 
     /// Half of what HAProxy can do, or of what we can where it does not take part.
@@ -249,7 +251,7 @@ impl Bench {
         if let Some(fault) = sample.faults.first() {
             bail!("the peak of {} cannot be measured: {fault}", whom.name);
         }
-        let peak = sample.metrics.iter().find(|metric| metric.name == "connections/s");
+        let peak = sample.metrics.iter().find(|metric| metric.name == rig::RATE);
         let peak = peak.context("a run has a rate")?.value;
         Ok((half(peak), format!("half of {}'s peak", whom.name)))
     }

@@ -24,7 +24,7 @@ type Bar = (&'static str, f64, f64, f64);
 /// # Errors
 /// When the file cannot be written.
 pub(super) fn draw(dir: &Path, series: &Series, footer: &str) -> Result<()> {
-    let Some(metric) = series.main_metric() else { return Ok(()) };
+    let metric = series.main.as_str();
     let bars: Vec<Bar> = series
         .contenders()
         .into_iter()
@@ -55,10 +55,10 @@ fn bars_into(
     root.fill(&WHITE).map_err(failed)?;
     let top = bars.iter().map(|(_, _, _, max)| *max).fold(0.0, f64::max) * 1.15;
     let count = real(u64::try_from(bars.len())?);
-    let note = ("sans-serif", 11).into_font().color(&BLACK.mix(0.6));
+    let note = ("sans-serif", 14).into_font().color(&BLACK.mix(0.6));
     root.draw(&Text::new(footer, (12, 340), note)).map_err(failed)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 16))
+        .caption(title, ("sans-serif", 20))
         .margin(12)
         .margin_bottom(28)
         .x_label_area_size(24)
@@ -69,7 +69,9 @@ fn bars_into(
         .configure_mesh()
         .disable_x_mesh()
         .disable_x_axis()
+        .max_light_lines(1)
         .y_desc(metric)
+        .label_style(("sans-serif", 16))
         .draw()
         .map_err(failed)?;
     for (index, (name, median, min, max)) in bars.iter().enumerate() {
@@ -78,7 +80,7 @@ fn bars_into(
         let bar = Rectangle::new([(x - HALF_BAR, 0.0), (x + HALF_BAR, *median)], colour.filled());
         let range = PathElement::new(vec![(x, *min), (x, *max)], BLACK.stroke_width(2));
         let label = format!("{name}: {median:.1}");
-        let font = ("sans-serif", 14).into_font();
+        let font = ("sans-serif", 18).into_font();
         chart.draw_series([bar]).map_err(failed)?;
         chart.draw_series([range]).map_err(failed)?;
         let text = Text::new(label, (x - HALF_BAR, top * 0.06), font.color(&WHITE));
@@ -110,6 +112,7 @@ mod tests {
         let mut series = Series {
             name: "short".to_owned(),
             title: "short connections".to_owned(),
+            main: "proxy CPU us/connection".to_owned(),
             samples: vec![sample("ppserver", 70.0, vec![]), sample("haproxy", 80.0, vec![])],
         };
         draw(dir.path(), &series, "on a machine").unwrap();

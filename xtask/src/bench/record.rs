@@ -167,8 +167,12 @@ mod tests {
             faults: vec!["it said \"no\"".to_owned()],
             notes: Vec::new(),
         };
-        let series =
-            Series { name: "short".to_owned(), title: String::new(), samples: vec![sample] };
+        let series = Series {
+            name: "short".to_owned(),
+            title: String::new(),
+            main: String::new(),
+            samples: vec![sample],
+        };
         append(dir.path(), &series, &[], &around).unwrap();
         append(dir.path(), &series, &[], &around).unwrap();
         let text = fs::read_to_string(dir.path().join("short.csv")).unwrap();

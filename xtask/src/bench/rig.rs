@@ -30,6 +30,11 @@ const TRACED_WAIT: Duration = Duration::from_secs(60);
 /// Until strace has written its table.
 const STRACE_WAIT: Duration = Duration::from_secs(15);
 
+/// Figures that others look for by name.
+pub(super) const RATE: &str = "connections/s";
+pub(super) const P99: &str = "latency p99 us";
+pub(super) const RESIDENT: &str = "resident bytes/connection";
+
 /// What a figure is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -51,6 +56,8 @@ pub(super) struct Job {
     pub(super) driver: Driver,
     pub(super) warm_up: Driver,
     pub(super) unit: Unit,
+    /// The figure that the case is about.
+    pub(super) main: String,
 }
 
 /// One figure of one run.
@@ -154,7 +161,7 @@ impl Rig {
             let more = proxy.family.resident()?.saturating_sub(resident);
             let pipes = proxy.family.pipe_ends()?.saturating_sub(pipes);
             metrics = vec![
-                Metric::new("resident bytes/connection", real(more) / real(held.max(1))),
+                Metric::new(RESIDENT, real(more) / real(held.max(1))),
                 Metric::new("pipe ends held", real(u64::try_from(pipes)?)),
                 Metric::new("connections held", real(held)),
             ];
@@ -176,6 +183,7 @@ impl Rig {
         let backend = job.backend.start(&self.nginx)?;
         let mut proxy = contender.start(job.setup)?;
         let warm = job.warm_up.run(job.setup.inbound, &self.programs)?.driven;
+        proxy.find_family();
         proxy.family.wait_until_quiet()?;
         let driven = work(&mut proxy)?;
         proxy.family.wait_until_quiet()?;
@@ -208,7 +216,7 @@ impl Unit {
     }
 }
 
-/// The figures of a measured load; the first is the one that the case is about.
+/// The figures of a measured load.
 fn describe(
     job: &Job,
     outcome: &Outcome,
@@ -220,20 +228,23 @@ fn describe(
     let exchanges = real(outcome.driven.exchanges.max(1));
     let machine = after.busy_since(before).as_secs_f64();
     let unit = job.unit.singular();
-    let (amount, scale, name) = match job.unit {
-        Unit::Connection | Unit::Request => (exchanges, 1e6, "us"),
-        Unit::Gib(bytes) => (exchanges * real(bytes) / GIB, 1.0, "s"),
+    let (amount, scale, name, rate) = match job.unit {
+        Unit::Connection => (exchanges, 1e6, "us", RATE),
+        Unit::Request => (exchanges, 1e6, "us", "requests/s"),
+        Unit::Gib(bytes) => (exchanges * real(bytes) / GIB, 1.0, "s", "GiB/s"),
     };
     let mut metrics = vec![
         Metric::new(format!("proxy CPU {name}/{unit}"), cpu.as_secs_f64() * scale / amount),
         Metric::new(format!("machine CPU {name}/{unit}"), machine * scale / amount),
-        Metric::new(format!("{unit}s/s"), amount / outcome.seconds.max(f64::EPSILON)),
+        Metric::new(rate, amount / outcome.seconds.max(f64::EPSILON)),
         Metric::new("proxy core busy %", after.core_share_since(before, PROXY_CORE) * 100.0),
         Metric::new("load core busy %", after.core_share_since(before, LOAD_CORE) * 100.0),
     ];
-    if let Some(latency) = outcome.latency {
+    // That of a transfer says nothing that its rate does not.
+    let has_latency = job.unit == Unit::Connection || job.unit == Unit::Request;
+    if let Some(latency) = outcome.latency.filter(|_| has_latency) {
         metrics.push(Metric::new("latency p50 us", latency.p50));
-        metrics.push(Metric::new("latency p99 us", latency.p99));
+        metrics.push(Metric::new(P99, latency.p99));
         metrics.push(Metric::new("latency p99.9 us", latency.p999));
     }
     metrics
@@ -244,10 +255,11 @@ fn watch() -> Result<Option<String>> {
     let before = Machine::look()?;
     pause(WATCH);
     let after = Machine::look()?;
-    let share = (0..2).map(|core| after.core_share_since(&before, core)).fold(0.0, f64::max);
-    Ok((share > BUSY_SHARE).then(|| {
-        format!("not a quiet machine: a core was {:.0} % busy before the run", share * 100.0)
-    }))
+    let cores = [PROXY_CORE, LOAD_CORE];
+    let share =
+        cores.map(|core| after.core_share_since(&before, core)).into_iter().fold(0.0, f64::max);
+    let note = "not a quiet machine: a core was more than 10 % busy before the run";
+    Ok((share > BUSY_SHARE).then(|| note.to_owned()))
 }
 
 /// The program of the backend.

@@ -12,6 +12,8 @@ pub(super) struct Series {
     pub(super) name: String,
     /// For people.
     pub(super) title: String,
+    /// The figure that the case is about.
+    pub(super) main: String,
     pub(super) samples: Vec<Sample>,
 }
 
@@ -51,11 +53,6 @@ impl Series {
             }
         }
         values
-    }
-
-    /// The figure that the case is about.
-    pub(super) fn main_metric(&self) -> Option<&str> {
-        self.metrics().first().copied()
     }
 
     /// Median and range of a figure of a contender.
@@ -153,7 +150,8 @@ mod tests {
     }
 
     fn series(samples: Vec<Sample>) -> Series {
-        Series { name: "short".to_owned(), title: "short connections".to_owned(), samples }
+        let main = "proxy CPU us/connection".to_owned();
+        Series { name: "short".to_owned(), title: "short connections".to_owned(), main, samples }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) struct Family {
 }
 
 impl Family {
-    /// Finds it. Servers that fork do so before they listen.
+    /// Finds who belongs to it now.
     pub(super) fn of(pid: u32) -> Self {
         let mut pids = vec![pid];
         let mut at = 0;
@@ -163,6 +163,8 @@ fn parse_stat(text: &str, ticks_per_second: u64) -> Vec<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -172,16 +174,27 @@ mod tests {
     }
 
     #[test]
-    fn a_child_belongs_to_the_family_and_its_cpu_time_counts() {
-        let own = Family::of(std::process::id());
-        assert!(own.cpu().unwrap() > Duration::ZERO);
-        assert!(own.resident().unwrap() > 1 << 20);
-        let mut child =
-            std::process::Command::new("sleep").arg("60").spawn().expect("sleep is everywhere");
-        let with_child = Family::of(std::process::id());
-        assert!(with_child.pids().contains(&child.id()), "{with_child:?}");
-        child.kill().unwrap();
-        child.wait().unwrap();
+    fn a_child_of_a_process_belongs_to_its_family() {
+        // The shell waits for the one in parentheses, which waits for its input to end.
+        let mut shell = Command::new("sh")
+            .args(["-c", "(read line); exit 0"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("every machine has a shell");
+        let found = host::poll_for(Duration::from_secs(30), || {
+            let family = Family::of(shell.id());
+            Ok((family.pids().len() == 2).then_some(family))
+        });
+        let family = found.unwrap().expect("the shell starts another one");
+        assert_eq!(family.pids()[0], shell.id());
+        assert!(family.cpu().unwrap() > Duration::ZERO);
+        assert!(family.resident().unwrap() > Family { pids: vec![shell.id()] }.resident().unwrap());
+        // Its descriptors above stderr, if any, came from whoever started the tests.
+        assert!(family.pipe_ends().unwrap() >= 2, "both have the pipe of their input");
+        drop(shell.stdin.take());
+        assert!(shell.wait().unwrap().success());
     }
 
     #[test]
