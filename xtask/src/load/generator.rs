@@ -15,6 +15,7 @@ use hdrhistogram::Histogram;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -67,8 +68,8 @@ pub(super) struct Generator<'a> {
     connections: Connections,
     latency: Histogram<u64>,
     last_end: Instant,
-    /// Fires at the rate of an open loop.
-    _timer: Option<OwnedFd>,
+    /// Of an open loop.
+    timer: Option<Timer>,
 }
 
 impl<'a> Generator<'a> {
@@ -85,7 +86,7 @@ impl<'a> Generator<'a> {
         let poll = Poll::new().context("a poll")?;
         let start = host::now();
         let schedule = Schedule::new(start, args.run_for, args.count_max(), args.rate);
-        let timer = schedule.period().map(|period| timer(&poll, period)).transpose()?;
+        let timer = schedule.period().map(|period| Timer::start(&poll, period)).transpose()?;
         let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             args,
@@ -103,7 +104,7 @@ impl<'a> Generator<'a> {
             connections: Connections::default(),
             latency: Histogram::new_with_bounds(1, latency_max, 3)?,
             last_end: start,
-            _timer: timer,
+            timer,
         })
     }
 
@@ -160,8 +161,9 @@ impl<'a> Generator<'a> {
             Err(error) => return Err(error).context("polling"),
         }
         for event in events.iter() {
-            if event.token() != TIMER {
-                self.handle_event(event);
+            match (event.token(), &self.timer) {
+                (TIMER, Some(timer)) => timer.rewind().context("reading a timer")?,
+                (_, _) => self.handle_event(event),
             }
             self.start_due();
         }
@@ -327,14 +329,43 @@ impl<'a> Generator<'a> {
 
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// A timer that ends waits in the rhythm of an open loop; finer than poll's milliseconds, and never
-/// read: each expiry is an edge of its own.
-fn timer(poll: &Poll, period: Duration) -> Result<OwnedFd> {
-    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("a timer")?;
-    let period = Timespec::try_from(period.max(TIMER_MIN)).context("the period of a timer")?;
-    let both = Itimerspec { it_interval: period, it_value: period };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &both).context("setting a timer")?;
-    poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-    Ok(timer)
+/// Ends waits in the rhythm of an open loop, finer than poll's milliseconds.
+struct Timer(OwnedFd);
+
+impl Timer {
+    fn start(poll: &Poll, period: Duration) -> Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("a timer")?;
+        let period = Timespec::try_from(period.max(TIMER_MIN)).context("the period of a timer")?;
+        let both = Itimerspec { it_interval: period, it_value: period };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &both).context("setting a timer")?;
+        let mut source = SourceFd(&timer.as_raw_fd());
+        poll.registry().register(&mut source, TIMER, Interest::READABLE)?;
+        Ok(Self(timer))
+    }
+
+    /// Takes an expiry; the kernel winds a periodic timer up again only then.
+    fn rewind(&self) -> io::Result<()> {
+        match rustix::io::read(&self.0, &mut [0; 8]) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timer_ends_one_wait_after_another() {
+        let mut poll = Poll::new().unwrap();
+        let timer = Timer::start(&poll, Duration::from_millis(1)).unwrap();
+        let mut events = Events::with_capacity(1);
+        for wait in 0..5 {
+            poll.poll(&mut events, Some(Duration::from_secs(30))).unwrap();
+            assert_eq!(events.iter().count(), 1, "wait {wait}");
+            timer.rewind().unwrap();
+        }
+    }
 }
