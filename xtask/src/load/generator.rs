@@ -67,6 +67,7 @@ pub(super) struct Generator<'a> {
     exchanges: u64,
     connections: Connections,
     latency: Histogram<u64>,
+    start: Instant,
     last_end: Instant,
     /// Of an open loop.
     timer: Option<Timer>,
@@ -84,10 +85,12 @@ impl<'a> Generator<'a> {
         let plan = Plan::new(args.proxy, Request { up, down, after }, args.body_check());
         let slots = usize::try_from(args.connections)?;
         let poll = Poll::new().context("a poll")?;
+        let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
+        let latency = Histogram::new_with_bounds(1, latency_max, 3)?;
+        // Last, so that the first starts are not late already.
         let start = host::now();
         let schedule = Schedule::new(start, args.run_for, args.count_max(), args.rate);
         let timer = schedule.period().map(|period| Timer::start(&poll, period)).transpose()?;
-        let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             args,
             plan,
@@ -102,7 +105,8 @@ impl<'a> Generator<'a> {
             moved: Moved::default(),
             exchanges: 0,
             connections: Connections::default(),
-            latency: Histogram::new_with_bounds(1, latency_max, 3)?,
+            latency,
+            start,
             last_end: start,
             timer,
         })
@@ -113,7 +117,7 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// When the system's poll fails.
     pub(super) fn run(mut self, stop: &AtomicBool, held: impl FnOnce(usize)) -> Result<Report> {
-        let (start, cpu) = (host::now(), host::thread_cpu());
+        let (start, cpu) = (self.start, host::thread_cpu());
         let mut events = Events::with_capacity(EVENTS);
         let mut next_tick = start + TICK;
         self.start_due();
