@@ -1,13 +1,16 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps.
+//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
+mod bench;
 mod cargo;
 mod freestanding;
 mod gate;
+mod host;
+mod load;
 mod peers;
 mod tidy;
 
@@ -38,6 +41,9 @@ enum Command {
     },
     /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
     Tidy,
+    Load(load::LoadArgs),
+    Sink(load::SinkArgs),
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +64,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
+        Command::Load(args) => load::run(args),
+        Command::Sink(args) => load::run_sink(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 

@@ -1,0 +1,199 @@
+//! What puts the load on: wrk, which everybody has, and our own generator, which sees more.
+//!
+//! Two of them, so that no figure rests on our own tool alone.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::ports;
+use super::process::{LOAD_CORE, Process};
+use super::reconcile::Driven;
+use super::setup::{Inbound, write};
+use crate::load::{Header, Latency, Report};
+
+/// What a driver may take beyond the time it was told to run.
+const OVERTIME: Duration = Duration::from_secs(60);
+
+/// What becomes of wrk's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// One request each.
+    Close,
+    /// They stay for the run.
+    Keep,
+}
+
+/// How the load is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Driver {
+    Wrk {
+        keeping: Keeping,
+        run_for: Duration,
+    },
+    /// The words behind `load`, without the address.
+    Load(Vec<String>),
+}
+
+/// The programs that drivers need.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    pub(super) wrk: PathBuf,
+    /// This one, for `load`.
+    pub(super) own: PathBuf,
+}
+
+/// What a run of a driver came to.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub(super) driven: Driven,
+    pub(super) seconds: f64,
+    /// From our own generator; wrk's leave out what a stalled connection did not send.
+    pub(super) latency: Option<Latency>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Connections at a time with wrk.
+pub(super) const CONNECTIONS: u64 = 64;
+
+impl Driver {
+    pub(super) fn load(words: &[&str]) -> Self {
+        Self::Load(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    /// Runs it to its end against the proxy.
+    pub(super) fn run(&self, inbound: Inbound, programs: &Programs) -> Result<Outcome> {
+        match self {
+            Self::Wrk { keeping, run_for } => wrk(*keeping, inbound, *run_for, &programs.wrk),
+            Self::Load(words) => {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                start_load(&words, inbound, &programs.own)?
+                    .finish(OVERTIME)
+                    .and_then(|lines| read_load(&lines))
+            }
+        }
+    }
+}
+
+/// Starts our generator.
+pub(super) fn start_load(words: &[&str], inbound: Inbound, own: &Path) -> Result<Process> {
+    let to = ports::addr(ports::PROXY).to_string();
+    let header = match inbound {
+        Inbound::Header => "v2",
+        Inbound::Plain => "none",
+    };
+    let always = ["--to", &to, "--proxy", header, "--json"];
+    let words = [&["load"], words, &always].concat();
+    Process::start("load", LOAD_CORE, own, &words)
+}
+
+/// Reads what our generator printed.
+pub(super) fn read_load(lines: &[String]) -> Result<Outcome> {
+    let json = lines.iter().rev().find(|line| line.starts_with('{'));
+    let report: Report = serde_json::from_str(json.context("the generator printed no report")?)?;
+    let driven = Driven {
+        connections: report.connections.completed,
+        exchanges: report.exchanges,
+        failures: report.connections.failures() + report.connections.abandoned,
+        slack: 0,
+    };
+    let latency = Some(report.latency);
+    Ok(Outcome { driven, seconds: report.seconds, latency, notes: report.bottleneck })
+}
+
+/// What the script below prints at the end.
+#[derive(Debug, Deserialize)]
+struct WrkReport {
+    requests: u64,
+    duration_us: f64,
+    errors: u64,
+}
+
+fn wrk(keeping: Keeping, inbound: Inbound, run_for: Duration, wrk: &Path) -> Result<Outcome> {
+    let dir = tempfile::tempdir()?;
+    let script = write(dir.path(), "bench.lua", &script(keeping, inbound))?;
+    let connections = CONNECTIONS.to_string();
+    let span = format!("{}s", run_for.as_secs().max(1));
+    let url = format!("http://{}/", ports::addr(ports::PROXY));
+    let words = ["-t", "1", "-c", &connections, "-d", &span, "-s", &script, &url];
+    let lines = Process::start("wrk", LOAD_CORE, wrk, &words)?.finish(run_for + OVERTIME)?;
+    let json = lines.iter().rev().find(|line| line.starts_with('{'));
+    let report: WrkReport = serde_json::from_str(json.context("wrk printed no summary")?)?;
+    let driven = Driven {
+        connections: match keeping {
+            Keeping::Close => report.requests,
+            Keeping::Keep => CONNECTIONS,
+        },
+        exchanges: report.requests,
+        failures: report.errors,
+        slack: CONNECTIONS + 1,
+    };
+    let seconds = report.duration_us / 1e6;
+    Ok(Outcome { driven, seconds, latency: None, notes: Vec::new() })
+}
+
+/// The first request that it returns is only looked at, by wrk's own HTTP parser, and must be a
+/// plain one; those that follow are sent.
+fn script(keeping: Keeping, inbound: Inbound) -> String {
+    let mut header = String::new();
+    if inbound == Inbound::Header {
+        for byte in Header::V2.bytes() {
+            let _ = write!(header, "\\{byte:03}");
+        }
+    }
+    let close = match keeping {
+        Keeping::Close => "Connection: close\\r\\n",
+        Keeping::Keep => "",
+    };
+    format!(
+        "local header = \"{header}\"
+local plain = \"GET / HTTP/1.1\\r\\nHost: bench\\r\\n{close}\\r\\n\"
+local sent = header .. plain
+local is_checked = false
+function request()
+  if is_checked then return sent end
+  is_checked = true
+  return plain
+end
+function done(summary, latency, requests)
+  local e = summary.errors
+  local errors = e.connect + e.read + e.write + e.status + e.timeout
+  io.write(string.format('\\n{{\"requests\":%d,\"duration_us\":%d,\"errors\":%d}}\\n',
+    summary.requests, summary.duration, errors))
+end
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_request_of_the_script_is_plain_and_the_rest_carry_the_header() {
+        let text = script(Keeping::Close, Inbound::Header);
+        assert!(
+            text.contains("local header = \"\\013\\010\\013\\010\\000\\013\\010\\081"),
+            "{text}"
+        );
+        assert!(text.contains("Connection: close"), "{text}");
+        let text = script(Keeping::Keep, Inbound::Plain);
+        assert!(text.contains("local header = \"\""), "{text}");
+        assert!(!text.contains("Connection: close"), "{text}");
+    }
+
+    #[test]
+    fn a_report_of_our_generator_becomes_an_outcome() {
+        let mut report = Report { exchanges: 7, seconds: 0.5, ..Report::default() };
+        report.connections.completed = 6;
+        report.connections.timed_out = 1;
+        let lines = ["holding 6".to_owned(), serde_json::to_string(&report).unwrap()];
+        let outcome = read_load(&lines).unwrap();
+        let driven = Driven { connections: 6, exchanges: 7, failures: 1, slack: 0 };
+        assert_eq!(outcome.driven, driven);
+        assert!(read_load(&lines[..1]).is_err());
+    }
+}

@@ -1,0 +1,318 @@
+//! `cargo xtask bench`: ourselves and the peers, in turn, under the same load.
+//!
+//! How it keeps from fooling itself:
+//! - The proxy is alone on core 0; generator and backend share core 1. Every run starts fresh
+//!   processes, warms them up, and only then measures.
+//! - Contenders take turns (A B A B) for some rounds; ratios are taken pair by pair.
+//! - Before a run the ports are free; after it the counts of driver, proxy and backend add up
+//!   (`reconcile`). A run that does not, or with an error, is shown and recorded, and does not
+//!   count.
+//! - Beside the proxy's CPU time stands that of the whole machine, because work can hide. With one
+//!   core for generator and backend it is mostly that core that is full: read CPU time for each
+//!   unit, not the rate, and look at the busy shares before believing a rate.
+//! - System calls are counted in runs of their own, through our generator.
+//!
+//! Not a test: it asserts nothing about speed. `--quick` shows that all of it works and writes
+//! nothing but `target/bench`.
+
+mod backend;
+mod cases;
+mod contender;
+mod driver;
+mod plot;
+mod ports;
+mod process;
+mod reconcile;
+mod record;
+mod rig;
+mod setup;
+mod statistics;
+mod strace;
+mod table;
+mod usage;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use self::cases::Case;
+pub(crate) use self::contender::Peer;
+
+use self::cases::Amount;
+use self::contender::Contender;
+use self::driver::Programs;
+use self::process::find_program;
+use self::record::Circumstances;
+use self::rig::{Job, Rig, Sample};
+use self::table::Series;
+use crate::cargo;
+use crate::host;
+
+/// Where results are kept, and where those of a quick run go.
+const RECORD: &str = "benches/record";
+const PLOTS: &str = "docs/plots";
+const QUICK: &str = "target/bench";
+
+const HELP: &str = "\
+Examples:
+  cargo xtask bench short --rounds 7
+  cargo xtask bench bulk --peer haproxy --haproxy /opt/haproxy-3.2/haproxy
+  cargo xtask bench all --peer haproxy,nginx,envoy --envoy /opt/envoy
+  cargo xtask bench short --peer baseline --baseline /tmp/ppserver-before
+  cargo xtask bench all --quick                    # does it work? nothing is measured
+
+Run it on a machine that does nothing else. Results: benches/record/*.csv, docs/plots/*.svg.";
+
+/// Compare ourselves with HAProxy, nginx and Envoy under the same load
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct BenchArgs {
+    /// What to measure
+    #[arg(value_name = "CASE", default_value = "all")]
+    case: Case,
+    /// Whom to compare with
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "haproxy,nginx")]
+    peer: Vec<Peer>,
+    /// HAProxy to run in place of the installed one
+    #[arg(long, value_name = "PATH")]
+    haproxy: Option<PathBuf>,
+    /// nginx to run in place of the installed one, which stays the backend
+    #[arg(long, value_name = "PATH")]
+    nginx: Option<PathBuf>,
+    /// Envoy to run
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
+    /// Another build of ppserver, for --peer baseline
+    #[arg(long, value_name = "PATH")]
+    baseline: Option<PathBuf>,
+    /// How often each contender has its turn
+    #[arg(long, value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// A second a run, two rounds, nothing recorded: to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A bench at work.
+struct Bench {
+    rig: Rig,
+    contenders: Vec<Contender>,
+    circumstances: Circumstances,
+    amount: Amount,
+    rounds: usize,
+    record: PathBuf,
+    plots: PathBuf,
+}
+
+/// Runs the cases asked for.
+///
+/// # Errors
+/// When a program is missing, a port is taken, a server does not start, or no run of a contender
+/// counts.
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let proxies = [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency];
+    let is_chosen = |case: Case| args.case == case || args.case == Case::All;
+    if proxies.into_iter().any(is_chosen) {
+        let bench = Bench::new(args)?;
+        for case in proxies.into_iter().filter(|case| is_chosen(*case)) {
+            bench.run(case)?;
+        }
+    }
+    if is_chosen(Case::Decode) {
+        decode()?;
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn new(args: &BenchArgs) -> Result<Self> {
+        for (program, package) in [("taskset", "util-linux"), ("wrk", "wrk"), ("strace", "strace")]
+        {
+            if find_program(program).is_none() {
+                bail!("{program} is not here: apt-get install {package}");
+            }
+        }
+        let wrk = find_program("wrk").context("wrk was here a moment ago")?;
+        let given = |peer| match peer {
+            Peer::Haproxy => args.haproxy.as_deref(),
+            Peer::Nginx => args.nginx.as_deref(),
+            Peer::Envoy => args.envoy.as_deref(),
+            Peer::Baseline => args.baseline.as_deref(),
+        };
+        let mut peers = Vec::new();
+        for peer in &args.peer {
+            peers.push(Contender::peer(*peer, given(*peer))?);
+        }
+        let nginx =
+            rig::backend_nginx(None).or_else(|_| rig::backend_nginx(args.nginx.as_deref()))?;
+        let ours = build()?;
+        host::raise_descriptor_limit().context("raising the limit of descriptors")?;
+        let own = std::env::current_exe().context("the path of this program")?;
+        let (record, plots) = match args.quick {
+            true => (PathBuf::from(QUICK), PathBuf::from(QUICK)),
+            false => (PathBuf::from(RECORD), PathBuf::from(PLOTS)),
+        };
+        Ok(Self {
+            circumstances: Circumstances::look(&wrk)?,
+            rig: Rig { programs: Programs { wrk, own }, nginx },
+            contenders: std::iter::once(Contender::ours(ours)?).chain(peers).collect(),
+            amount: if args.quick { Amount::QUICK } else { Amount::FULL },
+            rounds: if args.quick { 2 } else { usize::try_from(args.rounds)? },
+            record,
+            plots,
+        })
+    }
+
+    fn run(&self, case: Case) -> Result<()> {
+        match case {
+            Case::Short => self.compare_all(&cases::short(self.amount)),
+            Case::Keepalive => self.compare_all(&cases::keepalive(self.amount)),
+            Case::Bulk => self.compare_all(&cases::bulk(self.amount)),
+            Case::Idle => {
+                let job = cases::idle(self.amount);
+                let series = self.rounds_of(&job, |contender, round| {
+                    self.rig.idle(contender, &job, self.amount.idle, round)
+                })?;
+                self.publish(&series)
+            }
+            Case::Latency => {
+                let (rate, origin) = self.half_of_peak()?;
+                self.compare(&cases::latency(self.amount, rate, &origin))
+            }
+            // Neither is a case of proxies; `run` has taken them.
+            Case::Decode | Case::All => Ok(()),
+        }
+    }
+
+    /// Measures each job, and counts the system calls where they can be told by unit.
+    fn compare_all(&self, jobs: &[Job]) -> Result<()> {
+        for job in jobs {
+            self.compare(job)?;
+        }
+        for job in jobs {
+            let Some(words) = cases::traced(job, self.amount) else { continue };
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let mut samples = Vec::new();
+            for contender in &self.contenders {
+                progress(&format!("{}: system calls of {}", job.name, contender.name));
+                samples.push(self.rig.trace(contender, job, &words)?);
+            }
+            let name = format!("{}-calls", job.name);
+            let title = format!("{}: system calls", job.title);
+            let main = format!("system calls/{}", job.unit.singular());
+            self.publish(&Series { name, title, main, samples })?;
+        }
+        Ok(())
+    }
+
+    fn compare(&self, job: &Job) -> Result<()> {
+        let series =
+            self.rounds_of(job, |contender, round| self.rig.measure(contender, job, round))?;
+        self.publish(&series)
+    }
+
+    /// Lets the contenders take turns.
+    fn rounds_of(
+        &self,
+        job: &Job,
+        run: impl Fn(&Contender, usize) -> Result<Sample>,
+    ) -> Result<Series> {
+        let mut samples = Vec::new();
+        for round in 1..=self.rounds {
+            for contender in &self.contenders {
+                let sample = run(contender, round)
+                    .with_context(|| format!("{}: {}", job.name, contender.name))?;
+                let main = sample.metrics.iter().find(|metric| metric.name == job.main);
+                let seen = main.map(|main| format!("{:.2} {}", main.value, main.name));
+                progress(&format!(
+                    "{}: round {round}/{} {}: {}{}",
+                    job.name,
+                    self.rounds,
+                    contender.name,
+                    seen.unwrap_or_default(),
+                    if sample.faults.is_empty() { "" } else { " (DOES NOT COUNT)" }
+                ));
+                samples.push(sample);
+            }
+        }
+        let Job { name, title, main, .. } = job.clone();
+        Ok(Series { name, title, main, samples })
+    }
+
+    /// Half of what HAProxy can do, or of what we can where it does not take part.
+    fn half_of_peak(&self) -> Result<(u64, String)> {
+        let job = &cases::short(self.amount)[1];
+        let whom = self.contenders.iter().find(|contender| contender.name == "haproxy");
+        let whom = whom.unwrap_or(&self.contenders[0]);
+        progress(&format!("latency: the peak of {}", whom.name));
+        let sample = self.rig.measure(whom, job, 1)?;
+        if let Some(fault) = sample.faults.first() {
+            bail!("the peak of {} cannot be measured: {fault}", whom.name);
+        }
+        let peak = sample.metrics.iter().find(|metric| metric.name == rig::RATE);
+        let peak = peak.context("a run has a rate")?.value;
+        Ok((half(peak), format!("half of {}'s peak", whom.name)))
+    }
+
+    /// Prints, records and draws a series.
+    fn publish(&self, series: &Series) -> Result<()> {
+        print!("{}", series.render());
+        record::append(&self.record, series, &self.contenders, &self.circumstances)?;
+        plot::draw(&self.plots, series, &self.circumstances.footer())?;
+        for contender in series.contenders() {
+            let of_it = |sample: &&Sample| sample.contender == contender;
+            if series.samples.iter().filter(of_it).all(|sample| !sample.faults.is_empty()) {
+                bail!("{}: no run of {contender} counts", series.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A whole number of half a rate, within what the generator takes.
+fn half(peak: f64) -> u64 {
+    const RATE_MAX: u64 = 200_000;
+    let words = format!("{:.0}", (peak / 2.0).max(1.0));
+    words.parse().unwrap_or(RATE_MAX).min(RATE_MAX)
+}
+
+/// Builds what is measured, as it is shipped.
+fn build() -> Result<PathBuf> {
+    cargo::run(cargo::cargo().args(["build", "--release", "--package", "ppserver"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let program = Path::new(&target).join("release/ppserver");
+    std::path::absolute(&program).context("the path of ppserver")
+}
+
+/// The decoder's benches are a package of their own.
+fn decode() -> Result<()> {
+    let known = cargo::cargo()
+        .args(["pkgid", "--package", "benches"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !known {
+        bail!("the workspace has no package `benches`: there is no decoder to measure yet");
+    }
+    cargo::run(cargo::cargo().args(["bench", "--package", "benches"]))
+}
+
+fn progress(line: &str) {
+    eprintln!("   {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_peak_is_a_rate_that_the_generator_takes() {
+        assert_eq!(half(12_345.0), 6172);
+        assert_eq!(half(0.0), 1);
+        assert_eq!(half(1e9), 200_000);
+    }
+}

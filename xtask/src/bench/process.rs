@@ -1,0 +1,201 @@
+//! A program of a bench: pinned to its core, its output collected, stopped by its own id.
+//!
+//! Invariant: only a process that was started here is signalled, before it is reaped, so that the
+//! id cannot have passed to a stranger; and it is gone when the value is.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::host::poll_for;
+
+/// How long a program may take to say or to do what is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Servers live in directories that a plain user's PATH often lacks.
+const SERVER_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The core of the proxy under test.
+pub(super) const PROXY_CORE: usize = 0;
+/// The core of generator and backend.
+pub(super) const LOAD_CORE: usize = 1;
+
+/// A running program.
+pub(super) struct Process {
+    name: String,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `program` with `words` on one core; `name` is for messages.
+    pub(super) fn start(name: &str, core: usize, program: &Path, words: &[&str]) -> Result<Self> {
+        // taskset becomes the program: the id stays the same, and no thread escapes the core.
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).arg(program).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{name} does not start"))?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = child.stdout.take().expect("stdout is piped above");
+        let stderr = child.stderr.take().expect("stderr is piped above");
+        let readers = vec![collect(stdout, &lines), collect(stderr, &lines)];
+        Ok(Self { name: name.to_owned(), child, lines, readers })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The lines written so far.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a line, past or future, in which `find` finds something.
+    pub(super) fn wait_for_line<T>(
+        &mut self,
+        what: &str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
+        let found = poll_for(PATIENCE, || {
+            let found = self.lines().iter().rev().find_map(|line| find(line));
+            if found.is_none() && self.child.try_wait()?.is_some() {
+                bail!("{}", self.transcript("ended early"));
+            }
+            Ok(found)
+        })?;
+        found.with_context(|| self.transcript(&format!("did not say {what}")))
+    }
+
+    /// Waits until it listens on `port` of 127.0.0.1.
+    pub(super) fn wait_for_port(&mut self, port: u16) -> Result<()> {
+        let listening = poll_for(PATIENCE, || {
+            if self.child.try_wait()?.is_some() {
+                bail!("{}", self.transcript("ended early"));
+            }
+            Ok(super::ports::is_taken(port)?.then_some(()))
+        })?;
+        listening.with_context(|| self.transcript(&format!("does not listen on port {port}")))
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("signalling {}", self.name))
+    }
+
+    /// Waits up to `span` for it to end by itself and returns all it wrote.
+    pub(super) fn finish(self, span: Duration) -> Result<Vec<String>> {
+        self.end(span, |status| status.success())
+    }
+
+    /// Asks it to end and returns all it wrote. HAProxy dies of the signal that asks.
+    pub(super) fn stop(self) -> Result<Vec<String>> {
+        self.signal(Signal::TERM)?;
+        let term = Some(Signal::TERM.as_raw());
+        self.end(PATIENCE, |status| status.success() || status.signal() == term)
+    }
+
+    fn end(
+        mut self,
+        span: Duration,
+        is_good: impl FnOnce(ExitStatus) -> bool,
+    ) -> Result<Vec<String>> {
+        let Some(status) = poll_for(span, || Ok(self.child.try_wait()?))? else {
+            bail!("{}", self.transcript("does not end"));
+        };
+        for reader in self.readers.drain(..) {
+            // A reader never panics; if it did, the lines it has read still count.
+            let _ = reader.join();
+        }
+        if !is_good(status) {
+            bail!("{}", self.transcript(&format!("failed ({status})")));
+        }
+        Ok(self.lines())
+    }
+
+    fn transcript(&self, what: &str) -> String {
+        let lines = self.lines();
+        let last = lines[lines.len().saturating_sub(20)..].join("\n    ");
+        format!("{} {what}; its last lines:\n    {last}", self.name)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal(Signal::TERM);
+            if !matches!(poll_for(PATIENCE, || Ok(self.child.try_wait()?)), Ok(Some(_))) {
+                let _ = self.signal(Signal::KILL);
+                let _ = self.child.wait();
+            }
+        }
+    }
+}
+
+fn collect(
+    pipe: impl Read + Send + 'static,
+    lines: &Arc<Mutex<Vec<String>>>,
+) -> std::thread::JoinHandle<()> {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    })
+}
+
+/// Finds a program where programs are.
+pub(super) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(SERVER_DIRS.iter().map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Runs a program to its end and returns what it wrote, both streams together.
+pub(super) fn output(program: &Path, words: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{} does not start", program.display()))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_heard_and_stopped() {
+        let shell = find_program("sh").unwrap();
+        let words =
+            ["-c", "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.01; done"];
+        let mut process = Process::start("shell", 0, &shell, &words).unwrap();
+        let id = process.id();
+        process.wait_for_line("hello", |line| (line == "hello").then_some(())).unwrap();
+        assert_eq!(process.stop().unwrap(), ["hello", "bye"]);
+        assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[test]
+    fn a_program_that_ends_early_shows_its_last_words() {
+        let shell = find_program("sh").unwrap();
+        let mut process =
+            Process::start("shell", 0, &shell, &["-c", "echo no config >&2; exit 1"]).unwrap();
+        let error = process.wait_for_port(1).unwrap_err().to_string();
+        assert!(error.contains("shell ended early"), "{error}");
+        let error = process.finish(PATIENCE).unwrap_err().to_string();
+        assert!(error.contains("failed") && error.contains("no config"), "{error}");
+    }
+}

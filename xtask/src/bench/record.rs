@@ -1,0 +1,187 @@
+//! Results in files: a row for each figure of each run, appended, with all that made it.
+//!
+//! Runs that do not count are recorded too, with their faults. Invariant: a row can be understood
+//! alone, years later, on another machine.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use super::contender::Contender;
+use super::process::output;
+use super::table::Series;
+
+const COLUMNS: &str =
+    "date,commit,case,contender,version,round,figure,value,faults,cpu,cores,kernel,rustc,wrk";
+
+/// Where and when a bench ran, and on what.
+#[derive(Clone, Debug)]
+pub(super) struct Circumstances {
+    date: String,
+    commit: String,
+    cpu: String,
+    cores: String,
+    kernel: String,
+    rustc: String,
+    wrk: String,
+}
+
+impl Circumstances {
+    /// Looks around.
+    ///
+    /// # Errors
+    /// When git or rustc cannot be run.
+    pub(super) fn look(wrk: &Path) -> Result<Self> {
+        let git = |words: &[&str]| output(Path::new("git"), words);
+        let mut commit = git(&["rev-parse", "--short=12", "HEAD"])?.trim().to_owned();
+        if !git(&["status", "--porcelain", "--untracked-files=no"])?.trim().is_empty() {
+            commit.push_str("-dirty");
+        }
+        let cpus = fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
+        let models: Vec<&str> = cpus
+            .lines()
+            .filter_map(|line| line.strip_prefix("model name")?.split(": ").nth(1))
+            .collect();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let wrk = output(wrk, &["-v"])?;
+        Ok(Self {
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            commit,
+            cpu: models.first().copied().unwrap_or("unknown").to_owned(),
+            cores: models.len().to_string(),
+            kernel: kernel.trim().to_owned(),
+            rustc: output(Path::new("rustc"), &["-V"])?.trim().to_owned(),
+            wrk: wrk
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .split(" Copyright")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+
+    /// In a line, below a picture.
+    pub(super) fn footer(&self) -> String {
+        let Self { date, commit, cpu, cores, kernel, .. } = self;
+        format!("{cpu}, {cores} cores, Linux {kernel}; {commit}; {date}")
+    }
+}
+
+/// Appends a series to `DIR/NAME.csv`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn append(
+    dir: &Path,
+    series: &Series,
+    contenders: &[Contender],
+    circumstances: &Circumstances,
+) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let path = dir.join(format!("{}.csv", series.name));
+    let mut text = String::new();
+    if !path.exists() {
+        text.push_str(COLUMNS);
+        text.push('\n');
+    }
+    text.push_str(&rows(series, contenders, circumstances));
+    let mut file = OpenOptions::new().append(true).create(true).open(&path);
+    let written = file.as_mut().map(|file| file.write_all(text.as_bytes()));
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error).with_context(|| format!("writing {}", path.display())),
+        Err(_) => file.map(drop).with_context(|| format!("opening {}", path.display())),
+    }
+}
+
+fn rows(series: &Series, contenders: &[Contender], around: &Circumstances) -> String {
+    let mut text = String::new();
+    for sample in &series.samples {
+        let version = contenders
+            .iter()
+            .find(|contender| contender.name == sample.contender)
+            .map_or("", |contender| contender.version.as_str());
+        for metric in &sample.metrics {
+            let round = sample.round.to_string();
+            let value = format!("{:.6}", metric.value);
+            let faults = sample.faults.join("; ");
+            let fields = [
+                &around.date,
+                &around.commit,
+                &series.name,
+                sample.contender,
+                version,
+                &round,
+                metric.name.trim(),
+                &value,
+                &faults,
+                &around.cpu,
+                &around.cores,
+                &around.kernel,
+                &around.rustc,
+                &around.wrk,
+            ];
+            let _ = writeln!(text, "{}", fields.map(quoted).join(","));
+        }
+    }
+    text
+}
+
+/// A field as RFC 4180 has it, on one line.
+fn quoted(field: &str) -> String {
+    let field = field.trim();
+    if field.contains([',', '"', '\n']) {
+        format!("\"{}\"", field.replace('"', "\"\"").replace('\n', " "))
+    } else {
+        field.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{Metric, Sample};
+    use super::*;
+
+    #[test]
+    fn rows_are_appended_below_one_line_of_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let around = Circumstances {
+            date: "2026-01-02T03:04:05Z".to_owned(),
+            commit: "abc".to_owned(),
+            cpu: "a, b".to_owned(),
+            cores: "2".to_owned(),
+            kernel: "6.1".to_owned(),
+            rustc: "rustc 1".to_owned(),
+            wrk: "wrk 4".to_owned(),
+        };
+        let sample = Sample {
+            contender: "ppserver",
+            round: 1,
+            metrics: vec![Metric::new("proxy CPU us/connection", 70.5)],
+            faults: vec!["it said \"no\"".to_owned()],
+            notes: Vec::new(),
+        };
+        let series = Series {
+            name: "short".to_owned(),
+            title: String::new(),
+            main: String::new(),
+            samples: vec![sample],
+        };
+        append(dir.path(), &series, &[], &around).unwrap();
+        append(dir.path(), &series, &[], &around).unwrap();
+        let text = fs::read_to_string(dir.path().join("short.csv")).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0], lines[1]), (3, COLUMNS, lines[2]));
+        assert_eq!(
+            lines[1],
+            "2026-01-02T03:04:05Z,abc,short,ppserver,,1,proxy CPU us/connection,70.500000,\
+             \"it said \"\"no\"\"\",\"a, b\",2,6.1,rustc 1,wrk 4"
+        );
+    }
+}

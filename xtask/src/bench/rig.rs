@@ -1,0 +1,271 @@
+//! One run: a fresh backend, a fresh proxy, a warm-up, the measured load, and the counts.
+//!
+//! Invariant: a run whose counts do not add up, or that saw an error, carries its faults, and
+//! nothing summarises it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::backend::Backend;
+use super::contender::{Contender, Running};
+use super::driver::{Driver, Outcome, Programs, read_load, start_load};
+use super::ports;
+use super::process::{LOAD_CORE, PROXY_CORE, Process, find_program};
+use super::reconcile::{Driven, faults};
+use super::setup::Setup;
+use super::strace;
+use super::usage::Machine;
+use crate::host::{pause, poll_for, real};
+use crate::load::HOLDING;
+
+/// A machine this busy before a run is not quiet, and the run says so.
+const BUSY_SHARE: f64 = 0.1;
+/// How long it is watched before a run.
+const WATCH: Duration = Duration::from_millis(200);
+/// Until a traced load is over.
+const TRACED_WAIT: Duration = Duration::from_secs(60);
+/// Until strace has written its table.
+const STRACE_WAIT: Duration = Duration::from_secs(15);
+
+/// Figures that others look for by name.
+pub(super) const RATE: &str = "connections/s";
+pub(super) const P99: &str = "latency p99 us";
+pub(super) const RESIDENT: &str = "resident bytes/connection";
+
+/// What a figure is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Connection,
+    Request,
+    /// Of payload; each exchange moves so many bytes.
+    Gib(u64),
+}
+
+/// A case for one driver.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// For file names.
+    pub(super) name: String,
+    /// For people.
+    pub(super) title: String,
+    pub(super) setup: Setup,
+    pub(super) backend: Backend,
+    pub(super) driver: Driver,
+    pub(super) warm_up: Driver,
+    pub(super) unit: Unit,
+    /// The figure that the case is about.
+    pub(super) main: String,
+}
+
+/// One figure of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Metric {
+    pub(super) name: String,
+    pub(super) value: f64,
+}
+
+/// What a run of one contender came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) contender: &'static str,
+    pub(super) round: usize,
+    pub(super) metrics: Vec<Metric>,
+    /// Why it does not count.
+    pub(super) faults: Vec<String>,
+    /// What a reader should know of it.
+    pub(super) notes: Vec<String>,
+}
+
+/// What all runs need.
+#[derive(Clone, Debug)]
+pub(super) struct Rig {
+    pub(super) programs: Programs,
+    /// The backend's; a contender may be another one.
+    pub(super) nginx: PathBuf,
+}
+
+impl Rig {
+    /// Measures a load.
+    pub(super) fn measure(&self, contender: &Contender, job: &Job, round: usize) -> Result<Sample> {
+        let mut notes = Vec::new();
+        let mut figures = Vec::new();
+        let faults = self.with_proxy(contender, job, |proxy| {
+            notes.extend(watch()?);
+            let (cpu, machine) = (proxy.family.cpu()?, Machine::look()?);
+            let outcome = job.driver.run(job.setup.inbound, &self.programs)?;
+            let after = Machine::look()?;
+            proxy.family.wait_until_quiet()?;
+            let cpu = proxy.family.cpu()?.saturating_sub(cpu);
+            notes.extend(outcome.notes.iter().cloned());
+            figures = describe(job, &outcome, cpu, &machine, &after);
+            Ok(outcome.driven)
+        })?;
+        Ok(Sample { contender: contender.name, round, metrics: figures, faults, notes })
+    }
+
+    /// Counts the system calls of the same load, in a run of its own: tracing slows all of it.
+    pub(super) fn trace(&self, contender: &Contender, job: &Job, words: &[&str]) -> Result<Sample> {
+        let strace =
+            find_program("strace").context("strace is not here: apt-get install strace")?;
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("strace");
+        let mut counted = Vec::new();
+        let faults = self.with_proxy(contender, job, |proxy| {
+            let words_of_strace = strace::words(&file, proxy.family.pids());
+            let words_of_strace: Vec<&str> = words_of_strace.iter().map(String::as_str).collect();
+            let mut tracer = Process::start("strace", LOAD_CORE, &strace, &words_of_strace)?;
+            for _ in proxy.family.pids() {
+                tracer.wait_for_line("whom it traces", |line| {
+                    line.contains("attached").then_some(())
+                })?;
+            }
+            let outcome = start_load(words, job.setup.inbound, &self.programs.own)?
+                .finish(TRACED_WAIT)
+                .and_then(|lines| read_load(&lines))?;
+            proxy.family.wait_until_quiet()?;
+            tracer.signal(Signal::INT)?;
+            let table = poll_for(STRACE_WAIT, || {
+                let text = std::fs::read_to_string(&file).unwrap_or_default();
+                Ok(text.contains("total").then_some(text))
+            })?;
+            let table = table.context("strace wrote no table")?;
+            let calls = strace::read(&table).context("strace's table is not as expected")?;
+            counted = strace::metrics(&calls, outcome.driven.exchanges, job.unit.singular());
+            Ok(outcome.driven)
+        })?;
+        let notes = Vec::new();
+        Ok(Sample { contender: contender.name, round: 1, metrics: counted, faults, notes })
+    }
+
+    /// Measures what idle connections hold.
+    pub(super) fn idle(
+        &self,
+        contender: &Contender,
+        job: &Job,
+        connections: u32,
+        round: usize,
+    ) -> Result<Sample> {
+        let mut metrics = Vec::new();
+        let faults = self.with_proxy(contender, job, |proxy| {
+            let (resident, pipes) = (proxy.family.resident()?, proxy.family.pipe_ends()?);
+            let count = connections.to_string();
+            let words = ["idle", "--connections", &count, "--hold", "10m", "--for", "30s"];
+            let mut load = start_load(&words, job.setup.inbound, &self.programs.own)?;
+            let held: u64 = load.wait_for_line("that all connections stand", |line| {
+                line.strip_prefix(HOLDING)?.parse().ok()
+            })?;
+            proxy.family.wait_until_quiet()?;
+            let more = proxy.family.resident()?.saturating_sub(resident);
+            let pipes = proxy.family.pipe_ends()?.saturating_sub(pipes);
+            metrics = vec![
+                Metric::new(RESIDENT, real(more) / real(held.max(1))),
+                Metric::new("pipe ends held", real(u64::try_from(pipes)?)),
+                Metric::new("connections held", real(held)),
+            ];
+            Ok(read_load(&load.stop()?)?.driven)
+        })?;
+        let notes = Vec::new();
+        Ok(Sample { contender: contender.name, round, metrics, faults, notes })
+    }
+
+    /// Starts both servers, warms them up, lets `work` drive, and returns what does not
+    /// add up.
+    fn with_proxy(
+        &self,
+        contender: &Contender,
+        job: &Job,
+        work: impl FnOnce(&mut Running) -> Result<Driven>,
+    ) -> Result<Vec<String>> {
+        ports::all_free()?;
+        let backend = job.backend.start(&self.nginx)?;
+        let mut proxy = contender.start(job.setup)?;
+        let warm = job.warm_up.run(job.setup.inbound, &self.programs)?.driven;
+        proxy.find_family();
+        proxy.family.wait_until_quiet()?;
+        let driven = work(&mut proxy)?;
+        proxy.family.wait_until_quiet()?;
+        let proxy_seen = proxy.settled_counts()?;
+        proxy.stop()?;
+        let backend_seen = backend.stop()?;
+        let all = Driven {
+            connections: driven.connections + warm.connections,
+            exchanges: driven.exchanges + warm.exchanges,
+            failures: driven.failures + warm.failures,
+            slack: driven.slack + warm.slack,
+        };
+        Ok(faults(&all, &proxy_seen, &backend_seen))
+    }
+}
+
+impl Metric {
+    pub(super) fn new(name: impl Into<String>, value: f64) -> Self {
+        Self { name: name.into(), value }
+    }
+}
+
+impl Unit {
+    pub(super) fn singular(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Request => "request",
+            Self::Gib(_) => "GiB",
+        }
+    }
+}
+
+/// The figures of a measured load.
+fn describe(
+    job: &Job,
+    outcome: &Outcome,
+    cpu: Duration,
+    before: &Machine,
+    after: &Machine,
+) -> Vec<Metric> {
+    const GIB: f64 = 1_073_741_824.0;
+    let exchanges = real(outcome.driven.exchanges.max(1));
+    let machine = after.busy_since(before).as_secs_f64();
+    let unit = job.unit.singular();
+    let (amount, scale, name, rate) = match job.unit {
+        Unit::Connection => (exchanges, 1e6, "us", RATE),
+        Unit::Request => (exchanges, 1e6, "us", "requests/s"),
+        Unit::Gib(bytes) => (exchanges * real(bytes) / GIB, 1.0, "s", "GiB/s"),
+    };
+    let mut metrics = vec![
+        Metric::new(format!("proxy CPU {name}/{unit}"), cpu.as_secs_f64() * scale / amount),
+        Metric::new(format!("machine CPU {name}/{unit}"), machine * scale / amount),
+        Metric::new(rate, amount / outcome.seconds.max(f64::EPSILON)),
+        Metric::new("proxy core busy %", after.core_share_since(before, PROXY_CORE) * 100.0),
+        Metric::new("load core busy %", after.core_share_since(before, LOAD_CORE) * 100.0),
+    ];
+    // That of a transfer says nothing that its rate does not.
+    let has_latency = job.unit == Unit::Connection || job.unit == Unit::Request;
+    if let Some(latency) = outcome.latency.filter(|_| has_latency) {
+        metrics.push(Metric::new("latency p50 us", latency.p50));
+        metrics.push(Metric::new(P99, latency.p99));
+        metrics.push(Metric::new("latency p99.9 us", latency.p999));
+    }
+    metrics
+}
+
+/// Looks whether anybody else works on this machine.
+fn watch() -> Result<Option<String>> {
+    let before = Machine::look()?;
+    pause(WATCH);
+    let after = Machine::look()?;
+    let cores = [PROXY_CORE, LOAD_CORE];
+    let share =
+        cores.map(|core| after.core_share_since(&before, core)).into_iter().fold(0.0, f64::max);
+    let note = "not a quiet machine: a core was more than 10 % busy before the run";
+    Ok((share > BUSY_SHARE).then(|| note.to_owned()))
+}
+
+/// The program of the backend.
+pub(super) fn backend_nginx(given: Option<&Path>) -> Result<PathBuf> {
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| find_program("nginx"))
+        .context("nginx is not here, and it is the backend: apt-get install nginx")
+}

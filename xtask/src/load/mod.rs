@@ -1,0 +1,86 @@
+//! `cargo xtask load` and `cargo xtask sink`: load for a proxy over loopback, and the server behind
+//! it.
+//!
+//! Not a benchmark: it drives one target and says what came of it; `bench` decides what to compare.
+//! Invariant: a run is bounded in count, time and connections, reaches only this machine, and
+//! accounts for every connection it started.
+
+mod args;
+mod client;
+mod generator;
+mod pattern;
+mod report;
+mod schedule;
+mod sink;
+mod wire;
+
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use self::args::{LoadArgs, SinkArgs};
+pub(crate) use self::report::{Latency, Report, SinkReport};
+pub(crate) use self::wire::Header;
+
+use self::generator::Generator;
+use self::sink::Sink;
+use crate::host;
+
+/// The line that `load idle` prints once all connections stand, with their number behind it.
+pub(crate) const HOLDING: &str = "holding ";
+/// The line that `sink` prints first, with its address behind it.
+pub(crate) const LISTENING: &str = "listening ";
+
+/// Runs the generator and prints its report.
+///
+/// # Errors
+/// When it cannot run, or when its own counts do not add up.
+pub(crate) fn run(args: &LoadArgs) -> Result<()> {
+    host::raise_descriptor_limit().context("raising the limit of descriptors")?;
+    let stop = host::interrupt()?;
+    let report = drive(args, &stop, |count| say(&format!("{HOLDING}{count}")))?;
+    print(args.json, &report)?;
+    report.check().map_err(anyhow::Error::msg)?;
+    if report.exchanges == 0 {
+        bail!("not one request was answered");
+    }
+    Ok(())
+}
+
+/// Runs the sink and prints its counts.
+///
+/// # Errors
+/// When it cannot run, or when its own counts do not add up.
+pub(crate) fn run_sink(args: &SinkArgs) -> Result<()> {
+    host::raise_descriptor_limit().context("raising the limit of descriptors")?;
+    let stop = host::interrupt()?;
+    let sink = Sink::bind(args)?;
+    say(&format!("{LISTENING}{}", sink.addr()));
+    let report = sink.run(&stop)?;
+    print(args.json, &report)?;
+    report.check().map_err(anyhow::Error::msg)
+}
+
+fn drive(args: &LoadArgs, stop: &AtomicBool, held: impl FnOnce(usize)) -> Result<Report> {
+    Generator::new(args)?.run(stop, held)
+}
+
+/// Prints a line for a program that waits for it.
+fn say(line: &str) {
+    println!("{line}");
+    // A reader that has gone misses nothing it wants.
+    let _ = std::io::stdout().flush();
+}
+
+fn print<T: serde::Serialize + std::fmt::Display>(json: bool, report: &T) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+//! What a run of the generator or the sink found, as text and as JSON.
+//!
+//! Invariant, and `Report::check` says when it is broken: every connection that was started has
+//! exactly one end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Lag;
+use crate::host::real;
+
+/// A generator that takes more than this of a core limits what it measures.
+const BUSY_SHARE: f64 = 0.9;
+/// So many late starts of an open loop make its latencies its own.
+const LATE_SHARE: f64 = 0.01;
+
+/// Ends that are no success, by name: an errno or what was wrong.
+pub(crate) type Failures = BTreeMap<String, u64>;
+
+/// Counts a failure of this name.
+pub(super) fn count_failure(failures: &mut Failures, name: &str) {
+    match failures.get_mut(name) {
+        Some(count) => *count += 1,
+        None => {
+            failures.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+/// The name under which a system's error is counted.
+pub(super) fn error_name(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => "ECONNREFUSED".to_owned(),
+        Some(libc::ECONNRESET) => "ECONNRESET".to_owned(),
+        Some(libc::EPIPE) => "EPIPE".to_owned(),
+        Some(libc::ETIMEDOUT) => "ETIMEDOUT".to_owned(),
+        Some(libc::EADDRNOTAVAIL) => "EADDRNOTAVAIL".to_owned(),
+        Some(libc::EMFILE) => "EMFILE".to_owned(),
+        Some(libc::ENFILE) => "ENFILE".to_owned(),
+        Some(number) => format!("errno {number}"),
+        None => error.kind().to_string(),
+    }
+}
+
+/// What the generator found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// From the first start to the last end.
+    pub(crate) seconds: f64,
+    pub(crate) connections: Connections,
+    /// Requests with their answers. In all cases but keep-alive one a completed connection.
+    pub(crate) exchanges: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    /// The generator's own CPU time, user and system.
+    pub(crate) cpu_seconds: f64,
+    /// From the meant beginning to the last byte of the answer (of the close, in `short`).
+    pub(crate) latency: Latency,
+    /// Open loop only.
+    pub(crate) schedule: Option<Kept>,
+    /// Why these figures speak of the generator and not of its target; empty when they do not.
+    pub(crate) bottleneck: Vec<String>,
+}
+
+/// The ends of all connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) started: u64,
+    pub(crate) completed: u64,
+    pub(crate) timed_out: u64,
+    /// Open when the run was interrupted.
+    pub(crate) abandoned: u64,
+    pub(crate) failed: Failures,
+}
+
+/// Latencies in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) min: f64,
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+/// How well an open loop was kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Starts more than 1 ms late though there was room.
+    pub(crate) late: u64,
+    /// Starts more than 1 ms late because all connections were taken.
+    pub(crate) held_back: u64,
+    pub(crate) worst_us: f64,
+}
+
+impl From<Lag> for Kept {
+    fn from(lag: Lag) -> Self {
+        Self { late: lag.late, held_back: lag.held_back, worst_us: micros(lag.worst) }
+    }
+}
+
+impl Connections {
+    pub(crate) fn failures(&self) -> u64 {
+        self.timed_out + self.failed.values().sum::<u64>()
+    }
+}
+
+impl Latency {
+    /// Reads a histogram of nanoseconds.
+    pub(super) fn read(histogram: &Histogram<u64>) -> Self {
+        let at = |share: f64| real(histogram.value_at_quantile(share)) / 1e3;
+        Self {
+            min: real(histogram.min()) / 1e3,
+            mean: histogram.mean() / 1e3,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: real(histogram.max()) / 1e3,
+        }
+    }
+}
+
+impl Report {
+    /// CPU time of the generator for one exchange.
+    pub(crate) fn cpu_us_each(&self) -> f64 {
+        self.cpu_seconds * 1e6 / real(self.exchanges.max(1))
+    }
+
+    /// Exchanges a second.
+    pub(crate) fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { real(self.exchanges) / self.seconds } else { 0.0 }
+    }
+
+    /// Fills in why the figures may be the generator's own.
+    pub(super) fn judge(&mut self) {
+        let share = if self.seconds > 0.0 { self.cpu_seconds / self.seconds } else { 0.0 };
+        if share >= BUSY_SHARE {
+            self.bottleneck
+                .push(format!("the generator used {:.0} % of a core itself", share * 100.0));
+        }
+        if let Some(kept) = &self.schedule
+            && real(kept.late) > real(self.exchanges) * LATE_SHARE
+        {
+            self.bottleneck.push(format!(
+                "the generator fell behind its schedule: {} starts more than 1 ms late",
+                kept.late
+            ));
+        }
+    }
+
+    /// Checks that every connection has one end.
+    ///
+    /// # Errors
+    /// The sum that does not hold.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Connections { started, completed, abandoned, .. } = self.connections;
+        let ended = completed + abandoned + self.connections.failures();
+        if started == ended {
+            return Ok(());
+        }
+        Err(format!("the generator started {started} connections and saw {ended} end"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Connections { started, completed, timed_out, abandoned, failed } = &self.connections;
+        writeln!(
+            f,
+            "connections  {started} started: {completed} completed, {} failed, {timed_out} timed \
+             out, {abandoned} abandoned",
+            failed.values().sum::<u64>()
+        )?;
+        for (name, count) in failed {
+            writeln!(f, "             {count} x {name}")?;
+        }
+        writeln!(
+            f,
+            "exchanges    {} in {:.3} s: {:.0}/s",
+            self.exchanges,
+            self.seconds,
+            self.rate()
+        )?;
+        writeln!(f, "bytes        {} sent, {} received", self.bytes_sent, self.bytes_received)?;
+        let Latency { min, mean, p50, p90, p99, p999, max } = self.latency;
+        writeln!(
+            f,
+            "latency us   min {min:.0}  mean {mean:.0}  p50 {p50:.0}  p90 {p90:.0}  p99 {p99:.0}  \
+             p99.9 {p999:.0}  max {max:.0}"
+        )?;
+        if let Some(kept) = &self.schedule {
+            writeln!(
+                f,
+                "schedule     {} late, {} held back by the target, worst {:.0} us",
+                kept.late, kept.held_back, kept.worst_us
+            )?;
+        }
+        writeln!(
+            f,
+            "own CPU      {:.3} s, {:.2} us an exchange",
+            self.cpu_seconds,
+            self.cpu_us_each()
+        )?;
+        for reason in &self.bottleneck {
+            writeln!(f, "BOTTLENECK   {reason}: these figures are not the target's")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the sink counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SinkReport {
+    pub(crate) accepted: u64,
+    /// Connections that ended in order: closed after an answer, or by the peer between requests.
+    pub(crate) ended: u64,
+    /// Of those, the ones that never sent a byte: bare connects, as health checks and probes.
+    pub(crate) silent: u64,
+    pub(crate) failed: Failures,
+    /// Connections open when it stopped.
+    pub(crate) open: u64,
+    /// Answers sent in full.
+    pub(crate) answers: u64,
+    /// Payload and headers.
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) cpu_seconds: f64,
+}
+
+impl SinkReport {
+    pub(crate) fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Checks that every connection has one end.
+    ///
+    /// # Errors
+    /// The sum that does not hold.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let ended = self.ended + self.failures() + self.open;
+        if self.accepted == ended {
+            return Ok(());
+        }
+        Err(format!("the sink accepted {} connections and saw {ended} end", self.accepted))
+    }
+}
+
+impl fmt::Display for SinkReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "connections  {} accepted: {} ended ({} of them silent), {} failed, {} open",
+            self.accepted,
+            self.ended,
+            self.silent,
+            self.failures(),
+            self.open
+        )?;
+        for (name, count) in &self.failed {
+            writeln!(f, "             {count} x {name}")?;
+        }
+        writeln!(f, "answers      {}", self.answers)?;
+        writeln!(f, "bytes        {} received, {} sent", self.bytes_received, self.bytes_sent)?;
+        writeln!(
+            f,
+            "own CPU      {:.3} s, {:.2} us an answer",
+            self.cpu_seconds,
+            self.cpu_seconds * 1e6 / real(self.answers.max(1))
+        )
+    }
+}
+
+fn micros(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let failed = Failures::from([("ECONNRESET".to_owned(), 2)]);
+        let connections =
+            Connections { started: 10, completed: 6, timed_out: 1, abandoned: 1, failed };
+        Report { seconds: 2.0, connections, exchanges: 6, cpu_seconds: 0.5, ..Report::default() }
+    }
+
+    #[test]
+    fn every_connection_has_one_end_or_the_report_says_so() {
+        assert_eq!(report().check(), Ok(()));
+        let mut wrong = report();
+        wrong.connections.started += 1;
+        let error = wrong.check().unwrap_err();
+        assert!(error.contains("started 11") && error.contains("saw 10"), "{error}");
+    }
+
+    #[test]
+    fn a_busy_or_late_generator_says_that_it_is_the_bottleneck() {
+        let mut calm = report();
+        calm.judge();
+        assert_eq!(calm.bottleneck, [""; 0]);
+        let mut busy = Report { cpu_seconds: 1.8, ..report() };
+        busy.judge();
+        assert!(busy.bottleneck[0].contains("90 %"), "{:?}", busy.bottleneck);
+        let kept = Kept { late: 1, held_back: 0, worst_us: 2000.0 };
+        let mut late = Report { schedule: Some(kept), ..report() };
+        late.judge();
+        assert!(late.bottleneck[0].contains("1 starts"), "{:?}", late.bottleneck);
+        assert!(late.to_string().contains("BOTTLENECK"), "{late}");
+    }
+
+    #[test]
+    fn the_histogram_is_read_in_microseconds() {
+        let mut histogram = Histogram::new(3).unwrap();
+        for value in 1..=1000u64 {
+            histogram.record(value * 1000).unwrap();
+        }
+        let latency = Latency::read(&histogram);
+        for (value, expected) in
+            [(latency.min, 1.0), (latency.p50, 500.0), (latency.p99, 990.0), (latency.max, 1000.0)]
+        {
+            assert!((value - expected).abs() <= expected / 500.0, "{value} for {expected}");
+        }
+    }
+
+    #[test]
+    fn reports_survive_the_way_through_json() {
+        let sent = Report { latency: Latency { p50: 1.5, ..Latency::default() }, ..report() };
+        let text = serde_json::to_string(&sent).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), sent);
+        assert!(text.contains(r#""failed":{"ECONNRESET":2}"#), "{text}");
+    }
+}
