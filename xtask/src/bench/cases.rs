@@ -22,6 +22,8 @@ pub(crate) enum Case {
     Idle,
     /// Short connections at half of HAProxy's peak rate, in open loop: percentiles
     Latency,
+    /// What a request costs us as connections and answers grow; no peer takes part
+    Scale,
     /// ppcore's decoder beside its peers: `cargo bench -p benches`
     Decode,
     /// All of them
@@ -159,6 +161,27 @@ pub(super) fn latency(amount: Amount, rate: u64, origin: &str) -> Job {
         main: P99.to_owned(),
         ..short(amount)[1].clone()
     }
+}
+
+/// Requests on 100 to 9,000 connections, and answers of 1 B to 1 MiB on 64.
+pub(super) fn scale(amount: Amount) -> Vec<Job> {
+    let base = &keepalive(amount)[1];
+    let span = words_of(amount.run_for);
+    let job = |name: &str, title: String, words: [&str; 2]| Job {
+        name: format!("scale-{name}"),
+        title,
+        driver: Driver::load(&[&["keepalive", "--for", &span][..], &words].concat()),
+        ..base.clone()
+    };
+    let connections = ["100", "1000", "3000", "9000"].map(|count| {
+        let title = format!("keep-alive requests on {count} connections");
+        job(&format!("connections-{count}"), title, ["--connections", count])
+    });
+    let answers = ["1", "1KiB", "16KiB", "256KiB", "1MiB"].map(|bytes| {
+        let title = format!("keep-alive requests, answers of {bytes}, 64 connections");
+        job(&format!("answer-{bytes}"), title, ["--bytes", bytes])
+    });
+    connections.into_iter().chain(answers).collect()
 }
 
 /// The words of a load by our generator for counting system calls, where they belong to a unit: a

@@ -241,7 +241,6 @@ fn ppserver_toml(setup: Setup) -> String {
         "config_version = 1
 [server]
 workers = 1
-max_connections = 7000
 [[listener]]
 name = \"bench\"
 bind = [\"{listen}\"]

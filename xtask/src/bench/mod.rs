@@ -112,7 +112,8 @@ struct Bench {
 /// When a program is missing, a port is taken, a server does not start, or no run of a contender
 /// counts.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let proxies = [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency];
+    let proxies =
+        [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency, Case::Scale];
     let is_chosen = |case: Case| args.case == case || args.case == Case::All;
     if proxies.into_iter().any(is_chosen) {
         let bench = Bench::new(args)?;
@@ -172,7 +173,7 @@ impl Bench {
             Case::Bulk => self.compare_all(&cases::bulk(self.amount)),
             Case::Idle => {
                 let job = cases::idle(self.amount);
-                let series = self.rounds_of(&job, |contender, round| {
+                let series = self.rounds_of(&job, &self.contenders, |contender, round| {
                     self.rig.idle(contender, &job, self.amount.idle, round)
                 })?;
                 self.publish(&series)
@@ -181,6 +182,12 @@ impl Bench {
                 let (rate, origin) = self.half_of_peak()?;
                 self.compare(&cases::latency(self.amount, rate, &origin))
             }
+            Case::Scale => cases::scale(self.amount).iter().try_for_each(|job| {
+                let ours = &self.contenders[..1];
+                let measure =
+                    |contender: &Contender, round| self.rig.measure(contender, job, round);
+                self.publish(&self.rounds_of(job, ours, measure)?)
+            }),
             // Neither is a case of proxies; `run` has taken them.
             Case::Decode | Case::All => Ok(()),
         }
@@ -208,20 +215,20 @@ impl Bench {
     }
 
     fn compare(&self, job: &Job) -> Result<()> {
-        let series =
-            self.rounds_of(job, |contender, round| self.rig.measure(contender, job, round))?;
-        self.publish(&series)
+        let measure = |contender: &Contender, round| self.rig.measure(contender, job, round);
+        self.publish(&self.rounds_of(job, &self.contenders, measure)?)
     }
 
     /// Lets the contenders take turns.
     fn rounds_of(
         &self,
         job: &Job,
+        contenders: &[Contender],
         run: impl Fn(&Contender, usize) -> Result<Sample>,
     ) -> Result<Series> {
         let mut samples = Vec::new();
         for round in 1..=self.rounds {
-            for contender in &self.contenders {
+            for contender in contenders {
                 let sample = run(contender, round)
                     .with_context(|| format!("{}: {}", job.name, contender.name))?;
                 let main = sample.metrics.iter().find(|metric| metric.name == job.main);
