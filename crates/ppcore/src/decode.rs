@@ -193,17 +193,21 @@ impl Decoder {
                 None => return Ok(Decoded::Need(self.need(received))),
             };
         }
-        let judged = match &mut self.state {
-            State::V1(line) => line.resume(received),
-            State::V2(block) => block.resume(received, &self.options),
-            State::Refused(error) => Err(*error),
-            State::Start => Ok(None),
+        let error = match &mut self.state {
+            State::Start => return Ok(Decoded::Need(self.need(received))),
+            State::V1(line) => match line.resume(received) {
+                Ok(true) => return Ok(Decoded::Header(line.header())),
+                Ok(false) => return Ok(Decoded::Need(line.need())),
+                Err(error) => error,
+            },
+            State::V2(block) => match block.resume(received, &self.options) {
+                Ok(Some(header)) => return Ok(Decoded::Header(header)),
+                Ok(None) => return Ok(Decoded::Need(block.need(received))),
+                Err(error) => error,
+            },
+            State::Refused(error) => *error,
         };
-        match judged {
-            Ok(Some(header)) => Ok(Decoded::Header(header)),
-            Ok(None) => Ok(Decoded::Need(self.need(received))),
-            Err(error) => self.refuse(error),
-        }
+        self.refuse(error)
     }
 
     /// Judges the bytes of a stream that has ended behind them.
