@@ -61,10 +61,7 @@ fn decode(received: &[u8]) {
     keep(&ours::decode(black_box(received)));
 }
 
-fn encode(
-    subject: &mut Subject,
-    write: fn(&mut [u8], &Addresses) -> Result<usize, EncodeError>,
-) {
+fn encode(subject: &mut Subject, write: fn(&mut [u8], &Addresses) -> Result<usize, EncodeError>) {
     keep(&write(black_box(&mut subject.out), black_box(&subject.addresses)));
 }
 

@@ -1,8 +1,8 @@
 //! The text line of version 1 (spec 2.1), judged byte by byte.
 //!
 //! ```text
-//! Keyword -> Protocol -+-> Tcp -> Source -> Destination -> SourcePort -> DestinationPort -> Lf -> Done
-//!                      +-> Unknown -> Tail ---------------------------------------------> Lf
+//! Keyword -+-> Tcp -> Source -> Destination -> SourcePort -> DestinationPort -> Lf -> Done
+//!          +-> Unknown -> Tail ---------------------------------------------> Lf
 //! ```
 //!
 //! Each byte is looked at once; a stage takes as many as it can before it gives way to the next. A
@@ -35,17 +35,17 @@ const GROUPS: u8 = 8;
 /// Hexadecimal digits in a group.
 const GROUP_DIGITS_MAX: usize = 4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In the order in which a line can go through them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Stage {
     Keyword,
-    Protocol,
+    Unknown,
+    Tail,
     Tcp,
     Source,
     Destination,
     SourcePort,
     DestinationPort,
-    Unknown,
-    Tail,
     Lf,
     Done,
 }
@@ -97,14 +97,63 @@ enum Before {
     Gap,
 }
 
+impl Number {
+    const fn begin(at: usize) -> Self {
+        Self { at, value: 0 }
+    }
+
+    /// Takes the digits of an IPv6 group; returns the byte behind it, a digit too many among them,
+    /// or `None` while that is missing.
+    fn hex(&mut self, received: &[u8], pos: &mut usize, digits_max: usize) -> Option<u8> {
+        while let Some(&byte) = received.get(*pos) {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                b'A'..=b'F' => byte - b'A' + 10,
+                _ => return Some(byte),
+            };
+            if *pos - self.at == digits_max {
+                return Some(byte);
+            }
+            self.value = self.value << 4 | u32::from(digit);
+            *pos += 1;
+        }
+        None
+    }
+
+    /// Takes the digits of a decimal number without leading zeros, at most `max`; returns the byte
+    /// behind it, a digit too many among them, or `None` while that is missing. The error is a byte
+    /// where the number should begin.
+    fn decimal(&mut self, received: &[u8], pos: &mut usize, max: u32) -> Result<Option<u8>, u8> {
+        if *pos == self.at {
+            let Some(&byte) = received.get(*pos) else { return Ok(None) };
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(byte);
+            }
+            self.value = digit.into();
+            *pos += 1;
+        }
+        if self.value == 0 {
+            // Behind it there is no other digit.
+            return Ok(received.get(*pos).copied());
+        }
+        while let Some(&byte) = received.get(*pos) {
+            let digit = byte.wrapping_sub(b'0');
+            let value = self.value * 10 + u32::from(digit);
+            if digit > 9 || value > max {
+                return Ok(Some(byte));
+            }
+            self.value = value;
+            *pos += 1;
+        }
+        Ok(None)
+    }
+}
+
 impl Address {
     const START: Self =
         Self { quad: 0, octets: 0, bits: 0, groups: 0, gap: None, before: Before::Nothing };
-
-    const fn push_octet(&mut self, octet: u32) {
-        self.quad = self.quad << 8 | octet;
-        self.octets += 1;
-    }
 
     fn push_group(&mut self, group: u32) {
         self.bits = self.bits << 16 | u128::from(group);
@@ -140,7 +189,7 @@ impl Address {
             None => self.groups == GROUPS - 2,
             Some(_) => self.groups <= GROUPS - 3,
         };
-        has_room.then(|| self.push_octet(octet))
+        has_room.then(|| (self.quad, self.octets) = (octet, 1))
     }
 
     /// Says whether a group may begin here.
@@ -189,7 +238,7 @@ impl Line {
             pos: 0,
             stage: Stage::Keyword,
             family: Family::Unspec,
-            number: Number { at: 0, value: 0 },
+            number: Number::begin(0),
             address: Address::START,
             dotted: false,
             source: 0,
@@ -205,34 +254,81 @@ impl Line {
 
     /// Judges what has arrived; `false` means that bytes are missing.
     pub(crate) fn resume(&mut self, received: &[u8]) -> Result<bool, Error> {
-        while self.stage != Stage::Done && self.pos < received.len() {
-            // A line that can grow too long takes single bytes, so that the one too many is found.
-            let end = if self.dotted { self.pos + 1 } else { received.len() };
-            let piece = received.get(..end).unwrap_or(received);
-            self.advance(piece).map_err(|kind| Error::new(kind, self.pos))?;
-            if self.dotted && self.pos + self.need() > V1_LEN_MAX {
-                return Err(Error::new(ErrorKind::V1TooLong, self.pos - 1));
-            }
+        if !self.dotted {
+            self.run(received)?;
+        }
+        if self.dotted {
+            self.resume_dotted(received)?;
         }
         Ok(self.stage == Stage::Done)
     }
 
-    /// Takes what the stage can of the bytes from `pos` on, at least one; if that one is bad, `pos`
-    /// stays at it.
-    fn advance(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        match self.stage {
-            Stage::Keyword => self.keyword(received),
-            Stage::Protocol => self.protocol(received),
-            Stage::Tcp => self.tcp(received),
-            Stage::Source => self.address(received, ErrorKind::V1BadSourceAddress),
-            Stage::Destination => self.address(received, ErrorKind::V1BadDestinationAddress),
-            Stage::SourcePort => self.port(received, b' ', ErrorKind::V1BadSourcePort),
-            Stage::DestinationPort => self.port(received, b'\r', ErrorKind::V1BadDestinationPort),
-            Stage::Unknown => self.unknown(received),
-            Stage::Tail => self.tail(received),
-            Stage::Lf => self.lf(received),
-            Stage::Done => Ok(()),
+    /// A line that can grow too long takes single bytes, so that the one too many is found.
+    #[cold]
+    fn resume_dotted(&mut self, received: &[u8]) -> Result<(), Error> {
+        while self.stage != Stage::Done
+            && let Some(piece) = received.get(..=self.pos)
+        {
+            self.run(piece)?;
+            if self.pos + self.need() > V1_LEN_MAX {
+                return Err(Error::new(ErrorKind::V1TooLong, self.pos - 1));
+            }
         }
+        Ok(())
+    }
+
+    /// Goes through the stages in their order: each takes what it can, and what is left is for the
+    /// next.
+    fn run(&mut self, received: &[u8]) -> Result<(), Error> {
+        self.stages(received).map_err(|kind| Error::new(kind, self.pos))
+    }
+
+    /// At a bad byte `pos` stays.
+    fn stages(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if self.stage <= Stage::Tcp {
+            self.opening(received)?;
+        }
+        if self.stage == Stage::Source {
+            self.address(received, ErrorKind::V1BadSourceAddress)?;
+        }
+        if self.stage == Stage::Destination {
+            self.address(received, ErrorKind::V1BadDestinationAddress)?;
+        }
+        if self.stage >= Stage::SourcePort {
+            self.ending(received)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn opening(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if self.stage == Stage::Keyword {
+            self.keyword(received)?;
+        }
+        if self.stage == Stage::Tcp {
+            self.tcp(received)?;
+        }
+        if self.stage == Stage::Unknown {
+            self.unknown(received)?;
+        }
+        if self.stage == Stage::Tail {
+            self.tail(received)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn ending(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if self.stage == Stage::SourcePort {
+            self.port(received, b' ', ErrorKind::V1BadSourcePort)?;
+        }
+        if self.stage == Stage::DestinationPort {
+            self.port(received, b'\r', ErrorKind::V1BadDestinationPort)?;
+        }
+        if self.stage == Stage::Lf {
+            self.lf(received)?;
+        }
+        Ok(())
     }
 
     /// Takes the bytes of a literal that begins at `begin`; `false` if one differs.
@@ -252,24 +348,22 @@ impl Line {
         self.pos == received.len()
     }
 
+    /// `PROXY `, and the first letter of the protocol.
     fn keyword(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
         if !self.literal(received, 0, b"PROXY ") {
             let is_keyword = self.pos == KEYWORD.len();
             return Err(if is_keyword { ErrorKind::V1ExpectedSpace } else { ErrorKind::NotProxy });
         }
-        if self.pos == PROTOCOL_AT {
-            self.stage = Stage::Protocol;
+        if self.pos == PROTOCOL_AT
+            && let Some(&byte) = received.get(PROTOCOL_AT)
+        {
+            self.stage = match byte {
+                b'T' => Stage::Tcp,
+                b'U' => Stage::Unknown,
+                _ => return Err(ErrorKind::V1BadProtocol),
+            };
+            self.pos += 1;
         }
-        Ok(())
-    }
-
-    fn protocol(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        self.stage = match received.get(self.pos) {
-            Some(b'T') => Stage::Tcp,
-            Some(b'U') => Stage::Unknown,
-            Some(_) | None => return Err(ErrorKind::V1BadProtocol),
-        };
-        self.pos += 1;
         Ok(())
     }
 
@@ -332,12 +426,15 @@ impl Line {
     }
 
     fn lf(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        if received.get(self.pos) != Some(&b'\n') {
-            return Err(ErrorKind::V1BadLineEnd);
+        match received.get(self.pos) {
+            Some(b'\n') => {
+                self.pos += 1;
+                self.stage = Stage::Done;
+                Ok(())
+            }
+            Some(_) => Err(ErrorKind::V1BadLineEnd),
+            None => Ok(()),
         }
-        self.pos += 1;
-        self.stage = Stage::Done;
-        Ok(())
     }
 
     fn address(&mut self, received: &[u8], refusal: ErrorKind) -> Result<(), ErrorKind> {
@@ -350,34 +447,52 @@ impl Line {
     }
 
     /// Takes a dotted quad and the blank behind it; the error is the byte that does not fit.
+    #[inline(never)]
     fn quad(&mut self, received: &[u8]) -> Result<(), u8> {
-        while let Some(byte) = self.decimal(received, u8::MAX.into()) {
-            let is_last = self.address.octets == OCTETS - 1;
-            if !self.has_digit() || byte != if is_last { b' ' } else { b'.' } {
-                return Err(byte);
+        let Self { mut pos, mut number, .. } = *self;
+        let Address { mut quad, mut octets, .. } = self.address;
+        let judged = loop {
+            let byte = match number.decimal(received, &mut pos, u8::MAX.into()) {
+                Ok(Some(byte)) => byte,
+                Ok(None) => break Ok(()),
+                Err(byte) => break Err(byte),
+            };
+            let is_last = octets == OCTETS - 1;
+            if byte != if is_last { b' ' } else { b'.' } {
+                break Err(byte);
             }
-            self.address.push_octet(self.number.value);
-            self.pos += 1;
+            quad = quad << 8 | number.value;
+            octets += 1;
+            pos += 1;
+            number = Number::begin(pos);
             if is_last {
-                let quad = u128::from(self.address.quad);
-                if self.family == Family::Inet6 {
-                    self.address.bits = self.address.bits << 32 | quad;
-                    self.address.groups += 2;
-                    self.address_end(self.address.inet6_end());
-                } else {
-                    self.address_end(quad);
-                }
-                break;
+                break Ok(());
             }
-            self.next_number();
+        };
+        (self.pos, self.number) = (pos, number);
+        (self.address.quad, self.address.octets) = (quad, octets);
+        if octets == OCTETS {
+            self.quad_end();
         }
-        Ok(())
+        judged
+    }
+
+    fn quad_end(&mut self) {
+        let quad = u128::from(self.address.quad);
+        if self.family == Family::Inet6 {
+            self.address.bits = self.address.bits << 32 | quad;
+            self.address.groups += 2;
+            self.address_end(self.address.inet6_end());
+        } else {
+            self.address_end(quad);
+        }
     }
 
     /// Takes IPv6 groups and the blank behind them, or up to the first dot of a dotted tail; the
     /// error is the byte that does not fit.
+    #[inline(never)]
     fn groups(&mut self, received: &[u8]) -> Result<(), u8> {
-        while let Some(byte) = self.hex(received) {
+        while let Some(byte) = self.group_digits(received) {
             let group = self.has_digit().then_some(self.number.value);
             match byte {
                 b':' => self.address.colon(group).ok_or(byte)?,
@@ -416,14 +531,16 @@ impl Line {
     }
 
     fn port(&mut self, received: &[u8], end: u8, refusal: ErrorKind) -> Result<(), ErrorKind> {
-        let Some(byte) = self.decimal(received, u16::MAX.into()) else { return Ok(()) };
-        if byte != end || !self.has_digit() {
-            return Err(match byte {
-                b' ' if self.has_digit() => ErrorKind::V1ExtraField,
-                b'\r' if end == b' ' => ErrorKind::V1MissingField,
-                b'\n' => ErrorKind::V1BadLineEnd,
-                _ => refusal,
-            });
+        let Self { mut pos, mut number, .. } = *self;
+        let behind = number.decimal(received, &mut pos, u16::MAX.into());
+        (self.pos, self.number) = (pos, number);
+        match behind {
+            Ok(None) => return Ok(()),
+            Ok(Some(byte)) if byte == end => {}
+            Ok(Some(b' ')) => return Err(ErrorKind::V1ExtraField),
+            Ok(Some(b'\r')) | Err(b'\r') if end == b' ' => return Err(ErrorKind::V1MissingField),
+            Ok(Some(b'\n')) | Err(b'\n') => return Err(ErrorKind::V1BadLineEnd),
+            Ok(Some(_)) | Err(_) => return Err(refusal),
         }
         self.pos += 1;
         if self.stage == Stage::SourcePort {
@@ -447,7 +564,7 @@ impl Line {
     }
 
     const fn next_number(&mut self) {
-        self.number = Number { at: self.pos, value: 0 };
+        self.number = Number::begin(self.pos);
     }
 
     /// Says whether the number under way has begun.
@@ -455,49 +572,12 @@ impl Line {
         self.pos != self.number.at
     }
 
-    /// Takes the digits of a decimal number without leading zeros, at most `max`; returns the byte
-    /// behind it, a digit too many among them, or `None` while that is missing.
-    fn decimal(&mut self, received: &[u8], max: u32) -> Option<u8> {
-        let Number { at, mut value } = self.number;
-        let mut pos = self.pos;
-        let behind = loop {
-            let Some(&byte) = received.get(pos) else { break None };
-            let digit = u32::from(byte.wrapping_sub(b'0'));
-            let grown = value * 10 + digit;
-            let leading_zero = value == 0 && pos != at;
-            if digit > 9 || grown > max || leading_zero {
-                break Some(byte);
-            }
-            value = grown;
-            pos += 1;
-        };
-        self.number.value = value;
-        self.pos = pos;
-        behind
-    }
-
-    /// Takes the digits of an IPv6 group; returns the byte behind it, a digit too many among them,
-    /// or `None` while that is missing.
-    fn hex(&mut self, received: &[u8]) -> Option<u8> {
-        let Number { at, mut value } = self.number;
-        let mut pos = self.pos;
-        let end = if self.address.may_begin_group() { at + GROUP_DIGITS_MAX } else { at };
-        let behind = loop {
-            let Some(&byte) = received.get(pos) else { break None };
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'a'..=b'f' => byte - b'a' + 10,
-                b'A'..=b'F' => byte - b'A' + 10,
-                _ => break Some(byte),
-            };
-            if pos == end {
-                break Some(byte);
-            }
-            value = value << 4 | u32::from(digit);
-            pos += 1;
-        };
-        self.number.value = value;
-        self.pos = pos;
+    fn group_digits(&mut self, received: &[u8]) -> Option<u8> {
+        let Self { mut pos, mut number, .. } = *self;
+        let may_go_on = self.has_digit() || self.address.may_begin_group();
+        let digits_max = if may_go_on { GROUP_DIGITS_MAX } else { 0 };
+        let behind = number.hex(received, &mut pos, digits_max);
+        (self.pos, self.number) = (pos, number);
         behind
     }
 
@@ -524,7 +604,7 @@ impl Line {
         let has_digit = self.has_digit();
         let no_digit = usize::from(!has_digit);
         match self.stage {
-            Stage::Keyword | Stage::Protocol | Stage::Unknown => UNKNOWN_MIN - self.pos,
+            Stage::Keyword | Stage::Unknown => UNKNOWN_MIN - self.pos,
             Stage::Tcp if self.family == Family::Inet => TCP4_MIN - self.pos,
             Stage::Tcp => TCP6_MIN - self.pos,
             Stage::Source | Stage::Destination => {
