@@ -36,14 +36,18 @@ pub fn decode_dribbled(received: &[u8]) -> Result<Decoded, Error> {
 /// # Errors
 /// As [`Decoder::decode`], and the first broken frame.
 pub fn decode_and_walk(received: &[u8]) -> Result<(usize, usize), Error> {
-    let decoded = decode(received)?;
+    let decoded = decode(received);
     let (mut count, mut sum) = (0, 0);
-    if let Decoded::Header(header) = black_box(&decoded) {
-        for tlv in header.tlvs(received) {
-            let tlv = tlv?;
-            count += 1;
-            sum += usize::from(tlv.kind()) + tlv.value().len();
+    match black_box(&decoded) {
+        Ok(Decoded::Header(header)) => {
+            for tlv in header.tlvs(received) {
+                let tlv = tlv?;
+                count += 1;
+                sum += usize::from(tlv.kind()) + tlv.value().len();
+            }
         }
+        Ok(Decoded::Need(_) | Decoded::Absent) => {}
+        Err(error) => return Err(*error),
     }
     Ok((count, sum))
 }

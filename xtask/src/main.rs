@@ -8,6 +8,7 @@
 mod cargo;
 mod freestanding;
 mod gate;
+mod instructions;
 mod peers;
 mod tidy;
 
