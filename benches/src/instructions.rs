@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         eprintln!("usage: instructions [CASE TIMES]; without arguments it lists the cases");
         return ExitCode::FAILURE;
     };
-    let (source, destination, _) = input::V2_TCP4.answer();
+    let (source, destination) = input::V2_TCP4.answer();
     #[expect(clippy::disallowed_methods, reason = "the script's one moment; it never moves on")]
     let now = Instant::now();
     let mut subject =

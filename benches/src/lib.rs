@@ -15,7 +15,7 @@
 //!
 //! `cargo bench -p benches` times the same cases beside every other crate of the field. Times drift
 //! with the machine; only ratios out of one run count. A cell that is missing is a case that crate
-//! cannot do; the reason stands beside its adapter in `peers/`.
+//! cannot do; the bench says why.
 
 pub mod input;
 pub mod ours;
