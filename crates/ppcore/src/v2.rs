@@ -279,6 +279,7 @@ impl Walk {
         let strict = options.tlv_framing == TlvFraming::Strict;
         let verify = options.crc32c == Crc32cPolicy::Verify;
         loop {
+            self.pass_plain(received, len, options);
             let at = self.at;
             let Some(room) = len.checked_sub(at + tlv::TLV_HEADER_LEN) else {
                 // Nothing, or a stump that only lazy framing lets through.
@@ -286,15 +287,6 @@ impl Walk {
                 return Ok(());
             };
             let Some(frame) = received.get(at..) else { return Ok(()) };
-            if let Some(&[kind, high, low]) = frame.first_chunk()
-                && !(verify && kind == tlv::CRC32C)
-                && let Some(left) = room.checked_sub(u16::from_be_bytes([high, low]).into())
-                && !(strict && (1..tlv::TLV_HEADER_LEN).contains(&left))
-            {
-                // It breaks no rule. Any other is judged byte by byte, to know which is to blame.
-                self.at = len - left;
-                continue;
-            }
             let Some(&kind) = frame.first() else { return Ok(()) };
             let is_crc = verify && kind == tlv::CRC32C;
             if is_crc && strict {
@@ -330,6 +322,25 @@ impl Walk {
             }
             self.at = at + tlv::TLV_HEADER_LEN + value_len;
         }
+    }
+
+    /// Passes the frames that have arrived, break no rule and hold no checksum. The next one is to
+    /// be judged byte by byte, to know which is to blame.
+    fn pass_plain(&mut self, received: &[u8], len: usize, options: &Options) {
+        let strict = options.tlv_framing == TlvFraming::Strict;
+        let verify = options.crc32c == Crc32cPolicy::Verify;
+        let arrived = received.get(..len).unwrap_or(received);
+        let mut at = self.at;
+        while let Some(&[kind, high, low]) = arrived.get(at..).and_then(<[u8]>::first_chunk) {
+            let next = at + tlv::TLV_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
+            let is_crc = verify && kind == tlv::CRC32C;
+            let leaves_stump = strict && (len - tlv::TLV_HEADER_LEN < next && next < len);
+            if is_crc || next > len || leaves_stump {
+                break;
+            }
+            at = next;
+        }
+        self.at = at;
     }
 
     /// Says whether a checksum may begin here with `room` bytes behind its frame: strict framing
