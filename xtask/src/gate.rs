@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, peers, tidy};
+use crate::{freestanding, instructions, peers, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Docs,
     /// ppcore links without std, allocator or panic, and a planted panic is caught
     Freestanding,
+    /// No case takes more instructions than its limit in benches/limits.toml, and 3 %
+    Instructions,
 }
 
 /// Runs `chosen` steps, or all of them when none is named, in the gate's order.
@@ -86,6 +88,7 @@ impl Step {
                 "--no-deps",
             ])),
             Self::Freestanding => freestanding::check(),
+            Self::Instructions => instructions::check(),
         }
     }
 

@@ -10,6 +10,7 @@ mod cargo;
 mod freestanding;
 mod gate;
 mod host;
+mod instructions;
 mod load;
 mod peers;
 mod tidy;

@@ -1,4 +1,4 @@
-//! The real programs that tests talk to: which they are, whether they are here, getting them.
+//! The real programs that tests need: which they are, whether they are here, getting them.
 //!
 //! Not a test: a test that needs a program looks for it itself and fails without it. Invariant: a
 //! missing program is installed or is an error with the line that installs it, never a skip; and an
@@ -66,6 +66,11 @@ const PEERS: &[Peer] = &[
         package: "curl",
         probe: Probe::Program("curl"),
         used_for: "the first client anyone tries: --haproxy-protocol",
+    },
+    Peer {
+        package: "valgrind",
+        probe: Probe::Program("valgrind"),
+        used_for: "callgrind counts the instructions of the step of that name",
     },
 ];
 

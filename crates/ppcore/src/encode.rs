@@ -253,15 +253,15 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.overwrite(self.len, bytes);
         self.len += bytes.len();
     }
 
     fn overwrite(&mut self, at: usize, bytes: &[u8]) {
-        let room = self.out.get_mut(at..).unwrap_or_default();
-        for (to, from) in room.iter_mut().zip(bytes) {
-            *to = *from;
+        if let Some(room) = self.out.get_mut(at..at + bytes.len()) {
+            room.copy_from_slice(bytes);
         }
     }
 

@@ -269,6 +269,7 @@ impl Header {
     ///
     /// `received` are the bytes the header was decoded from; with others the answer is nonsense,
     /// never a panic.
+    #[inline]
     pub fn tlvs<'a>(&self, received: &'a [u8]) -> Tlvs<'a> {
         let region = received.get(self.tlvs_at as usize..self.len()).unwrap_or_default();
         Tlvs::new(region, self.tlvs_at as usize)

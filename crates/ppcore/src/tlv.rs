@@ -95,11 +95,13 @@ pub struct Tlv<'a> {
 
 impl<'a> Tlv<'a> {
     /// Returns the type byte. Types may repeat.
+    #[inline]
     pub const fn kind(&self) -> u8 {
         self.kind
     }
 
     /// Returns the value, 0..=65,532 bytes.
+    #[inline]
     pub const fn value(&self) -> &'a [u8] {
         self.value
     }
@@ -299,6 +301,7 @@ impl<'a> Tlvs<'a> {
 impl<'a> Iterator for Tlvs<'a> {
     type Item = Result<Tlv<'a>, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

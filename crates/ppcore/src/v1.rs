@@ -1,12 +1,13 @@
 //! The text line of version 1 (spec 2.1), judged byte by byte.
 //!
 //! ```text
-//! Keyword -> Protocol -+-> Tcp -> Source -> Destination -> SourcePort -> DestinationPort -> Lf -> Done
-//!                      +-> Unknown -> Tail ---------------------------------------------> Lf
+//! Keyword -+-> Tcp -> Source -> Destination -> SourcePort -> DestinationPort -> Lf -> Done
+//!          +-> Unknown -> Tail ---------------------------------------------> Lf
 //! ```
 //!
-//! Each byte is looked at once. A byte passes only if some continuation makes a valid line of at
-//! most 107 bytes, so the line is never incomplete on a dead prefix.
+//! Each byte is looked at once; a stage takes as many as it can before it gives way to the next. A
+//! byte passes only if some continuation makes a valid line of at most 107 bytes, so the line is
+//! never incomplete on a dead prefix.
 //! Invariant: `pos` bytes have passed, and `pos + need() <= 107`.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
@@ -19,6 +20,7 @@ pub(crate) const KEYWORD: &[u8; 5] = b"PROXY";
 /// The shortest v1 line: `PROXY UNKNOWN` and CRLF.
 pub(crate) const LEN_MIN: usize = UNKNOWN_MIN;
 
+const PROTOCOL_AT: usize = b"PROXY ".len();
 const UNKNOWN_MIN: usize = b"PROXY UNKNOWN\r\n".len();
 const TCP4_MIN: usize = b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n".len();
 const TCP6_MIN: usize = b"PROXY TCP6 :: :: 0 0\r\n".len();
@@ -26,20 +28,24 @@ const PORTS_MIN: usize = b" 0 0\r\n".len();
 const INET_MIN: usize = b" 0.0.0.0".len();
 const INET6_MIN: usize = b" ::".len();
 
+/// Octets in an IPv4 address.
+const OCTETS: u8 = 4;
 /// Groups of 16 bits in an IPv6 address.
 const GROUPS: u8 = 8;
+/// Hexadecimal digits in a group.
+const GROUP_DIGITS_MAX: usize = 4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In the order in which a line can go through them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Stage {
     Keyword,
-    Protocol,
+    Unknown,
+    Tail,
     Tcp,
     Source,
     Destination,
     SourcePort,
     DestinationPort,
-    Unknown,
-    Tail,
     Lf,
     Done,
 }
@@ -47,39 +53,40 @@ enum Stage {
 /// The state of one line.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    pos: u8,
+    /// Bytes that have passed.
+    pos: usize,
     stage: Stage,
     family: Family,
     /// The address or port under way.
     number: Number,
     address: Address,
+    /// Whether a dotted IPv6 tail was met: only a line with one can outgrow its limit.
+    dotted: bool,
     source: u128,
     destination: u128,
     source_port: u16,
 }
 
-/// A run of digits under way.
+/// A run of digits under way: those from `at` to the line's `pos`.
 #[derive(Clone, Copy, Debug)]
 struct Number {
-    digits: u8,
+    at: usize,
     value: u32,
 }
 
 /// An address under way: IPv4 octets, IPv6 groups, or both behind each other.
 #[derive(Clone, Copy, Debug)]
 struct Address {
-    /// The octets or groups that are complete, the last one lowest.
-    bits: u128,
-    /// Complete octets of a dotted quad.
+    /// The octets of a dotted quad that are complete, the last one lowest.
+    quad: u32,
     octets: u8,
-    /// Complete IPv6 groups.
+    /// The IPv6 groups that are complete, the last one lowest.
+    bits: u128,
     groups: u8,
     /// Groups in front of `::`.
     gap: Option<u8>,
     /// What stands in front of the next group, while it has no digit.
     before: Before,
-    /// Whether a dotted tail was met: only those can outgrow the line.
-    dotted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,87 +98,79 @@ enum Before {
 }
 
 impl Number {
-    const ZERO: Self = Self { digits: 0, value: 0 };
-
-    /// Takes a decimal digit; `None` for anything else, a leading zero, or a value above `max`.
-    fn decimal(self, byte: u8, max: u32) -> Option<Self> {
-        let digit = byte.wrapping_sub(b'0');
-        let value = self.value * 10 + u32::from(digit);
-        let leading_zero = self.digits != 0 && self.value == 0;
-        let is_good = digit <= 9 && !leading_zero && value <= max;
-        is_good.then_some(Self { digits: self.digits + 1, value })
+    const fn begin(at: usize) -> Self {
+        Self { at, value: 0 }
     }
 
-    /// Takes a hexadecimal digit; `None` for anything else and for a fifth one.
-    fn hex(self, byte: u8) -> Option<Self> {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            _ => return None,
-        };
-        let value = self.value << 4 | u32::from(digit);
-        (self.digits < 4).then_some(Self { digits: self.digits + 1, value })
+    /// Takes the digits of an IPv6 group; returns the byte behind it, a digit too many among them,
+    /// or `None` while that is missing.
+    fn hex(&mut self, received: &[u8], pos: &mut usize, digits_max: usize) -> Option<u8> {
+        while let Some(&byte) = received.get(*pos) {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                b'A'..=b'F' => byte - b'A' + 10,
+                _ => return Some(byte),
+            };
+            if *pos - self.at == digits_max {
+                return Some(byte);
+            }
+            self.value = self.value << 4 | u32::from(digit);
+            *pos += 1;
+        }
+        None
     }
 
-    /// Reads hexadecimal digits as the decimal octet they may turn out to be.
-    fn as_octet(self) -> Option<u32> {
-        let (a, b, c) = (self.value >> 8, self.value >> 4 & 15, self.value & 15);
-        let leading_zero = self.digits > 1 && self.value >> (4 * (self.digits - 1)) == 0;
-        let octet = a * 100 + b * 10 + c;
-        let is_octet = self.digits <= 3 && !leading_zero && a <= 9 && b <= 9 && c <= 9;
-        (is_octet && octet <= 255).then_some(octet)
+    /// Takes the digits of a decimal number without leading zeros, at most `max`; returns the byte
+    /// behind it, a digit too many among them, or `None` while that is missing. The error is a byte
+    /// where the number should begin.
+    fn decimal(&mut self, received: &[u8], pos: &mut usize, max: u32) -> Result<Option<u8>, u8> {
+        if *pos == self.at {
+            let Some(&byte) = received.get(*pos) else { return Ok(None) };
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(byte);
+            }
+            self.value = digit.into();
+            *pos += 1;
+        }
+        if self.value == 0 {
+            // Behind it there is no other digit.
+            return Ok(received.get(*pos).copied());
+        }
+        while let Some(&byte) = received.get(*pos) {
+            let digit = byte.wrapping_sub(b'0');
+            let value = self.value * 10 + u32::from(digit);
+            if digit > 9 || value > max {
+                return Ok(Some(byte));
+            }
+            self.value = value;
+            *pos += 1;
+        }
+        Ok(None)
     }
 }
 
 impl Address {
     const START: Self =
-        Self { bits: 0, octets: 0, groups: 0, gap: None, before: Before::Nothing, dotted: false };
+        Self { quad: 0, octets: 0, bits: 0, groups: 0, gap: None, before: Before::Nothing };
 
-    /// Takes one byte of an IPv4 address; `None` if no address goes on like this.
-    fn inet(&mut self, number: Number, byte: u8) -> Option<Number> {
-        if byte != b'.' {
-            return number.decimal(byte, 255);
-        }
-        if number.digits == 0 || self.octets == 3 {
-            return None;
-        }
-        self.push_octet(number.value);
-        Some(Number::ZERO)
+    fn push_group(&mut self, group: u32) {
+        self.bits = self.bits << 16 | u128::from(group);
+        self.groups += 1;
     }
 
-    fn push_octet(&mut self, octet: u32) {
-        self.bits = self.bits << 8 | u128::from(octet);
-        self.octets += 1;
-    }
-
-    /// Takes one byte of an IPv6 address; `None` if no address goes on like this.
-    fn inet6(&mut self, number: Number, byte: u8) -> Option<Number> {
-        match byte {
-            _ if self.octets != 0 => self.inet(number, byte),
-            b':' => self.colon(number),
-            b'.' => self.first_dot(number),
-            _ => {
-                let is_full = self.before == Before::Gap && self.groups == GROUPS - 1;
-                let may_begin = self.before != Before::LeadingColon && !is_full;
-                if number.digits == 0 && !may_begin {
-                    return None;
-                }
-                number.hex(byte)
-            }
-        }
-    }
-
-    fn colon(&mut self, number: Number) -> Option<Number> {
-        if number.digits != 0 {
+    /// Takes a colon behind a group, if there is one; `None` if no address goes on like this.
+    fn colon(&mut self, group: Option<u32>) -> Option<()> {
+        if let Some(group) = group {
             // Behind it come either one more group, or, once, a gap of at least one group.
             let groups_max = if self.gap.is_some() { GROUPS - 2 } else { GROUPS - 1 };
             if self.groups == groups_max {
                 return None;
             }
-            self.push_group(number);
+            self.push_group(group);
             self.before = Before::Colon;
-            return Some(Number::ZERO);
+            return Some(());
         }
         self.before = match self.before {
             Before::Nothing => Before::LeadingColon,
@@ -181,39 +180,39 @@ impl Address {
             }
             Before::LeadingColon | Before::Colon | Before::Gap => return None,
         };
-        Some(Number::ZERO)
+        Some(())
     }
 
-    fn push_group(&mut self, number: Number) {
-        self.bits = self.bits << 16 | u128::from(number.value);
-        self.groups += 1;
-    }
-
-    /// A dotted quad stands for the last two groups.
-    fn first_dot(&mut self, number: Number) -> Option<Number> {
+    /// Takes the dot behind the first octet: a dotted quad stands for the last two groups.
+    fn first_dot(&mut self, octet: u32) -> Option<()> {
         let has_room = match self.gap {
             None => self.groups == GROUPS - 2,
             Some(_) => self.groups <= GROUPS - 3,
         };
-        if number.digits == 0 || !has_room {
-            return None;
-        }
-        let octet = number.as_octet()?;
-        self.dotted = true;
-        self.push_octet(octet);
-        Some(Number::ZERO)
+        has_room.then(|| (self.quad, self.octets) = (octet, 1))
     }
 
-    /// Returns the least number of bytes that complete an IPv4 address.
-    const fn inet_need(&self, number: Number) -> usize {
-        (number.digits == 0) as usize + 2 * (3 - self.octets as usize)
+    /// Says whether a group may begin here.
+    fn may_begin_group(&self) -> bool {
+        match self.before {
+            Before::Nothing | Before::Colon => true,
+            Before::LeadingColon => false,
+            Before::Gap => self.groups < GROUPS - 1,
+        }
+    }
+
+    /// Returns the least number of bytes that complete a dotted quad.
+    const fn quad_need(&self, has_digit: bool) -> usize {
+        !has_digit as usize + 2 * (OCTETS - 1 - self.octets) as usize
     }
 
     /// Returns the least number of bytes that complete an IPv6 address.
-    const fn inet6_need(&self, number: Number) -> usize {
+    const fn inet6_need(&self, has_digit: bool) -> usize {
+        if self.octets != 0 {
+            return self.quad_need(has_digit);
+        }
         match self.before {
-            _ if self.octets != 0 => self.inet_need(number),
-            _ if number.digits != 0 => {
+            _ if has_digit => {
                 let is_complete = self.gap.is_some() || self.groups == GROUPS - 1;
                 if is_complete { 0 } else { 2 }
             }
@@ -223,31 +222,13 @@ impl Address {
         }
     }
 
-    /// Completes an IPv4 address.
-    fn inet_end(mut self, number: Number) -> Option<u128> {
-        if self.inet_need(number) != 0 {
-            return None;
-        }
-        self.push_octet(number.value);
-        Some(self.bits)
-    }
-
-    /// Completes an IPv6 address.
-    fn inet6_end(mut self, number: Number) -> Option<u128> {
-        if self.inet6_need(number) != 0 {
-            return None;
-        }
-        if self.octets != 0 {
-            self.push_octet(number.value);
-            self.groups += 2;
-        } else if number.digits != 0 {
-            self.push_group(number);
-        }
-        let Some(gap) = self.gap else { return Some(self.bits) };
+    /// Completes an IPv6 address whose last group or quad is in.
+    fn inet6_end(&self) -> u128 {
+        let Some(gap) = self.gap else { return self.bits };
         let tail_bits = 16 * u32::from(self.groups.saturating_sub(gap));
         let tail = self.bits & !u128::MAX.checked_shl(tail_bits).unwrap_or(0);
         let head = self.bits.checked_shr(tail_bits).unwrap_or(0);
-        Some(head.checked_shl(16 * u32::from(GROUPS - gap)).unwrap_or(0) | tail)
+        head.checked_shl(16 * u32::from(GROUPS - gap)).unwrap_or(0) | tail
     }
 }
 
@@ -257,8 +238,9 @@ impl Line {
             pos: 0,
             stage: Stage::Keyword,
             family: Family::Unspec,
-            number: Number::ZERO,
+            number: Number::begin(0),
             address: Address::START,
+            dotted: false,
             source: 0,
             destination: 0,
             source_port: 0,
@@ -270,138 +252,348 @@ impl Line {
         received.len() >= KEYWORD.len()
     }
 
-    /// Judges what has arrived; `None` means that bytes are missing.
-    pub(crate) fn resume(&mut self, received: &[u8]) -> Result<Option<Header>, Error> {
-        while self.stage != Stage::Done {
-            let Some(&byte) = received.get(usize::from(self.pos)) else { return Ok(None) };
-            self.step(byte).map_err(|kind| Error::new(kind, self.pos.into()))?;
+    /// Judges what has arrived; `false` means that bytes are missing.
+    pub(crate) fn resume(&mut self, received: &[u8]) -> Result<bool, Error> {
+        if !self.dotted {
+            self.run(received)?;
+        }
+        if self.dotted {
+            self.resume_dotted(received)?;
+        }
+        Ok(self.stage == Stage::Done)
+    }
+
+    /// A line that can grow too long takes single bytes, so that the one too many is found.
+    #[cold]
+    fn resume_dotted(&mut self, received: &[u8]) -> Result<(), Error> {
+        while self.stage != Stage::Done
+            && let Some(piece) = received.get(..=self.pos)
+        {
+            self.run(piece)?;
+            if self.pos + self.need() > V1_LEN_MAX {
+                return Err(Error::new(ErrorKind::V1TooLong, self.pos - 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through the stages in their order: each takes what it can, and what is left is for the
+    /// next.
+    fn run(&mut self, received: &[u8]) -> Result<(), Error> {
+        self.stages(received).map_err(|kind| Error::new(kind, self.pos))
+    }
+
+    /// At a bad byte `pos` stays.
+    fn stages(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if self.stage <= Stage::Tcp {
+            self.opening(received)?;
+        }
+        if self.stage == Stage::Source {
+            self.address(received, ErrorKind::V1BadSourceAddress)?;
+        }
+        if self.stage == Stage::Destination {
+            self.address(received, ErrorKind::V1BadDestinationAddress)?;
+        }
+        if self.stage >= Stage::SourcePort {
+            self.ending(received)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn opening(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if self.stage == Stage::Keyword {
+            self.keyword(received)?;
+        }
+        if self.stage == Stage::Tcp {
+            self.tcp(received)?;
+        }
+        if self.stage == Stage::Unknown {
+            self.unknown(received)?;
+        }
+        if self.stage == Stage::Tail {
+            self.tail(received)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn ending(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if self.stage == Stage::SourcePort {
+            self.port(received, b' ', ErrorKind::V1BadSourcePort)?;
+        }
+        if self.stage == Stage::DestinationPort {
+            self.port(received, b'\r', ErrorKind::V1BadDestinationPort)?;
+        }
+        if self.stage == Stage::Lf {
+            self.lf(received)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the bytes of a literal that begins at `begin`; `false` if one differs.
+    fn literal<const N: usize>(
+        &mut self,
+        received: &[u8],
+        begin: usize,
+        literal: &[u8; N],
+    ) -> bool {
+        let arrived = received.get(begin..).unwrap_or_default();
+        if arrived.first_chunk() == Some(literal) {
+            self.pos = begin + N;
+            return true;
+        }
+        let pairs = literal.iter().zip(arrived).skip(self.pos - begin);
+        self.pos += pairs.take_while(|(want, got)| want == got).count();
+        self.pos == received.len()
+    }
+
+    /// `PROXY `, and the first letter of the protocol.
+    fn keyword(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        if !self.literal(received, 0, b"PROXY ") {
+            let is_keyword = self.pos == KEYWORD.len();
+            return Err(if is_keyword { ErrorKind::V1ExpectedSpace } else { ErrorKind::NotProxy });
+        }
+        if self.pos == PROTOCOL_AT
+            && let Some(&byte) = received.get(PROTOCOL_AT)
+        {
+            self.stage = match byte {
+                b'T' => Stage::Tcp,
+                b'U' => Stage::Unknown,
+                _ => return Err(ErrorKind::V1BadProtocol),
+            };
             self.pos += 1;
-            // Only these two can pass the limit: see `need`.
-            let may_be_long = self.stage == Stage::Tail || self.address.dotted;
-            if may_be_long && usize::from(self.pos) + self.need() > V1_LEN_MAX {
-                return Err(Error::new(ErrorKind::V1TooLong, usize::from(self.pos) - 1));
-            }
         }
-        Ok(Some(self.header()))
-    }
-
-    fn step(&mut self, byte: u8) -> Result<(), ErrorKind> {
-        match self.stage {
-            Stage::Keyword => self.keyword(byte),
-            Stage::Protocol => self.protocol(byte),
-            Stage::Tcp => self.tcp(byte),
-            Stage::Source | Stage::Destination => self.address(byte),
-            Stage::SourcePort => self.port(byte, b' ', ErrorKind::V1BadSourcePort),
-            Stage::DestinationPort => self.port(byte, b'\r', ErrorKind::V1BadDestinationPort),
-            Stage::Unknown => self.unknown(byte),
-            Stage::Tail => {
-                if byte == b'\r' {
-                    self.stage = Stage::Lf;
-                }
-                Ok(())
-            }
-            Stage::Lf if byte == b'\n' => {
-                self.stage = Stage::Done;
-                Ok(())
-            }
-            Stage::Lf => Err(ErrorKind::V1BadLineEnd),
-            Stage::Done => Ok(()),
-        }
-    }
-
-    fn keyword(&mut self, byte: u8) -> Result<(), ErrorKind> {
-        match KEYWORD.get(usize::from(self.pos)) {
-            Some(&want) if byte == want => Ok(()),
-            Some(_) => Err(ErrorKind::NotProxy),
-            None if byte == b' ' => {
-                self.stage = Stage::Protocol;
-                Ok(())
-            }
-            None => Err(ErrorKind::V1ExpectedSpace),
-        }
-    }
-
-    fn protocol(&mut self, byte: u8) -> Result<(), ErrorKind> {
-        self.stage = match byte {
-            b'T' => Stage::Tcp,
-            b'U' => Stage::Unknown,
-            _ => return Err(ErrorKind::V1BadProtocol),
-        };
         Ok(())
     }
 
     /// `TCP4 ` or `TCP6 `, from its second letter.
-    fn tcp(&mut self, byte: u8) -> Result<(), ErrorKind> {
-        match (self.pos, byte) {
-            (7, b'C') | (8, b'P') => {}
-            (9, b'4') => self.family = Family::Inet,
-            (9, b'6') => self.family = Family::Inet6,
-            (10, b' ') => self.stage = Stage::Source,
-            (10, b'\r') => return Err(ErrorKind::V1MissingField),
-            _ => return Err(ErrorKind::V1BadProtocol),
+    fn tcp(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        const AT: usize = PROTOCOL_AT + 1;
+        const DIGIT_AT: usize = AT + 2;
+        const BLANK_AT: usize = AT + 3;
+        let (family, fits) = match received.get(DIGIT_AT) {
+            Some(b'6') => (Family::Inet6, self.literal(received, AT, b"CP6 ")),
+            Some(_) | None => (Family::Inet, self.literal(received, AT, b"CP4 ")),
+        };
+        if !fits {
+            let ends = self.pos == BLANK_AT && received.get(BLANK_AT) == Some(&b'\r');
+            return Err(if ends { ErrorKind::V1MissingField } else { ErrorKind::V1BadProtocol });
+        }
+        if self.pos > DIGIT_AT {
+            self.family = family;
+        }
+        if self.pos > BLANK_AT {
+            self.next_field(Stage::Source);
         }
         Ok(())
     }
 
     /// `UNKNOWN` from its second letter, and the byte behind it.
-    fn unknown(&mut self, byte: u8) -> Result<(), ErrorKind> {
-        match (b"NKNOWN".get(usize::from(self.pos).wrapping_sub(7)), byte) {
-            (Some(&want), _) if byte == want => {}
-            (None, b' ') => self.stage = Stage::Tail,
-            (None, b'\r') => self.stage = Stage::Lf,
-            (Some(_) | None, _) => return Err(ErrorKind::V1BadProtocol),
+    fn unknown(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        const AT: usize = PROTOCOL_AT + 1;
+        const END: usize = AT + b"NKNOWN".len();
+        if !self.literal(received, AT, b"NKNOWN") {
+            return Err(ErrorKind::V1BadProtocol);
+        }
+        if self.pos == END
+            && let Some(&byte) = received.get(END)
+        {
+            self.stage = match byte {
+                b' ' => Stage::Tail,
+                b'\r' => Stage::Lf,
+                _ => return Err(ErrorKind::V1BadProtocol),
+            };
+            self.pos += 1;
         }
         Ok(())
     }
 
-    fn address(&mut self, byte: u8) -> Result<(), ErrorKind> {
-        let refusal = match (byte, self.stage) {
-            (b'\r', _) => ErrorKind::V1MissingField,
-            (_, Stage::Source) => ErrorKind::V1BadSourceAddress,
-            (_, _) => ErrorKind::V1BadDestinationAddress,
-        };
-        let is_inet6 = self.family == Family::Inet6;
-        if byte != b' ' {
-            let address = &mut self.address;
-            let next = if is_inet6 { Address::inet6 } else { Address::inet };
-            self.number = next(address, self.number, byte).ok_or(refusal)?;
-            return Ok(());
+    /// Whatever follows `UNKNOWN`, up to a CR that leaves room for the LF.
+    fn tail(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        while let Some(&byte) = received.get(self.pos) {
+            if byte == b'\r' {
+                self.pos += 1;
+                self.stage = Stage::Lf;
+                break;
+            }
+            if self.pos + 1 + b"\r\n".len() > V1_LEN_MAX {
+                return Err(ErrorKind::V1TooLong);
+            }
+            self.pos += 1;
         }
-        let end = if is_inet6 { Address::inet6_end } else { Address::inet_end };
-        let bits = end(self.address, self.number).ok_or(refusal)?;
+        Ok(())
+    }
+
+    fn lf(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
+        match received.get(self.pos) {
+            Some(b'\n') => {
+                self.pos += 1;
+                self.stage = Stage::Done;
+                Ok(())
+            }
+            Some(_) => Err(ErrorKind::V1BadLineEnd),
+            None => Ok(()),
+        }
+    }
+
+    fn address(&mut self, received: &[u8], refusal: ErrorKind) -> Result<(), ErrorKind> {
+        let refuse = |byte| if byte == b'\r' { ErrorKind::V1MissingField } else { refusal };
+        if self.family == Family::Inet6 && self.address.octets == 0 {
+            self.groups(received).map_err(refuse)
+        } else {
+            self.quad(received).map_err(refuse)
+        }
+    }
+
+    /// Takes a dotted quad and the blank behind it; the error is the byte that does not fit.
+    #[inline(never)]
+    fn quad(&mut self, received: &[u8]) -> Result<(), u8> {
+        let Self { mut pos, mut number, .. } = *self;
+        let Address { mut quad, mut octets, .. } = self.address;
+        let judged = loop {
+            let byte = match number.decimal(received, &mut pos, u8::MAX.into()) {
+                Ok(Some(byte)) => byte,
+                Ok(None) => break Ok(()),
+                Err(byte) => break Err(byte),
+            };
+            let is_last = octets == OCTETS - 1;
+            if byte != if is_last { b' ' } else { b'.' } {
+                break Err(byte);
+            }
+            quad = quad << 8 | number.value;
+            octets += 1;
+            pos += 1;
+            number = Number::begin(pos);
+            if is_last {
+                break Ok(());
+            }
+        };
+        (self.pos, self.number) = (pos, number);
+        (self.address.quad, self.address.octets) = (quad, octets);
+        if octets == OCTETS {
+            self.quad_end();
+        }
+        judged
+    }
+
+    fn quad_end(&mut self) {
+        let quad = u128::from(self.address.quad);
+        if self.family == Family::Inet6 {
+            self.address.bits = self.address.bits << 32 | quad;
+            self.address.groups += 2;
+            self.address_end(self.address.inet6_end());
+        } else {
+            self.address_end(quad);
+        }
+    }
+
+    /// Takes IPv6 groups and the blank behind them, or up to the first dot of a dotted tail; the
+    /// error is the byte that does not fit.
+    #[inline(never)]
+    fn groups(&mut self, received: &[u8]) -> Result<(), u8> {
+        while let Some(byte) = self.group_digits(received) {
+            let group = self.has_digit().then_some(self.number.value);
+            match byte {
+                b':' => self.address.colon(group).ok_or(byte)?,
+                b'.' => {
+                    let octet = self.as_octet().ok_or(byte)?;
+                    self.address.first_dot(octet).ok_or(byte)?;
+                    self.dotted = true;
+                }
+                b' ' if self.address.inet6_need(self.has_digit()) == 0 => {
+                    if let Some(group) = group {
+                        self.address.push_group(group);
+                    }
+                    self.pos += 1;
+                    self.address_end(self.address.inet6_end());
+                    break;
+                }
+                _ => return Err(byte),
+            }
+            self.pos += 1;
+            self.next_number();
+            if self.dotted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn address_end(&mut self, bits: u128) {
         if self.stage == Stage::Source {
             self.source = bits;
-            self.stage = Stage::Destination;
+            self.next_field(Stage::Destination);
         } else {
             self.destination = bits;
-            self.stage = Stage::SourcePort;
+            self.next_field(Stage::SourcePort);
         }
-        self.number = Number::ZERO;
-        self.address = Address { dotted: self.address.dotted, ..Address::START };
-        Ok(())
     }
 
-    fn port(&mut self, byte: u8, end: u8, refusal: ErrorKind) -> Result<(), ErrorKind> {
-        if byte != end || self.number.digits == 0 {
-            self.number = self.number.decimal(byte, u16::MAX.into()).ok_or(match byte {
-                b' ' if self.number.digits != 0 => ErrorKind::V1ExtraField,
-                b'\r' if end == b' ' => ErrorKind::V1MissingField,
-                b'\n' => ErrorKind::V1BadLineEnd,
-                _ => refusal,
-            })?;
-        } else if self.stage == Stage::SourcePort {
+    fn port(&mut self, received: &[u8], end: u8, refusal: ErrorKind) -> Result<(), ErrorKind> {
+        let Self { mut pos, mut number, .. } = *self;
+        let behind = number.decimal(received, &mut pos, u16::MAX.into());
+        (self.pos, self.number) = (pos, number);
+        match behind {
+            Ok(None) => return Ok(()),
+            Ok(Some(byte)) if byte == end => {}
+            Ok(Some(b' ')) => return Err(ErrorKind::V1ExtraField),
+            Ok(Some(b'\r')) | Err(b'\r') if end == b' ' => return Err(ErrorKind::V1MissingField),
+            Ok(Some(b'\n')) | Err(b'\n') => return Err(ErrorKind::V1BadLineEnd),
+            Ok(Some(_)) | Err(_) => return Err(refusal),
+        }
+        self.pos += 1;
+        if self.stage == Stage::SourcePort {
             self.source_port = self.port_value();
-            self.number = Number::ZERO;
-            self.stage = Stage::DestinationPort;
+            self.next_field(Stage::DestinationPort);
         } else {
             self.stage = Stage::Lf;
         }
         Ok(())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "Number::decimal kept it below 65,536")]
+    #[expect(clippy::cast_possible_truncation, reason = "`port` kept it below 65,536")]
     const fn port_value(&self) -> u16 {
         self.number.value as u16
+    }
+
+    fn next_field(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.address = Address::START;
+        self.next_number();
+    }
+
+    const fn next_number(&mut self) {
+        self.number = Number::begin(self.pos);
+    }
+
+    /// Says whether the number under way has begun.
+    const fn has_digit(&self) -> bool {
+        self.pos != self.number.at
+    }
+
+    fn group_digits(&mut self, received: &[u8]) -> Option<u8> {
+        let Self { mut pos, mut number, .. } = *self;
+        let may_go_on = self.has_digit() || self.address.may_begin_group();
+        let digits_max = if may_go_on { GROUP_DIGITS_MAX } else { 0 };
+        let behind = number.hex(received, &mut pos, digits_max);
+        (self.pos, self.number) = (pos, number);
+        behind
+    }
+
+    /// Reads the hexadecimal digits under way as the decimal octet they turn out to be.
+    fn as_octet(&self) -> Option<u32> {
+        let (value, digits) = (self.number.value, self.pos - self.number.at);
+        let (a, b, c) = (value >> 8, value >> 4 & 15, value & 15);
+        let octet = a * 100 + b * 10 + c;
+        let least = match digits {
+            1 => 0,
+            2 => 10,
+            3 => 100,
+            _ => return None,
+        };
+        let is_octet = a <= 9 && b <= 9 && c <= 9 && (least..=255).contains(&octet);
+        is_octet.then_some(octet)
     }
 
     /// Returns the least number of bytes that complete the line.
@@ -409,29 +601,32 @@ impl Line {
     /// Without a dotted IPv6 tail no TCP line passes 104 bytes (spec 2.1), so only those and the
     /// tail of `UNKNOWN` can outgrow the limit.
     pub(crate) fn need(&self) -> usize {
-        let pos = usize::from(self.pos);
-        let (address, behind) = match self.family {
-            Family::Inet6 => (self.address.inet6_need(self.number), INET6_MIN),
-            Family::Inet | Family::Unspec | Family::Unix => {
-                (self.address.inet_need(self.number), INET_MIN)
-            }
-        };
-        let no_digit = usize::from(self.number.digits == 0);
+        let has_digit = self.has_digit();
+        let no_digit = usize::from(!has_digit);
         match self.stage {
-            Stage::Keyword | Stage::Protocol | Stage::Unknown if pos <= 13 => UNKNOWN_MIN - pos,
-            Stage::Tcp if self.family == Family::Inet => TCP4_MIN - pos,
-            Stage::Tcp => TCP6_MIN - pos,
-            Stage::Source => address + behind + PORTS_MIN,
-            Stage::Destination => address + PORTS_MIN,
+            Stage::Keyword | Stage::Unknown => UNKNOWN_MIN - self.pos,
+            Stage::Tcp if self.family == Family::Inet => TCP4_MIN - self.pos,
+            Stage::Tcp => TCP6_MIN - self.pos,
+            Stage::Source | Stage::Destination => {
+                let (address, other) = match self.family {
+                    Family::Inet6 => (self.address.inet6_need(has_digit), INET6_MIN),
+                    Family::Inet | Family::Unspec | Family::Unix => {
+                        (self.address.quad_need(has_digit), INET_MIN)
+                    }
+                };
+                let behind = if self.stage == Stage::Source { other } else { 0 };
+                address + behind + PORTS_MIN
+            }
             Stage::SourcePort => no_digit + b" 0\r\n".len(),
             Stage::DestinationPort => no_digit + b"\r\n".len(),
-            Stage::Keyword | Stage::Protocol | Stage::Unknown | Stage::Tail => b"\r\n".len(),
+            Stage::Tail => b"\r\n".len(),
             Stage::Lf => 1,
             Stage::Done => 0,
         }
     }
 
-    fn header(&self) -> Header {
+    /// Builds the header of a line that is done.
+    pub(crate) fn header(&self) -> Header {
         let (source, destination) = (self.source, self.destination);
         let (source_port, destination_port) = (self.source_port, self.port_value());
         let (command, addresses) = match self.family {
@@ -457,7 +652,7 @@ impl Line {
             Command::Proxy => Transport::Stream,
             Command::Local | Command::Unknown => Transport::Unspec,
         };
-        let len = self.pos.into();
+        let len = offset(self.pos);
         Header {
             version: Version::V1,
             command,
@@ -475,12 +670,18 @@ const fn low(bits: u128) -> u32 {
     bits as u32
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a line has at most 107 bytes")]
+const fn offset(pos: usize) -> u32 {
+    pos as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn run(line: &[u8]) -> Result<Option<Header>, Error> {
-        Line::new().resume(line)
+        let mut state = Line::new();
+        Ok(state.resume(line)?.then(|| state.header()))
     }
 
     fn dies_at(line: &[u8]) -> (ErrorKind, usize) {
@@ -490,7 +691,7 @@ mod tests {
 
     fn needs(line: &[u8]) -> usize {
         let mut state = Line::new();
-        assert_eq!(state.resume(line), Ok(None));
+        assert_eq!(state.resume(line), Ok(false));
         state.need()
     }
 

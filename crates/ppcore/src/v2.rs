@@ -1,8 +1,9 @@
 //! The binary block of version 2 (spec 2.2), judged as it grows.
 //!
-//! Four fixed bytes behind the signature say how long the header is; from there on only TLV frames
-//! can go wrong, and a [`Walk`] looks at each of them once, as its bytes arrive.
-//! Invariant: `len` is 0 until the fixed part has passed, then never changes.
+//! Four bytes behind the signature say how long the header is; they are judged anew on every call,
+//! which is cheaper than to remember what they said. From there on only TLV frames can go wrong,
+//! and a [`Walk`] looks at each of them once, as its bytes arrive.
+//! Invariant: the walk stays where it is until the fixed part has passed, and never goes back.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
@@ -21,32 +22,31 @@ pub(crate) const PROXY: u8 = 0x21;
 
 const COMMAND_AT: usize = 12;
 const FAMILY_AT: usize = 13;
-const LEN_HIGH_AT: usize = 14;
-const LEN_LOW_AT: usize = 15;
+const LEN_AT: usize = 14;
 
-/// The state of one header: which parts have been judged.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    /// Bytes of the whole header; 0 while the fixed part is incomplete.
-    len: usize,
-    /// Bytes of the address block, 0 where the header carries no addresses.
-    block_len: usize,
+/// What the fixed part says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed {
     command: Command,
     family: Family,
     transport: Transport,
+    /// Bytes of the address block, 0 where the header carries no addresses.
+    block_len: usize,
+    /// Bytes of the whole header.
+    len: usize,
+    /// Offset of the first TLV; a guess where there are no addresses.
+    tlvs_at: usize,
+}
+
+/// The state of one header.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
     walk: Walk,
 }
 
 impl Block {
     pub(crate) const fn new() -> Self {
-        Self {
-            len: 0,
-            block_len: 0,
-            command: Command::Local,
-            family: Family::Unspec,
-            transport: Transport::Unspec,
-            walk: Walk { at: 0, crc_at: 0 },
-        }
+        Self { walk: Walk { at: 0, crc_at: 0 } }
     }
 
     /// Says whether nothing but a v2 header can follow.
@@ -55,8 +55,12 @@ impl Block {
     }
 
     /// Returns how many bytes are missing at least.
-    pub(crate) fn need(&self, received: &[u8]) -> usize {
-        self.len.max(V2_FIXED_LEN).saturating_sub(received.len()).max(1)
+    pub(crate) fn need(received: &[u8]) -> usize {
+        let len = match received.get(LEN_AT..).and_then(<[u8]>::first_chunk) {
+            Some(&len) => V2_FIXED_LEN + usize::from(u16::from_be_bytes(len)),
+            None => V2_FIXED_LEN,
+        };
+        len.saturating_sub(received.len()).max(1)
     }
 
     /// Judges what has arrived; `None` means that bytes are missing.
@@ -64,17 +68,57 @@ impl Block {
         &mut self,
         received: &[u8],
         options: &Options,
-    ) -> Result<Option<Header>, Error> {
-        if self.len == 0 && !self.fixed_part(received, options)? {
-            return Ok(None);
+    ) -> Result<Option<Fixed>, Error> {
+        let Some(mut fixed) = Fixed::judge(received, options)? else { return Ok(None) };
+        if fixed.has_addresses() && fixed.len > fixed.tlvs_at && options.judges_tlvs() {
+            self.walk.at = self.walk.at.max(fixed.tlvs_at);
+            self.walk.advance(received, fixed.len, options)?;
         }
-        if self.has_addresses() && options.judges_tlvs() {
-            self.walk.advance(received, self.len, options)?;
+        let Some(header) = received.get(..fixed.len) else { return Ok(None) };
+        if !fixed.has_addresses() {
+            fixed.tlvs_at = judge_without_addresses(header, fixed.family, options)?;
         }
-        match received.get(..self.len) {
-            Some(header) => self.finish(header, options).map(Some),
-            None => Ok(None),
+        if self.walk.crc_at != 0 {
+            verify_crc(header, self.walk.crc_at)?;
         }
+        Ok(Some(fixed))
+    }
+}
+
+impl Fixed {
+    /// Judges the first 16 bytes; `None` means that some are missing.
+    fn judge(received: &[u8], options: &Options) -> Result<Option<Self>, Error> {
+        if received.first_chunk() != Some(&SIGNATURE) {
+            let pairs = SIGNATURE.iter().zip(received);
+            let matched = pairs.take_while(|(want, got)| want == got).count();
+            let fits = matched == received.len();
+            return if fits { Ok(None) } else { Err(Error::new(ErrorKind::NotProxy, matched)) };
+        }
+        let Some(&command) = received.get(COMMAND_AT) else { return Ok(None) };
+        let command = match command {
+            LOCAL => Command::Local,
+            PROXY => Command::Proxy,
+            0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
+            _ => return Err(Error::new(ErrorKind::V2BadVersion, COMMAND_AT)),
+        };
+        // The smallest block stands for them all: without UNSPEC every PROXY header has one.
+        let owes_block = command == Command::Proxy && options.unspec == Unspec::Reject;
+        if owes_block && usize::from(options.v2_len_max) < Family::Inet.block_len() {
+            return Err(Error::new(ErrorKind::V2TooLong, COMMAND_AT));
+        }
+        let Some(&family) = received.get(FAMILY_AT) else { return Ok(None) };
+        let refuse = |kind| Error::new(kind, FAMILY_AT);
+        let (family, transport, block_len) = match command {
+            Command::Proxy => judge_family(family, options).map_err(refuse)?,
+            // Ignored, whatever it says; kept only to find TLVs behind an address block.
+            Command::Local | Command::Unknown => {
+                let family = Family::from_nibble(family >> 4).unwrap_or(Family::Unspec);
+                (family, Transport::Unspec, 0)
+            }
+        };
+        let len = judge_len(received, block_len, options)?;
+        let tlvs_at = V2_FIXED_LEN + block_len;
+        Ok(len.map(|len| Self { command, family, transport, block_len, len, tlvs_at }))
     }
 
     /// Says whether an address block follows the fixed part: TLVs then begin right behind it.
@@ -82,122 +126,22 @@ impl Block {
         self.block_len != 0
     }
 
-    /// Judges the first 16 bytes; `false` means that some are missing.
-    fn fixed_part(&mut self, received: &[u8], options: &Options) -> Result<bool, Error> {
-        let matched = SIGNATURE.iter().zip(received).take_while(|(want, got)| want == got).count();
-        if matched < SIGNATURE.len() {
-            return if matched == received.len() {
-                Ok(false)
-            } else {
-                Err(Error::new(ErrorKind::NotProxy, matched))
-            };
-        }
-        let Some(&command) = received.get(COMMAND_AT) else { return Ok(false) };
-        self.command = match command {
-            LOCAL => Command::Local,
-            PROXY => Command::Proxy,
-            0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
-            _ => return Err(Error::new(ErrorKind::V2BadVersion, COMMAND_AT)),
-        };
-        // The smallest block stands for them all: without UNSPEC every PROXY header has one.
-        let owes_block = self.command == Command::Proxy && options.unspec == Unspec::Reject;
-        if owes_block && usize::from(options.v2_len_max) < Family::Inet.block_len() {
-            return Err(Error::new(ErrorKind::V2TooLong, COMMAND_AT));
-        }
-        let Some(&family) = received.get(FAMILY_AT) else { return Ok(false) };
-        self.judge_family(family, options)?;
-        self.judge_len(received, options)
-    }
-
-    fn judge_family(&mut self, byte: u8, options: &Options) -> Result<(), Error> {
-        let (family, transport) =
-            (Family::from_nibble(byte >> 4), Transport::from_nibble(byte & 15));
-        let refuse = |kind| Err(Error::new(kind, FAMILY_AT));
-        if self.command == Command::Local {
-            // Ignored, whatever it says; kept only to find TLVs behind an address block.
-            self.family = family.unwrap_or(Family::Unspec);
-            return Ok(());
-        }
-        let Some(family) = family else { return refuse(ErrorKind::V2BadFamily) };
-        let Some(transport) = transport else { return refuse(ErrorKind::V2BadTransport) };
-        (self.family, self.transport) = (family, transport);
-        if family == Family::Unspec || transport == Transport::Unspec {
-            return match options.unspec {
-                Unspec::Accept => Ok(()),
-                Unspec::Reject => refuse(ErrorKind::V2UnspecRejected),
-            };
-        }
-        self.block_len = family.block_len();
-        if self.block_len > options.v2_len_max.into() {
-            return refuse(ErrorKind::V2TooLong);
-        }
-        Ok(())
-    }
-
-    fn judge_len(&mut self, received: &[u8], options: &Options) -> Result<bool, Error> {
-        let Some(&high) = received.get(LEN_HIGH_AT) else { return Ok(false) };
-        if u16::from_be_bytes([high, 0]) > options.v2_len_max {
-            return Err(Error::new(ErrorKind::V2TooLong, LEN_HIGH_AT));
-        }
-        let Some(&low) = received.get(LEN_LOW_AT) else { return Ok(false) };
-        let refuse = |kind| Err(Error::new(kind, LEN_LOW_AT));
-        let len = u16::from_be_bytes([high, low]);
-        if len > options.v2_len_max {
-            return refuse(ErrorKind::V2TooLong);
-        }
-        let Some(tlvs) = usize::from(len).checked_sub(self.block_len) else {
-            return refuse(ErrorKind::V2AddressTooShort);
-        };
-        let is_strict = options.tlv_framing == TlvFraming::Strict && self.has_addresses();
-        if is_strict && (1..tlv::TLV_HEADER_LEN).contains(&tlvs) {
-            return refuse(ErrorKind::TlvHeaderTruncated);
-        }
-        self.len = V2_FIXED_LEN + usize::from(len);
-        self.walk.at = V2_FIXED_LEN + self.block_len;
-        Ok(true)
-    }
-
-    /// Builds the header once all of it is there; `header` is exactly its bytes.
-    fn finish(&self, header: &[u8], options: &Options) -> Result<Header, Error> {
-        let verify = options.crc32c == Crc32cPolicy::Verify;
-        let (addresses, tlvs_at) = if self.has_addresses() {
-            if verify && self.walk.crc_at != 0 {
-                verify_crc(header, self.walk.crc_at)?;
-            }
-            (self.addresses(header), V2_FIXED_LEN + self.block_len)
-        } else {
-            let tlvs_at = self.best_effort_tlvs(header);
-            if verify {
-                let tlvs = Tlvs::new(header.get(tlvs_at..).unwrap_or_default(), tlvs_at);
-                match crc32c::find(tlvs) {
-                    Found::No => {}
-                    Found::At(value_at) => verify_crc(header, value_at)?,
-                    Found::BadLength(at) => return Err(Error::new(ErrorKind::CrcBadLength, at)),
-                    Found::Duplicate(at) => return Err(Error::new(ErrorKind::CrcDuplicate, at)),
-                }
-            }
-            (Addresses::None, tlvs_at)
-        };
+    /// Builds the header of bytes that were judged whole.
+    pub(crate) fn header(&self, received: &[u8]) -> Header {
         let is_local = self.command == Command::Local;
-        Ok(Header {
+        Header {
             version: Version::V2,
             command: self.command,
             family: if is_local { Family::Unspec } else { self.family },
             transport: self.transport,
-            addresses,
+            addresses: if self.has_addresses() {
+                self.addresses(received)
+            } else {
+                Addresses::None
+            },
             len: offset(self.len),
-            tlvs_at: offset(tlvs_at),
-        })
-    }
-
-    /// Finds TLVs where the rules promise none: from byte 16, else behind an address block that
-    /// LOCAL should not have, else nowhere. AWS sends LOCAL with TLVs at once, others with
-    /// addresses first.
-    fn best_effort_tlvs(&self, header: &[u8]) -> usize {
-        [V2_FIXED_LEN, V2_FIXED_LEN + self.family.block_len()]
-            .into_iter()
-            .find(|&at| header.get(at..).is_some_and(|tlvs| Tlvs::new(tlvs, at).is_well_framed()))
-            .unwrap_or(self.len)
+            tlvs_at: offset(self.tlvs_at),
+        }
     }
 
     fn addresses(&self, header: &[u8]) -> Addresses {
@@ -223,6 +167,78 @@ impl Block {
     }
 }
 
+/// Judges the family byte of a PROXY header; returns also the bytes of the address block.
+#[inline(always)]
+fn judge_family(byte: u8, options: &Options) -> Result<(Family, Transport, usize), ErrorKind> {
+    let family = Family::from_nibble(byte >> 4).ok_or(ErrorKind::V2BadFamily)?;
+    let transport = Transport::from_nibble(byte & 15).ok_or(ErrorKind::V2BadTransport)?;
+    if family == Family::Unspec || transport == Transport::Unspec {
+        return match options.unspec {
+            Unspec::Accept => Ok((family, transport, 0)),
+            Unspec::Reject => Err(ErrorKind::V2UnspecRejected),
+        };
+    }
+    let block_len = family.block_len();
+    if block_len > options.v2_len_max.into() {
+        return Err(ErrorKind::V2TooLong);
+    }
+    Ok((family, transport, block_len))
+}
+
+/// Judges the length field; returns the bytes of the whole header, or `None` while a byte of the
+/// field is missing.
+fn judge_len(received: &[u8], block_len: usize, options: &Options) -> Result<Option<usize>, Error> {
+    let Some(&high) = received.get(LEN_AT) else { return Ok(None) };
+    let low = received.get(LEN_AT + 1);
+    let len = u16::from_be_bytes([high, low.copied().unwrap_or(0)]);
+    if len > options.v2_len_max {
+        let is_high = u16::from_be_bytes([high, 0]) > options.v2_len_max;
+        return Err(Error::new(ErrorKind::V2TooLong, LEN_AT + usize::from(!is_high)));
+    }
+    if low.is_none() {
+        return Ok(None);
+    }
+    let refuse = |kind| Err(Error::new(kind, LEN_AT + 1));
+    let Some(tlvs) = usize::from(len).checked_sub(block_len) else {
+        return refuse(ErrorKind::V2AddressTooShort);
+    };
+    let is_strict = options.tlv_framing == TlvFraming::Strict && block_len != 0;
+    if is_strict && (1..tlv::TLV_HEADER_LEN).contains(&tlvs) {
+        return refuse(ErrorKind::TlvHeaderTruncated);
+    }
+    Ok(Some(V2_FIXED_LEN + usize::from(len)))
+}
+
+/// Judges a whole header that carries no addresses, and so no TLVs that a walk has judged; returns
+/// the offset of its TLVs.
+#[cold]
+fn judge_without_addresses(
+    header: &[u8],
+    family: Family,
+    options: &Options,
+) -> Result<usize, Error> {
+    let tlvs_at = best_effort_tlvs(header, family);
+    if options.crc32c == Crc32cPolicy::Verify {
+        let tlvs = Tlvs::new(header.get(tlvs_at..).unwrap_or_default(), tlvs_at);
+        match crc32c::find(tlvs) {
+            Found::No => {}
+            Found::At(value_at) => verify_crc(header, value_at)?,
+            Found::BadLength(at) => return Err(Error::new(ErrorKind::CrcBadLength, at)),
+            Found::Duplicate(at) => return Err(Error::new(ErrorKind::CrcDuplicate, at)),
+        }
+    }
+    Ok(tlvs_at)
+}
+
+/// Finds TLVs where the rules promise none: from byte 16, else behind an address block that LOCAL
+/// should not have, else nowhere. AWS sends LOCAL with TLVs at once, others with addresses first.
+fn best_effort_tlvs(header: &[u8], family: Family) -> usize {
+    [V2_FIXED_LEN, V2_FIXED_LEN + family.block_len()]
+        .into_iter()
+        .find(|&at| header.get(at..).is_some_and(|tlvs| Tlvs::new(tlvs, at).is_well_framed()))
+        .unwrap_or(header.len())
+}
+
 fn inet6(block: &[u8]) -> Option<Addresses> {
     let (source, rest) = block.split_first_chunk::<16>()?;
     let (destination, rest) = rest.split_first_chunk::<16>()?;
@@ -233,6 +249,7 @@ fn inet6(block: &[u8]) -> Option<Addresses> {
     Some(Addresses::Inet6 { source: addr(source, [a, b]), destination: addr(destination, [c, d]) })
 }
 
+#[inline(never)]
 fn verify_crc(header: &[u8], value_at: usize) -> Result<(), Error> {
     if crc32c::holds(header, value_at) {
         Ok(())
@@ -257,12 +274,14 @@ struct Walk {
 }
 
 impl Walk {
+    #[inline(never)]
     fn advance(&mut self, received: &[u8], len: usize, options: &Options) -> Result<(), Error> {
         let strict = options.tlv_framing == TlvFraming::Strict;
         let verify = options.crc32c == Crc32cPolicy::Verify;
         loop {
+            self.pass_plain(received, len, options);
             let at = self.at;
-            let Some(room) = len.saturating_sub(at).checked_sub(tlv::TLV_HEADER_LEN) else {
+            let Some(room) = len.checked_sub(at + tlv::TLV_HEADER_LEN) else {
                 // Nothing, or a stump that only lazy framing lets through.
                 self.at = len;
                 return Ok(());
@@ -303,6 +322,25 @@ impl Walk {
             }
             self.at = at + tlv::TLV_HEADER_LEN + value_len;
         }
+    }
+
+    /// Passes the frames that have arrived, break no rule and hold no checksum. The next one is to
+    /// be judged byte by byte, to know which is to blame.
+    fn pass_plain(&mut self, received: &[u8], len: usize, options: &Options) {
+        let strict = options.tlv_framing == TlvFraming::Strict;
+        let verify = options.crc32c == Crc32cPolicy::Verify;
+        let arrived = received.get(..len).unwrap_or(received);
+        let mut at = self.at;
+        while let Some(&[kind, high, low]) = arrived.get(at..).and_then(<[u8]>::first_chunk) {
+            let next = at + tlv::TLV_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
+            let is_crc = verify && kind == tlv::CRC32C;
+            let leaves_stump = strict && (len - tlv::TLV_HEADER_LEN < next && next < len);
+            if is_crc || next > len || leaves_stump {
+                break;
+            }
+            at = next;
+        }
+        self.at = at;
     }
 
     /// Says whether a checksum may begin here with `room` bytes behind its frame: strict framing
