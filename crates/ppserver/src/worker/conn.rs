@@ -27,7 +27,7 @@ use crate::sys;
 use crate::upstream::greeting::{self, SocketAddrs};
 
 /// Actions of one connection before others have their turn: about 1 MiB when copying.
-const BUDGET: usize = 64;
+const BUDGET: usize = 32;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
