@@ -55,6 +55,46 @@ pub(super) enum Worked {
     Ended,
 }
 
+/// The sockets a session knows by their side.
+#[derive(Debug)]
+struct Sockets {
+    client: Option<TcpStream>,
+    upstream: Option<TcpStream>,
+}
+
+impl Sockets {
+    fn get(&self, side: Side) -> &TcpStream {
+        let socket = match side {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        };
+        socket.as_ref().expect("a session acts on sockets it has")
+    }
+
+    fn get_mut(&mut self, side: Side) -> &mut Option<TcpStream> {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+}
+
+/// The conduits a session knows by their direction.
+#[derive(Debug)]
+struct Conduits {
+    up: Conduit,
+    down: Conduit,
+}
+
+impl Conduits {
+    fn get_mut(&mut self, direction: Direction) -> &mut Conduit {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+}
+
 /// A client's connection and its way upstream.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -64,10 +104,8 @@ pub(super) struct Connection {
     /// When the worker will look at its deadline next.
     pub(super) remind_at: Instant,
     rules: Arc<Rules>,
-    client: Option<TcpStream>,
-    upstream: Option<TcpStream>,
-    up: Conduit,
-    down: Conduit,
+    sockets: Sockets,
+    conduits: Conduits,
     decoder: Decoder,
     /// What came of a header that is not complete.
     partial: Vec<u8>,
@@ -100,10 +138,8 @@ impl Connection {
             is_queued: false,
             remind_at: session.deadline(),
             session,
-            client: Some(client),
-            upstream: None,
-            up: Conduit::Empty,
-            down: Conduit::Empty,
+            sockets: Sockets { client: Some(client), upstream: None },
+            conduits: Conduits { up: Conduit::Empty, down: Conduit::Empty },
             decoder: Decoder::new(rules.options),
             partial: Vec::new(),
             peer,
@@ -161,37 +197,38 @@ impl Connection {
                 Action::ReadHeader => self.read_header(ctx),
                 Action::Greet => match self.compose(None, ctx) {
                     Ok(len) => {
-                        self.up.prepend(&ctx.scratch[..len], ctx.pool);
+                        self.conduits.up.prepend(&ctx.scratch[..len], ctx.pool);
                         self.session.handle_greeted(len);
                     }
                     Err(reason) => self.session.handle_refused(reason, now),
                 },
                 Action::Connect => self.connect(key, ctx),
                 Action::Probe(side) => {
-                    let pending = self.socket(side).take_error();
+                    let pending = self.sockets.get(side).take_error();
                     let pending = pending.unwrap_or_else(Some);
                     self.session.handle_probed(side, pending.as_ref().map(failure), now);
                 }
                 Action::Fill(direction, method) => self.fill(direction, method, ctx),
                 Action::Drain(direction) => self.drain(direction, ctx),
                 Action::Shutdown(direction) => {
-                    let result = self.socket(direction.sink()).shutdown(std::net::Shutdown::Write);
+                    let result =
+                        self.sockets.get(direction.sink()).shutdown(std::net::Shutdown::Write);
                     let failed = result.err().as_ref().map(failure);
                     self.session.handle_shut(direction, failed, now);
                 }
                 Action::Discard => {
                     let mut buffer = ctx.pool.take_buffer();
-                    let received = received(buffer.receive(self.socket(Side::Client)));
+                    let received = received(buffer.receive(self.sockets.get(Side::Client)));
                     ctx.pool.give_buffer(buffer);
                     self.session.handle_discarded(received);
                 }
                 Action::CheckUnsent(side) => {
                     // A socket that cannot tell has nothing more to deliver.
-                    let unsent = sys::unsent(self.socket(side)).unwrap_or(0);
+                    let unsent = sys::unsent(self.sockets.get(side)).unwrap_or(0);
                     self.session.handle_unsent(side, unsent);
                 }
                 Action::Reset(side) => {
-                    if let Some(socket) = self.socket_mut(side).take() {
+                    if let Some(socket) = self.sockets.get_mut(side).take() {
                         sys::reset_on_close(&socket);
                     }
                     self.session.handle_reset(side);
@@ -207,7 +244,7 @@ impl Connection {
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
         let mut buffer = ctx.pool.take_buffer();
-        let mut received = received(buffer.receive(self.socket(Side::Client)));
+        let mut received = received(buffer.receive(self.sockets.get(Side::Client)));
         let verdict = match received {
             // Some health checks end with a reset: the stream is over before its first byte.
             Received::Failed(Failure::Reset) if self.partial.is_empty() => {
@@ -218,7 +255,7 @@ impl Connection {
             Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
         };
         match verdict {
-            Verdict::Relay { .. } => self.up.put(buffer, ctx.pool),
+            Verdict::Relay { .. } => self.conduits.up.put(buffer, ctx.pool),
             Verdict::Incomplete | Verdict::Answer | Verdict::Refuse(_) => {
                 ctx.pool.give_buffer(buffer);
             }
@@ -294,7 +331,7 @@ impl Connection {
     ) -> Result<usize, CloseReason> {
         let send = &self.rules.upstream.send;
         let local = if greeting::needs_local(send, received.map(|(header, _)| header)) {
-            self.socket(Side::Client).local_addr().map_err(|_| CloseReason::ClientReset)?
+            self.sockets.get(Side::Client).local_addr().map_err(|_| CloseReason::ClientReset)?
         } else {
             self.peer
         };
@@ -360,7 +397,7 @@ impl Connection {
         });
         match connected {
             Ok(socket) => {
-                self.upstream = Some(socket);
+                self.sockets.upstream = Some(socket);
                 self.session.handle_connecting(ctx.now);
             }
             Err(error) => {
@@ -375,15 +412,8 @@ impl Connection {
     }
 
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
-        let source = match direction.source() {
-            Side::Client => &self.client,
-            Side::Upstream => &self.upstream,
-        };
-        let source = source.as_ref().expect("a session fills from sockets it has");
-        let conduit = match direction {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        };
+        let source = self.sockets.get(direction.source());
+        let conduit = self.conduits.get_mut(direction);
         let spliced = match method {
             Method::Splice => conduit.fill_by_splice(source, ctx.pool),
             Method::Copy => None,
@@ -402,15 +432,8 @@ impl Connection {
         if direction == Direction::Up && !self.is_tuned && self.session.moved(direction) > 0 {
             self.tune();
         }
-        let sink = match direction.sink() {
-            Side::Client => &self.client,
-            Side::Upstream => &self.upstream,
-        };
-        let sink = sink.as_ref().expect("a session drains into sockets it has");
-        let conduit = match direction {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        };
+        let sink = self.sockets.get(direction.sink());
+        let conduit = self.conduits.get_mut(direction);
         let sent = sent(conduit.drain(sink, ctx.pool));
         self.session.handle_drained(direction, sent, ctx.now);
     }
@@ -419,7 +442,7 @@ impl Connection {
     /// one back (tcp(7), RFC 896).
     fn tune(&mut self) {
         self.is_tuned = true;
-        let socket = self.socket(Side::Upstream);
+        let socket = self.sockets.get(Side::Upstream);
         let tuned = sys::set_keepalive(socket, &self.rules.keepalive)
             .and_then(|()| if self.rules.nodelay { socket.set_nodelay(true) } else { Ok(()) });
         if let Err(error) = tuned {
@@ -428,10 +451,9 @@ impl Connection {
     }
 
     fn close(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
-        self.client = None;
-        self.upstream = None;
-        self.up.release(ctx.pool);
-        self.down.release(ctx.pool);
+        self.sockets = Sockets { client: None, upstream: None };
+        self.conduits.up.release(ctx.pool);
+        self.conduits.down.release(ctx.pool);
         let bytes_in = self.session.moved(Direction::Up).saturating_sub(self.greeting_len as u64);
         let bytes_out = self.session.moved(Direction::Down);
         ctx.counters.bytes_up.add(bytes_in);
@@ -456,21 +478,6 @@ impl Connection {
         };
         let purpose = if reason == CloseReason::Probe { Purpose::Probe } else { self.purpose };
         write_access_log(&record, purpose, ctx);
-    }
-
-    fn socket(&self, side: Side) -> &TcpStream {
-        let socket = match side {
-            Side::Client => &self.client,
-            Side::Upstream => &self.upstream,
-        };
-        socket.as_ref().expect("a session acts on sockets it has")
-    }
-
-    fn socket_mut(&mut self, side: Side) -> &mut Option<TcpStream> {
-        match side {
-            Side::Client => &mut self.client,
-            Side::Upstream => &mut self.upstream,
-        }
     }
 }
 

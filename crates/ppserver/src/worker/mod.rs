@@ -253,27 +253,22 @@ impl Worker {
         self.counters[self.index].open();
         let rules = Arc::clone(&self.rules[listener]);
         let is_full = metrics::active(&self.counters) > self.connections_max as u64;
-        let policy = rules.admit(peer);
-        let refused = match policy {
-            None => Some(CloseReason::Untrusted),
-            Some(_) if is_full => Some(CloseReason::Overload),
-            Some(_) => None,
-        };
         let key = self.connections.next_key();
-        let registered = match refused {
-            Some(reason) => Err(reason),
-            None => conn::register(&mut client, key, Side::Client, self.poll.registry())
+        let admitted = match rules.admit(peer) {
+            None => Err(CloseReason::Untrusted),
+            Some(_) if is_full => Err(CloseReason::Overload),
+            Some(policy) => conn::register(&mut client, key, Side::Client, self.poll.registry())
+                .map(|()| policy)
                 .map_err(|_| CloseReason::Resources),
         };
-        match (registered, policy) {
-            (Ok(()), Some(policy)) => {
+        match admitted {
+            Ok(policy) => {
                 let connection = Connection::new(&rules, policy, client, peer, now.instant);
                 let at = connection.remind_at;
                 self.connections.insert(connection);
                 self.reminders.file(at, Reminder { key, at });
             }
-            (registered, _) => {
-                let reason = registered.err().unwrap_or(CloseReason::Untrusted);
+            Err(reason) => {
                 let (mut ctx, ..) = self.lend(now);
                 Connection::refuse(&rules, &client, peer, reason, &mut ctx);
             }
