@@ -3,7 +3,7 @@
 //! It moves bytes and hands on what the system said. Invariant: a conduit holds a buffer or
 //! a pipe only while there are bytes in it, so an idle connection holds neither.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use mio::net::TcpStream;
@@ -37,10 +37,10 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Receives once behind the headroom; whatever was held is gone.
-    pub(super) fn receive(&mut self, mut source: &TcpStream) -> Moved {
+    pub(super) fn receive(&mut self, source: &TcpStream) -> Moved {
         let room = &mut self.bytes[HEADROOM..];
         let asked = room.len();
-        let result = uninterrupted(|| source.read(room));
+        let result = uninterrupted(|| sys::receive(source, room));
         (self.start, self.end) = (HEADROOM, HEADROOM + *result.as_ref().unwrap_or(&0));
         Moved { asked, result }
     }
@@ -161,11 +161,11 @@ impl Conduit {
     }
 
     /// Sends once from what is held; what was sent is gone.
-    pub(super) fn drain(&mut self, mut sink: &TcpStream, pool: &mut Pool) -> io::Result<usize> {
+    pub(super) fn drain(&mut self, sink: &TcpStream, pool: &mut Pool) -> io::Result<usize> {
         let (sent, is_empty) = match self {
             Self::Empty => return Ok(0),
             Self::Buffer(buffer) => {
-                let sent = uninterrupted(|| sink.write(buffer.held()))?;
+                let sent = uninterrupted(|| sys::send(sink, buffer.held()))?;
                 buffer.skip(sent);
                 (sent, buffer.held().is_empty())
             }
