@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::contender::nginx_http;
 use super::ports;
-use super::process::{LOAD_CORE, Process};
+use super::process::{Cores, Process};
 use super::reconcile::Seen;
 use super::setup::{fetch, read_stub_status, write};
 use super::usage::Family;
@@ -32,13 +32,13 @@ pub(super) enum Serving {
 
 impl Backend {
     /// Starts it and waits until it listens.
-    pub(super) fn start(self, nginx: &Path) -> Result<Serving> {
+    pub(super) fn start(self, cores: Cores, nginx: &Path) -> Result<Serving> {
         match self {
             Self::Nginx => {
                 let dir = tempfile::tempdir()?;
                 let file = write(dir.path(), "nginx.conf", &nginx_conf(dir.path()))?;
                 let words = ["-e", "stderr", "-c", &file];
-                let mut process = Process::start("nginx (backend)", LOAD_CORE, nginx, &words)?;
+                let mut process = Process::start("nginx (backend)", cores.load, nginx, &words)?;
                 process.wait_for_port(ports::BACKEND)?;
                 process.wait_for_port(ports::BACKEND_STATUS)?;
                 Ok(Serving::Nginx { process, _dir: dir })
@@ -47,7 +47,7 @@ impl Backend {
                 let own = std::env::current_exe().context("the path of this program")?;
                 let listen = ports::addr(ports::BACKEND).to_string();
                 let words = ["sink", "--proxy", "--listen", &listen, "--check", "ends", "--json"];
-                let mut process = Process::start("sink", LOAD_CORE, &own, &words)?;
+                let mut process = Process::start("sink", cores.load, &own, &words)?;
                 process.wait_for_line("where it listens", |line| {
                     line.starts_with(LISTENING).then_some(())
                 })?;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::backend::Backend;
+use super::contender::{Contender, Tuning};
 use super::driver::{Driver, Keeping};
+use super::process::Cores;
 use super::rig::{Job, P99, RESIDENT, Unit};
 use super::setup::{Inbound, Setup, Transfer};
 
@@ -22,8 +24,14 @@ pub(crate) enum Case {
     Idle,
     /// Short connections at half of HAProxy's peak rate, in open loop: percentiles
     Latency,
-    /// What a request costs us as connections and answers grow; no peer takes part
+    /// What it costs us as connections, answers and the pieces of a header grow; no peer takes part
     Scale,
+    /// Downloads and uploads through pipes of several sizes, and copied; no peer takes part
+    Pipes,
+    /// Short connections with one worker and with two, on all cores; no peer takes part
+    Workers,
+    /// Where the time goes: stacks of short connections and requests, drawn as flame graphs
+    Flame,
     /// ppcore's decoder beside its peers: `cargo bench -p benches`
     Decode,
     /// All of them
@@ -72,6 +80,8 @@ pub(super) fn short(amount: Amount) -> [Job; 2] {
         name: "short-wrk".to_owned(),
         title: format!("{what}: wrk -> proxy -> nginx"),
         setup: HEADER,
+        cores: Cores::APART,
+        crowd: 0,
         backend: Backend::Nginx,
         driver: Driver::Wrk { keeping: Keeping::Close, run_for: amount.run_for },
         warm_up: warm_up.clone(),
@@ -95,6 +105,8 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 2] {
         name: "keepalive-wrk".to_owned(),
         title: format!("{what}: wrk -> proxy -> nginx"),
         setup: PLAIN,
+        cores: Cores::APART,
+        crowd: 0,
         backend: Backend::Nginx,
         driver: Driver::Wrk { keeping: Keeping::Keep, run_for: amount.run_for },
         warm_up: Driver::load(&["keepalive", "--count", "1000"]),
@@ -117,6 +129,8 @@ pub(super) fn bulk(amount: Amount) -> [Job; 2] {
         name: format!("bulk-{way}"),
         title: format!("{way}loads of {} MiB, 4 at a time", amount.bulk_bytes >> 20),
         setup: SPLICED,
+        cores: Cores::APART,
+        crowd: 0,
         backend: Backend::Sink,
         driver: Driver::load(&[
             way,
@@ -163,25 +177,66 @@ pub(super) fn latency(amount: Amount, rate: u64, origin: &str) -> Job {
     }
 }
 
-/// Requests on 100 to 9,000 connections, and answers of 1 B to 1 MiB on 64.
+/// What grows: connections that idle beside 64 that work, connections that all work, answers, and
+/// the pieces a header comes in.
 pub(super) fn scale(amount: Amount) -> Vec<Job> {
-    let base = &keepalive(amount)[1];
     let span = words_of(amount.run_for);
-    let job = |name: &str, title: String, words: [&str; 2]| Job {
+    let ([_, base_short], [_, base]) = (short(amount), keepalive(amount));
+    let job = |base: &Job, name: String, title: String, words: [&str; 3]| Job {
         name: format!("scale-{name}"),
         title,
-        driver: Driver::load(&[&["keepalive", "--for", &span][..], &words].concat()),
+        driver: Driver::load(&[&words[..], &["--for", &span, "--timeout", "30s"]].concat()),
         ..base.clone()
     };
-    let connections = ["100", "1000", "3000", "9000"].map(|count| {
+    let mut jobs = Vec::new();
+    for crowd in [0, 1000, 8000] {
+        let title = format!("short connections, 64 at a time beside {crowd} that idle");
+        let words = ["short", "--connections", "64"];
+        jobs.push(Job { crowd, ..job(&base_short, format!("crowd-{crowd}"), title, words) });
+    }
+    for count in ["100", "1000", "3000", "9000"] {
         let title = format!("keep-alive requests on {count} connections");
-        job(&format!("connections-{count}"), title, ["--connections", count])
-    });
-    let answers = ["1", "1KiB", "16KiB", "256KiB", "1MiB"].map(|bytes| {
+        let words = ["keepalive", "--connections", count];
+        jobs.push(job(&base, format!("connections-{count}"), title, words));
+    }
+    for bytes in ["1", "1KiB", "16KiB", "256KiB", "1MiB", "16MiB", "64MiB"] {
         let title = format!("keep-alive requests, answers of {bytes}, 64 connections");
-        job(&format!("answer-{bytes}"), title, ["--bytes", bytes])
-    });
-    connections.into_iter().chain(answers).collect()
+        let words = ["keepalive", "--bytes", bytes];
+        jobs.push(job(&base, format!("answer-{bytes}"), title, words));
+    }
+    for pieces in ["1", "2", "4", "8", "28"] {
+        let title = format!("short connections whose header of 28 bytes comes in {pieces} pieces");
+        let words = ["short", "--pieces", pieces];
+        jobs.push(job(&base_short, format!("pieces-{pieces}"), title, words));
+    }
+    jobs
+}
+
+/// The ways of moving bulk that `pipes` compares; the first is the default.
+pub(super) fn pipes(ours: &Contender) -> Vec<Contender> {
+    let variant = |name, splice| ours.tuned(name, Tuning { splice, ..Tuning::PLAIN });
+    vec![
+        ours.clone(),
+        variant("pipe64k", "pipe_size = \"64KiB\""),
+        variant("pipe1m", "pipe_size = \"1MiB\""),
+        variant("copy", "mode = \"off\""),
+    ]
+}
+
+/// Short connections where every program may run on every core.
+pub(super) fn workers(amount: Amount) -> Job {
+    let [_, base] = short(amount);
+    Job {
+        name: "workers".to_owned(),
+        title: "short connections, 64 at a time, everybody on both cores".to_owned(),
+        cores: Cores::SHARED,
+        ..base
+    }
+}
+
+/// One worker and two.
+pub(super) fn crews(ours: &Contender) -> [Contender; 2] {
+    [ours.clone(), ours.tuned("2 workers", Tuning { workers: 2, ..Tuning::PLAIN })]
 }
 
 /// The words of a load by our generator for counting system calls, where they belong to a unit: a

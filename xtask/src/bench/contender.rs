@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ports;
-use super::process::{PROXY_CORE, Process, find_program, output};
+use super::process::{Cores, Process, find_program, output};
 use super::reconcile::Seen;
 use super::setup::{Inbound, Setup, Transfer, fetch, read_stub_status, write};
 use super::usage::Family;
@@ -54,6 +54,20 @@ pub(super) struct Contender {
     pub(super) kind: Kind,
     pub(super) program: PathBuf,
     pub(super) version: String,
+    tuning: Tuning,
+}
+
+/// What our own configuration says beyond the case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tuning {
+    pub(super) workers: u32,
+    /// Lines of its `[splice]` table.
+    pub(super) splice: &'static str,
+}
+
+impl Tuning {
+    /// One worker, and the defaults.
+    pub(super) const PLAIN: Self = Self { workers: 1, splice: "" };
 }
 
 impl Contender {
@@ -91,15 +105,20 @@ impl Contender {
         let text = output(&program, &[word])?;
         let version = text.lines().map(str::trim).find(|line| !line.is_empty());
         let version = version.with_context(|| format!("{name} does not tell its version"))?;
-        Ok(Self { name, kind, program, version: version.to_owned() })
+        Ok(Self { name, kind, program, version: version.to_owned(), tuning: Tuning::PLAIN })
+    }
+
+    /// The same program of ours under another name, tuned.
+    pub(super) fn tuned(&self, name: &'static str, tuning: Tuning) -> Self {
+        Self { name, tuning, ..self.clone() }
     }
 
     /// Starts it for a case and waits until it listens.
-    pub(super) fn start(&self, setup: Setup) -> Result<Running> {
+    pub(super) fn start(&self, setup: Setup, cores: Cores) -> Result<Running> {
         let dir = tempfile::tempdir()?;
         let words = match self.kind {
             Kind::Ppserver => {
-                let file = write(dir.path(), "ppserver.toml", &ppserver_toml(setup))?;
+                let file = write(dir.path(), "ppserver.toml", &ppserver_toml(setup, self.tuning))?;
                 vec!["run".to_owned(), "-c".to_owned(), file]
             }
             Kind::Haproxy => {
@@ -119,7 +138,7 @@ impl Contender {
             }
         };
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut process = Process::start(self.name, PROXY_CORE, &self.program, &words)?;
+        let mut process = Process::start(self.name, cores.proxy, &self.program, &words)?;
         process.wait_for_port(ports::PROXY)?;
         let family = Family::of(process.id());
         Ok(Running { kind: self.kind, process, family, dir, asked: 0 })
@@ -232,7 +251,7 @@ fn read_envoy(page: &str) -> Option<(Seen, u64)> {
     Some((Seen { accepted, failures, requests: None }, open))
 }
 
-fn ppserver_toml(setup: Setup) -> String {
+fn ppserver_toml(setup: Setup, tuning: Tuning) -> String {
     let accept = match setup.inbound {
         Inbound::Header => "accept = \"require\"\n  trust = [\"127.0.0.0/8\"]",
         Inbound::Plain => "accept = \"off\"",
@@ -240,7 +259,9 @@ fn ppserver_toml(setup: Setup) -> String {
     format!(
         "config_version = 1
 [server]
-workers = 1
+workers = {workers}
+[splice]
+{splice}
 [[listener]]
 name = \"bench\"
 bind = [\"{listen}\"]
@@ -252,6 +273,8 @@ endpoints = [\"{backend}\"]
   [upstream.backend.proxy_protocol]
   send = \"v2\"
 ",
+        workers = tuning.workers,
+        splice = tuning.splice,
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
     )

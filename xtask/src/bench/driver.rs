@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::ports;
-use super::process::{LOAD_CORE, Process};
+use super::process::{Cores, Process};
 use super::reconcile::Driven;
 use super::setup::{Inbound, write};
 use crate::load::{Header, Latency, Report};
@@ -65,12 +65,19 @@ impl Driver {
     }
 
     /// Runs it to its end against the proxy.
-    pub(super) fn run(&self, inbound: Inbound, programs: &Programs) -> Result<Outcome> {
+    pub(super) fn run(
+        &self,
+        inbound: Inbound,
+        cores: Cores,
+        programs: &Programs,
+    ) -> Result<Outcome> {
         match self {
-            Self::Wrk { keeping, run_for } => wrk(*keeping, inbound, *run_for, &programs.wrk),
+            Self::Wrk { keeping, run_for } => {
+                wrk(*keeping, inbound, *run_for, cores, &programs.wrk)
+            }
             Self::Load(words) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                start_load(&words, inbound, &programs.own)?
+                start_load(&words, inbound, cores, &programs.own)?
                     .finish(OVERTIME)
                     .and_then(|lines| read_load(&lines))
             }
@@ -79,7 +86,12 @@ impl Driver {
 }
 
 /// Starts our generator.
-pub(super) fn start_load(words: &[&str], inbound: Inbound, own: &Path) -> Result<Process> {
+pub(super) fn start_load(
+    words: &[&str],
+    inbound: Inbound,
+    cores: Cores,
+    own: &Path,
+) -> Result<Process> {
     let to = ports::addr(ports::PROXY).to_string();
     let header = match inbound {
         Inbound::Header => "v2",
@@ -87,7 +99,7 @@ pub(super) fn start_load(words: &[&str], inbound: Inbound, own: &Path) -> Result
     };
     let always = ["--to", &to, "--proxy", header, "--json"];
     let words = [&["load"], words, &always].concat();
-    Process::start("load", LOAD_CORE, own, &words)
+    Process::start("load", cores.load, own, &words)
 }
 
 /// Reads what our generator printed.
@@ -112,14 +124,20 @@ struct WrkReport {
     errors: u64,
 }
 
-fn wrk(keeping: Keeping, inbound: Inbound, run_for: Duration, wrk: &Path) -> Result<Outcome> {
+fn wrk(
+    keeping: Keeping,
+    inbound: Inbound,
+    run_for: Duration,
+    cores: Cores,
+    wrk: &Path,
+) -> Result<Outcome> {
     let dir = tempfile::tempdir()?;
     let script = write(dir.path(), "bench.lua", &script(keeping, inbound))?;
     let connections = CONNECTIONS.to_string();
     let span = format!("{}s", run_for.as_secs().max(1));
     let url = format!("http://{}/", ports::addr(ports::PROXY));
     let words = ["-t", "1", "-c", &connections, "-d", &span, "-s", &script, &url];
-    let lines = Process::start("wrk", LOAD_CORE, wrk, &words)?.finish(run_for + OVERTIME)?;
+    let lines = Process::start("wrk", cores.load, wrk, &words)?.finish(run_for + OVERTIME)?;
     let json = lines.iter().rev().find(|line| line.starts_with('{'));
     let report: WrkReport = serde_json::from_str(json.context("wrk printed no summary")?)?;
     let driven = Driven {

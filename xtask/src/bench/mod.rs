@@ -19,6 +19,7 @@ mod backend;
 mod cases;
 mod contender;
 mod driver;
+mod flame;
 mod plot;
 mod ports;
 mod process;
@@ -31,8 +32,8 @@ mod strace;
 mod table;
 mod usage;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -112,8 +113,17 @@ struct Bench {
 /// When a program is missing, a port is taken, a server does not start, or no run of a contender
 /// counts.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let proxies =
-        [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency, Case::Scale];
+    let proxies = [
+        Case::Short,
+        Case::Keepalive,
+        Case::Bulk,
+        Case::Idle,
+        Case::Latency,
+        Case::Scale,
+        Case::Pipes,
+        Case::Workers,
+        Case::Flame,
+    ];
     let is_chosen = |case: Case| args.case == case || args.case == Case::All;
     if proxies.into_iter().any(is_chosen) {
         let bench = Bench::new(args)?;
@@ -182,12 +192,23 @@ impl Bench {
                 let (rate, origin) = self.half_of_peak()?;
                 self.compare(&cases::latency(self.amount, rate, &origin))
             }
-            Case::Scale => cases::scale(self.amount).iter().try_for_each(|job| {
+            Case::Scale => {
                 let ours = &self.contenders[..1];
-                let measure =
-                    |contender: &Contender, round| self.rig.measure(contender, job, round);
-                self.publish(&self.rounds_of(job, ours, measure)?)
-            }),
+                cases::scale(self.amount).iter().try_for_each(|job| self.compare_with(job, ours))
+            }
+            Case::Pipes => {
+                let ways = cases::pipes(&self.contenders[0]);
+                let jobs = cases::bulk(self.amount);
+                jobs.into_iter().try_for_each(|job| {
+                    let name = job.name.replace("bulk", "pipes");
+                    self.compare_with(&Job { name, ..job }, &ways)
+                })
+            }
+            Case::Workers => {
+                let crews = cases::crews(&self.contenders[0]);
+                self.compare_with(&cases::workers(self.amount), &crews)
+            }
+            Case::Flame => self.flame(),
             // Neither is a case of proxies; `run` has taken them.
             Case::Decode | Case::All => Ok(()),
         }
@@ -215,8 +236,26 @@ impl Bench {
     }
 
     fn compare(&self, job: &Job) -> Result<()> {
+        self.compare_with(job, &self.contenders)
+    }
+
+    fn compare_with(&self, job: &Job, contenders: &[Contender]) -> Result<()> {
         let measure = |contender: &Contender, round| self.rig.measure(contender, job, round);
-        self.publish(&self.rounds_of(job, &self.contenders, measure)?)
+        self.publish(&self.rounds_of(job, contenders, measure)?)
+    }
+
+    /// Draws where the time of a connection and of a request goes.
+    fn flame(&self) -> Result<()> {
+        let ours = Contender::ours(build_with_frames()?)?;
+        for job in [&cases::short(self.amount)[0], &cases::keepalive(self.amount)[0]] {
+            progress(&format!("{}: stacks of {}", job.name, ours.name));
+            let stacks = self.rig.stacks(&ours, job)?;
+            let file = self.plots.join(format!("{}-flame.svg", job.name));
+            let title = format!("{} ({})", job.title, self.circumstances.footer());
+            flame::draw(&file, &title, &stacks)?;
+            println!("\n== {}: where the time goes\n{}", job.title, flame::summary(&stacks));
+        }
+        Ok(())
     }
 
     /// Lets the contenders take turns.
@@ -287,10 +326,24 @@ fn half(peak: f64) -> u64 {
 
 /// Builds what is measured, as it is shipped.
 fn build() -> Result<PathBuf> {
-    cargo::run(cargo::cargo().args(["build", "--release", "--package", "ppserver"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let program = Path::new(&target).join("release/ppserver");
-    std::path::absolute(&program).context("the path of ppserver")
+    built(cargo::cargo().args(["build", "--release", "--package", "ppserver"]), "release")
+}
+
+/// Builds it with frame pointers, without which perf(1) cannot walk its stacks.
+fn build_with_frames() -> Result<PathBuf> {
+    let mut command = cargo::cargo();
+    command.args(["build", "--release", "--package", "ppserver", "--target-dir"]);
+    command.arg(target().join("frames")).env("RUSTFLAGS", "-C force-frame-pointers=yes");
+    built(&mut command, "frames/release")
+}
+
+fn built(command: &mut Command, dir: &str) -> Result<PathBuf> {
+    cargo::run(command)?;
+    std::path::absolute(target().join(dir).join("ppserver")).context("the path of ppserver")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()).into()
 }
 
 /// The decoder's benches are a package of their own.

@@ -20,10 +20,25 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Servers live in directories that a plain user's PATH often lacks.
 const SERVER_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// The core of the proxy under test.
+/// The core of the proxy under test, unless a case says otherwise.
 pub(super) const PROXY_CORE: usize = 0;
-/// The core of generator and backend.
+/// The core of generator and backend, likewise.
 pub(super) const LOAD_CORE: usize = 1;
+
+/// Where the programs of a case run: lists of cores as taskset(1) reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cores {
+    pub(super) proxy: &'static str,
+    /// Generator and backend.
+    pub(super) load: &'static str,
+}
+
+impl Cores {
+    /// The proxy alone on its core.
+    pub(super) const APART: Self = Self { proxy: "0", load: "1" };
+    /// Everybody wherever the scheduler likes.
+    pub(super) const SHARED: Self = Self { proxy: "0,1", load: "0,1" };
+}
 
 /// A running program.
 pub(super) struct Process {
@@ -34,11 +49,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program` with `words` on one core; `name` is for messages.
-    pub(super) fn start(name: &str, core: usize, program: &Path, words: &[&str]) -> Result<Self> {
+    /// Starts `program` with `words` on `cores`, a list of taskset(1); `name` is for messages.
+    pub(super) fn start(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
         // taskset becomes the program: the id stays the same, and no thread escapes the core.
         let mut command = Command::new("taskset");
-        command.args(["-c", &core.to_string()]).arg(program).args(words);
+        command.args(["-c", cores]).arg(program).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{name} does not start"))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -181,7 +196,7 @@ mod tests {
         let shell = find_program("sh").unwrap();
         let words =
             ["-c", "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.01; done"];
-        let mut process = Process::start("shell", 0, &shell, &words).unwrap();
+        let mut process = Process::start("shell", "0", &shell, &words).unwrap();
         let id = process.id();
         process.wait_for_line("hello", |line| (line == "hello").then_some(())).unwrap();
         assert_eq!(process.stop().unwrap(), ["hello", "bye"]);
@@ -192,7 +207,7 @@ mod tests {
     fn a_program_that_ends_early_shows_its_last_words() {
         let shell = find_program("sh").unwrap();
         let mut process =
-            Process::start("shell", 0, &shell, &["-c", "echo no config >&2; exit 1"]).unwrap();
+            Process::start("shell", "0", &shell, &["-c", "echo no config >&2; exit 1"]).unwrap();
         let error = process.wait_for_port(1).unwrap_err().to_string();
         assert!(error.contains("shell ended early"), "{error}");
         let error = process.finish(PATIENCE).unwrap_err().to_string();

@@ -5,7 +5,7 @@
 //! driver went through this proxy to this backend and was answered.
 
 /// What the driver did, warm-up included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Driven {
     /// Connections that came to a good end.
     pub(super) connections: u64,
@@ -15,6 +15,19 @@ pub(super) struct Driven {
     /// Connections that others may have seen beyond these: wrk probes once, and drops those under
     /// way when its time is over. 0 for our own generator.
     pub(super) slack: u64,
+}
+
+impl std::ops::Add for Driven {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            exchanges: self.exchanges + other.exchanges,
+            failures: self.failures + other.failures,
+            slack: self.slack + other.slack,
+        }
+    }
 }
 
 /// What the proxy or the backend counted.

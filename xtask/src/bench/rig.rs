@@ -6,14 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use super::backend::Backend;
 use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load};
+use super::flame;
 use super::ports;
-use super::process::{LOAD_CORE, PROXY_CORE, Process, find_program};
+use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output};
 use super::reconcile::{Driven, faults};
 use super::setup::Setup;
 use super::strace;
@@ -52,6 +53,9 @@ pub(super) struct Job {
     /// For people.
     pub(super) title: String,
     pub(super) setup: Setup,
+    pub(super) cores: Cores,
+    /// Connections that stand idle meanwhile, beside those of the driver.
+    pub(super) crowd: u32,
     pub(super) backend: Backend,
     pub(super) driver: Driver,
     pub(super) warm_up: Driver,
@@ -93,15 +97,18 @@ impl Rig {
         let mut notes = Vec::new();
         let mut figures = Vec::new();
         let faults = self.with_proxy(contender, job, |proxy| {
+            let crowd = (job.crowd > 0).then(|| self.crowd(job, job.crowd)).transpose()?;
+            proxy.family.wait_until_quiet()?;
             notes.extend(watch()?);
             let (cpu, machine) = (proxy.family.cpu()?, Machine::look()?);
-            let outcome = job.driver.run(job.setup.inbound, &self.programs)?;
+            let outcome = job.driver.run(job.setup.inbound, job.cores, &self.programs)?;
             let after = Machine::look()?;
             proxy.family.wait_until_quiet()?;
             let cpu = proxy.family.cpu()?.saturating_sub(cpu);
             notes.extend(outcome.notes.iter().cloned());
             figures = describe(job, &outcome, cpu, &machine, &after);
-            Ok(outcome.driven)
+            let stood = crowd.map(Crowd::leave).transpose()?.unwrap_or_default();
+            Ok(outcome.driven + stood)
         })?;
         Ok(Sample { contender: contender.name, round, metrics: figures, faults, notes })
     }
@@ -116,13 +123,13 @@ impl Rig {
         let faults = self.with_proxy(contender, job, |proxy| {
             let words_of_strace = strace::words(&file, proxy.family.pids());
             let words_of_strace: Vec<&str> = words_of_strace.iter().map(String::as_str).collect();
-            let mut tracer = Process::start("strace", LOAD_CORE, &strace, &words_of_strace)?;
+            let mut tracer = Process::start("strace", job.cores.load, &strace, &words_of_strace)?;
             for _ in proxy.family.pids() {
                 tracer.wait_for_line("whom it traces", |line| {
                     line.contains("attached").then_some(())
                 })?;
             }
-            let outcome = start_load(words, job.setup.inbound, &self.programs.own)?
+            let outcome = start_load(words, job.setup.inbound, job.cores, &self.programs.own)?
                 .finish(TRACED_WAIT)
                 .and_then(|lines| read_load(&lines))?;
             proxy.family.wait_until_quiet()?;
@@ -140,6 +147,28 @@ impl Rig {
         Ok(Sample { contender: contender.name, round: 1, metrics: counted, faults, notes })
     }
 
+    /// Samples the stacks of a load: a line each, with its number of samples.
+    pub(super) fn stacks(&self, contender: &Contender, job: &Job) -> Result<Vec<String>> {
+        let perf = find_program("perf").context("perf is not here: apt-get install linux-perf")?;
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("perf.data");
+        let file = file.to_str().context("the temporary directory is UTF-8")?;
+        let faults = self.with_proxy(contender, job, |proxy| {
+            let pids: Vec<String> = proxy.family.pids().iter().map(u32::to_string).collect();
+            let pids = pids.join(",");
+            let clock = ["record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o", file, "-p"];
+            let words = [&clock[..], &[&pids]].concat();
+            let sampler = Process::start("perf", job.cores.load, &perf, &words)?;
+            let outcome = job.driver.run(job.setup.inbound, job.cores, &self.programs)?;
+            sampler.stop()?;
+            Ok(outcome.driven)
+        })?;
+        if let Some(fault) = faults.first() {
+            bail!("the stacks of {} do not count: {fault}", contender.name);
+        }
+        flame::fold(&output(&perf, &["script", "-i", file])?)
+    }
+
     /// Measures what idle connections hold.
     pub(super) fn idle(
         &self,
@@ -151,24 +180,30 @@ impl Rig {
         let mut metrics = Vec::new();
         let faults = self.with_proxy(contender, job, |proxy| {
             let (resident, pipes) = (proxy.family.resident()?, proxy.family.pipe_ends()?);
-            let count = connections.to_string();
-            let words = ["idle", "--connections", &count, "--hold", "10m", "--for", "30s"];
-            let mut load = start_load(&words, job.setup.inbound, &self.programs.own)?;
-            let held: u64 = load.wait_for_line("that all connections stand", |line| {
-                line.strip_prefix(HOLDING)?.parse().ok()
-            })?;
+            let crowd = self.crowd(job, connections)?;
             proxy.family.wait_until_quiet()?;
             let more = proxy.family.resident()?.saturating_sub(resident);
             let pipes = proxy.family.pipe_ends()?.saturating_sub(pipes);
             metrics = vec![
-                Metric::new(RESIDENT, real(more) / real(held.max(1))),
+                Metric::new(RESIDENT, real(more) / real(crowd.held.max(1))),
                 Metric::new("pipe ends held", real(u64::try_from(pipes)?)),
-                Metric::new("connections held", real(held)),
+                Metric::new("connections held", real(crowd.held)),
             ];
-            Ok(read_load(&load.stop()?)?.driven)
+            crowd.leave()
         })?;
         let notes = Vec::new();
         Ok(Sample { contender: contender.name, round, metrics, faults, notes })
+    }
+
+    /// Opens connections that stand idle, each behind one exchange.
+    fn crowd(&self, job: &Job, connections: u32) -> Result<Crowd> {
+        let count = connections.to_string();
+        let words = ["idle", "--connections", &count, "--hold", "10m", "--for", "30s"];
+        let mut load = start_load(&words, job.setup.inbound, job.cores, &self.programs.own)?;
+        let held = load.wait_for_line("that all connections stand", |line| {
+            line.strip_prefix(HOLDING)?.parse().ok()
+        })?;
+        Ok(Crowd { load, held })
     }
 
     /// Starts both servers, warms them up, lets `work` drive, and returns what does not
@@ -180,9 +215,9 @@ impl Rig {
         work: impl FnOnce(&mut Running) -> Result<Driven>,
     ) -> Result<Vec<String>> {
         ports::all_free()?;
-        let backend = job.backend.start(&self.nginx)?;
-        let mut proxy = contender.start(job.setup)?;
-        let warm = job.warm_up.run(job.setup.inbound, &self.programs)?.driven;
+        let backend = job.backend.start(job.cores, &self.nginx)?;
+        let mut proxy = contender.start(job.setup, job.cores)?;
+        let warm = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
         proxy.find_family();
         proxy.family.wait_until_quiet()?;
         let driven = work(&mut proxy)?;
@@ -190,13 +225,20 @@ impl Rig {
         let proxy_seen = proxy.settled_counts()?;
         proxy.stop()?;
         let backend_seen = backend.stop()?;
-        let all = Driven {
-            connections: driven.connections + warm.connections,
-            exchanges: driven.exchanges + warm.exchanges,
-            failures: driven.failures + warm.failures,
-            slack: driven.slack + warm.slack,
-        };
-        Ok(faults(&all, &proxy_seen, &backend_seen))
+        Ok(faults(&(driven + warm), &proxy_seen, &backend_seen))
+    }
+}
+
+/// Idle connections that stand.
+struct Crowd {
+    load: Process,
+    held: u64,
+}
+
+impl Crowd {
+    /// Closes them and returns what they had done.
+    fn leave(self) -> Result<Driven> {
+        Ok(read_load(&self.load.stop()?)?.driven)
     }
 }
 

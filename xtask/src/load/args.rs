@@ -64,6 +64,10 @@ pub(crate) struct LoadArgs {
     /// The PROXY header in front of the first request
     #[arg(long, value_name = "VERSION", default_value = "v2")]
     pub(super) proxy: Header,
+    /// Send the header in so many pieces of about the same size, one a turn of the loop
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..))]
+    pub(super) pieces: u8,
     /// The most connections open at a time
     #[arg(long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]

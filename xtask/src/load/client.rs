@@ -21,6 +21,8 @@ pub(super) struct Plan {
     request: Request,
     /// Header and request, for one write.
     first: Vec<u8>,
+    /// Where the pieces of the header end that are written apart, ascending.
+    cuts: Vec<u64>,
     /// Later requests on the same connection.
     next: Vec<u8>,
     check: Option<Check>,
@@ -28,10 +30,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(header: Header, request: Request, check: Option<Check>) -> Self {
+    /// `pieces` are those of the header; the request comes with the last one.
+    pub(super) fn new(header: Header, pieces: u8, request: Request, check: Option<Check>) -> Self {
         let next = request.head();
         let first = [header.bytes(), &next].concat();
-        Self { request, first, next, check, pattern: Pattern::new() }
+        let len = size(header.bytes().len());
+        let mut cuts: Vec<u64> =
+            (1..u64::from(pieces)).map(|piece| len * piece / u64::from(pieces)).collect();
+        cuts.retain(|cut| *cut > 0);
+        cuts.dedup();
+        Self { request, first, cuts, next, check, pattern: Pattern::new() }
     }
 }
 
@@ -52,6 +60,17 @@ pub(super) enum Step {
     /// The answer is complete and the target has closed.
     Ended,
     Failed(Cause),
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All of it is sent.
+    Sent,
+    /// The socket takes no more.
+    Full,
+    /// A piece of the header is sent; the next one waits for the next turn.
+    Piece,
 }
 
 /// Why an exchange failed.
@@ -111,34 +130,42 @@ impl Conn {
         self.answer = Answer::Head(Vec::new());
     }
 
-    /// Sends until all is sent or the socket is full; says whether all is sent. Worth trying right
-    /// after connect: on loopback the handshake is over by then.
+    /// Sends until all is sent, a piece is, or the socket is full. Worth trying right after connect:
+    /// on loopback the handshake is over by then.
     ///
     /// # Errors
     /// What connect(2) and send(2) report.
-    pub(super) fn send(&mut self, plan: &Plan, moved: &mut Moved) -> io::Result<bool> {
+    pub(super) fn send(&mut self, plan: &Plan, moved: &mut Moved) -> io::Result<Progress> {
         let opening = if self.is_first { &plan.first } else { &plan.next };
         let opening_len = size(opening.len());
         let total = opening_len + plan.request.up;
         while self.sent < total {
+            let cut = plan.cuts.iter().copied().find(|cut| self.is_first && *cut > self.sent);
             let chunk = match opening.get(usize::try_from(self.sent).unwrap_or(usize::MAX)..) {
                 Some(rest) if !rest.is_empty() => rest,
                 Some(_) | None => plan.pattern.piece(self.sent - opening_len, total - self.sent),
             };
+            let until_cut = cut.and_then(|cut| usize::try_from(cut - self.sent).ok());
+            let chunk = until_cut.and_then(|len| chunk.get(..len)).unwrap_or(chunk);
             match self.socket.write(chunk) {
                 Ok(count) => {
                     self.sent += size(count);
                     moved.sent += size(count);
                     if count < chunk.len() {
-                        return Ok(false);
+                        return Ok(Progress::Full);
+                    }
+                    if until_cut.is_some() {
+                        return Ok(Progress::Piece);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Full),
+                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                    return Ok(Progress::Full);
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(Progress::Sent)
     }
 
     /// Receives what is there.
@@ -260,7 +287,7 @@ mod tests {
     }
 
     fn plan(up: u64, down: u64, after: After) -> Plan {
-        Plan::new(Header::V2, Request { up, down, after }, Some(Check::Full))
+        Plan::new(Header::V2, 1, Request { up, down, after }, Some(Check::Full))
     }
 
     fn answer(plan: &Plan) -> Vec<u8> {

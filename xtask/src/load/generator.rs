@@ -22,7 +22,7 @@ use rustix::time::{
 };
 
 use super::args::{Case, LoadArgs};
-use super::client::{BUFFER, Cause, Conn, End, Moved, Plan, Step};
+use super::client::{BUFFER, Cause, Conn, End, Moved, Plan, Progress, Step};
 use super::report::{Connections, Latency, Report, count_failure, error_name};
 use super::schedule::Schedule;
 use super::wire::{After, Request};
@@ -59,6 +59,8 @@ pub(super) struct Generator<'a> {
     empty: Vec<usize>,
     /// Slots whose connection waits for its next exchange.
     ready: Vec<usize>,
+    /// Slots with a piece of a header to send in the next turn.
+    piecemeal: Vec<usize>,
     busy: usize,
     schedule: Schedule,
     /// Whether a start that was due has found no room.
@@ -82,7 +84,8 @@ impl<'a> Generator<'a> {
             Case::Keepalive | Case::Idle => After::Keep,
             Case::Short | Case::Down | Case::Up | Case::Both => After::Close,
         };
-        let plan = Plan::new(args.proxy, Request { up, down, after }, args.body_check());
+        let request = Request { up, down, after };
+        let plan = Plan::new(args.proxy, args.pieces, request, args.body_check());
         let slots = usize::try_from(args.connections)?;
         let poll = Poll::new().context("a poll")?;
         let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
@@ -99,6 +102,7 @@ impl<'a> Generator<'a> {
             slots: (0..slots).map(|_| Slot::Empty).collect(),
             empty: (0..slots).rev().collect(),
             ready: Vec::with_capacity(slots),
+            piecemeal: Vec::new(),
             busy: 0,
             schedule,
             was_full: false,
@@ -159,7 +163,8 @@ impl<'a> Generator<'a> {
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<()> {
-        match self.poll.poll(events, Some(TICK)) {
+        let wait = if self.piecemeal.is_empty() { TICK } else { Duration::ZERO };
+        match self.poll.poll(events, Some(wait)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error).context("polling"),
@@ -171,7 +176,19 @@ impl<'a> Generator<'a> {
             }
             self.start_due();
         }
+        for index in std::mem::take(&mut self.piecemeal) {
+            self.send_piece(index);
+        }
         Ok(())
+    }
+
+    fn send_piece(&mut self, index: usize) {
+        let Slot::Busy(conn) = &mut self.slots[index] else { return };
+        match conn.send(&self.plan, &mut self.moved) {
+            Ok(Progress::Piece) => self.piecemeal.push(index),
+            Ok(Progress::Sent | Progress::Full) => {}
+            Err(error) => self.fail(index, &Cause::System(error)),
+        }
     }
 
     /// Begins what is due and has room.
@@ -206,9 +223,11 @@ impl<'a> Generator<'a> {
         {
             conn.restart(meant, deadline);
             let sent = conn.send(&self.plan, &mut self.moved);
-            let sent = sent.and_then(|is_sent| match is_sent {
-                true => Ok(()),
-                false => self.poll.registry().reregister(&mut conn.socket, Token(index), BOTH),
+            let sent = sent.and_then(|progress| match progress {
+                Progress::Sent => Ok(()),
+                Progress::Full | Progress::Piece => {
+                    self.poll.registry().reregister(&mut conn.socket, Token(index), BOTH)
+                }
             });
             self.slots[index] = Slot::Busy(conn);
             return self.fail_on_error(index, sent);
@@ -216,10 +235,13 @@ impl<'a> Generator<'a> {
         let index = self.empty.pop().expect("there is room, and it is not in `ready`");
         self.connections.started += 1;
         let opened = Conn::open(self.args.to, meant, deadline).and_then(|mut conn| {
-            let is_sent = conn.send(&self.plan, &mut self.moved)?;
-            let interest = if is_sent { Interest::READABLE } else { BOTH };
+            let progress = conn.send(&self.plan, &mut self.moved)?;
+            let interest = if progress == Progress::Sent { Interest::READABLE } else { BOTH };
             self.poll.registry().register(&mut conn.socket, Token(index), interest)?;
             self.slots[index] = Slot::Busy(conn);
+            if progress == Progress::Piece {
+                self.piecemeal.push(index);
+            }
             Ok(())
         });
         self.fail_on_error(index, opened);
@@ -249,15 +271,18 @@ impl<'a> Generator<'a> {
             }
             Slot::Busy(conn) => {
                 let sent = match event.is_writable() {
-                    true => conn.send(&self.plan, &mut self.moved).map(drop),
-                    false => Ok(()),
+                    true => conn.send(&self.plan, &mut self.moved),
+                    false => Ok(Progress::Full),
                 };
+                if matches!(sent, Ok(Progress::Piece)) && !self.piecemeal.contains(&index) {
+                    self.piecemeal.push(index);
+                }
                 match sent {
                     Err(error) => Step::Failed(Cause::System(error)),
-                    Ok(()) if event.is_readable() || event.is_error() => {
+                    Ok(_) if event.is_readable() || event.is_error() => {
                         conn.receive(&self.plan, &mut self.buffer, end, &mut self.moved)
                     }
-                    Ok(()) => Step::Waits,
+                    Ok(_) => Step::Waits,
                 }
             }
         };

@@ -58,6 +58,16 @@ fn two_hundred_short_connections_add_up_on_both_sides() {
 }
 
 #[test]
+fn a_header_in_pieces_arrives_whole() {
+    for pieces in ["2", "28", "200"] {
+        let load = ["--count", "100", "--connections", "8", "--pieces", pieces];
+        let (report, sink) = run("short", &load, &["--proxy"]);
+        assert_adds_up(&report, &sink);
+        assert_eq!(report.exchanges, 100);
+    }
+}
+
+#[test]
 fn an_open_loop_starts_all_it_was_told_to() {
     let load = ["--count", "100", "--rate", "2000", "--proxy", "none"];
     let (report, sink) = run("short", &load, &[]);
