@@ -61,12 +61,25 @@ pub fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
+/// What follows the bytes of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Nobody knows: they leave at once.
+    Unknown,
+    /// The end of the stream, at once: the bytes wait for the FIN and share its segment (MSG_MORE).
+    End,
+}
+
 /// Sends from a buffer, without SIGPIPE (send(2)). Not by the standard library: see [`receive`].
 ///
 /// # Errors
 /// EAGAIN when the socket takes nothing; its own errors.
-pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+pub fn send(socket: impl AsFd, bytes: &[u8], follow: Follow) -> io::Result<usize> {
+    let flags = match follow {
+        Follow::Unknown => SendFlags::NOSIGNAL,
+        Follow::End => SendFlags::NOSIGNAL | SendFlags::MORE,
+    };
+    Ok(rustix::net::send(socket, bytes, flags)?)
 }
 
 /// Moves up to `len` bytes between a socket and a pipe without blocking (splice(2)).

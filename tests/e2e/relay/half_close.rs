@@ -4,7 +4,8 @@ use std::thread;
 
 use crate::common::payload::{MIB, random};
 use crate::support::{
-    Listener, Peer, SPLICE_MODES, Setup, assert_closed, link, unread, unsent, wait_until_taken,
+    Listener, Peer, SPLICE_MODES, Setup, all_segments_received, assert_closed, link, unread,
+    unsent, wait_until_taken,
 };
 
 const ANSWER_BYTES: usize = 3 * MIB;
@@ -70,6 +71,25 @@ fn a_fin_behind_a_full_way_arrives_behind_the_last_byte() {
         }
         assert_closed(&server.stop(), &[("done", 2)]);
     }
+}
+
+#[test]
+fn data_and_fin_that_come_in_one_segment_leave_in_one() {
+    let far = Listener::start();
+    let server = Setup::to(&[far.addr()]).start();
+    for client_ends_first in [true, false] {
+        let (client, upstream) = link(server.addr(), &far);
+        let (first, second) =
+            if client_ends_first { (&client, &upstream) } else { (&upstream, &client) };
+        let arrived = || all_segments_received(second.addr(), second.remote());
+        let before = arrived();
+        first.send_with_fin(b"the last");
+        second.expect_last(b"the last");
+        assert_eq!(arrived(), before + 1);
+        second.fin();
+        first.expect_last(b"");
+    }
+    assert_closed(&server.stop(), &[("done", 2)]);
 }
 
 #[test]

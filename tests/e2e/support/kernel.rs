@@ -30,7 +30,8 @@ struct Found {
     remote: [u8; 6],
     unread: usize,
     unsent: usize,
-    /// The field of struct tcp_info.
+    /// Two fields of struct tcp_info.
+    segs_in: usize,
     data_segs_in: usize,
 }
 
@@ -58,6 +59,12 @@ pub(crate) fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
 #[track_caller]
 pub(crate) fn segments_received(local: SocketAddr, remote: SocketAddr) -> usize {
     connection(local, remote).expect("the connection is there").data_segs_in
+}
+
+/// Segments that have arrived at `local`, those without data among them.
+#[track_caller]
+pub(crate) fn all_segments_received(local: SocketAddr, remote: SocketAddr) -> usize {
+    connection(local, remote).expect("the connection is there").segs_in
 }
 
 /// Whether a socket on this host waits for an answer to its SYN from `remote`.
@@ -130,8 +137,10 @@ fn messages(mut answer: &[u8], found: &mut Vec<Found>) -> bool {
                 let (unread, unsent) = (number(socket, 56), number(socket, 60));
                 // What is no full socket has no tcp_info, as in TIME_WAIT.
                 let info = attribute(&socket[72..], INET_DIAG_INFO);
-                let data_segs_in = info.map_or(0, |info| number(info, 152));
-                found.push(Found { state: socket[1], remote, unread, unsent, data_segs_in });
+                let field = |at| info.map_or(0, |info| number(info, at));
+                let (segs_in, data_segs_in) = (field(140), field(152));
+                let state = socket[1];
+                found.push(Found { state, remote, unread, unsent, segs_in, data_segs_in });
             }
         }
         answer = behind;

@@ -410,6 +410,12 @@ impl Session {
         self.flow(direction).moved
     }
 
+    /// Says whether the end follows at once what a drain sends, so that both can share a segment. An
+    /// abort waits until its bytes are acknowledged, so they must leave.
+    pub fn is_end_next(&self, direction: Direction) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Relaying) && self.flow(direction).eof
+    }
+
     /// Returns what to do next. Asking changes nothing.
     pub fn next(&self) -> Action {
         match self.phase {

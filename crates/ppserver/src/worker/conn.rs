@@ -23,7 +23,7 @@ use crate::session::{
     Action, CloseReason, Direction, Failure, Method, Policy, Readiness, Received, Sent, Session,
     Side, Verdict,
 };
-use crate::sys;
+use crate::sys::{self, Follow};
 use crate::upstream::greeting::{self, SocketAddrs};
 
 /// Actions of one connection before others have their turn: about 1 MiB when copying.
@@ -434,7 +434,11 @@ impl Connection {
         }
         let sink = self.sockets.get(direction.sink());
         let conduit = self.conduits.get_mut(direction);
-        let sent = sent(conduit.drain(sink, ctx.pool));
+        let follow = match self.session.is_end_next(direction) {
+            true => Follow::End,
+            false => Follow::Unknown,
+        };
+        let sent = sent(conduit.drain(sink, follow, ctx.pool));
         self.session.handle_drained(direction, sent, ctx.now);
     }
 
