@@ -87,6 +87,10 @@ pub struct Worker {
     access_log: Option<AccessLog>,
     refusals: Limiter,
     scratch: Box<[u8]>,
+    /// Connections on their way from a port to the table; empty between turns.
+    accepted: Vec<(TcpStream, SocketAddr)>,
+    /// Reminders on their way out of the wheel; empty between turns.
+    due: Vec<Reminder>,
     is_draining: bool,
 }
 
@@ -143,6 +147,8 @@ impl Worker {
             access_log: setup.access_log,
             refusals: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
+            accepted: Vec::new(),
+            due: Vec::new(),
             is_draining: false,
         };
         Ok((worker, control))
@@ -231,7 +237,7 @@ impl Worker {
     }
 
     fn accept(&mut self, now: Now) {
-        let mut accepted = Vec::new();
+        let mut accepted = std::mem::take(&mut self.accepted);
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
             port.handle_time(now.instant);
@@ -247,6 +253,7 @@ impl Worker {
                 self.admit(client, peer, listener, now);
             }
         }
+        self.accepted = accepted;
     }
 
     fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
@@ -276,9 +283,9 @@ impl Worker {
     }
 
     fn expire(&mut self, now: Instant) {
-        let mut due = Vec::new();
+        let mut due = std::mem::take(&mut self.due);
         self.reminders.expire(now, &mut due);
-        for Reminder { key, at } in due {
+        for Reminder { key, at } in due.drain(..) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.remind_at != at {
                 continue;
@@ -289,6 +296,7 @@ impl Worker {
             connection.remind_at = at;
             self.reminders.file(at, Reminder { key, at });
         }
+        self.due = due;
     }
 
     fn work(&mut self, now: Now) {

@@ -3,9 +3,12 @@
 //! Lazy: a reminder is never moved or cancelled; whoever is reminded too early files another. Two
 //! rings of slots: the near one turns a tick at a time, the far one empties a slot into it once per
 //! turn. What lies past both waits in the farthest slot and is filed again from there.
-//! Invariant: a reminder is never handed out early, and at most one tick late.
+//! A slot is a list through one slab, so filing allocates only while more reminders stand than ever
+//! before. Invariant: a reminder is never handed out early, and at most one tick late.
 
 use std::time::{Duration, Instant};
+
+use slab::Slab;
 
 /// The grain of all timeouts.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -16,7 +19,13 @@ const SLOTS: u64 = 256;
 struct Reminder<T> {
     due: u64,
     item: T,
+    /// The next one of the same slot.
+    next: Link,
 }
+
+/// A place in the slab, or `END`. Half the size of an `Option<usize>`.
+type Link = u32;
+const END: Link = Link::MAX;
 
 /// A wheel of reminders.
 #[derive(Debug)]
@@ -24,22 +33,26 @@ pub(super) struct Wheel<T> {
     epoch: Instant,
     /// Ticks handed out so far: everything due up to here is gone.
     now: u64,
-    near: Vec<Vec<Reminder<T>>>,
-    far: Vec<Vec<Reminder<T>>>,
+    reminders: Slab<Reminder<T>>,
+    /// The first reminder of each slot.
+    near: Vec<Link>,
+    far: Vec<Link>,
     near_count: usize,
     far_count: usize,
 }
 
 impl<T> Wheel<T> {
     pub(super) fn new(epoch: Instant) -> Self {
-        let ring = || (0..SLOTS).map(|_| Vec::new()).collect();
-        Self { epoch, now: 0, near: ring(), far: ring(), near_count: 0, far_count: 0 }
+        let ring = || (0..SLOTS).map(|_| END).collect();
+        let (near, far) = (ring(), ring());
+        Self { epoch, now: 0, reminders: Slab::new(), near, far, near_count: 0, far_count: 0 }
     }
 
     /// Files a reminder for the first tick at or behind `at`.
     pub(super) fn file(&mut self, at: Instant, item: T) {
         let due = self.tick_behind(at).max(self.now + 1);
-        self.insert(Reminder { due, item });
+        let at = self.reminders.insert(Reminder { due, item, next: END });
+        self.link(at);
     }
 
     /// Hands out everything that is due.
@@ -54,9 +67,13 @@ impl<T> Wheel<T> {
             if self.now.is_multiple_of(SLOTS) {
                 self.cascade();
             }
-            let slot = std::mem::take(&mut self.near[index(self.now)]);
-            self.near_count -= slot.len();
-            due.extend(slot.into_iter().map(|reminder| reminder.item));
+            let mut link = std::mem::replace(&mut self.near[index(self.now)], END);
+            while link != END {
+                let reminder = self.reminders.remove(link as usize);
+                link = reminder.next;
+                self.near_count -= 1;
+                due.push(reminder.item);
+            }
         }
     }
 
@@ -65,13 +82,13 @@ impl<T> Wheel<T> {
     pub(super) fn next(&self) -> Option<Instant> {
         let near = (self.near_count > 0).then(|| {
             (self.now + 1..)
-                .find(|&tick| !self.near[index(tick)].is_empty())
+                .find(|&tick| self.near[index(tick)] != END)
                 .expect("the near ring holds a reminder")
         });
         let far = (self.far_count > 0).then(|| {
             let turn = self.now / SLOTS;
             (turn + 1..)
-                .find(|&turn| !self.far[index(turn)].is_empty())
+                .find(|&turn| self.far[index(turn)] != END)
                 .expect("the far ring holds a reminder")
                 * SLOTS
         });
@@ -79,23 +96,29 @@ impl<T> Wheel<T> {
         Some(self.epoch + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
     }
 
-    fn insert(&mut self, reminder: Reminder<T>) {
-        if reminder.due - self.now < SLOTS {
+    /// Puts a reminder that stands in the slab into its slot.
+    fn link(&mut self, at: usize) {
+        let reminder = &mut self.reminders[at];
+        let slot = if reminder.due - self.now < SLOTS {
             self.near_count += 1;
-            self.near[index(reminder.due)].push(reminder);
+            &mut self.near[index(reminder.due)]
         } else {
             let turn = (reminder.due / SLOTS).min(self.now / SLOTS + SLOTS - 1);
             self.far_count += 1;
-            self.far[index(turn)].push(reminder);
-        }
+            &mut self.far[index(turn)]
+        };
+        reminder.next = *slot;
+        *slot = Link::try_from(at).expect("a reminder takes 40 bytes: memory ends before a Link");
     }
 
     /// Empties the far slot of the turn that begins.
     fn cascade(&mut self) {
-        let slot = std::mem::take(&mut self.far[index(self.now / SLOTS)]);
-        self.far_count -= slot.len();
-        for reminder in slot {
-            self.insert(reminder);
+        let mut link = std::mem::replace(&mut self.far[index(self.now / SLOTS)], END);
+        while link != END {
+            let at = link as usize;
+            link = self.reminders[at].next;
+            self.far_count -= 1;
+            self.link(at);
         }
     }
 

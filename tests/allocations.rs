@@ -1,0 +1,101 @@
+//! Connections cost no allocation: a worker's memory is that of its table, its timers and its pools,
+//! which grow to what is needed at a time and stay.
+//!
+//! A binary of its own, because the counting allocator is the whole process's.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ppserver::config::{Host, from_bytes};
+use ppserver::metrics::Counters;
+use ppserver::sys::{self, Keepalive, ListenOptions, Sharing};
+use ppserver::worker::{Order, Plan, Setup, Worker};
+
+const HEADER: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x01\x01\x14\x02\x02\x02\x03\xe8\x07\xd0";
+/// How many connections are made before those that count.
+const WARM_UP: usize = 200;
+
+/// Answers each connection behind its first bytes until it is told to end.
+fn answer(upstream: &TcpListener, count: usize) {
+    for _ in 0..count {
+        let (mut socket, _) = upstream.accept().unwrap();
+        let mut buffer = [0; 4096];
+        // Header and request come in one segment; what is behind them is the client's end.
+        assert!(socket.read(&mut buffer).unwrap() > HEADER.len());
+        socket.write_all(b"answer").unwrap();
+    }
+}
+
+fn exchange(proxy: SocketAddr) {
+    let mut client = TcpStream::connect(proxy).unwrap();
+    client.write_all(&[HEADER, b"request"].concat()).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"answer");
+    client.shutdown(Shutdown::Write).unwrap();
+}
+
+/// Runs a worker for `count` connections behind the warm-up; returns how often it allocated.
+fn allocations_for(count: usize) -> u64 {
+    let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let endpoint = upstream.local_addr().unwrap();
+    let port = sys::bind((Ipv4Addr::LOCALHOST, 0).into(), Sharing::Exclusive).unwrap();
+    let keepalive =
+        Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(15), count: 4 };
+    let options = ListenOptions { nodelay: true, keepalive, defer_accept: false, backlog: 128 };
+    sys::listen(&port, &options).unwrap();
+    let proxy = port.local_addr().unwrap().as_socket().unwrap();
+    let text = format!(
+        "config_version = 1
+[[listener]]
+name = \"edge\"
+bind = [\"{proxy}\"]
+upstream = \"web\"
+  [listener.proxy_protocol]
+  accept = \"require\"
+  trust = [\"127.0.0.0/8\"]
+[upstream.web]
+endpoints = [\"{endpoint}\"]
+  [upstream.web.proxy_protocol]
+  send = \"v2\"
+"
+    );
+    let loaded = from_bytes("test".to_owned(), text.as_bytes(), Host { descriptors_max: None });
+    let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
+    let setup = Setup {
+        index: 0,
+        plan: Arc::new(plan),
+        sockets: vec![(port, 0)],
+        counters: [Counters::default()].into(),
+        access_log: None,
+        connections_max: 64,
+        pipes_max: 4,
+    };
+    let (worker, control) = Worker::new(setup).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| answer(&upstream, WARM_UP + count));
+        let worker = scope.spawn(|| {
+            let mut ended = Ok(());
+            let used = allocation_counter::measure(|| ended = worker.run());
+            ended.unwrap();
+            used.count_total
+        });
+        for _ in 0..WARM_UP + count {
+            exchange(proxy);
+        }
+        control.send(Order::Drain);
+        worker.join().unwrap()
+    })
+}
+
+#[test]
+fn a_connection_in_steady_state_allocates_nothing() {
+    let (few, many) = (allocations_for(100), allocations_for(2100));
+    // 2,000 more connections leave 2,000 more reminders of their header deadlines behind, for which
+    // one vector doubles a few times.
+    assert!(many <= few + 8, "{few} allocations for 100 connections, {many} for 2,100");
+}
