@@ -2,6 +2,7 @@
 //! which grow to what is needed at a time and stay.
 //!
 //! A binary of its own, because the counting allocator is the whole process's.
+#![expect(clippy::unwrap_used, reason = "all of it is one test")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use ppserver::session::{
-    Action, CloseReason, Direction, Opening, Policy, Readiness, Received, Sent, Session, Side,
-    Splicing, Verdict,
+    Action, CloseReason, Direction, FirstSend, Opening, Policy, Readiness, Received, Sent, Session,
+    Side, Splicing, Verdict,
 };
 
 const POLICY: Policy = Policy {
@@ -105,7 +105,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
                 }
                 session.handle_header(received, Verdict::Relay { buffered }, now);
             }
-            Action::Connect => session.handle_connecting(now),
+            Action::Connect => session.handle_connecting(FirstSend::AtOnce, now),
             Action::Fill(direction, method) => {
                 let received = match direction {
                     Direction::Up => up.next(),

@@ -47,6 +47,15 @@ pub enum Opening {
     Payload,
 }
 
+/// When the first bytes are sent upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstSend {
+    /// Right behind the connect: that succeeds where the handshake is over by then, as on loopback.
+    AtOnce,
+    /// When an event says that the connection stands.
+    WhenReady,
+}
+
 /// What a session is told when it begins; a reload does not change it.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -223,14 +232,13 @@ impl Session {
     }
 
     /// [`Action::Connect`] was performed: a connect is under way.
-    pub fn handle_connecting(&mut self, now: Instant) {
+    pub fn handle_connecting(&mut self, first_send: FirstSend, now: Instant) {
         debug_assert_eq!(self.phase, Phase::Opening);
         self.attempts += 1;
         self.upstream = End::new(Socket::Connecting);
         // The attempt before it may have had events until its socket was closed.
         self.down.forget_source();
-        // A send right behind the connect often succeeds, always so on loopback.
-        self.up.writable = true;
+        self.up.writable = first_send == FirstSend::AtOnce;
         self.phase = Phase::Connecting;
         self.deadline = now + self.policy.connect_timeout;
     }

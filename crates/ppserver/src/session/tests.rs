@@ -30,7 +30,7 @@ fn connecting(now: Instant) -> Session {
     session.handle_ready(Side::Client, ROOM, now);
     session.handle_greeted(0);
     assert_eq!(session.next(), Action::Connect);
-    session.handle_connecting(now);
+    session.handle_connecting(FirstSend::AtOnce, now);
     session
 }
 
@@ -63,7 +63,7 @@ fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     session.handle_ready(Side::Upstream, HANGUP, now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
-    session.handle_connecting(now);
+    session.handle_connecting(FirstSend::AtOnce, now);
     session.handle_ready(Side::Upstream, DATA, now);
     let received = Received::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Down, Method::Copy, received, now);

@@ -20,8 +20,8 @@ use crate::config::{Accept, LocalPolicy};
 use crate::log::{self, Limiter};
 use crate::metrics::Counters;
 use crate::session::{
-    Action, CloseReason, Direction, Failure, Method, Policy, Readiness, Received, Sent, Session,
-    Side, Verdict,
+    Action, CloseReason, Direction, Failure, FirstSend, Method, Policy, Readiness, Received, Sent,
+    Session, Side, Verdict,
 };
 use crate::sys::{self, Follow};
 use crate::upstream::greeting::{self, SocketAddrs};
@@ -122,6 +122,8 @@ pub(super) struct Connection {
     /// Whether the upstream socket has its options: they cost system calls that short connections
     /// can do without.
     is_tuned: bool,
+    /// Whether a send upstream would come right behind its connect, before any event.
+    is_early: bool,
     began: Instant,
 }
 
@@ -150,6 +152,7 @@ impl Connection {
             attempt: 0,
             greeting_len: 0,
             is_tuned: false,
+            is_early: false,
             rules: Arc::clone(rules),
             began: now,
         }
@@ -185,6 +188,7 @@ impl Connection {
 
     /// Notes an event of one of the sockets.
     pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
+        self.is_early &= side != Side::Upstream;
         self.session.handle_ready(side, ready, now);
     }
 
@@ -398,7 +402,12 @@ impl Connection {
         match connected {
             Ok(socket) => {
                 self.sockets.upstream = Some(socket);
-                self.session.handle_connecting(ctx.now);
+                self.is_early = self.rules.upstream.sends_early();
+                let first_send = match self.is_early {
+                    true => FirstSend::AtOnce,
+                    false => FirstSend::WhenReady,
+                };
+                self.session.handle_connecting(first_send, ctx.now);
             }
             Err(error) => {
                 let reason = if sys::is_exhaustion(&error) {
@@ -439,6 +448,12 @@ impl Connection {
             false => Follow::Unknown,
         };
         let sent = sent(conduit.drain(sink, follow, ctx.pool));
+        if direction == Direction::Up
+            && std::mem::take(&mut self.is_early)
+            && sent == Sent::WouldBlock
+        {
+            self.rules.upstream.handle_too_early();
+        }
         self.session.handle_drained(direction, sent, ctx.now);
     }
 

@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use super::super::{
-    Action, CloseReason, Direction, Failure, Method, Readiness, Received, Sent, Session, Side,
-    Verdict,
+    Action, CloseReason, Direction, Failure, FirstSend, Method, Readiness, Received, Sent, Session,
+    Side, Verdict,
 };
 use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel, Pipe};
@@ -176,7 +176,7 @@ impl Shell {
         match kernel.connect(due, now) {
             Ok(fd) => {
                 self.upstream = Some(fd);
-                self.session.handle_connecting(now);
+                self.session.handle_connecting(FirstSend::AtOnce, now);
                 Outcome::Connecting
             }
             Err(error) => {
