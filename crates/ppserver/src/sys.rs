@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{Resource, Rlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -49,18 +49,6 @@ pub fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd, usize)> {
     Ok((read, write, size))
 }
 
-/// Receives into a buffer; 0 is the end of the stream (recv(2)).
-///
-/// Not by the standard library: in a process of several threads the C library makes each of its
-/// calls a cancellation point, which costs a relay 2 % of its time (docs/performance.md).
-///
-/// # Errors
-/// EAGAIN when nothing is there; the socket's own errors.
-pub fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
-    let (count, _) = rustix::net::recv(socket, buf, RecvFlags::empty())?;
-    Ok(count)
-}
-
 /// What follows the bytes of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
@@ -70,7 +58,7 @@ pub enum Follow {
     End,
 }
 
-/// Sends from a buffer, without SIGPIPE (send(2)). Not by the standard library: see [`receive`].
+/// Sends from a buffer, without SIGPIPE (send(2)).
 ///
 /// # Errors
 /// EAGAIN when the socket takes nothing; its own errors.

@@ -3,7 +3,7 @@
 //! It moves bytes and hands on what the system said. Invariant: a conduit holds a buffer or
 //! a pipe only while there are bytes in it, so an idle connection holds neither.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use mio::net::TcpStream;
@@ -37,10 +37,10 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Receives once behind the headroom; whatever was held is gone.
-    pub(super) fn receive(&mut self, source: &TcpStream) -> Moved {
+    pub(super) fn receive(&mut self, mut source: &TcpStream) -> Moved {
         let room = &mut self.bytes[HEADROOM..];
         let asked = room.len();
-        let result = uninterrupted(|| sys::receive(source, room));
+        let result = uninterrupted(|| source.read(room));
         (self.start, self.end) = (HEADROOM, HEADROOM + *result.as_ref().unwrap_or(&0));
         Moved { asked, result }
     }
