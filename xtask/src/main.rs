@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy.
+//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy,
+//! `soak` looks for what leaks and drifts.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
@@ -13,6 +14,7 @@ mod host;
 mod instructions;
 mod load;
 mod peers;
+mod soak;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ enum Command {
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
+    Soak(soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),
+        Command::Soak(args) => soak::run(args),
     }
 }
 

@@ -22,7 +22,7 @@ mod driver;
 mod flame;
 mod plot;
 mod ports;
-mod process;
+pub(crate) mod process;
 mod reconcile;
 mod record;
 mod rig;
@@ -30,7 +30,7 @@ mod setup;
 mod statistics;
 mod strace;
 mod table;
-mod usage;
+pub(crate) mod usage;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -325,7 +325,7 @@ fn half(peak: f64) -> u64 {
 }
 
 /// Builds what is measured, as it is shipped.
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     built(cargo::cargo().args(["build", "--release", "--package", "ppserver"]), "release")
 }
 

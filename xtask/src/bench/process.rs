@@ -1,4 +1,4 @@
-//! A program of a bench: pinned to its core, its output collected, stopped by its own id.
+//! A program of a bench or a soak: kept to its cores, its output collected, stopped by its own id.
 //!
 //! Invariant: only a process that was started here is signalled, before it is reaped, so that the
 //! id cannot have passed to a stranger; and it is gone when the value is.
@@ -41,7 +41,7 @@ impl Cores {
 }
 
 /// A running program.
-pub(super) struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -50,7 +50,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program` with `words` on `cores`, a list of taskset(1); `name` is for messages.
-    pub(super) fn start(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
+    pub(crate) fn start(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
         // taskset becomes the program: the id stays the same, and no thread escapes the core.
         let mut command = Command::new("taskset");
         command.args(["-c", cores]).arg(program).args(words);
@@ -63,17 +63,17 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, lines, readers })
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The lines written so far.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a line, past or future, in which `find` finds something.
-    pub(super) fn wait_for_line<T>(
+    pub(crate) fn wait_for_line<T>(
         &mut self,
         what: &str,
         find: impl Fn(&str) -> Option<T>,
@@ -99,7 +99,7 @@ impl Process {
         listening.with_context(|| self.transcript(&format!("does not listen on port {port}")))
     }
 
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(Pid::from_child(&self.child), signal)
             .with_context(|| format!("signalling {}", self.name))
     }
@@ -110,7 +110,7 @@ impl Process {
     }
 
     /// Asks it to end and returns all it wrote. HAProxy dies of the signal that asks.
-    pub(super) fn stop(self) -> Result<Vec<String>> {
+    pub(crate) fn stop(self) -> Result<Vec<String>> {
         self.signal(Signal::TERM)?;
         let term = Some(Signal::TERM.as_raw());
         self.end(PATIENCE, |status| status.success() || status.signal() == term)

@@ -19,13 +19,13 @@ const QUIET_WAIT: Duration = Duration::from_secs(3);
 
 /// A process and all that descend from it.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(crate) struct Family {
     pids: Vec<u32>,
 }
 
 impl Family {
     /// Finds who belongs to it now.
-    pub(super) fn of(pid: u32) -> Self {
+    pub(crate) fn of(pid: u32) -> Self {
         let mut pids = vec![pid];
         let mut at = 0;
         while let Some(pid) = pids.get(at).copied() {
@@ -35,12 +35,12 @@ impl Family {
         Self { pids }
     }
 
-    pub(super) fn pids(&self) -> &[u32] {
+    pub(crate) fn pids(&self) -> &[u32] {
         &self.pids
     }
 
     /// CPU time of all threads of all members so far.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let mut nanos = 0;
         for pid in &self.pids {
             let tasks = format!("/proc/{pid}/task");
@@ -66,7 +66,7 @@ impl Family {
     }
 
     /// Resident bytes of all members.
-    pub(super) fn resident(&self) -> Result<u64> {
+    pub(crate) fn resident(&self) -> Result<u64> {
         let mut bytes = 0;
         for pid in &self.pids {
             let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;

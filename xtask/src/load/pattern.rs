@@ -9,7 +9,7 @@ use clap::ValueEnum;
 /// After this many bytes the pattern begins anew.
 const PERIOD: usize = 65_521;
 /// The most bytes lent at a time: what one write offers.
-pub(super) const CHUNK: usize = 256 * 1024;
+pub(crate) const CHUNK: usize = 256 * 1024;
 /// How much of each end of a piece `Check::Ends` compares.
 const END: usize = 64;
 
@@ -24,12 +24,12 @@ pub(crate) enum Check {
 }
 
 /// The pattern, ready to be lent in pieces.
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     table: Vec<u8>,
 }
 
 impl Pattern {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut state: u32 = 0x9E37_79B9;
         let mut table: Vec<u8> = (0..PERIOD)
             .map(|_| {
@@ -48,7 +48,7 @@ impl Pattern {
     }
 
     /// The bytes from `position` on, `len` of them but at most a chunk.
-    pub(super) fn piece(&self, position: u64, len: u64) -> &[u8] {
+    pub(crate) fn piece(&self, position: u64, len: u64) -> &[u8] {
         let period = u64::try_from(PERIOD).expect("a small number");
         let start = usize::try_from(position % period).expect("below the period");
         let len = usize::try_from(len).map_or(CHUNK, |len| len.min(CHUNK));
@@ -56,7 +56,7 @@ impl Pattern {
     }
 
     /// Whether `bytes`, at most a chunk, belong at `position`.
-    pub(super) fn matches(&self, position: u64, bytes: &[u8], check: Check) -> bool {
+    pub(crate) fn matches(&self, position: u64, bytes: &[u8], check: Check) -> bool {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let expected = self.piece(position, len);
         match check {

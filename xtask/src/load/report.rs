@@ -114,7 +114,7 @@ impl Connections {
 
 impl Latency {
     /// Reads a histogram of nanoseconds.
-    pub(super) fn read(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn read(histogram: &Histogram<u64>) -> Self {
         let at = |share: f64| real(histogram.value_at_quantile(share)) / 1e3;
         Self {
             min: real(histogram.min()) / 1e3,

@@ -37,7 +37,7 @@ impl Header {
 
 /// Something that stands at the beginning of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found<T> {
+pub(crate) enum Found<T> {
     /// It takes this many bytes.
     At(usize, T),
     /// It is not complete yet.
@@ -47,7 +47,7 @@ pub(super) enum Found<T> {
 }
 
 /// Finds a PROXY header of either version, without a look at what it says.
-pub(super) fn find_header(bytes: &[u8]) -> Found<()> {
+pub(crate) fn find_header(bytes: &[u8]) -> Found<()> {
     let shared = bytes.len().min(V2_SIGNATURE.len());
     if bytes[..shared] == V2_SIGNATURE[..shared] {
         let Some(len) = bytes.get(14..16) else { return Found::Incomplete };
