@@ -1,17 +1,36 @@
 //! The log on stderr: what an operator has to know, and nothing a connection can flood.
 //!
 //! Not the access log. Text on a terminal and JSON elsewhere, unless configured; never ANSI unless
-//! stderr is a terminal. Invariant: what peers cause is limited per worker by a [`Limiter`].
+//! stderr is a terminal. Invariants: what peers cause is limited per worker by a [`Limiter`]; and a
+//! stderr that nobody reads costs lines, which are counted, and no thread but the one that writes
+//! waits for it.
 
-use std::io::{self, IsTerminal};
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, LogFormat, LogLevel, Report};
 
+/// Lines that may wait for the writer; beyond it they are dropped.
+const LINES_MAX: usize = 1024;
+
+/// How long the end of the process waits for the last lines to be written.
+const FINISH_MAX: Duration = Duration::from_secs(1);
+
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
 /// Starts logging; a second call changes nothing, since the log outlives a reload.
-pub fn start(config: &config::Log) {
+///
+/// # Errors
+/// When no thread can be started.
+pub fn start(config: &config::Log) -> io::Result<()> {
+    if QUEUE.set(Queue::default()).is_ok() {
+        let write = || queue().map_or((), |queue| queue.write_all_to(io::stderr()));
+        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+    }
     let level = match config.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -26,7 +45,7 @@ pub fn start(config: &config::Log) {
         LogFormat::Json => true,
     };
     let builder = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(|| Line)
         .with_max_level(level)
         .with_target(false)
         .with_ansi(is_terminal);
@@ -36,6 +55,101 @@ pub fn start(config: &config::Log) {
     } else {
         builder.try_init()
     };
+    Ok(())
+}
+
+/// Writes a line that is no record of the log, in its order among them.
+pub fn write_line(line: &str) {
+    // A `Line` takes everything.
+    let _ = Line.write_all(format!("{line}\n").as_bytes());
+}
+
+/// Waits until everything so far is written, if somebody reads it.
+pub fn finish() {
+    if let Some(queue) = queue() {
+        queue.wait_until_written();
+    }
+}
+
+/// Returns how many lines were dropped because nobody read them.
+pub fn lines_dropped() -> u64 {
+    queue().map_or(0, |queue| queue.lock().dropped)
+}
+
+fn queue() -> Option<&'static Queue> {
+    QUEUE.get()
+}
+
+/// Takes one line in one write, as tracing-subscriber writes its records.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match queue() {
+            Some(queue) => queue.put(line),
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines on their way to the thread that writes. The lock is never held while it does.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    /// Whether a line has been taken out and is not written yet.
+    is_writing: bool,
+    dropped: u64,
+}
+
+impl Queue {
+    fn put(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.lines.len() == LINES_MAX {
+            waiting.dropped += 1;
+        } else {
+            waiting.lines.push_back(line.to_vec());
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes for as long as the process lives.
+    fn write_all_to(&self, mut output: impl Write) {
+        let mut waiting = self.lock();
+        loop {
+            waiting.is_writing = false;
+            let Some(line) = waiting.lines.pop_front() else {
+                self.changed.notify_all();
+                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            waiting.is_writing = true;
+            drop(waiting);
+            // With stderr gone there is nobody to tell.
+            let _ = output.write_all(&line);
+            waiting = self.lock();
+        }
+    }
+
+    fn wait_until_written(&self) {
+        let is_busy = |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty();
+        // A timeout means that nobody reads, and then there is nobody to tell.
+        let _ = self.changed.wait_timeout_while(self.lock(), FINISH_MAX, is_busy);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Writes the warnings about a configuration, a record each.
@@ -89,6 +203,18 @@ pub fn first_bytes(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_beyond_the_queue_are_dropped_and_counted_and_the_end_waits_a_bounded_time() {
+        let queue = Queue::default();
+        for _ in 0..LINES_MAX + 3 {
+            queue.put(b"line\n");
+        }
+        assert_eq!((queue.lock().lines.len(), queue.lock().dropped), (LINES_MAX, 3));
+        // Nobody writes.
+        queue.wait_until_written();
+        assert_eq!(queue.lock().lines.len(), LINES_MAX);
+    }
 
     #[test]
     fn a_flood_is_cut_and_counted() {

@@ -5,7 +5,7 @@
 //! process lives.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -259,12 +259,12 @@ impl Server {
     /// Prints one JSON line, whatever the format of the log.
     fn print_counters(&self) {
         let mut line = metrics::summary(&self.counters);
+        line["log_lines_dropped"] = log::lines_dropped().into();
         let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         line["timestamp"] = time.into();
         line["level"] = "INFO".into();
         line["message"] = "counters".into();
-        // In one write, so that no other line gets between; with stderr gone there is nobody to tell.
-        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+        log::write_line(&line.to_string());
     }
 }
 

@@ -75,6 +75,7 @@ fn sigusr1_prints_one_json_line_with_every_counter_whatever_the_log_is() {
             "accept_pauses",
             "pipes_missing",
             "access_lines_dropped",
+            "log_lines_dropped",
         ] {
             assert_eq!(counters[key], 0, "{key}");
         }

@@ -1,7 +1,12 @@
 //! The log: a reason for each refusal, and nothing a peer can flood or forge.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::process::{Child, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::common::deadline::{PATIENCE, poll_for};
@@ -9,7 +14,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
 use crate::common::socket::Client;
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file};
+use crate::life::server::{Server, file, ppserver};
 use crate::life::session::{HEADER, Session};
 
 const REFUSED: &str = "refused";
@@ -182,4 +187,56 @@ fn one_that_resets_before_its_first_byte_is_no_error_either() {
     }
     server.wait_until("all are over", |counters| counters["closed"]["probe"] == 20);
     assert_eq!(server.records(REFUSED), [Value::Null; 0]);
+}
+
+/// Ends a process that a failing test left.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It has mostly gone by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_holds_up_neither_connections_nor_the_end() {
+    let far_end = FarEnd::start();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = dir.path().join("ppserver.toml");
+    std::fs::write(&path, file(&["server.workers = 1"], far_end.addr())).expect("it is ours");
+    let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
+    let stderr = writer.try_clone().expect("a descriptor can be doubled");
+    let mut command = ppserver();
+    command.args(["run", "-c"]).arg(&path).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut server = Ends(command.stderr(stderr).spawn().expect("it starts"));
+    drop(command);
+    let mut lines = BufReader::new(&reader).lines();
+    let to: SocketAddr = loop {
+        let line = lines.next().expect("a start line comes").expect("it is UTF-8");
+        let record: Value = serde_json::from_str(&line).expect("the log is JSON");
+        if let Some(addr) = record["bind"].as_str() {
+            break addr.parse().expect("`bind` is an address");
+        }
+    };
+    // A pipe that polls writable has room for a page (pipe(7)).
+    loop {
+        let mut polled = [PollFd::from_borrowed_fd(writer.as_fd(), PollFlags::OUT)];
+        if poll(&mut polled, Some(&Timespec::default())).expect("a pipe can be polled") == 0 {
+            break;
+        }
+        writer.write_all(&[b' '; 4096]).expect("the reader is here");
+    }
+
+    for _ in 0..5 {
+        refuse(to, b"GET / HTTP/1.0\r\n");
+        Session::open(to).echo(b"unharmed");
+    }
+    let pid = Pid::from_child(&server.0);
+    kill_process(pid, Signal::USR1).expect("it is our child");
+    Session::open(to).echo(b"unharmed");
+    kill_process(pid, Signal::TERM).expect("it is our child");
+    let status = poll_for(PATIENCE, || server.0.try_wait().expect("it is our child"));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "it ends all the same");
 }

@@ -38,7 +38,13 @@ pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
         .name("whoami".to_owned())
         .spawn(move || accept(&upstream))
         .map_err(failed)?;
-    log::start(&Log { level: LogLevel::Warn, format: LogFormat::Auto });
+    log::start(&Log { level: LogLevel::Warn, format: LogFormat::Auto }).map_err(failed)?;
+    let served = run_server(whoami);
+    log::finish();
+    served
+}
+
+fn run_server(whoami: SocketAddr) -> Result<ExitCode, Failure> {
     let server = match Server::start(config(PORT, whoami)?) {
         Err(ServerError::Bind { .. }) => Server::start(config(0, whoami)?),
         started => started,

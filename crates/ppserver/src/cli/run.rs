@@ -73,9 +73,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
             .map_err(|report| Failure::report(&report, Exit::BadConfig))?,
         None => from_flags(&args).map_err(|report| Failure::report(&report, Exit::Usage))?,
     };
-    log::start(&loaded.config.log);
+    log::start(&loaded.config.log).map_err(|error| Failure::new(Exit::Failed, error))?;
     show(&loaded.warnings);
-    serve(loaded.config, args.file)
+    let served = serve(loaded.config, args.file);
+    log::finish();
+    served
 }
 
 fn from_flags(args: &Args) -> Result<Loaded, Report> {
