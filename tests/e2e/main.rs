@@ -9,3 +9,4 @@ mod common;
 mod life;
 mod relay;
 mod support;
+mod torment;

@@ -9,7 +9,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file, listener};
+use crate::life::server::{Server, assert_balanced, file, listener};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
@@ -34,15 +34,6 @@ const REASONS: [&str; 19] = [
     "untrusted",
     "upstream_reset",
 ];
-
-/// `accepted == active + the sum of closed`.
-#[track_caller]
-fn assert_balanced(counters: &Value) {
-    let closed = counters["closed"].as_object().expect("an object of reasons");
-    let closed: u64 = closed.values().map(|count| count.as_u64().expect("a count")).sum();
-    let active = counters["active"].as_u64().expect("a count");
-    assert_eq!(counters["accepted"], active + closed, "{counters}");
-}
 
 /// The reasons that are not at 0.
 fn reasons(counters: &Value) -> Value {

@@ -1,10 +1,11 @@
 //! The life of the process: start, configuration, signals, limits, logs.
 //!
-//! A file a part of that life; `server`, `session` and `procfs` are what the tests use.
+//! A file a part of that life; `server`, `session` and `procfs` are what the tests use, here and in
+//! `torment`.
 
-mod procfs;
-mod server;
-mod session;
+pub(crate) mod procfs;
+pub(crate) mod server;
+pub(crate) mod session;
 
 mod access_log;
 mod check;

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Open descriptors: number, and what it stands for.
-pub(super) fn descriptors(pid: Pid) -> BTreeMap<usize, String> {
+pub(crate) fn descriptors(pid: Pid) -> BTreeMap<usize, String> {
     let dir = fs::read_dir(place(pid, "fd")).expect("the process runs");
     let open = dir.map(|entry| {
         let entry = entry.expect("a directory entry");
@@ -23,12 +23,12 @@ pub(super) fn descriptors(pid: Pid) -> BTreeMap<usize, String> {
 }
 
 /// How many of these descriptors are of a kind: `socket`, `pipe`.
-pub(super) fn of_kind(descriptors: &BTreeMap<usize, String>, kind: &str) -> usize {
+pub(crate) fn of_kind(descriptors: &BTreeMap<usize, String>, kind: &str) -> usize {
     descriptors.values().filter(|target| target.starts_with(kind)).count()
 }
 
 /// Soft and hard limit of open files.
-pub(super) fn descriptor_limits(pid: Pid) -> (usize, usize) {
+pub(crate) fn descriptor_limits(pid: Pid) -> (usize, usize) {
     let limits = read(pid, "limits");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let mut numbers = line.expect("the kernel lists it").split_whitespace();
@@ -37,15 +37,27 @@ pub(super) fn descriptor_limits(pid: Pid) -> (usize, usize) {
 }
 
 /// The names of its threads, sorted.
-pub(super) fn thread_names(pid: Pid) -> Vec<String> {
+pub(crate) fn thread_names(pid: Pid) -> Vec<String> {
     let mut names: Vec<_> = threads(pid).map(|dir| read_file(&format!("{dir}/comm"))).collect();
     names.iter_mut().for_each(|name| *name = name.trim().to_owned());
     names.sort();
     names
 }
 
+/// The id of the thread of this name, once it has named itself.
+pub(crate) fn thread_id(pid: Pid, name: &str) -> Option<String> {
+    let mut named = threads(pid).filter(|dir| read_file(&format!("{dir}/comm")).trim() == name);
+    named.next()?.rsplit('/').next().map(str::to_owned)
+}
+
+/// The state of a thread: `S` asleep, `T` stopped, `R` running.
+pub(crate) fn thread_state(pid: Pid, thread: &str) -> Option<char> {
+    let stat = read(pid, &format!("task/{thread}/stat"));
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 /// How often its threads have gone to sleep of their own accord, which is how often they woke.
-pub(super) fn wakeups(pid: Pid) -> BTreeMap<String, u64> {
+pub(crate) fn wakeups(pid: Pid) -> BTreeMap<String, u64> {
     let count = |dir: &str| {
         let status = read_file(&format!("{dir}/status"));
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -57,7 +69,7 @@ pub(super) fn wakeups(pid: Pid) -> BTreeMap<String, u64> {
 }
 
 /// CPU time it has used in all.
-pub(super) fn cpu_time(pid: Pid) -> Duration {
+pub(crate) fn cpu_time(pid: Pid) -> Duration {
     let stat = read(pid, "stat");
     // The name in parentheses may hold anything; state is the field behind it.
     let behind = stat.rsplit_once(')').expect("a name in parentheses").1;

@@ -18,18 +18,18 @@ use crate::common::process::{Proc, Stream};
 use crate::life::procfs;
 
 /// The binary under test.
-pub(super) fn ppserver() -> Command {
+pub(crate) fn ppserver() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ppserver"))
 }
 
 /// A file with one listener, `edge`, which trusts 127.0.0.1 alone and relays to `to`. `settings` are
 /// lines for its top, such as `server.workers = 1`.
-pub(super) fn file(settings: &[&str], to: SocketAddr) -> String {
+pub(crate) fn file(settings: &[&str], to: SocketAddr) -> String {
     format!("config_version = 1\n{}\n{}", settings.join("\n"), listener("edge", to))
 }
 
 /// The tables of one more listener, with an upstream of the same name.
-pub(super) fn listener(name: &str, to: SocketAddr) -> String {
+pub(crate) fn listener(name: &str, to: SocketAddr) -> String {
     format!(
         "[[listener]]\nname = '{name}'\nbind = ['127.0.0.1:0']\nupstream = '{name}'\n\
          [listener.proxy_protocol]\naccept = 'require'\ntrust = ['127.0.0.1']\n\
@@ -39,15 +39,15 @@ pub(super) fn listener(name: &str, to: SocketAddr) -> String {
 
 /// What a command that ended by itself left behind.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs a command to its end.
 #[track_caller]
-pub(super) fn run(command: &mut Command) -> Ran {
+pub(crate) fn run(command: &mut Command) -> Ran {
     let mut proc = Proc::spawn("ppserver", command);
     let code = proc.wait_for_exit().code();
     let text = |stream| proc.lines(stream).join("\n");
@@ -55,15 +55,15 @@ pub(super) fn run(command: &mut Command) -> Ran {
 }
 
 /// Raises this process's own soft limit of descriptors, for tests with hundreds of sockets.
-pub(super) fn raise_own_limit() {
+pub(crate) fn raise_own_limit() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
         .expect("the soft limit may be raised to the hard one");
 }
 
 /// A running `ppserver run -c FILE`.
-pub(super) struct Server {
-    pub(super) proc: Proc,
+pub(crate) struct Server {
+    pub(crate) proc: Proc,
     bound: Vec<SocketAddr>,
     file: PathBuf,
     _dir: TempDir,
@@ -72,13 +72,13 @@ pub(super) struct Server {
 impl Server {
     /// Starts with this text in its file, which has one address to bind.
     #[track_caller]
-    pub(super) fn start(text: &str) -> Server {
+    pub(crate) fn start(text: &str) -> Server {
         Server::start_ports(text, 1)
     }
 
     /// Starts with a file that has so many addresses to bind.
     #[track_caller]
-    pub(super) fn start_ports(text: &str, ports: usize) -> Server {
+    pub(crate) fn start_ports(text: &str, ports: usize) -> Server {
         Server::launch(text, ports, |file| {
             let mut command = ppserver();
             command.args(["run", "-c"]).arg(file);
@@ -88,7 +88,7 @@ impl Server {
 
     /// Starts from a shell that has done `setup`, such as `ulimit -n 256`.
     #[track_caller]
-    pub(super) fn start_after(setup: &str, text: &str) -> Server {
+    pub(crate) fn start_after(setup: &str, text: &str) -> Server {
         Server::launch(text, 1, |file| {
             let mut command = Command::new("sh");
             command.args(["-c", &format!("{setup} && exec \"$0\" run -c \"$1\"")]);
@@ -108,22 +108,22 @@ impl Server {
     }
 
     /// Where its first port is.
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.bound[0]
     }
 
     /// Where it listens, in the order of the file.
-    pub(super) fn addrs(&self) -> &[SocketAddr] {
+    pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.bound
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.proc.pid()
     }
 
     /// Leaves it room for `more` descriptors beyond those it has.
     #[track_caller]
-    pub(super) fn limit_descriptors(&self, more: usize) {
+    pub(crate) fn limit_descriptors(&self, more: usize) {
         let open = procfs::descriptors(self.pid());
         // New ones get the lowest free number, which must be below the limit (getrlimit(2)).
         let limit = (0..).filter(|number| !open.contains_key(number)).nth(more);
@@ -132,7 +132,7 @@ impl Server {
 
     /// Takes `limit_descriptors` back.
     #[track_caller]
-    pub(super) fn unlimit_descriptors(&self) {
+    pub(crate) fn unlimit_descriptors(&self) {
         self.set_descriptor_limit(procfs::descriptor_limits(self.pid()).1);
     }
 
@@ -145,52 +145,52 @@ impl Server {
     }
 
     /// The file it was started with.
-    pub(super) fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
     /// Puts `text` into its file, asks it to reload, and waits for the record of what came of it,
     /// whose message begins with `message`.
     #[track_caller]
-    pub(super) fn reload(&self, text: &str, message: &str) -> Value {
+    pub(crate) fn reload(&self, text: &str, message: &str) -> Value {
         fs::write(&self.file, text).expect("the file can be written");
         self.hang_up(message)
     }
 
     /// Sends SIGHUP and waits for a new record whose message begins with `message`.
     #[track_caller]
-    pub(super) fn hang_up(&self, message: &str) -> Value {
+    pub(crate) fn hang_up(&self, message: &str) -> Value {
         self.ask(Signal::HUP, message)
     }
 
     /// The counters, now.
     #[track_caller]
-    pub(super) fn counters(&self) -> Value {
+    pub(crate) fn counters(&self) -> Value {
         self.ask(Signal::USR1, "counters")
     }
 
     /// Waits until the counters are as wanted.
     #[track_caller]
-    pub(super) fn wait_until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let found = poll_for(PATIENCE, || Some(self.counters()).filter(&is_so));
         found.unwrap_or_else(|| panic!("the counters never said: {what}"))
     }
 
     /// The JSON records so far whose message begins with `message`.
-    pub(super) fn records(&self, message: &str) -> Vec<Value> {
+    pub(crate) fn records(&self, message: &str) -> Vec<Value> {
         let lines = self.proc.lines(Stream::Stderr);
         lines.iter().filter_map(|line| record(line, message)).collect()
     }
 
     /// Waits for record number `nth` (from 0) whose message begins with `message`.
     #[track_caller]
-    pub(super) fn wait_for(&self, message: &str, nth: usize) -> Value {
+    pub(crate) fn wait_for(&self, message: &str, nth: usize) -> Value {
         wait_for(&self.proc, message, nth)
     }
 
     /// Waits for its end, which must be exit code 0, and returns the counters it left.
     #[track_caller]
-    pub(super) fn ended(&mut self) -> Value {
+    pub(crate) fn ended(&mut self) -> Value {
         let status = self.proc.wait_for_exit();
         assert_eq!(status.code(), Some(0), "{}", self.proc.transcript());
         self.records("counters").pop().expect("the last line is the counters")
@@ -198,13 +198,13 @@ impl Server {
 
     /// Sends SIGTERM and waits for the end.
     #[track_caller]
-    pub(super) fn stop(&mut self) -> Value {
+    pub(crate) fn stop(&mut self) -> Value {
         self.proc.signal(Signal::TERM);
         self.ended()
     }
 
     /// Whether it ends within `span`.
-    pub(super) fn ends_within(&mut self, span: Duration) -> bool {
+    pub(crate) fn ends_within(&mut self, span: Duration) -> bool {
         poll_for(span, || (!self.proc.is_running()).then_some(())).is_some()
     }
 
@@ -216,9 +216,18 @@ impl Server {
     }
 }
 
+/// `accepted == active + the sum of closed`.
+#[track_caller]
+pub(crate) fn assert_balanced(counters: &Value) {
+    let closed = counters["closed"].as_object().expect("an object of reasons");
+    let closed: u64 = closed.values().map(|count| count.as_u64().expect("a count")).sum();
+    let active = counters["active"].as_u64().expect("a count");
+    assert_eq!(counters["accepted"], active + closed, "{counters}");
+}
+
 /// Waits for so many start lines and returns their addresses.
 #[track_caller]
-pub(super) fn bound(proc: &Proc, ports: usize) -> Vec<SocketAddr> {
+pub(crate) fn bound(proc: &Proc, ports: usize) -> Vec<SocketAddr> {
     let bind = |nth| wait_for(proc, "listening", nth)["bind"].as_str().map(str::to_owned);
     let addr = |nth| bind(nth).and_then(|text| text.parse().ok()).expect("`bind` is an address");
     (0..ports).map(addr).collect()

@@ -9,17 +9,17 @@ use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::End;
 
 /// A header of a client far away.
-pub(super) const HEADER: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
+pub(crate) const HEADER: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
 
 /// A connection whose far end echoes.
-pub(super) struct Session {
+pub(crate) struct Session {
     stream: TcpStream,
 }
 
 impl Session {
     /// Connects from 127.0.0.1 and says nothing.
     #[track_caller]
-    pub(super) fn connect(to: SocketAddr) -> Session {
+    pub(crate) fn connect(to: SocketAddr) -> Session {
         Session::try_connect(to).unwrap_or_else(|| panic!("{to} resets at once"))
     }
 
@@ -39,7 +39,7 @@ impl Session {
 
     /// Connects, sends a header, and sees a byte go to the far end and back.
     #[track_caller]
-    pub(super) fn open(to: SocketAddr) -> Session {
+    pub(crate) fn open(to: SocketAddr) -> Session {
         let mut session = Session::connect(to);
         session.send(HEADER);
         session.echo(b"x");
@@ -48,7 +48,7 @@ impl Session {
 
     /// As `open`, where a refusal is an answer.
     #[track_caller]
-    pub(super) fn try_open(to: SocketAddr) -> Option<Session> {
+    pub(crate) fn try_open(to: SocketAddr) -> Option<Session> {
         let mut session = Session::try_connect(to)?;
         let mut byte = [0];
         let echoed = session
@@ -59,18 +59,18 @@ impl Session {
     }
 
     /// Its own address.
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.stream.local_addr().expect("it is connected")
     }
 
     #[track_caller]
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the connection stands");
     }
 
     /// Sends bytes and waits until they are back.
     #[track_caller]
-    pub(super) fn echo(&mut self, bytes: &[u8]) {
+    pub(crate) fn echo(&mut self, bytes: &[u8]) {
         self.send(bytes);
         let mut back = vec![0; bytes.len()];
         self.stream.read_exact(&mut back).expect("the far end echoes");
@@ -79,19 +79,19 @@ impl Session {
 
     /// Sends a FIN; the other direction stays.
     #[track_caller]
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("the connection stands");
     }
 
     /// Ends with a reset.
-    pub(super) fn reset(self) {
+    pub(crate) fn reset(self) {
         let linger = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
         linger.expect("SO_LINGER can be set");
     }
 
     /// Reads to the end.
     #[track_caller]
-    pub(super) fn rest(&mut self) -> (Vec<u8>, End) {
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
         let mut bytes = Vec::new();
         match self.stream.read_to_end(&mut bytes) {
             Ok(_) => (bytes, End::Fin),
@@ -102,14 +102,14 @@ impl Session {
 
     /// Waits for a reset; whatever comes before it is read.
     #[track_caller]
-    pub(super) fn assert_reset(mut self) {
+    pub(crate) fn assert_reset(mut self) {
         assert_eq!(self.rest().1, End::Reset);
     }
 }
 
 /// Waits until nobody listens there any more.
 #[track_caller]
-pub(super) fn wait_until_refused(to: SocketAddr) {
+pub(crate) fn wait_until_refused(to: SocketAddr) {
     let refused = poll_for(PATIENCE, || {
         let error = TcpStream::connect(to).err()?;
         (error.kind() == ErrorKind::ConnectionRefused).then_some(())

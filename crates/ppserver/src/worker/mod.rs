@@ -1,11 +1,13 @@
 //! One event loop on one thread: sockets, a table of connections, timers, counters.
 //!
 //! ```text
-//! wait -> now -> note readiness -> control -> accept -> expire -> work
+//! wait -> now -> note readiness -> control -> accept -> work -> expire
 //! ```
 //!
 //! Workers share nothing but the counters they read from each other. Time enters once a turn, here,
-//! and nowhere else. Events are only noted; connections work afterwards, each with a budget.
+//! and nowhere else. Events are only noted; connections work afterwards, each with a budget, and
+//! only then time is told: bytes that came before a deadline count though the process stood still
+//! beyond it (SIGSTOP, a frozen cgroup).
 //! Invariant: a connection that can make progress stands in the queue, or an edge or a reminder for
 //! it is still to come.
 
@@ -173,8 +175,8 @@ impl Worker {
             }
             self.take_orders(now);
             self.accept(now);
-            self.expire(now.instant);
             self.work(now);
+            self.expire(now.instant);
         }
         Ok(())
     }
