@@ -3,6 +3,7 @@
 //! Invariant: after each blow the server still serves the next clean connection, holds no descriptor
 //! that it did not hold before, does not spin, and its counters add up.
 
+mod errno;
 mod stop;
 
 use std::time::Duration;
