@@ -48,6 +48,7 @@ enum Command {
     Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
     Soak(soak::SoakArgs),
+    Torment(soak::torment::TormentArgs),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),
         Command::Soak(args) => soak::run(args),
+        Command::Torment(args) => soak::torment::run(args),
     }
 }
 

@@ -21,7 +21,7 @@ mod contender;
 mod driver;
 mod flame;
 mod plot;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod process;
 mod reconcile;
 mod record;

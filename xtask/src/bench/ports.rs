@@ -8,20 +8,20 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 
 /// The proxy under test.
-pub(super) const PROXY: u16 = 18_401;
+pub(crate) const PROXY: u16 = 18_401;
 /// The server behind it.
-pub(super) const BACKEND: u16 = 18_402;
+pub(crate) const BACKEND: u16 = 18_402;
 /// Where the proxy tells its counts, if over HTTP.
-pub(super) const PROXY_STATUS: u16 = 18_403;
+pub(crate) const PROXY_STATUS: u16 = 18_403;
 /// Where the server behind it tells its counts, if over HTTP.
-pub(super) const BACKEND_STATUS: u16 = 18_404;
+pub(crate) const BACKEND_STATUS: u16 = 18_404;
 
 const ALL: [u16; 4] = [PROXY, BACKEND, PROXY_STATUS, BACKEND_STATUS];
 /// TCP_LISTEN in the kernel's tables (proc(5)).
 const LISTEN: &str = "0A";
 
 /// The address of a port here.
-pub(super) fn addr(port: u16) -> SocketAddr {
+pub(crate) fn addr(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
@@ -29,7 +29,7 @@ pub(super) fn addr(port: u16) -> SocketAddr {
 ///
 /// # Errors
 /// The port that is taken.
-pub(super) fn all_free() -> Result<()> {
+pub(crate) fn all_free() -> Result<()> {
     for port in ALL {
         if is_taken(port)? {
             bail!(
@@ -42,7 +42,7 @@ pub(super) fn all_free() -> Result<()> {
 }
 
 /// Whether somebody listens on `port`, on whatever address.
-pub(super) fn is_taken(port: u16) -> Result<bool> {
+pub(crate) fn is_taken(port: u16) -> Result<bool> {
     let tcp = std::fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp")?;
     // Absent where IPv6 is off.
     let tcp6 = std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default();

@@ -89,7 +89,7 @@ impl Process {
     }
 
     /// Waits until it listens on `port` of 127.0.0.1.
-    pub(super) fn wait_for_port(&mut self, port: u16) -> Result<()> {
+    pub(crate) fn wait_for_port(&mut self, port: u16) -> Result<()> {
         let listening = poll_for(PATIENCE, || {
             if self.child.try_wait()?.is_some() {
                 bail!("{}", self.transcript("ended early"));
@@ -168,7 +168,7 @@ fn collect(
 }
 
 /// Finds a program where programs are.
-pub(super) fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(SERVER_DIRS.iter().map(PathBuf::from))
@@ -177,7 +177,7 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// Runs a program to its end and returns what it wrote, both streams together.
-pub(super) fn output(program: &Path, words: &[&str]) -> Result<String> {
+pub(crate) fn output(program: &Path, words: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(words)
         .stdin(Stdio::null())

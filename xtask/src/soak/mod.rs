@@ -12,6 +12,7 @@ mod plan;
 mod report;
 mod server;
 mod stream;
+pub(crate) mod torment;
 mod trend;
 mod upstream;
 

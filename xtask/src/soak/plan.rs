@@ -99,6 +99,15 @@ impl Plan {
                 None => break *kind,
             }
         };
+        Self::with(kind, rng)
+    }
+
+    /// A session of this kind.
+    pub(super) fn of_kind(kind: Kind, seed: u64) -> Self {
+        Self::with(kind, Rng::new(seed))
+    }
+
+    fn with(kind: Kind, mut rng: Rng) -> Self {
         let mut payload = || {
             if kind == Kind::Bulk {
                 BULK_MIN + rng.below(BULK_SPAN)

@@ -56,7 +56,7 @@ impl Server {
     pub(super) fn start(program: &Path, upstreams: Upstreams) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("ppserver.toml");
-        fs::write(&file, text(upstreams, File::Good(0)))?;
+        fs::write(&file, text(upstreams, &any_ports(), File::Good(0)))?;
         let cores = std::thread::available_parallelism()?.get();
         let name = file.to_str().context("the temporary directory has a UTF-8 name")?;
         let words = ["run", "-c", name];
@@ -78,7 +78,7 @@ impl Server {
 
     /// Has it reload its file, and waits until it says what came of it.
     pub(super) fn reload(&mut self, file: File) -> Result<()> {
-        fs::write(&self.file, text(self.upstreams, file))?;
+        fs::write(&self.file, text(self.upstreams, &any_ports(), file))?;
         let message = match file {
             File::Good(_) => "reloaded",
             File::Bad => "reload refused",
@@ -137,8 +137,14 @@ fn record(line: &str, message: &str) -> Option<Value> {
     record["message"].as_str()?.starts_with(message).then_some(record)
 }
 
-/// Short timeouts: many of them pass in a soak.
-fn text(upstreams: Upstreams, file: File) -> String {
+/// The kernel chooses.
+fn any_ports() -> [String; 2] {
+    ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned)
+}
+
+/// The server's file; `binds` are the addresses of `edge` and `dead`. Short timeouts: many of them
+/// pass in a soak.
+pub(super) fn text(upstreams: Upstreams, binds: &[String; 2], file: File) -> String {
     let (idle, rest) = match file {
         File::Good(number) => (5000 + number % 100, ""),
         File::Bad => (5000, "this is no TOML\n"),
@@ -149,11 +155,12 @@ fn text(upstreams: Upstreams, file: File) -> String {
          timeouts = {{ header = '2s', connect = '2s', idle = '{idle}ms', half_closed = '5s' }}\n\
          {rest}"
     );
-    for (name, addr) in [("edge", upstreams.live), ("dead", upstreams.dead)] {
+    let [edge, dead] = binds;
+    for (name, bind, addr) in [("edge", edge, upstreams.live), ("dead", dead, upstreams.dead)] {
         text += &format!(
             "[[listener]]\n\
              name = '{name}'\n\
-             bind = ['127.0.0.1:0']\n\
+             bind = ['{bind}']\n\
              upstream = '{name}'\n\
              [listener.proxy_protocol]\n\
              accept = 'require'\n\
