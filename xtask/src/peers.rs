@@ -56,6 +56,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("squid"),
         used_for: "the forward proxy behind us: require-proxy-header",
     },
+    Peer {
+        package: "strace",
+        probe: Probe::Program("strace"),
+        used_for: "an error from any system call: tests/e2e/torment",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",
