@@ -13,6 +13,7 @@ mod host;
 mod instructions;
 mod load;
 mod peers;
+mod portable;
 mod tidy;
 
 use std::path::{Path, PathBuf};

@@ -58,11 +58,14 @@ fn capture(input: impl Read) -> Result<(), Box<dyn Error>> {
             Err(PcapError::IoError(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Err(error) => return Err(error.into()),
         };
-        let sliced = match datalink {
-            DataLink::ETHERNET => SlicedPacket::from_ethernet(&packet.data),
-            DataLink::LINUX_SLL => SlicedPacket::from_linux_sll(&packet.data),
-            DataLink::RAW | DataLink::IPV4 | DataLink::IPV6 => SlicedPacket::from_ip(&packet.data),
-            other => return Err(format!("captures of {other:?} are not supported").into()),
+        let sliced = if datalink == DataLink::ETHERNET {
+            SlicedPacket::from_ethernet(&packet.data)
+        } else if datalink == DataLink::LINUX_SLL {
+            SlicedPacket::from_linux_sll(&packet.data)
+        } else if [DataLink::RAW, DataLink::IPV4, DataLink::IPV6].contains(&datalink) {
+            SlicedPacket::from_ip(&packet.data)
+        } else {
+            return Err(format!("captures of {datalink:?} are not supported").into());
         };
         let Some((flow, payload)) = sliced.ok().as_ref().and_then(tcp) else { continue };
         if !payload.is_empty() && seen.insert(flow) {

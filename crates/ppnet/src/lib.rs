@@ -36,8 +36,9 @@
 //! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through
 //!   vectored reads, split halves and [`Stream::into_inner`].
 //!
-//! Headers are read in bulk, header and payload together, rather than piece by piece: one call where
-//! reading exactly takes three to four for a v2 header and more for a line.
+//! Headers are read in bulk, payload and all, and what is payload is kept. One `recv` takes the header
+//! and a first request; reading no byte too many takes 3 for a v2 header and 5 to 9 for a v1 line, and
+//! one more for the request.
 //!
 //! Section numbers are those of HAProxy's `doc/proxy-protocol.txt`.
 
