@@ -101,6 +101,11 @@ impl Rig {
         self.refused.recv_timeout(PATIENCE).expect("a connection is refused")
     }
 
+    /// The reasons of those refused up to now, which nobody has asked for.
+    pub(crate) fn refused_so_far(&self) -> Vec<Refused> {
+        self.refused.try_iter().collect()
+    }
+
     /// Whether any connection has come through that nobody asked for.
     pub(crate) fn has_more(&self) -> bool {
         self.accepted.try_recv().is_ok()
