@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, instructions, peers, tidy};
+use crate::{freestanding, instructions, peers, portable, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Docs,
     /// ppcore links without std, allocator or panic, and a planted panic is caught
     Freestanding,
+    /// The libraries build with Rust 1.85, for Windows and macOS, and with each feature alone
+    Portable,
     /// No case takes more instructions than its limit in benches/limits.toml, and 3 %
     Instructions,
 }
@@ -86,8 +88,10 @@ impl Step {
                 "doc",
                 "--workspace",
                 "--no-deps",
+                "--all-features",
             ])),
             Self::Freestanding => freestanding::check(),
+            Self::Portable => portable::check(),
             Self::Instructions => instructions::check(),
         }
     }

@@ -14,6 +14,7 @@ mod host;
 mod instructions;
 mod load;
 mod peers;
+mod portable;
 mod soak;
 mod tidy;
 

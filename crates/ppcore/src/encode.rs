@@ -348,9 +348,8 @@ fn longest_zero_run(groups: [u16; 8]) -> core::ops::Range<usize> {
     let (mut best, mut start) = (8..8, None);
     for (at, group) in groups.into_iter().enumerate() {
         start = if group == 0 { start.or(Some(at)) } else { None };
-        if let Some(start) = start
-            && at + 1 - start > best.len().max(1)
-        {
+        let longer = start.filter(|start| at + 1 - start > best.len().max(1));
+        if let Some(start) = longer {
             best = start..at + 1;
         }
     }

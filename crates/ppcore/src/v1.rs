@@ -266,9 +266,8 @@ impl Line {
     /// A line that can grow too long takes single bytes, so that the one too many is found.
     #[cold]
     fn resume_dotted(&mut self, received: &[u8]) -> Result<(), Error> {
-        while self.stage != Stage::Done
-            && let Some(piece) = received.get(..=self.pos)
-        {
+        while self.stage != Stage::Done {
+            let Some(piece) = received.get(..=self.pos) else { break };
             self.run(piece)?;
             if self.pos + self.need() > V1_LEN_MAX {
                 return Err(Error::new(ErrorKind::V1TooLong, self.pos - 1));
@@ -354,9 +353,8 @@ impl Line {
             let is_keyword = self.pos == KEYWORD.len();
             return Err(if is_keyword { ErrorKind::V1ExpectedSpace } else { ErrorKind::NotProxy });
         }
-        if self.pos == PROTOCOL_AT
-            && let Some(&byte) = received.get(PROTOCOL_AT)
-        {
+        let next = received.get(PROTOCOL_AT).filter(|_| self.pos == PROTOCOL_AT);
+        if let Some(&byte) = next {
             self.stage = match byte {
                 b'T' => Stage::Tcp,
                 b'U' => Stage::Unknown,
@@ -396,9 +394,8 @@ impl Line {
         if !self.literal(received, AT, b"NKNOWN") {
             return Err(ErrorKind::V1BadProtocol);
         }
-        if self.pos == END
-            && let Some(&byte) = received.get(END)
-        {
+        let next = received.get(END).filter(|_| self.pos == END);
+        if let Some(&byte) = next {
             self.stage = match byte {
                 b' ' => Stage::Tail,
                 b'\r' => Stage::Lf,

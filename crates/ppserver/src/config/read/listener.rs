@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use ppnet::{Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -15,7 +16,7 @@ use crate::config::{
     Accept, ChecksumPolicy, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted, Version,
     Versions,
 };
-use crate::trust::{Networks, Shortest, Trust, TrustError, parse_network};
+use crate::trust::{Shortest, Trust};
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
 const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
@@ -161,7 +162,7 @@ fn trust(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Trust> {
                 }
                 networks.push(network);
             }
-            Err(error @ (TrustError::Network(_) | TrustError::Empty)) => {
+            Err(error) => {
                 faults
                     .add(Code::BadValue, text.span, error.to_string())
                     .with_help("`trust` takes networks and addresses, numbers only");

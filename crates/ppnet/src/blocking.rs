@@ -1,0 +1,338 @@
+//! The listener and the connector for blocking code, on `std::net`.
+//!
+//! No thread of its own: whoever is in [`Listener::accept`] moves every handshake on, by readiness.
+//! When several threads are, one of them does and the others wait their turn. Invariant: a pending
+//! connection is registered with `poll` for reading and has told that it would block since.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::incoming::{
+    Config, Handshake, Opening, READ_LEN, Refused, Stream, is_of_one_connection,
+};
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// Edges taken in one turn; more come with the next.
+const EVENTS_MAX: usize = 256;
+
+/// Connections accepted in one turn, so that a burst does not hold up headers that are complete.
+const ACCEPTS_MAX: usize = 64;
+
+/// A listener whose connections have their header behind them.
+///
+/// It is shared between threads by reference, as [`TcpListener`] is. Headers are read while some
+/// thread is in [`accept`](Self::accept); in between they wait in the kernel, and one that has arrived
+/// there is read before its deadline is looked at.
+pub struct Listener {
+    config: Config,
+    state: Mutex<State>,
+    local: SocketAddr,
+}
+
+struct State {
+    listener: mio::net::TcpListener,
+    /// The listener may have more: it has not said `WouldBlock` since its last edge.
+    may_accept: bool,
+    poll: Poll,
+    events: Events,
+    /// By token. Tokens ascend and every handshake has the same time, so the first is due first.
+    pending: BTreeMap<usize, Pending>,
+    next_token: usize,
+    ready: VecDeque<Stream<TcpStream>>,
+}
+
+struct Pending {
+    socket: mio::net::TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    handshake: Handshake,
+    deadline: Instant,
+}
+
+impl Listener {
+    /// Binds to `addr` and takes connections on these terms: a [`Trust`](crate::Trust) alone, or a
+    /// [`Config`].
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`].
+    pub fn bind(addr: impl ToSocketAddrs, config: impl Into<Config>) -> io::Result<Self> {
+        Self::new(TcpListener::bind(addr)?, config)
+    }
+
+    /// Takes connections of `listener`, which becomes non-blocking with all its duplicates.
+    ///
+    /// # Errors
+    /// When the system has no room for another poll (epoll, kqueue).
+    pub fn new(listener: TcpListener, config: impl Into<Config>) -> io::Result<Self> {
+        let local = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let state = State {
+            listener,
+            may_accept: true,
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            pending: BTreeMap::new(),
+            next_token: 0,
+            ready: VecDeque::new(),
+        };
+        Ok(Self { config: config.into(), state: Mutex::new(state), local })
+    }
+
+    /// Waits for the next connection that has completed its header. It is in blocking mode, without
+    /// a deadline.
+    ///
+    /// Connections that are refused are not seen here: [`Config::on_refused`] hears of them.
+    ///
+    /// # Errors
+    /// When the system cannot accept, mostly for want of descriptors. The listener stays good and
+    /// loses nothing: ask again, after a pause.
+    pub fn accept(&self) -> io::Result<Stream<TcpStream>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(stream) = state.ready.pop_front() {
+                return Ok(stream);
+            }
+            state.turn(&self.config)?;
+        }
+    }
+
+    /// Returns an iterator over what [`accept`](Self::accept) returns, without end.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// Returns the address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("local", &self.local)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Connections as they come; made by [`Listener::incoming`].
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    listener: &'a Listener,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<Stream<TcpStream>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept())
+    }
+}
+
+impl State {
+    /// Waits for an edge, moves on what it names, drops who is late, and accepts.
+    fn turn(&mut self, config: &Config) -> io::Result<()> {
+        let patience = self.patience(config);
+        match self.poll.poll(&mut self.events, patience) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let tokens: Vec<Token> = self.events.iter().map(mio::event::Event::token).collect();
+        for token in tokens {
+            if token == LISTENER {
+                self.may_accept = true;
+            } else if let Some(pending) = self.pending.remove(&token.0) {
+                self.advance(token.0, pending, config);
+            }
+        }
+        self.expire(now(), config);
+        let accepted = self.accept(config);
+        // What is ready goes first: the error comes again, a connection does not.
+        if self.ready.is_empty() { accepted } else { Ok(()) }
+    }
+
+    /// How long to wait for an edge: until the first deadline, or not at all while there is something
+    /// to accept and room for it.
+    fn patience(&self, config: &Config) -> Option<Duration> {
+        if self.may_accept && self.pending.len() < config.handshakes_max {
+            return Some(Duration::ZERO);
+        }
+        let (_, first) = self.pending.first_key_value()?;
+        Some(first.deadline.saturating_duration_since(now()))
+    }
+
+    fn accept(&mut self, config: &Config) -> io::Result<()> {
+        for _ in 0..ACCEPTS_MAX {
+            if !self.may_accept || self.pending.len() >= config.handshakes_max {
+                break;
+            }
+            match self.listener.accept() {
+                Ok((socket, peer)) => self.begin(socket, peer, config),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, config: &Config) {
+        let begun = Handshake::begin(config, peer)
+            .and_then(|handshake| Ok((handshake, socket.local_addr()?)));
+        match begun {
+            Ok((Some(handshake), local)) => {
+                let deadline = now() + config.header_timeout;
+                let mut pending = Pending { socket, peer, local, handshake, deadline };
+                // Most balancers' headers are there already: registering can wait.
+                match pending.read() {
+                    Ok(None) => match self.register(pending) {
+                        Ok(()) => {}
+                        Err(error) => config.refused(peer, &error.into()),
+                    },
+                    read => self.finish(pending, read, config),
+                }
+            }
+            Ok((None, local)) => match blocking(socket) {
+                Ok(socket) => {
+                    self.ready.push_back(Stream::new(socket, Opening::default(), peer, local));
+                }
+                Err(error) => config.refused(peer, &error.into()),
+            },
+            Err(reason) => config.refused(peer, &reason),
+        }
+    }
+
+    fn register(&mut self, mut pending: Pending) -> io::Result<()> {
+        let token = self.next_token;
+        self.poll.registry().register(&mut pending.socket, Token(token), Interest::READABLE)?;
+        self.pending.insert(token, pending);
+        self.next_token += 1;
+        Ok(())
+    }
+
+    fn advance(&mut self, token: usize, mut pending: Pending, config: &Config) {
+        match pending.read() {
+            Ok(None) => {
+                self.pending.insert(token, pending);
+            }
+            read => {
+                // Errors only if it is not registered, which it is.
+                let _ = self.poll.registry().deregister(&mut pending.socket);
+                self.finish(pending, read, config);
+            }
+        }
+    }
+
+    /// A handshake is over, and the socket is registered nowhere.
+    fn finish(
+        &mut self,
+        pending: Pending,
+        read: Result<Option<Opening>, Refused>,
+        config: &Config,
+    ) {
+        let Pending { socket, peer, local, .. } = pending;
+        let stream = read.and_then(|opening| {
+            Ok(Stream::new(blocking(socket)?, opening.unwrap_or_default(), peer, local))
+        });
+        match stream {
+            Ok(stream) => self.ready.push_back(stream),
+            Err(reason) => config.refused(peer, &reason),
+        }
+    }
+
+    fn expire(&mut self, now: Instant, config: &Config) {
+        while let Some(first) = self.pending.first_entry() {
+            if first.get().deadline > now {
+                break;
+            }
+            // Closing the socket takes it out of the poll.
+            let late = first.remove();
+            config.refused(late.peer, &Refused::TimedOut);
+        }
+    }
+}
+
+impl Pending {
+    /// Reads until the header is complete or the socket would block: `None`.
+    fn read(&mut self) -> Result<Option<Opening>, Refused> {
+        let mut buf = [0; READ_LEN];
+        loop {
+            let opening = match self.socket.read(&mut buf) {
+                Ok(0) => self.handshake.end()?,
+                Ok(len) => self.handshake.push(buf.get(..len).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+                Err(error) => return Err(error.into()),
+            };
+            if opening.is_some() {
+                return Ok(opening);
+            }
+        }
+    }
+}
+
+impl Stream<TcpStream> {
+    /// Divides the connection into a half to read from, which keeps leftovers and addresses, and a
+    /// second handle of the socket to write to.
+    ///
+    /// ```no_run
+    /// # fn echo(stream: ppnet::Stream<std::net::TcpStream>) -> std::io::Result<()> {
+    /// let (mut reader, mut writer) = stream.into_split()?;
+    /// std::io::copy(&mut reader, &mut writer)?;
+    /// writer.shutdown(std::net::Shutdown::Write)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`TcpStream::try_clone`].
+    pub fn into_split(self) -> io::Result<(Self, TcpStream)> {
+        let writer = self.get_ref().try_clone()?;
+        Ok((self, writer))
+    }
+}
+
+/// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting)'s bytes, or those of
+/// a header that came in.
+///
+/// Sets TCP_NODELAY: with Nagle's algorithm the first payload would wait until the header is
+/// acknowledged.
+///
+/// ```no_run
+/// use ppnet::Greeting;
+///
+/// let header = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let stream = ppnet::connect("127.0.0.1:8080", &header.to_bytes()?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`TcpStream::connect`], and when the header cannot be sent.
+pub fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(header)?;
+    Ok(stream)
+}
+
+fn blocking(socket: mio::net::TcpStream) -> io::Result<TcpStream> {
+    let socket = TcpStream::from(socket);
+    socket.set_nonblocking(false)?;
+    Ok(socket)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a blocking listener has nobody to ask for the time")]
+fn now() -> Instant {
+    Instant::now()
+}

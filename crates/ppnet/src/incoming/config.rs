@@ -1,0 +1,135 @@
+//! The terms on which a listener takes connections.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ppcore::{Options, Presence, TlvFraming, V2_FIXED_LEN};
+
+use super::Refused;
+use crate::{Policy, Trust};
+
+/// The least that the specification lets a header take: it covers one lost segment (spec 2).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A silent connection costs a descriptor and a few hundred bytes until its deadline.
+const HANDSHAKES_MAX: usize = 1024;
+
+/// The longest header that is taken, in bytes. What balancers send stays below 1 KiB, unless they
+/// pass a client certificate on.
+const HEADER_LEN_MAX: u16 = 4096;
+
+/// The terms of a listener. A [`Trust`] alone is one with every default:
+///
+/// ```
+/// use std::time::Duration;
+/// use ppnet::{Config, Trust};
+///
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?)
+///     .header_timeout(Duration::from_secs(5))
+///     .on_refused(|peer, reason| eprintln!("{peer}: {reason}"));
+/// # Ok::<(), ppnet::NetworkError>(())
+/// ```
+#[derive(Clone)]
+pub struct Config {
+    trust: Trust,
+    options: Options,
+    pub(crate) header_timeout: Duration,
+    pub(crate) handshakes_max: usize,
+    on_refused: Option<Arc<OnRefused>>,
+}
+
+type OnRefused = dyn Fn(SocketAddr, &Refused) + Send + Sync;
+
+impl Config {
+    /// Every default with this trust: headers of at most 4 KiB, checksums and TLV framing checked,
+    /// 3 s for each, 1,024 at a time.
+    pub fn new(trust: Trust) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "V2_FIXED_LEN is 16")]
+        let v2_len_max = HEADER_LEN_MAX - V2_FIXED_LEN as u16;
+        Self {
+            trust,
+            options: Options::new().tlv_framing(TlvFraming::Strict).v2_len_max(v2_len_max),
+            header_timeout: HEADER_TIMEOUT,
+            handshakes_max: HANDSHAKES_MAX,
+            on_refused: None,
+        }
+    }
+
+    /// Sets what the decoder accepts. Whether a header must be there is the policy's to say, so
+    /// [`Options::presence`] has no effect.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets how long after its accept a connection may take to complete its header: 3 s unless set,
+    /// and the specification wants no less (spec 2). The deadline ends with the header: it is not left
+    /// on the connection.
+    #[must_use]
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// Sets how many connections may be without their header at a time: 1,024 unless set, at least 1.
+    /// The rest waits in the kernel's backlog until one is done or its time is up. Each takes a
+    /// descriptor.
+    #[must_use]
+    pub fn handshakes_max(mut self, count: usize) -> Self {
+        self.handshakes_max = count.max(1);
+        self
+    }
+
+    /// Sets a function to be told of each connection that is refused, with the socket's peer; it runs
+    /// while connections are accepted and so must not block.
+    #[must_use]
+    pub fn on_refused(
+        mut self,
+        told: impl Fn(SocketAddr, &Refused) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_refused = Some(Arc::new(told));
+        self
+    }
+
+    pub(crate) fn policy(&self, peer: SocketAddr) -> Policy {
+        self.trust.policy(peer)
+    }
+
+    /// The decoder's options for a peer under `policy`.
+    pub(crate) fn options_for(&self, policy: Policy) -> Options {
+        match policy {
+            Policy::Use | Policy::Ignore | Policy::Reject => {
+                self.options.presence(Presence::Optional)
+            }
+            Policy::Require | Policy::Skip | Policy::Deny => {
+                self.options.presence(Presence::Required)
+            }
+        }
+    }
+
+    pub(crate) fn refused(&self, peer: SocketAddr, reason: &Refused) {
+        if let Some(told) = &self.on_refused {
+            told(peer, reason);
+        }
+    }
+}
+
+impl From<Trust> for Config {
+    fn from(trust: Trust) -> Self {
+        Self::new(trust)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("trust", &self.trust)
+            .field("options", &self.options)
+            .field("header_timeout", &self.header_timeout)
+            .field("handshakes_max", &self.handshakes_max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,253 @@
+//! UDP: a header in front of every datagram's payload, read and written.
+//!
+//! Each datagram stands alone: header and payload share it (spec 2), so nothing is kept between two.
+//! Not a socket: these take what `recv_from` gave and make what `send_to` takes. v2 and Cloudflare's
+//! Simple Proxy Protocol are told apart by configuration, never by guessing.
+//!
+//! ```no_run
+//! use std::net::UdpSocket;
+//! use ppnet::{Config, Trust, datagram};
+//!
+//! let socket = UdpSocket::bind("0.0.0.0:5353")?;
+//! let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+//! let mut buf = [0; 65_535];
+//! let (len, peer) = socket.recv_from(&mut buf)?;
+//! let datagram = datagram::read_v2(&config, peer, &buf[..len])?;
+//! println!("{} says {:?}", datagram.peer_addr(), datagram.payload());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::net::SocketAddr;
+
+use ppcore::encode::Encoder;
+use ppcore::tlv::Tlvs;
+use ppcore::{
+    Addresses, Decoded, Error, ErrorKind, Header, V2_FIXED_LEN, Versions, decode_datagram, spp,
+};
+
+use super::{Config, Refused};
+use crate::Policy;
+
+/// The longest v2 header without TLVs, in bytes: that of an IPv6 pair.
+const V2_LEN: usize = V2_FIXED_LEN + 36;
+
+/// A datagram taken apart; it borrows the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    socket_peer: SocketAddr,
+    addresses: Addresses,
+    header: Option<Header>,
+    /// The whole datagram.
+    bytes: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> Datagram<'a> {
+    /// Returns the client's address: that in the header, or the socket's peer if none counts.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.addresses.source().unwrap_or(self.socket_peer)
+    }
+
+    /// Returns the address the client sent to, if a header that counts says so.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.destination()
+    }
+
+    /// Returns the socket's peer: the balancer. The answer goes there.
+    pub fn socket_peer_addr(&self) -> SocketAddr {
+        self.socket_peer
+    }
+
+    /// Returns the v2 header, if one came and counts. SPP has nothing but addresses.
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// Returns an iterator over the TLVs of the v2 header, if one came and counts.
+    pub fn tlvs(&self) -> impl Iterator<Item = <Tlvs<'a> as Iterator>::Item> + use<'a> {
+        let bytes = self.bytes;
+        self.header.into_iter().flat_map(move |header| header.tlvs(bytes))
+    }
+
+    /// Returns what is behind the header.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// All of it is payload.
+    fn plain(socket_peer: SocketAddr, bytes: &'a [u8]) -> Self {
+        Self { socket_peer, addresses: Addresses::None, header: None, bytes, payload: bytes }
+    }
+}
+
+/// Reads a datagram that begins with a v2 header, on the terms of a listener: the policy for `peer`
+/// decides as it does for connections, where a datagram's end is the end of the stream.
+///
+/// # Errors
+/// When the policy or the header says so: drop the datagram.
+pub fn read_v2<'a>(
+    config: &Config,
+    peer: SocketAddr,
+    datagram: &'a [u8],
+) -> Result<Datagram<'a>, Refused> {
+    read(config, peer, datagram, |policy| {
+        let options = config.options_for(policy).versions(Versions::V2);
+        Ok(match decode_datagram(options, datagram)? {
+            Decoded::Header(header) => Some((*header.addresses(), Some(header), header.len())),
+            Decoded::Need(_) | Decoded::Absent => None,
+        })
+    })
+}
+
+/// Reads a datagram that begins with an SPP header; otherwise as [`read_v2`].
+///
+/// ```
+/// use ppnet::{Config, Trust, datagram};
+///
+/// let client = "203.0.113.7:53".parse()?;
+/// let sent = datagram::write_spp(client, "192.0.2.1:53".parse()?, b"query");
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+/// let read = datagram::read_spp(&config, "10.0.0.1:9".parse()?, &sent)?;
+/// assert_eq!((read.peer_addr(), read.payload()), (client, &b"query"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`read_v2`].
+pub fn read_spp<'a>(
+    config: &Config,
+    peer: SocketAddr,
+    datagram: &'a [u8],
+) -> Result<Datagram<'a>, Refused> {
+    read(config, peer, datagram, |policy| match spp::decode(datagram) {
+        Ok(addresses) => Ok(Some((addresses, None, spp::LEN))),
+        Err(error) if error.kind() == ErrorKind::NotProxy && policy != Policy::Require => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
+/// What a decoder found: the addresses, the header if it has more to say, and its length in bytes.
+type Found = (Addresses, Option<Header>, usize);
+
+fn read<'a>(
+    config: &Config,
+    socket_peer: SocketAddr,
+    bytes: &'a [u8],
+    decode: impl FnOnce(Policy) -> Result<Option<Found>, Error>,
+) -> Result<Datagram<'a>, Refused> {
+    let policy = config.policy(socket_peer);
+    let counts = match policy {
+        Policy::Deny => return Err(Refused::Denied),
+        Policy::Skip => return Ok(Datagram::plain(socket_peer, bytes)),
+        Policy::Require | Policy::Use => true,
+        Policy::Ignore | Policy::Reject => false,
+    };
+    let Some((addresses, header, len)) = decode(policy)? else {
+        return Ok(Datagram::plain(socket_peer, bytes));
+    };
+    if policy == Policy::Reject {
+        return Err(Refused::Forbidden);
+    }
+    let (addresses, header) = if counts { (addresses, header) } else { (Addresses::None, None) };
+    let payload = bytes.get(len..).unwrap_or_default();
+    Ok(Datagram { socket_peer, addresses, header, bytes, payload })
+}
+
+/// Makes a datagram of a v2 header and `payload`. For TLVs, put the bytes of a
+/// [`Greeting::v2_datagram`](crate::Greeting::v2_datagram) in front of the payload.
+pub fn write_v2(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; V2_LEN];
+    let len = Encoder::datagram(&mut out, &Addresses::pair(source, destination)).finish();
+    out.truncate(len.expect("an IPv6 pair is the longest"));
+    out.extend_from_slice(payload);
+    out
+}
+
+/// Makes a datagram of an SPP header and `payload`.
+pub fn write_spp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; spp::LEN];
+    let len = spp::encode(&mut out, &Addresses::pair(source, destination));
+    out.truncate(len.expect("its length is fixed"));
+    out.extend_from_slice(payload);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Trust;
+
+    const BALANCER: &str = "10.0.0.1:9";
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn config(policy: Policy) -> Config {
+        Config::new(Trust::rules([("10.0.0.1", policy)]).unwrap())
+    }
+
+    type Read = for<'a> fn(&Config, SocketAddr, &'a [u8]) -> Result<Datagram<'a>, Refused>;
+    type Write = fn(SocketAddr, SocketAddr, &[u8]) -> Vec<u8>;
+    const BOTH: [(Read, Write); 2] = [(read_v2, write_v2), (read_spp, write_spp)];
+
+    #[test]
+    fn every_policy_does_with_datagrams_what_it_does_with_connections() {
+        let (client, server) = (addr("203.0.113.7:1"), addr("192.0.2.1:53"));
+        for (read, write) in BOTH {
+            let with = write(client, server, b"query");
+            let balancer = addr(BALANCER);
+            for policy in [Policy::Require, Policy::Use] {
+                let config = config(policy);
+                let read = read(&config, balancer, &with).unwrap();
+                assert_eq!((read.peer_addr(), read.local_addr()), (client, Some(server)));
+                assert_eq!((read.socket_peer_addr(), read.payload()), (balancer, &b"query"[..]));
+            }
+            let ignored = config(Policy::Ignore);
+            let ignored = read(&ignored, balancer, &with).unwrap();
+            assert_eq!((ignored.peer_addr(), ignored.local_addr()), (balancer, None));
+            assert_eq!(ignored.payload(), b"query");
+            let skipped = config(Policy::Skip);
+            assert_eq!(read(&skipped, balancer, &with).unwrap().payload(), with);
+            let rejected = read(&config(Policy::Reject), balancer, &with).map(|_| ());
+            assert!(matches!(rejected, Err(Refused::Forbidden)));
+            for policy in [Policy::Use, Policy::Ignore, Policy::Reject, Policy::Skip] {
+                let config = config(policy);
+                let plain = read(&config, balancer, b"query").unwrap();
+                assert_eq!((plain.peer_addr(), plain.payload()), (balancer, &b"query"[..]));
+            }
+            let without = read(&config(Policy::Require), balancer, b"query").map(|_| ());
+            assert!(
+                matches!(without, Err(Refused::Header(error)) if error.kind() == ErrorKind::NotProxy)
+            );
+            let stranger = read(&config(Policy::Require), addr("10.0.0.2:9"), &with).map(|_| ());
+            assert!(matches!(stranger, Err(Refused::Denied)));
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_ends_inside_its_header_is_refused() {
+        let (client, server) = (addr("[2001:db8::7]:1"), addr("[2001:db8::1]:53"));
+        for (read, write) in BOTH {
+            let whole = write(client, server, b"");
+            assert_eq!(read(&config(Policy::Use), addr(BALANCER), &whole).unwrap().payload(), b"");
+            let cut = &whole[..whole.len() - 1];
+            let refused = read(&config(Policy::Require), addr(BALANCER), cut).map(|_| ());
+            assert!(
+                matches!(refused, Err(Refused::Header(error)) if error.kind() == ErrorKind::Truncated)
+            );
+        }
+    }
+
+    #[test]
+    fn tlvs_are_read_from_the_datagram() {
+        let greeting = crate::Greeting::v2_datagram(addr("1.2.3.4:5"), addr("5.6.7.8:9"));
+        let mut sent = greeting.tlv(0xE0, b"x").to_bytes().unwrap();
+        sent.extend_from_slice(b"payload");
+        let config = config(Policy::Require);
+        let read = read_v2(&config, addr(BALANCER), &sent).unwrap();
+        let tlvs: Vec<_> =
+            read.tlvs().map(|tlv| tlv.map(|tlv| (tlv.kind(), tlv.value()))).collect();
+        assert_eq!((tlvs, read.payload()), (vec![Ok((0xE0, &b"x"[..]))], &b"payload"[..]));
+    }
+}

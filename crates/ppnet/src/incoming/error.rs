@@ -1,0 +1,41 @@
+//! Why a connection or a datagram was not let in: who broke which rule.
+
+use std::io;
+
+/// The reason why a connection never reached the caller, or a datagram is not one.
+///
+/// It ends that connection and never the listener.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The policy denies this peer ([`Policy::Deny`](crate::Policy::Deny)). Nothing was read.
+    #[error("the peer is not among those trusted")]
+    Denied,
+    /// The peer broke the PROXY protocol, or sent none where one is required. The kind
+    /// [`Empty`](ppcore::ErrorKind::Empty) is no offence but how TCP health checks look: a connect
+    /// and a close.
+    #[error("the peer broke the PROXY protocol: {0}")]
+    Header(#[from] ppcore::Error),
+    /// The peer sent a header that its policy forbids
+    /// ([`Policy::Reject`](crate::Policy::Reject)).
+    #[error("the peer sent a header and may not send one")]
+    Forbidden,
+    /// The peer did not complete its header within
+    /// [`Config::header_timeout`](crate::Config::header_timeout).
+    #[error("the peer's header was not complete in time")]
+    TimedOut,
+    /// The connection failed before its header was complete, mostly because the peer reset it.
+    #[error("the connection failed before its header was complete: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Errors of accept(2) that belong to a connection which is gone, not to the listener.
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,244 @@
+//! A connection behind its header: the payload alone, and who is really calling.
+//!
+//! Invariant: `leftover` holds what was read behind the header and not yet handed on; it goes first.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Opening;
+use crate::Received;
+
+/// The four addresses of a connection and the header that told them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    socket_peer: SocketAddr,
+    socket_local: SocketAddr,
+    header: Option<Arc<Received>>,
+}
+
+impl Endpoints {
+    fn new(socket_peer: SocketAddr, socket_local: SocketAddr, header: Option<Received>) -> Self {
+        Self { socket_peer, socket_local, header: header.map(Arc::new) }
+    }
+
+    /// Returns the client's address: that in the header, or the socket's peer if there is no header,
+    /// it is LOCAL or UNKNOWN, or it carries no IP address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.header.as_ref().and_then(|header| header.source()).unwrap_or(self.socket_peer)
+    }
+
+    /// Returns the address the client connected to, as [`peer_addr`](Self::peer_addr) has its own.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.header.as_ref().and_then(|header| header.destination()).unwrap_or(self.socket_local)
+    }
+
+    /// Returns the socket's peer: the balancer.
+    pub fn socket_peer_addr(&self) -> SocketAddr {
+        self.socket_peer
+    }
+
+    /// Returns the socket's own address.
+    pub fn socket_local_addr(&self) -> SocketAddr {
+        self.socket_local
+    }
+
+    /// Returns the header with its TLVs, if one came and the policy lets it count.
+    pub fn header(&self) -> Option<&Received> {
+        self.header.as_deref()
+    }
+}
+
+/// A connection whose header has been read: what is read from it is payload, and its addresses are
+/// the carried ones. `S` is the socket, or whatever the header came through.
+#[derive(Debug)]
+pub struct Stream<S> {
+    inner: S,
+    leftover: Leftover,
+    endpoints: Endpoints,
+}
+
+impl<S> Stream<S> {
+    pub(crate) fn new(
+        inner: S,
+        opening: Opening,
+        socket_peer: SocketAddr,
+        socket_local: SocketAddr,
+    ) -> Self {
+        let endpoints = Endpoints::new(socket_peer, socket_local, opening.header);
+        Self { inner, leftover: Leftover { bytes: opening.leftover, at: 0 }, endpoints }
+    }
+
+    /// Returns the client's address, as [`Endpoints::peer_addr`].
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.endpoints.peer_addr()
+    }
+
+    /// Returns the address the client connected to, as [`Endpoints::local_addr`].
+    pub fn local_addr(&self) -> SocketAddr {
+        self.endpoints.local_addr()
+    }
+
+    /// Returns the socket's peer: the balancer.
+    pub fn socket_peer_addr(&self) -> SocketAddr {
+        self.endpoints.socket_peer
+    }
+
+    /// Returns the socket's own address.
+    pub fn socket_local_addr(&self) -> SocketAddr {
+        self.endpoints.socket_local
+    }
+
+    /// Returns the header with its TLVs, if one came and the policy lets it count.
+    pub fn header(&self) -> Option<&Received> {
+        self.endpoints.header()
+    }
+
+    /// Returns all of the above, to be kept beyond the connection.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Returns the socket, to set options or to shut it down. Reading from it directly would
+    /// overtake bytes that came with the header.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns the socket, as [`get_ref`](Self::get_ref).
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the connection apart: the socket, and payload that was read from it and not handed on,
+    /// which comes before anything read from it later.
+    pub fn into_inner(self) -> (S, Vec<u8>) {
+        (self.inner, self.leftover.into_rest())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn divide<R, W>(self, divide: impl FnOnce(S) -> (R, W)) -> (Stream<R>, W) {
+        let (inner, other) = divide(self.inner);
+        (Stream { inner, leftover: self.leftover, endpoints: self.endpoints }, other)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn parts(&mut self) -> (&mut S, &mut Leftover) {
+        (&mut self.inner, &mut self.leftover)
+    }
+}
+
+/// Payload that came with the header.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    bytes: Vec<u8>,
+    /// `at <= bytes.len()`; what is before it has been handed on.
+    at: usize,
+}
+
+impl Leftover {
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes over `len` bytes; the memory goes with the last one.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.at += len;
+        debug_assert!(self.at <= self.bytes.len());
+        if self.at == self.bytes.len() {
+            *self = Self { bytes: Vec::new(), at: 0 };
+        }
+    }
+
+    fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.at);
+        self.bytes
+    }
+}
+
+impl<S: Read> Read for Stream<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.leftover.rest();
+        if rest.is_empty() {
+            return self.inner.read(buf);
+        }
+        let len = rest.read(buf)?;
+        self.leftover.consume(len);
+        Ok(len)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        let mut rest = self.leftover.rest();
+        if rest.is_empty() {
+            return self.inner.read_vectored(bufs);
+        }
+        let len = rest.read_vectored(bufs)?;
+        self.leftover.consume(len);
+        Ok(len)
+    }
+}
+
+impl<S: Write> Write for Stream<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.inner.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.inner.write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSliceMut;
+
+    use super::*;
+
+    fn stream(leftover: &[u8], inner: &'static [u8]) -> Stream<&'static [u8]> {
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let opening = Opening { header: None, leftover: leftover.to_vec() };
+        Stream::new(inner, opening, addr, addr)
+    }
+
+    #[test]
+    fn leftovers_come_first_in_reads_of_any_size() {
+        for size in 1..12 {
+            let mut stream = stream(b"left over", b" and fresh");
+            let (mut all, mut buf) = (Vec::new(), vec![0; size]);
+            while let len @ 1.. = stream.read(&mut buf).unwrap() {
+                all.extend_from_slice(&buf[..len]);
+            }
+            assert_eq!(all, b"left over and fresh", "{size} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn a_vectored_read_fills_slice_after_slice() {
+        let mut stream = stream(b"left over", b" and fresh");
+        let (mut one, mut two) = ([0; 4], [0; 9]);
+        let mut slices = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+        assert_eq!(stream.read_vectored(&mut slices).unwrap(), 9);
+        assert_eq!((&one, &two[..5]), (b"left", &b" over"[..]));
+        let mut slices = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+        assert_eq!(stream.read_vectored(&mut slices).unwrap(), 10);
+        assert_eq!((&one, &two[..6]), (b" and", &b" fresh"[..]));
+    }
+
+    #[test]
+    fn taking_it_apart_hands_over_what_was_not_read() {
+        let mut stream = stream(b"left over", b" and fresh");
+        stream.read_exact(&mut [0; 5]).unwrap();
+        assert_eq!(stream.into_inner(), (&b" and fresh"[..], b"over".to_vec()));
+    }
+
+    #[test]
+    fn an_empty_read_takes_nothing() {
+        let mut stream = stream(b"x", b"");
+        assert_eq!(stream.read(&mut []).unwrap(), 0);
+        assert_eq!(stream.into_inner().1, b"x");
+    }
+}

@@ -1,0 +1,71 @@
+//! Listeners whose connections know the client's address, by the PROXY protocol.
+//!
+//! Behind a load balancer every connection comes from the balancer. Wrap the listener, say whose
+//! word counts, and [`peer_addr`](Stream::peer_addr) is the client again:
+//!
+//! ```no_run
+//! # #[cfg(feature = "std")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let trust = ppnet::Trust::networks(["10.0.0.0/8"])?; // the balancers; there is no default
+//! let listener = ppnet::Listener::bind("0.0.0.0:8080", trust)?;
+//! for stream in listener.incoming() {
+//!     println!("{} calls", stream?.peer_addr());
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "std"))]
+//! # fn main() {}
+//! ```
+//!
+//! | feature | brings | default |
+//! |---|---|---|
+//! | `std` | `Listener`, `connect`: blocking, on `std::net` | yes |
+//! | `tokio` | `tokio::Listener`, `tokio::handshake`, `tokio::connect` | |
+//! | `axum` | `axum::serve::Listener` and `ConnectInfo`; brings `tokio` | |
+//!
+//! With any of them come [`Stream`], [`Config`] and, for UDP, [`datagram`]; without, there are
+//! [`Trust`], [`Networks`] and [`Greeting`]. Rust 1.85 or later, with whatever features.
+//!
+//! # What holds for every listener
+//!
+//! - **It cannot be made without a [`Trust`].** Whoever may send a header chooses the address you
+//!   see (spec 2), so a peer outside is closed before a byte of it is read.
+//! - **A silent client never holds up the next one.** Headers are read beside accepting, at most
+//!   [`Config::handshakes_max`] at a time, each until [`Config::header_timeout`] after its accept.
+//! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it.
+//! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through
+//!   vectored reads, split halves and [`Stream::into_inner`].
+//!
+//! Headers are read in bulk, payload and all, and what is payload is kept. One `recv` takes the header
+//! and a first request; reading no byte too many takes 3 for a v2 header and 5 to 9 for a v1 line, and
+//! one more for the request.
+//!
+//! Section numbers are those of HAProxy's `doc/proxy-protocol.txt`.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(feature = "std")]
+mod blocking;
+mod greeting;
+#[cfg(any(feature = "std", feature = "tokio"))]
+mod incoming;
+mod networks;
+mod received;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+mod trust;
+
+#[cfg(feature = "std")]
+pub use blocking::{Incoming, Listener, connect};
+pub use greeting::Greeting;
+#[cfg(any(feature = "std", feature = "tokio"))]
+pub use incoming::{Config, Endpoints, Refused, Stream, datagram};
+pub use networks::{NetworkError, Networks, parse_network};
+pub use received::Received;
+pub use trust::{Policy, Trust};
+
+/// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
+pub use ppcore;

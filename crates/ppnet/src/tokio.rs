@@ -1,0 +1,304 @@
+//! The listener and the connector on tokio.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let trust = ppnet::Trust::networks(["10.0.0.0/8"])?;
+//! let mut listener = ppnet::tokio::Listener::bind("0.0.0.0:8080", trust).await?;
+//! loop {
+//!     let stream = listener.accept().await?;
+//!     println!("{} calls", stream.peer_addr());
+//! }
+//! # }
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use ::tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use ::tokio::task::JoinSet;
+use ::tokio::time::{Instant, timeout_at};
+
+use crate::incoming::{
+    Config, Handshake, Opening, READ_LEN, Refused, Stream, is_of_one_connection,
+};
+
+/// A listener whose connections have their header behind them; also a
+/// [`Stream`](futures_core::Stream) of them, without end.
+///
+/// Each header is read by a task of its own, so a connection's deadline holds whether or not anybody
+/// is accepting. Dropping the listener drops the connections whose headers are not complete.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    config: Config,
+    handshakes: JoinSet<Outcome>,
+}
+
+/// The socket's peer, and the connection or why there is none.
+type Outcome = (SocketAddr, Result<Stream<TcpStream>, Refused>);
+
+impl Listener {
+    /// Binds to `addr` and takes connections on these terms: a [`Trust`](crate::Trust) alone, or a
+    /// [`Config`].
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`].
+    pub async fn bind(addr: impl ToSocketAddrs, config: impl Into<Config>) -> io::Result<Self> {
+        Ok(Self::new(TcpListener::bind(addr).await?, config))
+    }
+
+    /// Takes connections of `listener`.
+    pub fn new(listener: TcpListener, config: impl Into<Config>) -> Self {
+        Self { inner: listener, config: config.into(), handshakes: JoinSet::new() }
+    }
+
+    /// Waits for the next connection that has completed its header.
+    ///
+    /// Connections that are refused are not seen here: [`Config::on_refused`] hears of them.
+    ///
+    /// It is cancel safe: a connection is either returned or still here.
+    ///
+    /// # Errors
+    /// When the system cannot accept, mostly for want of descriptors. The listener stays good and
+    /// loses nothing: ask again, after a pause.
+    pub async fn accept(&mut self) -> io::Result<Stream<TcpStream>> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// Polls for the next connection, as [`accept`](Self::accept).
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream<TcpStream>>> {
+        loop {
+            if let Poll::Ready(stream) = self.poll_handshakes(cx) {
+                return Poll::Ready(Ok(stream));
+            }
+            if self.handshakes.len() >= self.config.handshakes_max {
+                // The next handshake to end wakes us.
+                return Poll::Pending;
+            }
+            match ready!(self.inner.poll_accept(cx)) {
+                Ok((socket, peer)) => {
+                    if let Some(stream) = self.begin(socket, peer) {
+                        return Poll::Ready(Ok(stream));
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Returns the address it is bound to.
+    ///
+    /// # Errors
+    /// As [`TcpListener::local_addr`].
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// Polls for a connection among those accepted before.
+    pub(crate) fn poll_handshakes(&mut self, cx: &mut Context<'_>) -> Poll<Stream<TcpStream>> {
+        while let Some(joined) = ready!(self.handshakes.poll_join_next(cx)) {
+            match joined {
+                Ok((_, Ok(stream))) => return Poll::Ready(stream),
+                Ok((peer, Err(reason))) => self.config.refused(peer, &reason),
+                // A task is cancelled only by a runtime that shuts down.
+                Err(error) => debug_assert!(error.is_cancelled(), "{error}"),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Starts reading the header; a connection that needs none is there at once.
+    fn begin(&mut self, socket: TcpStream, peer: SocketAddr) -> Option<Stream<TcpStream>> {
+        let begun = Handshake::begin(&self.config, peer)
+            .and_then(|handshake| Ok((handshake, socket.local_addr()?)));
+        match begun {
+            Ok((Some(handshake), local)) => {
+                let deadline = Instant::now() + self.config.header_timeout;
+                self.handshakes.spawn(async move {
+                    (peer, complete(socket, handshake, deadline, peer, local).await)
+                });
+                None
+            }
+            Ok((None, local)) => Some(Stream::new(socket, Opening::default(), peer, local)),
+            Err(reason) => {
+                self.config.refused(peer, &reason);
+                None
+            }
+        }
+    }
+}
+
+impl futures_core::Stream for Listener {
+    type Item = io::Result<Stream<TcpStream>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_accept(cx).map(Some)
+    }
+}
+
+/// Reads the header from any stream: one that a listener of your own accepted, a UNIX socket, or the
+/// inside of a TLS connection. `peer` and `local` are its addresses without a header; the policy is
+/// that for `peer`. The time counts from the first poll.
+///
+/// It is not cancel safe: what was read is lost.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use ppnet::{Config, Trust};
+/// use tokio::io::AsyncWriteExt;
+///
+/// let (mut balancer, socket) = tokio::io::duplex(1024);
+/// balancer.write_all(b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\nhello").await?;
+/// let (peer, local) = ("10.0.0.2:1".parse()?, "10.0.0.1:443".parse()?);
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+/// let stream = ppnet::tokio::handshake(socket, peer, local, &config).await?;
+/// assert_eq!(stream.peer_addr(), "203.0.113.7:51820".parse()?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// When the policy, the header or the time says so. [`Config::on_refused`] is not told.
+pub async fn handshake<S: AsyncRead + Unpin>(
+    stream: S,
+    peer: SocketAddr,
+    local: SocketAddr,
+    config: &Config,
+) -> Result<Stream<S>, Refused> {
+    match Handshake::begin(config, peer)? {
+        Some(handshake) => {
+            let deadline = Instant::now() + config.header_timeout;
+            complete(stream, handshake, deadline, peer, local).await
+        }
+        None => Ok(Stream::new(stream, Opening::default(), peer, local)),
+    }
+}
+
+async fn complete<S: AsyncRead + Unpin>(
+    mut socket: S,
+    mut handshake: Handshake,
+    deadline: Instant,
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> Result<Stream<S>, Refused> {
+    let opening = timeout_at(deadline, read_opening(&mut socket, &mut handshake)).await;
+    let opening = opening.map_err(|_| Refused::TimedOut)??;
+    Ok(Stream::new(socket, opening, peer, local))
+}
+
+async fn read_opening<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    handshake: &mut Handshake,
+) -> Result<Opening, Refused> {
+    poll_fn(|cx| {
+        loop {
+            // On the stack of one poll: a connection that is silent holds no buffer.
+            let mut buf = [MaybeUninit::uninit(); READ_LEN];
+            let mut buf = ReadBuf::uninit(&mut buf);
+            ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf))?;
+            let opening = match buf.filled() {
+                [] => handshake.end()?,
+                read => handshake.push(read)?,
+            };
+            if let Some(opening) = opening {
+                return Poll::Ready(Ok(opening));
+            }
+        }
+    })
+    .await
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (inner, leftover) = self.parts();
+        let rest = leftover.rest();
+        if rest.is_empty() {
+            return Pin::new(inner).poll_read(cx, buf);
+        }
+        let len = rest.len().min(buf.remaining());
+        buf.put_slice(rest.get(..len).unwrap_or_default());
+        leftover.consume(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.parts().0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.parts().0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.get_ref().is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.parts().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.parts().0).poll_shutdown(cx)
+    }
+}
+
+impl Stream<TcpStream> {
+    /// Divides the connection into halves for two tasks; leftovers and addresses stay with the half
+    /// to read from. For other sockets, or halves of one task, there is `tokio::io::split`.
+    pub fn into_split(self) -> (Stream<OwnedReadHalf>, OwnedWriteHalf) {
+        self.divide(TcpStream::into_split)
+    }
+}
+
+/// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting)'s bytes, or those of
+/// a header that came in.
+///
+/// Sets TCP_NODELAY: with Nagle's algorithm the first payload would wait until the header is
+/// acknowledged.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use ppnet::Greeting;
+///
+/// let header = Greeting::v1("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let stream = ppnet::tokio::connect("127.0.0.1:8080", &header.to_bytes()?).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`TcpStream::connect`], and when the header cannot be sent.
+pub async fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let mut rest = header;
+    while !rest.is_empty() {
+        let sent = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await?;
+        rest = rest.get(sent..).unwrap_or_default();
+    }
+    Ok(stream)
+}

@@ -1,0 +1,179 @@
+//! Crowds: a silent client holds up nobody, and those without a header are bounded in number.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use ppnet::ppcore::{Command, Header};
+use ppnet::{Config, Endpoints, Greeting, Policy, Refused, Trust};
+use tokio::io::AsyncWriteExt;
+
+use crate::common::deadline::{Deadline, PATIENCE};
+use crate::common::wire::v2;
+use crate::rig::{assert_closed, both, connect, echo, terms};
+
+/// The issue's own number of silent clients, and its time for the good one.
+const SILENT: usize = 100;
+const ANSWER_MAX: Duration = Duration::from_millis(50);
+
+fn client() -> SocketAddr {
+    "203.0.113.7:51820".parse().expect("an address")
+}
+
+fn server() -> SocketAddr {
+    "192.0.2.1:443".parse().expect("an address")
+}
+
+/// Serves `whoami` on the listener, on a runtime and a thread of its own.
+fn serve(config: Config) -> SocketAddr {
+    let (tell, addr) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", config).await;
+            let listener = listener.expect("a free port");
+            tell.send(listener.local_addr().expect("it is bound")).expect("the test waits");
+            let whoami = |ConnectInfo(ends): ConnectInfo<Endpoints>| async move {
+                let command = ends.header().map(|header| Header::command(header));
+                format!("{} {} {command:?}", ends.peer_addr(), ends.local_addr())
+            };
+            let app = Router::new().route("/", get(whoami));
+            let app = app.into_make_service_with_connect_info::<Endpoints>();
+            axum::serve(listener, app).await.expect("it never ends");
+        });
+    });
+    addr.recv_timeout(PATIENCE).expect("the listener starts")
+}
+
+/// The answer to one request behind `header`, its body.
+fn ask(addr: SocketAddr, header: &[u8]) -> String {
+    let mut stream = connect(addr);
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(&[header, request].concat()).expect("it is open");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is answered");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+}
+
+#[test]
+fn with_100_silent_clients_a_good_one_is_answered_through_axum_in_50_ms() {
+    let addr = serve(Config::new(Trust::any()));
+    // Warm: the first request pays for the runtime's and the router's first time.
+    ask(addr, &v2(client(), server()));
+    let silent: Vec<TcpStream> = (0..SILENT).map(|_| connect(addr)).collect();
+
+    let deadline = Deadline::after(ANSWER_MAX);
+    let body = ask(addr, &v2(client(), server()));
+    let left = deadline.left();
+    assert_eq!(body, format!("{} {} {:?}", client(), server(), Some(Command::Proxy)));
+    assert!(!left.is_zero(), "not answered in {ANSWER_MAX:?}");
+    drop(silent);
+}
+
+#[test]
+fn with_100_silent_clients_a_good_one_comes_through_both_listeners() {
+    for rig in both(&terms(Policy::Require).header_timeout(PATIENCE)) {
+        let silent: Vec<TcpStream> = (0..SILENT).map(|_| connect(rig.addr)).collect();
+        let mut stream = connect(rig.addr);
+        echo(&mut stream, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
+        assert_eq!(rig.accepted().peer_addr(), client(), "before any deadline");
+        drop(silent);
+    }
+}
+
+#[test]
+fn a_handshake_that_ends_makes_room_for_the_next_client() {
+    for rig in both(&terms(Policy::Require).handshakes_max(2).header_timeout(PATIENCE)) {
+        let mut first = connect(rig.addr);
+        let second = connect(rig.addr);
+        // In the backlog: its header is there, and it is not looked at.
+        let mut third = connect(rig.addr);
+        third.write_all(&v2(client(), server())).expect("it is open");
+        first.write_all(b"PROXY UNKNOWN\r\n").expect("it is open");
+        let first_addr = first.local_addr().expect("it is connected");
+        assert_eq!(rig.accepted().peer_addr(), first_addr, "the third is not let in before");
+        assert_eq!(rig.accepted().peer_addr(), client(), "now there is room");
+        drop(second);
+        assert!(matches!(rig.refused(), Refused::Header(_)));
+    }
+}
+
+// The silent ones are closed before the third is taken out of the backlog: were there no limit, it
+// would come through at once, long before their deadline.
+#[test]
+fn beyond_the_limit_clients_wait_until_the_silent_are_closed() {
+    let deadline = Duration::from_millis(300);
+    for rig in both(&terms(Policy::Require).handshakes_max(2).header_timeout(deadline)) {
+        let silent = [connect(rig.addr), connect(rig.addr)];
+        let mut third = connect(rig.addr);
+        third.write_all(&v2(client(), server())).expect("it is open");
+        assert_eq!(rig.accepted().peer_addr(), client());
+        let closed = rig.refused_so_far();
+        assert!(matches!(closed[..], [Refused::TimedOut, ..]), "{:?}: {closed:?}", rig.kind);
+        silent.into_iter().for_each(assert_closed);
+    }
+}
+
+// A header that has arrived is read before its deadline is looked at, however late that is.
+#[test]
+fn a_blocking_server_that_comes_back_late_finds_the_headers_that_came_in_time() {
+    let config = Config::new(Trust::any()).header_timeout(Duration::ZERO);
+    let listener = ppnet::Listener::bind("127.0.0.1:0", config).expect("a free port");
+    let (mut one, mut two) = (connect(listener.local_addr()), connect(listener.local_addr()));
+    one.write_all(&v2(client(), server())).expect("it is open");
+    // Takes both in; the second one has its header only while nobody is in `accept`.
+    listener.accept().expect("the first has its header");
+    two.write_all(&v2(server(), client())).expect("it is open");
+    let second = listener.accept().expect("the second has its header");
+    assert_eq!(second.peer_addr(), server());
+}
+
+#[tokio::test]
+async fn accept_is_cancel_safe() {
+    let config = Config::new(Trust::any()).header_timeout(PATIENCE);
+    let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", config).await;
+    let mut listener = listener.expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    let mut far = ppnet::tokio::connect(addr, b"PROXY TCP4 1.2.3.4").await.expect("it listens");
+    // Polled, with a connection half way, and dropped: a hundred times.
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            _ = listener.accept() => panic!("no header is complete"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    far.write_all(b" 5.6.7.8 1 2\r\n").await.expect("it is open");
+    let stream = listener.accept().await.expect("it was not lost");
+    assert_eq!(stream.peer_addr(), "1.2.3.4:1".parse().expect("an address"));
+}
+
+#[test]
+fn handlers_for_socket_addresses_stay_as_they_are_with_tap_io() {
+    let (tell, addr) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
+            let listener = listener.expect("a free port").tap_io(|stream| {
+                stream.get_ref().set_nodelay(true).expect("it is a TCP socket");
+            });
+            tell.send(axum::serve::Listener::local_addr(&listener).expect("it is bound"))
+                .expect("the test waits");
+            let whoami =
+                |ConnectInfo(client): ConnectInfo<SocketAddr>| async move { client.to_string() };
+            let app = Router::new().route("/", get(whoami));
+            let app = app.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, app).await.expect("it never ends");
+        });
+    });
+    let addr = addr.recv_timeout(PATIENCE).expect("the listener starts");
+    let line = Greeting::v1(client(), server()).to_bytes().expect("it fits");
+    assert_eq!(ask(addr, &line), client().to_string());
+}

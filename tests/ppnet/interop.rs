@@ -1,0 +1,101 @@
+//! Real peers in front of the axum example: curl, HAProxy, a Go program on go-proxyproto; and one
+//! behind our connector.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use ppnet::Greeting;
+
+use crate::common::payload::{MIB, assert_same, random};
+use crate::examples::Example;
+use crate::peers::curl::{assert_cut_off, fetch};
+use crate::peers::go::{self, GoServer};
+use crate::peers::haproxy::Haproxy;
+use crate::rig::{CLIENT, PEER, both, terms};
+
+fn client() -> SocketAddr {
+    "203.0.113.7:51820".parse().expect("an address")
+}
+
+fn server() -> SocketAddr {
+    "192.0.2.1:443".parse().expect("an address")
+}
+
+#[test]
+fn curl_haproxy_protocol_is_told_its_own_address() {
+    let whoami = Example::start::<&str>("whoami", &[]);
+    let url = format!("http://{}/", whoami.addr);
+    let got = fetch(CLIENT, &["--haproxy-protocol", &url]).expect("served");
+    let expected = format!("you are {0}, and called {1} through {0}\n", got.local, whoami.addr);
+    assert_eq!(String::from_utf8_lossy(&got.body), expected);
+    assert_cut_off(fetch(CLIENT, &[&url]));
+}
+
+#[test]
+fn curl_through_the_forward_proxy_is_logged_with_its_own_address() {
+    let whoami = Example::start::<&str>("whoami", &[]);
+    let proxy = Example::start::<&str>("forward_proxy", &[]);
+    let (through, url) = (format!("http://{}", proxy.addr), format!("http://{}/", whoami.addr));
+    // The header goes to whoever curl connects to, the proxy; whoami gets none, and says so.
+    let got = fetch(CLIENT, &["--haproxy-protocol", "--proxy", &through, &url]).expect("answered");
+    assert_eq!(got.status, 502);
+    proxy.says(&format!("{} GET {url} 502", got.local));
+}
+
+#[test]
+fn behind_haproxy_the_client_is_haproxys_client() {
+    let whoami = Example::start::<&str>("whoami", &[]);
+    for send in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"] {
+        let haproxy = Haproxy::forwarding_to(whoami.addr, send);
+        let got = fetch(CLIENT, &[&format!("http://{}/", haproxy.addr())]).expect("served");
+        let body = String::from_utf8_lossy(&got.body).into_owned();
+        let expected = format!("you are {}, and called {} through ", got.local, haproxy.addr());
+        assert!(body.starts_with(&expected), "{send}: {body}");
+    }
+    let bare = Haproxy::forwarding_to(whoami.addr, "");
+    assert_cut_off(fetch(CLIENT, &[&format!("http://{}/", bare.addr())]));
+}
+
+#[test]
+fn the_go_clients_header_and_payload_come_through_both_listeners() {
+    let payload = random(81, MIB);
+    for rig in both(&terms(ppnet::Policy::Require)) {
+        let echoed = go::send(PEER, &[], rig.addr, &payload).expect("it is echoed");
+        assert_same(&echoed, &payload);
+        let seen = rig.accepted();
+        assert_eq!(seen.peer_addr(), "192.168.100.200:55407".parse().expect("an address"));
+        assert_eq!(seen.local_addr(), "192.168.100.201:8080".parse().expect("an address"));
+    }
+}
+
+#[test]
+fn go_is_told_what_our_connector_says() {
+    let payload = random(82, MIB);
+    for (greeting, version, vpce) in [
+        (Greeting::v1(client(), server()), 1, ""),
+        (
+            Greeting::v2(client(), server()).tlv(0xEA, b"\x01vpce-08d2bf15fac5001c9"),
+            2,
+            "vpce-08d2bf15fac5001c9",
+        ),
+    ] {
+        let go = GoServer::start();
+        let mut stream =
+            ppnet::connect(go.addr(), &greeting.to_bytes().expect("it fits")).expect("it listens");
+        let mut writer = stream.try_clone().expect("descriptors are left");
+        let sending = std::thread::spawn({
+            let payload = payload.clone();
+            move || {
+                writer.write_all(&payload)?;
+                writer.shutdown(Shutdown::Write)
+            }
+        });
+        let mut echoed = Vec::new();
+        stream.read_to_end(&mut echoed).expect("it is echoed");
+        sending.join().expect("it does not panic").expect("it is sent");
+        assert_same(&echoed, &payload);
+        let told =
+            format!("version={version} remote={} local={} vpce={vpce:?}", client(), server());
+        assert_eq!(go.told(), told);
+    }
+}

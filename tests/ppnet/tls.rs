@@ -1,0 +1,144 @@
+//! TLS behind the header (the `tls` example, as behind an NLB) and the header inside TLS
+//! (go-proxyproto's `Test_TLSServer`).
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ppnet::{Config, Greeting, Refused, Trust};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::examples::Example;
+
+const NAME: &str = "shop.ppnet.invalid";
+
+fn client() -> SocketAddr {
+    "203.0.113.7:51820".parse().expect("an address")
+}
+
+fn server() -> SocketAddr {
+    "192.0.2.1:443".parse().expect("an address")
+}
+
+fn certificate() -> CertifiedKey<rcgen::KeyPair> {
+    generate_simple_self_signed([NAME.to_owned()]).expect("a key can be made")
+}
+
+fn connector(certificate: &CertificateDer<'static>) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).expect("it is a certificate");
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from(NAME).expect("a host name")
+}
+
+#[tokio::test]
+async fn behind_an_nlb_a_tls_client_is_told_its_own_address() {
+    let made = certificate();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let paths = ["certificate.pem", "key.pem"].map(|file| dir.path().join(file));
+    fs::write(&paths[0], made.cert.pem()).expect("a file in it can be written");
+    fs::write(&paths[1], made.signing_key.serialize_pem()).expect("a file in it can be written");
+    let example = Example::start("tls", &paths);
+
+    // Silent ones at both stages: without a header, and without a hello.
+    let header = Greeting::v2(client(), server()).crc32c().to_bytes().expect("it fits");
+    let _no_header = TcpStream::connect(example.addr).await.expect("it listens");
+    let _no_hello = ppnet::tokio::connect(example.addr, &header).await.expect("it listens");
+
+    let stream = ppnet::tokio::connect(example.addr, &header).await.expect("it listens");
+    let tls = connector(made.cert.der()).connect(name(), stream).await;
+    let mut tls = tls.expect("the hello behind the header is answered");
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    tls.write_all(request).await.expect("it is open");
+    let mut answer = String::new();
+    tls.read_to_string(&mut answer).await.expect("it ends in peace");
+    assert!(answer.ends_with(&format!("\r\n\r\nyou are {}\n", client())), "{answer}");
+}
+
+fn acceptor(made: &CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("it is a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("they belong together");
+    TlsAcceptor::from(Arc::new(config))
+}
+
+// Test_TLSServer: the header inside TLS.
+#[tokio::test]
+async fn a_header_inside_tls_is_read_by_handshake() {
+    let made = certificate();
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    let connector = connector(made.cert.der());
+    let sender = tokio::spawn(async move {
+        let mut tls = connector.connect(name(), far).await?;
+        let header = Greeting::v2(client(), server()).to_bytes().expect("it fits");
+        tls.write_all(&[&header[..], b"test"].concat()).await?;
+        tls.shutdown().await?;
+        // Kept open: the server still has session tickets to send.
+        Ok::<_, io::Error>(tls)
+    });
+    let tls = acceptor(&made).accept(near).await.expect("it speaks TLS");
+    let config = Config::new(Trust::networks(["10.0.0.0/8"]).expect("a network"));
+    let (peer, local) = ("10.0.0.2:1".parse().expect("it"), "10.0.0.1:443".parse().expect("it"));
+    let stream = ppnet::tokio::handshake(tls, peer, local, &config).await;
+    let mut stream = stream.expect("the header is good");
+    assert_eq!((stream.peer_addr(), stream.local_addr()), (client(), server()));
+    let mut payload = String::new();
+    stream.read_to_string(&mut payload).await.expect("it ends in peace");
+    assert_eq!(payload, "test");
+    drop(sender.await.expect("it does not panic").expect("it is sent"));
+}
+
+// Test_MisconfiguredTLSServerRespondsWithUnderlyingError: the client puts the header in front of TLS
+// where the server wants it inside. TLS refuses it, with TLS's own words, before a header is read; a
+// stream that fails later is refused with its own error.
+#[tokio::test]
+async fn an_error_of_what_is_below_is_said_in_its_own_words() {
+    let made = certificate();
+    let (near, mut far) = tokio::io::duplex(16 * 1024);
+    let header = Greeting::v2(client(), server()).to_bytes().expect("it fits");
+    far.write_all(&[&header[..], b"GET /foo/bar HTTP/1.1"].concat()).await.expect("it is open");
+    let error = acceptor(&made).accept(near).await.expect_err("this is not TLS");
+    assert!(error.to_string().contains("corrupt message"), "{error}");
+
+    let config = Config::new(Trust::any());
+    let failing = failing::Failing;
+    let refused = ppnet::tokio::handshake(failing, server(), client(), &config).await;
+    match refused.map(|_| ()) {
+        Err(Refused::Io(error)) => assert_eq!(error.to_string(), "its own words"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A stream that cannot be read.
+mod failing {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, ReadBuf};
+
+    pub(super) struct Failing;
+
+    impl AsyncRead for Failing {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::Error::other("its own words")))
+        }
+    }
+}
