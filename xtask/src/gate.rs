@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, instructions, peers, tidy};
+use crate::{freestanding, instructions, mutants, peers, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Docs,
     /// ppcore links without std, allocator or panic, and a planted panic is caught
     Freestanding,
+    /// The simulator finds every historic bug that is planted (the same as `cargo xtask mutants`)
+    Mutants,
     /// No case takes more instructions than its limit in benches/limits.toml, and 3 %
     Instructions,
 }
@@ -88,6 +90,7 @@ impl Step {
                 "--no-deps",
             ])),
             Self::Freestanding => freestanding::check(),
+            Self::Mutants => mutants::plant_all(None),
             Self::Instructions => instructions::check(),
         }
     }

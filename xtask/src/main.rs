@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy.
+//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy; `sim` and `mutants`
+//! try the session's machine.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
@@ -12,7 +13,9 @@ mod gate;
 mod host;
 mod instructions;
 mod load;
+mod mutants;
 mod peers;
+mod sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +48,8 @@ enum Command {
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
+    Sim(sim::SimArgs),
+    Mutants(mutants::MutantsArgs),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +73,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),
+        Command::Sim(args) => sim::run(args),
+        Command::Mutants(args) => mutants::run(args),
     }
 }
 
