@@ -37,15 +37,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// When `cargo SUBCOMMAND --version` does not succeed.
 pub(crate) fn needs_component(subcommand: &str, component: &str) -> Result<()> {
-    let answers = cargo()
-        .args([subcommand, "--version"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !answers {
-        bail!("the toolchain has no `cargo {subcommand}`: rustup component add {component}");
+    let install = format!("rustup component add {component}");
+    needs(cargo().args([subcommand, "--version"]), &install)
+}
+
+/// Checks that a program answers, and says how to get it when it does not.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub(crate) fn needs(program: &mut Command, install: &str) -> Result<()> {
+    program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !program.status().is_ok_and(|status| status.success()) {
+        bail!("`{}` does not answer: {install}", shown(program));
     }
     Ok(())
 }

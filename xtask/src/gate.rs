@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, instructions, peers, portable, tidy};
+use crate::{freestanding, instructions, mutants, peers, portable, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Freestanding,
     /// The libraries build with Rust 1.85, for Windows and macOS, and with each feature alone
     Portable,
+    /// The simulator finds every historic bug that is planted (the same as `cargo xtask mutants`)
+    Mutants,
     /// No case takes more instructions than its limit in benches/limits.toml, and 3 %
     Instructions,
 }
@@ -92,6 +94,7 @@ impl Step {
             ])),
             Self::Freestanding => freestanding::check(),
             Self::Portable => portable::check(),
+            Self::Mutants => mutants::plant_all(None),
             Self::Instructions => instructions::check(),
         }
     }

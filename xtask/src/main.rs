@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy,
-//! `soak` looks for what leaks and drifts.
+//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy; `sim` and `mutants`
+//! try the session's machine, `soak` and `torment` the whole server.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
@@ -13,8 +13,10 @@ mod gate;
 mod host;
 mod instructions;
 mod load;
+mod mutants;
 mod peers;
 mod portable;
+mod sim;
 mod soak;
 mod tidy;
 
@@ -50,6 +52,8 @@ enum Command {
     Bench(bench::BenchArgs),
     Soak(soak::SoakArgs),
     Torment(soak::torment::TormentArgs),
+    Sim(sim::SimArgs),
+    Mutants(mutants::MutantsArgs),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +79,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Soak(args) => soak::run(args),
         Command::Torment(args) => soak::torment::run(args),
+        Command::Sim(args) => sim::run(args),
+        Command::Mutants(args) => mutants::run(args),
     }
 }
 

@@ -162,13 +162,14 @@ pub enum Verdict {
 /// What a socket's readiness event said.
 ///
 /// The flags are hints to try: only a receive tells the end of a stream, or an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Readiness {
-    /// EPOLLIN, EPOLLHUP or EPOLLRDHUP.
+    /// EPOLLIN or EPOLLPRI.
     pub readable: bool,
     /// EPOLLOUT.
     pub writable: bool,
-    /// The peer's FIN has arrived, behind everything there is to read.
+    /// EPOLLHUP, or EPOLLIN with EPOLLRDHUP: the peer's FIN has arrived, behind everything there is to
+    /// read, or an RST.
     pub read_closed: bool,
     /// EPOLLPRI: an urgent byte is somewhere in the stream.
     pub urgent: bool,

@@ -15,7 +15,7 @@ pub(super) enum Step {
 }
 
 /// When bytes are spliced rather than copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Splicing {
     /// While a direction is bulky: once a read filled its buffer, until the source is quiet.
     Auto,
@@ -26,7 +26,7 @@ pub enum Splicing {
 }
 
 /// The state of one direction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Flow {
     /// The source may have something to read; said by an edge, taken back by a receive.
     pub(super) readable: bool,
@@ -159,6 +159,21 @@ mod tests {
         let mut flow = Flow::new(Splicing::Auto);
         flow.handle_source_ready(Readiness { readable: true, ..ready });
         flow
+    }
+
+    #[test]
+    fn each_hint_alone_makes_a_source_worth_a_try() {
+        let none = Readiness::default();
+        for hint in [
+            Readiness { readable: true, ..none },
+            Readiness { read_closed: true, ..none },
+            Readiness { urgent: true, ..none },
+            Readiness { error: true, ..none },
+        ] {
+            let mut flow = Flow::new(Splicing::Auto);
+            flow.handle_source_ready(hint);
+            assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)), "{hint:?}");
+        }
     }
 
     const SHORT: Received = Received::Bytes { count: 3, asked: 4096 };

@@ -17,8 +17,9 @@
 
 mod action;
 mod flow;
+mod intake;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use action::{
 use flow::{Flow, Step};
 
 pub use flow::Splicing;
+pub use intake::{Accepted, Intake, Intaking};
 
 /// How long an abort waits for a peer to take what was delivered, and a lingering close for its end.
 pub const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -39,7 +41,7 @@ pub const LINGER_BYTES_MAX: usize = 64 * 1024;
 const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How a session begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opening {
     /// With a header from the client.
     Header,
@@ -57,7 +59,7 @@ pub enum FirstSend {
 }
 
 /// What a session is told when it begins; a reload does not change it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Policy {
     /// How the client begins.
     pub opening: Opening,
@@ -75,7 +77,7 @@ pub struct Policy {
     pub splicing: Splicing,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// Reading the client's header.
     Header,
@@ -97,7 +99,7 @@ enum Phase {
 }
 
 /// What is known of one socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Socket {
     /// Not opened yet, or closed.
     Absent,
@@ -111,7 +113,7 @@ enum Socket {
     Failed,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct End {
     socket: Socket,
     /// An event announced an error that nobody has fetched.
@@ -137,7 +139,7 @@ impl End {
 }
 
 /// One client's connection, from accept to close.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Session {
     policy: Policy,
     phase: Phase,
@@ -369,7 +371,9 @@ impl Session {
         match self.phase {
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
-            Phase::Opening | Phase::Connecting => {
+            // It never waits.
+            Phase::Opening => {}
+            Phase::Connecting => {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
             }
@@ -537,10 +541,6 @@ impl Session {
             return self.retry_or_abort(CloseReason::ConnectFailed, now);
         }
         self.end_mut(side).socket = socket;
-        if socket == Socket::Dying {
-            // Whatever ate the error, the bytes in front of it are still there to be read.
-            self.flow_mut(Direction::from(side)).readable = true;
-        }
         self.abort(
             match side {
                 Side::Client => CloseReason::ClientReset,
@@ -555,7 +555,6 @@ impl Session {
         self.up.writable = false;
         if self.attempts < self.policy.attempts_max {
             self.phase = Phase::Opening;
-            self.deadline = now + self.policy.connect_timeout;
         } else {
             self.abort(reason, now);
         }

@@ -52,14 +52,16 @@ fn a_connect_stands_once_its_announced_error_proves_to_be_none() {
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
 }
 
-/// An attempt failed and its error was fetched; its next event, now without the error, told the
+/// An attempt failed and a send fetched its error; its next event, without the error, told the
 /// flow of an end. The next upstream's first short read was taken for all it would ever say.
 #[test]
 fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     let now = start();
     let mut session = connecting(now);
-    session.handle_ready(Side::Upstream, Readiness { error: true, ..HANGUP }, now);
-    session.handle_probed(Side::Upstream, Some(Failure::Other), now);
+    session.handle_ready(Side::Client, DATA, now);
+    let received = Received::Bytes { count: 3, asked: 4096 };
+    session.handle_filled(Direction::Up, Method::Copy, received, now);
+    session.handle_drained(Direction::Up, Sent::Failed(Failure::Other), now);
     session.handle_ready(Side::Upstream, HANGUP, now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
@@ -131,4 +133,108 @@ fn a_splice_that_fails_may_leave_bytes_behind_an_urgent_one() {
     session.handle_drained(Direction::Up, Sent::Bytes(3), now);
     session.handle_filled(Direction::Up, Method::Copy, Received::End, now);
     assert_eq!(session.next(), Action::Reset(Side::Client));
+}
+
+fn reading(now: Instant) -> Session {
+    let policy = Policy { opening: Opening::Header, ..policy() };
+    let mut session = Session::new(policy, now);
+    session.handle_ready(Side::Client, DATA, now);
+    assert_eq!(session.next(), Action::ReadHeader);
+    session
+}
+
+#[test]
+fn half_a_header_is_not_followed_by_a_receive_that_can_only_fail() {
+    let now = start();
+    let mut session = reading(now);
+    let received = Received::Bytes { count: 3, asked: 4096 };
+    session.handle_header(received, Verdict::Incomplete, now);
+    assert_eq!(session.next(), Action::Wait);
+}
+
+#[test]
+fn an_answered_client_that_goes_on_is_read_for_64_kib() {
+    const QUARTER: Received = Received::Bytes { count: 16_384, asked: 16_384 };
+    let now = start();
+    let mut session = reading(now);
+    session.handle_header(QUARTER, Verdict::Answer, now);
+    assert_eq!(session.next(), Action::Shutdown(Direction::Down));
+    session.handle_shut(Direction::Down, None, now);
+    for _ in 0..3 {
+        session.handle_discarded(QUARTER);
+        assert_eq!(session.next(), Action::Discard);
+    }
+    session.handle_discarded(QUARTER);
+    assert_eq!(session.next(), Action::Close(CloseReason::LocalAnswered));
+}
+
+/// An error flag without an error and without room says nothing: the connect goes on.
+#[test]
+fn a_connect_that_was_not_announced_does_not_stand_for_want_of_an_error() {
+    let now = start();
+    for side in Side::ALL {
+        let mut session = connecting(now);
+        let error = Readiness { error: true, ..Readiness::default() };
+        session.handle_ready(side, error, now);
+        assert_eq!(session.next(), Action::Probe(side));
+        session.handle_probed(side, None, now);
+        session.handle_time(session.deadline());
+        assert_eq!(session.next(), Action::Reset(Side::Upstream), "the connect timed out");
+    }
+}
+
+#[test]
+fn no_connect_begins_for_a_client_whose_error_is_announced() {
+    let now = start();
+    let mut session = Session::new(policy(), now);
+    session.handle_ready(Side::Client, ROOM, now);
+    session.handle_greeted(0);
+    session.handle_ready(Side::Client, Readiness { error: true, ..HANGUP }, now);
+    assert_eq!(session.next(), Action::Probe(Side::Client));
+}
+
+/// Our header and the first payload leave in one segment, so the first event is waited for.
+#[test]
+fn a_session_without_a_header_to_read_waits_for_its_first_event() {
+    let now = start();
+    let mut session = Session::new(policy(), now);
+    assert_eq!(session.next(), Action::Wait);
+    session.handle_ready(Side::Client, ROOM, now);
+    assert_eq!(session.next(), Action::Greet);
+}
+
+/// The close sends the second FIN, which saves a system call a connection.
+#[test]
+fn one_end_is_passed_on_and_the_close_passes_on_the_other() {
+    let now = start();
+    let mut session = relaying(now);
+    for direction in Direction::ALL {
+        session.handle_filled(direction, Method::Copy, Received::End, now);
+    }
+    assert_eq!(session.next(), Action::Shutdown(Direction::Up));
+    session.handle_shut(Direction::Up, None, now);
+    assert_eq!(session.next(), Action::Close(CloseReason::Done));
+}
+
+#[test]
+fn a_dying_socket_that_says_eagain_has_nothing_left() {
+    let now = start();
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, Readiness { error: true, ..DATA }, now);
+    session.handle_probed(Side::Upstream, Some(Failure::Reset), now);
+    assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
+    session.handle_filled(Direction::Down, Method::Copy, Received::WouldBlock, now);
+    assert_eq!(session.next(), Action::Reset(Side::Client), "nothing was sent to it");
+}
+
+/// A health check sends LOCAL and its FIN in one go, and is told of neither being late.
+#[test]
+fn an_answered_client_that_has_ended_already_is_not_waited_for() {
+    let now = start();
+    let mut session = reading(now);
+    session.handle_ready(Side::Client, Readiness { writable: false, ..HANGUP }, now);
+    let received = Received::Bytes { count: 16, asked: 4096 };
+    session.handle_header(received, Verdict::Answer, now);
+    session.handle_shut(Direction::Down, None, now);
+    assert_eq!(session.next(), Action::Close(CloseReason::LocalAnswered));
 }

@@ -13,6 +13,8 @@
 
 mod accept;
 mod conduit;
+#[cfg(test)]
+mod conformance;
 mod conn;
 mod control;
 mod rules;
@@ -35,7 +37,7 @@ pub use control::{Control, Order, Plan};
 use crate::access_log::AccessLog;
 use crate::log::Limiter;
 use crate::metrics::{self, Counters};
-use crate::session::{CloseReason, Readiness, Side};
+use crate::session::{CloseReason, Intaking, Readiness, Side};
 use crate::sys;
 use accept::Port;
 use conduit::Pool;
@@ -188,10 +190,12 @@ impl Worker {
     /// Returns how long to wait; never when there is work left.
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let ports = self.ports.iter().flatten();
-        if !self.queue.is_empty() || ports.clone().any(Port::is_ready) {
+        if !self.queue.is_empty()
+            || ports.clone().any(|port| port.intake.next() == Intaking::Accept)
+        {
             return Some(Duration::ZERO);
         }
-        let retry_at = ports.filter_map(Port::retry_at).min();
+        let retry_at = ports.filter_map(|port| port.intake.deadline()).min();
         let next = self.reminders.next().into_iter().chain(retry_at).min()?;
         Some(next.saturating_duration_since(now))
     }
@@ -203,7 +207,7 @@ impl Worker {
         }
         if let Some(port) = self.ports.get_mut(PORT_LAST.wrapping_sub(token.0)) {
             if let Some(port) = port {
-                port.handle_ready();
+                port.intake.handle_ready();
             }
             return;
         }
@@ -242,13 +246,10 @@ impl Worker {
         let mut accepted = std::mem::take(&mut self.accepted);
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
-            port.handle_time(now.instant);
-            if !port.is_ready() {
-                continue;
-            }
+            port.intake.handle_time(now.instant);
             let listener = port.listener;
             port.accept(now.instant, &self.counters[self.index], &mut accepted);
-            if port.is_drained() {
+            if port.intake.next() == Intaking::Close {
                 self.ports[at] = None;
             }
             for (client, peer) in accepted.drain(..) {

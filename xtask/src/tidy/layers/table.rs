@@ -51,6 +51,12 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "the server starts, feeds and stops workers; connections are theirs",
     },
     Layer {
+        name: "worker::conformance",
+        uses: &["worker", "worker::conduit", "session", "sys"],
+        world: World::Open,
+        why: "a test: the simulator's kernel held against the real one, through the worker's own calls",
+    },
+    Layer {
         name: "worker",
         uses: &[
             "worker::accept",
@@ -94,7 +100,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "worker::accept",
-        uses: &["metrics", "sys"],
+        uses: &["metrics", "session", "sys"],
         world: World::Open,
         why: "accepting ends with a socket; whether it is let in is decided by the rules",
     },

@@ -36,6 +36,7 @@ quirks! {
     SendInHandshake, "a send during the handshake: EAGAIN";
     SendShort, "a send takes a part";
     SendBlocked, "a send takes nothing: EAGAIN";
+    HeldBack, "the last bytes wait for their FIN";
     ZeroWindow, "data waits for a window";
     CloseUnread, "close with unread data resets";
     DataAfterClose, "data for a closed socket is answered by RST";
@@ -48,6 +49,13 @@ quirks! {
     ConnectHangs, "connect hangs";
     ResetAtOnce, "RST arrives before the connect was noticed";
     NoDescriptor, "EMFILE";
+    NoDescriptorToAccept, "EMFILE from accept";
+    GoneBeforeAccept, "a client is gone before it is accepted";
+    Queued, "a drain while somebody is queued";
+    Crowd, "sessions share one kernel's budget";
+    Reload, "a reload between two sessions";
+    Drain, "a drain while sessions run";
+    PeerReset, "a peer resets in the midst of its script";
     NoPort, "EADDRNOTAVAIL";
     EventCoalesced, "two edges, one event";
     EventSplit, "one event is told in two";
@@ -110,7 +118,7 @@ fn index(action: Action) -> usize {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Coverage {
+pub(crate) struct Coverage {
     quirks: [u64; Quirk::NAMES.len()],
     actions: [u64; ACTIONS.len()],
     reasons: [u64; CloseReason::COUNT],

@@ -4,31 +4,34 @@
 //! network moves only when it is told to (`wire.rs`). Invariant: a byte is in one queue at a time.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::coverage::{Coverage, Quirk};
 use super::rng::Rng;
-use super::socket::{Errno, Fin, Handshake, Mask, Segment, Socket, State};
+use super::socket::{Errno, Fin, Handshake, Mask, Segment, Sizes, Socket, State};
+
+/// How long the kernel holds bytes back for others to join them.
+const HELD_MAX: Duration = Duration::from_millis(200);
 
 /// A socket; the other end of its connection is the number next to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fd(pub(super) usize);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fd(pub(crate) usize);
 
 impl Fd {
-    pub(super) fn other_end(self) -> Self {
+    pub(crate) fn other_end(self) -> Self {
         Self(self.0 ^ 1)
     }
 }
 
 /// A pipe has slots, not bytes: a segment takes one, however small it is.
-#[derive(Debug)]
-pub(super) struct Pipe {
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Pipe {
     slots: VecDeque<Vec<u8>>,
     slots_max: usize,
 }
 
 impl Pipe {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
@@ -37,48 +40,74 @@ impl Pipe {
     }
 }
 
-/// How large the queues of a session's sockets are, and what travels as one: bytes.
+/// A listening socket's queue of connections that stand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    pub(super) received_max: usize,
-    pub(super) unsent_max: usize,
-    pub(super) segment_max: usize,
+pub(crate) struct Listener {
+    /// How many are queued.
+    pub(crate) queued: usize,
+    /// False once listen(2) was called with a backlog of 0: nobody new is queued.
+    pub(crate) is_queueing: bool,
+    /// It is on the ready list of our epoll.
+    pub(crate) is_armed: bool,
 }
 
 /// What the system still has to give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Budget {
-    pub(super) fds: usize,
-    pub(super) ports: usize,
-    pub(super) pipes: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Budget {
+    pub(crate) fds: usize,
+    pub(crate) ports: usize,
+    pub(crate) pipes: usize,
 }
 
-#[derive(Debug)]
-pub(super) struct Kernel {
-    pub(super) rng: Rng,
-    pub(super) cover: Coverage,
-    pub(super) sockets: Vec<Socket>,
-    pub(super) budget: Budget,
-    sizes: Sizes,
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    pub(crate) rng: Rng,
+    pub(crate) cover: Coverage,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) budget: Budget,
+    pub(crate) listener: Listener,
 }
 
 impl Kernel {
-    pub(super) fn new(rng: Rng, sizes: Sizes, budget: Budget) -> Self {
-        Self { rng, cover: Coverage::new(), sockets: Vec::new(), budget, sizes }
+    pub(crate) fn new(rng: Rng, budget: Budget) -> Self {
+        let listener = Listener { queued: 0, is_queueing: true, is_armed: false };
+        Self { rng, cover: Coverage::new(), sockets: Vec::new(), budget, listener }
     }
 
-    /// accept(2) of a connection that stands, watched by our epoll.
-    pub(super) fn accept(&mut self) -> Fd {
+    /// A client's handshake is done: it is queued, unless nobody is any more.
+    pub(crate) fn arrive(&mut self) {
+        if self.listener.is_queueing {
+            self.listener.queued += 1;
+            self.listener.is_armed = true;
+        }
+    }
+
+    /// accept4(2), and an epoll that watches the socket from then on. The descriptor is looked for
+    /// first, so an empty queue may say EMFILE too.
+    pub(crate) fn accept(&mut self, sizes: Sizes) -> Result<Fd, Errno> {
+        if self.budget.fds == 0 {
+            self.cover.hit(Quirk::NoDescriptorToAccept);
+            return Err(Errno::TooManyFiles);
+        }
+        if self.listener.queued == 0 {
+            return Err(Errno::Again);
+        }
+        self.listener.queued -= 1;
+        if self.rng.one_in(32) {
+            self.cover.hit(Quirk::GoneBeforeAccept);
+            return Err(Errno::ConnAborted);
+        }
         self.budget.fds -= 1;
-        let fd = self.pair(State::Standing);
+        let fd = self.pair(State::Standing, sizes);
         self.watch(fd);
-        fd
+        Ok(fd)
     }
 
     /// socket(2), connect(2) without blocking, and an epoll that watches it from then on.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         &mut self,
         due: Option<(Instant, Handshake)>,
+        sizes: Sizes,
         now: Instant,
     ) -> Result<Fd, Errno> {
         if self.budget.fds == 0 {
@@ -91,8 +120,9 @@ impl Kernel {
         }
         self.budget.fds -= 1;
         self.budget.ports -= 1;
-        let fd = self.pair(State::Handshake);
+        let fd = self.pair(State::Handshake, sizes);
         self.socket(fd).handshake = due;
+        self.socket(fd).has_port = true;
         self.cover.hit(match due {
             Some((at, Handshake::Stands)) if at <= now => Quirk::ConnectAtOnce,
             Some((_, Handshake::Stands)) => Quirk::ConnectLater,
@@ -108,7 +138,7 @@ impl Kernel {
     }
 
     /// recv(2) without blocking: an empty answer is the end of the stream.
-    pub(super) fn recv(&mut self, fd: Fd, len_max: usize) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn recv(&mut self, fd: Fd, len_max: usize) -> Result<Vec<u8>, Errno> {
         let mut bytes = Vec::new();
         while bytes.len() < len_max {
             let queue = &mut self.sockets[fd.0].received;
@@ -138,7 +168,7 @@ impl Kernel {
     }
 
     /// splice(2) from a socket into a pipe, without blocking.
-    pub(super) fn splice_in(
+    pub(crate) fn splice_in(
         &mut self,
         fd: Fd,
         pipe: &mut Pipe,
@@ -200,7 +230,7 @@ impl Kernel {
     }
 
     /// send(2) without blocking.
-    pub(super) fn send(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(crate) fn send(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
         let socket = &mut self.sockets[fd.0];
         if let Some(error) = socket.error.take() {
             return Err(error);
@@ -223,9 +253,11 @@ impl Kernel {
         } else if self.rng.one_in(16) {
             take = self.rng.between(1, take);
         }
+        socket.held_until = None;
+        let segment_max = socket.segment_max;
         let mut rest = &bytes[..take];
         while !rest.is_empty() {
-            let count = self.rng.between(1, self.sizes.segment_max).min(rest.len());
+            let count = self.rng.between(1, segment_max).min(rest.len());
             let segment = Segment { bytes: rest[..count].to_vec(), is_urgent: false };
             socket.unsent.push_back(segment);
             rest = &rest[count..];
@@ -233,16 +265,27 @@ impl Kernel {
         Ok(take)
     }
 
-    /// send(2) of one byte with MSG_OOB.
-    pub(super) fn send_urgent(&mut self, fd: Fd) {
-        let socket = self.socket(fd);
-        if socket.state == State::Standing && socket.fin == Fin::No {
-            socket.unsent.push_back(Segment { bytes: vec![b'!'], is_urgent: true });
+    /// send(2) with MSG_MORE: the last of it waits for a FIN or more bytes, for 200 ms (tcp(7)); not
+    /// where there was no room for all (`tcp_sendmsg_locked` pushes then as if nothing followed).
+    pub(crate) fn send_more(&mut self, fd: Fd, bytes: &[u8], now: Instant) -> Result<usize, Errno> {
+        let count = self.send(fd, bytes)?;
+        if count == bytes.len() {
+            self.cover.hit(Quirk::HeldBack);
+            self.socket(fd).held_until = Some(now + HELD_MAX);
         }
+        Ok(count)
+    }
+
+    /// send(2) of one byte with MSG_OOB.
+    pub(crate) fn send_urgent(&mut self, fd: Fd) -> Result<usize, Errno> {
+        let count = self.send(fd, b"!")?;
+        let segment = self.socket(fd).unsent.back_mut().expect("it was just sent");
+        segment.is_urgent = true;
+        Ok(count)
     }
 
     /// splice(2) from a pipe into a socket, without blocking.
-    pub(super) fn splice_out(&mut self, pipe: &mut Pipe, fd: Fd) -> Result<usize, Errno> {
+    pub(crate) fn splice_out(&mut self, pipe: &mut Pipe, fd: Fd) -> Result<usize, Errno> {
         let mut moved = 0;
         while let Some(slot) = pipe.slots.front_mut() {
             match self.send(fd, slot) {
@@ -262,7 +305,7 @@ impl Kernel {
     }
 
     /// shutdown(2) for writing.
-    pub(super) fn shutdown(&mut self, fd: Fd) -> Result<(), Errno> {
+    pub(crate) fn shutdown(&mut self, fd: Fd) -> Result<(), Errno> {
         let socket = self.socket(fd);
         if socket.state == State::Closed {
             // The pending error stays where it is.
@@ -271,13 +314,14 @@ impl Kernel {
         }
         debug_assert_eq!(socket.fin, Fin::No);
         socket.fin = Fin::Queued;
+        socket.held_until = None;
         // `inet_shutdown` wakes, so that an epoll may see HUP for two FINs.
         socket.wake();
         Ok(())
     }
 
     /// getsockopt(2) of SO_ERROR.
-    pub(super) fn take_error(&mut self, fd: Fd) -> Option<Errno> {
+    pub(crate) fn take_error(&mut self, fd: Fd) -> Option<Errno> {
         let error = self.socket(fd).error.take();
         if error.is_some() {
             self.cover.hit(Quirk::ErrorEaten);
@@ -286,7 +330,7 @@ impl Kernel {
     }
 
     /// ioctl(2) of SIOCOUTQ.
-    pub(super) fn unsent(&mut self, fd: Fd) -> usize {
+    pub(crate) fn unsent(&mut self, fd: Fd) -> usize {
         let socket = self.socket(fd);
         let (unsent, is_closed) = (socket.outq(), socket.state == State::Closed);
         if unsent > 0 {
@@ -296,8 +340,9 @@ impl Kernel {
     }
 
     /// close(2): what is queued still goes out, with a FIN, unless unread data makes it a reset.
-    pub(super) fn close(&mut self, fd: Fd) {
+    pub(crate) fn close(&mut self, fd: Fd) {
         let socket = self.socket(fd);
+        socket.held_until = None;
         if socket.state == State::Standing && !socket.received.is_empty() {
             self.cover.hit(Quirk::CloseUnread);
             return self.reset(fd);
@@ -309,7 +354,7 @@ impl Kernel {
     }
 
     /// close(2) with SO_LINGER 0: an RST goes out at once, before most of what is queued.
-    pub(super) fn reset(&mut self, fd: Fd) {
+    pub(crate) fn reset(&mut self, fd: Fd) {
         let on_wire = {
             let queued = self.socket(fd).unsent.len();
             if queued > 0 {
@@ -325,17 +370,16 @@ impl Kernel {
         let socket = self.socket(fd);
         debug_assert!(socket.is_owned, "a descriptor is closed once");
         socket.is_owned = false;
-        let is_ours = socket.is_watched;
+        let (is_ours, has_port) = (socket.is_watched, socket.has_port);
         (socket.is_watched, socket.is_armed) = (false, false);
         if is_ours {
             self.budget.fds += 1;
-            // The first connection was accepted: it took no port.
-            self.budget.ports += usize::from(fd.0 > 1);
+            self.budget.ports += usize::from(has_port);
         }
     }
 
     /// pipe2(2).
-    pub(super) fn pipe(&mut self) -> Option<Pipe> {
+    pub(crate) fn pipe(&mut self) -> Option<Pipe> {
         if self.budget.pipes == 0 || self.budget.fds < 2 {
             self.cover.hit(Quirk::PipeShortage);
             return None;
@@ -351,14 +395,14 @@ impl Kernel {
     }
 
     /// Closes both ends of a pipe.
-    pub(super) fn close_pipe(&mut self, pipe: Pipe) {
+    pub(crate) fn close_pipe(&mut self, pipe: Pipe) {
         drop(pipe);
         self.budget.pipes += 1;
         self.budget.fds += 2;
     }
 
     /// epoll_wait(2) for one socket of the ready list: what it says now, not when it was armed.
-    pub(super) fn harvest(&mut self, fd: Fd) -> Option<Mask> {
+    pub(crate) fn harvest(&mut self, fd: Fd) -> Option<Mask> {
         let socket = self.socket(fd);
         if !socket.is_armed {
             return None;
@@ -376,11 +420,11 @@ impl Kernel {
         (mask != Mask::default()).then_some(mask)
     }
 
-    pub(super) fn socket(&mut self, fd: Fd) -> &mut Socket {
+    pub(crate) fn socket(&mut self, fd: Fd) -> &mut Socket {
         &mut self.sockets[fd.0]
     }
 
-    pub(super) fn look(&self, fd: Fd) -> &Socket {
+    pub(crate) fn look(&self, fd: Fd) -> &Socket {
         &self.sockets[fd.0]
     }
 
@@ -390,10 +434,10 @@ impl Kernel {
         socket.wake();
     }
 
-    fn pair(&mut self, state: State) -> Fd {
+    fn pair(&mut self, state: State, sizes: Sizes) -> Fd {
         let near = Fd(self.sockets.len());
         for _ in 0..2 {
-            self.sockets.push(Socket::new(state, self.sizes.received_max, self.sizes.unsent_max));
+            self.sockets.push(Socket::new(state, sizes));
         }
         near
     }

@@ -43,6 +43,10 @@ pub(super) enum Rule {
     Close,
     /// Asking what is next changes nothing.
     Purity,
+    /// An action can be performed: its socket is there, its conduit is as it says.
+    Contract,
+    /// Who is queued at the listening socket is let in: soon behind a shortage, all in a drain.
+    Queue,
 }
 
 impl Display for Rule {
@@ -68,20 +72,10 @@ pub(super) struct View<'a> {
     pub(super) is_told: bool,
 }
 
-/// Lends a world's parts, and leaves its oracle free.
-macro_rules! view {
-    ($world:expr) => {{
-        let is_told = $world.events.is_empty() && $world.armed().next().is_none();
-        let (shell, kernel, now) = (&$world.shell, &$world.kernel, $world.now);
-        $crate::session::sim::oracle::View { shell, kernel, now, is_told }
-    }};
-}
-pub(super) use view;
-
 /// How long an abort may take to see that all is delivered.
 const SETTLE_MAX: Duration = Duration::from_millis(20);
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Oracle {
     pub(super) story: Story,
     /// Actions that were of no use, since something new was last heard of their socket.
@@ -228,6 +222,7 @@ impl Oracle {
             Outcome::Probed(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
             Outcome::Greeted
+            | Outcome::Refused(_)
             | Outcome::Connecting
             | Outcome::ConnectFailed(_)
             | Outcome::Shut(_)
@@ -292,6 +287,8 @@ impl Oracle {
             Stage::Connecting { .. } | Stage::Relaying { .. } => {
                 for socket in [client, upstream].into_iter().flatten() {
                     hold!(LostWakeup, socket.error.is_none(), "an error is not fetched");
+                    let is_held = socket.held_until.is_some();
+                    hold!(LostWakeup, !is_held, "bytes are held back for an end that follows not");
                 }
                 if upstream.is_none_or(|upstream| upstream.state == State::Handshake) {
                     return;

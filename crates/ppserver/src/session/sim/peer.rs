@@ -10,7 +10,7 @@ use super::rng::{Stream, byte_at};
 use super::socket::{Fin, State};
 
 /// How a peer ends once everything is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ending {
     /// By FIN; it goes on reading.
     Fin,
@@ -29,7 +29,7 @@ pub(super) enum Ending {
 }
 
 /// How a peer reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reading {
     Eager,
     /// A few bytes at a time.
@@ -42,7 +42,7 @@ pub(super) enum Reading {
     ResetAt(u64),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Script {
     pub(super) total: u64,
     pub(super) chunk_max: usize,
@@ -76,7 +76,7 @@ pub(super) enum Heard {
     Broken,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Peer {
     pub(super) fd: Fd,
     pub(super) script: Script,
@@ -120,7 +120,8 @@ impl Peer {
         if self.script.urgent_at.is_some_and(|offset| self.sent >= offset) && !self.has_sent_urgent
         {
             self.has_sent_urgent = true;
-            return kernel.send_urgent(self.fd);
+            let _ = kernel.send_urgent(self.fd);
+            return;
         }
         if self.sent < self.script.total {
             return self.send_chunk(kernel);

@@ -1,14 +1,14 @@
-//! What one session will meet, drawn from its seed before it starts.
+//! What a world and each of its sessions will meet, drawn from the seed before it happens.
 //!
 //! Nothing here happens; each [`Mood`] makes some things likelier than chance would.
 
 use std::time::Duration;
 
-use super::super::{CloseReason, Opening, Policy, Splicing, Verdict};
-use super::kernel::{Budget, Sizes};
+use super::super::{CloseReason, FirstSend, Opening, Policy, Side, Splicing, Verdict};
+use super::kernel::Budget;
 use super::peer::{Ending, FAIR_PAUSE_MAX, Reading, Script};
 use super::rng::Rng;
-use super::socket::{Errno, Handshake};
+use super::socket::{Errno, Handshake, Sizes};
 
 /// What the decoder will say, by how many bytes it has seen; what the bytes are plays no part.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub(super) struct HeaderPlan {
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    mood: Mood,
+    pub(super) mood: Mood,
     pub(super) policy: Policy,
     pub(super) header: HeaderPlan,
     /// The header we send: bytes.
@@ -28,19 +28,21 @@ pub(super) struct Plan {
     /// A conduit's buffer: bytes.
     pub(super) conduit: usize,
     pub(super) sizes: Sizes,
-    pub(super) budget: Budget,
     /// Each attempt: after how long it is decided, and how; `None` hangs.
     pub(super) connects: Vec<Option<(Duration, Handshake)>>,
+    pub(super) first_send: FirstSend,
     pub(super) client: Script,
     pub(super) upstream: Script,
-    pub(super) stop_at: Option<usize>,
-    pub(super) jump_at: Option<usize>,
+    /// At which of its steps the path of one of its sockets breaks.
     pub(super) break_at: Option<usize>,
+    /// At which of its steps a peer resets, wherever it is in its script.
+    pub(super) reset_at: Option<(usize, Side)>,
     /// The upstream resets at the moment an abort begins.
     pub(super) is_impatient: bool,
     /// Events the epoll makes up.
     pub(super) spurious: usize,
-    /// How often each of the movers moves.
+    /// How often each moves: the shell, the epoll, an event, the network, the client, the upstream,
+    /// the clock.
     pub(super) speeds: [usize; 7],
 }
 
@@ -53,35 +55,41 @@ pub(super) enum Mood {
     Rough,
     /// Much happens in the kernel before the session is told a word: urgent bytes, ends, resets.
     Storm,
+    /// An endpoint refuses, its events are told late, and the next one stands.
+    Retry,
     /// An answered client sends more than a lingering close takes.
     Flood,
 }
 
 impl Plan {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    /// Draws a session under the terms that hold when it is accepted.
+    pub(super) fn draw(rng: &mut Rng, terms: Policy) -> Self {
         let mood = rng.pick(&[Mood::Fair, Mood::Rough, Mood::Storm, Mood::Storm]);
+        let mood = if rng.one_in(12) { Mood::Retry } else { mood };
         let mood = if rng.one_in(64) { Mood::Flood } else { mood };
         let opening = match mood {
             Mood::Flood => Opening::Header,
-            Mood::Fair | Mood::Rough | Mood::Storm => {
+            Mood::Fair | Mood::Rough | Mood::Storm | Mood::Retry => {
                 rng.pick(&[Opening::Payload, Opening::Header, Opening::Header])
             }
         };
         let header = match opening {
+            Opening::Payload if mood != Mood::Fair && rng.one_in(12) => {
+                HeaderPlan { len: 0, verdict: Verdict::Refuse(CloseReason::HeaderTooLong) }
+            }
             Opening::Payload => HeaderPlan { len: 0, verdict: Verdict::Relay { buffered: 0 } },
             Opening::Header => draw_header(rng, mood),
         };
-        let attempts_max = rng.between(1, 3);
-        let policy = draw_policy(rng, opening, attempts_max);
+        let policy = Policy { opening, ..terms };
         let connects =
-            (0..attempts_max).map(|_| draw_connect(rng, policy.connect_timeout)).collect();
+            (0..policy.attempts_max).map(|_| draw_connect(rng, policy.connect_timeout)).collect();
         let mut sometimes =
-            |times| (mood != Mood::Fair && rng.one_in(times)).then(|| rng.between(1, 300));
+            |times| (mood != Mood::Fair && rng.one_in(times)).then(|| rng.between(1, 200));
+        let (break_at, reset_at) = (sometimes(12), sometimes(6));
         let mut plan = Self {
             mood,
-            stop_at: sometimes(16),
-            jump_at: sometimes(12),
-            break_at: sometimes(12),
+            break_at,
+            reset_at: reset_at.map(|step| (step, rng.pick(&Side::ALL))),
             policy,
             header,
             greeting: if rng.one_in(4) { 0 } else { rng.between(1, 60) },
@@ -91,8 +99,8 @@ impl Plan {
                 unsent_max: rng.between(16, 256),
                 segment_max: rng.pick(&[1, 8, 64]),
             },
-            budget: draw_budget(rng),
             connects,
+            first_send: rng.pick(&[FirstSend::AtOnce, FirstSend::WhenReady]),
             client: draw_script(rng, mood, header.len as u64),
             upstream: draw_script(rng, mood, 0),
             is_impatient: mood != Mood::Fair && rng.one_in(4),
@@ -113,6 +121,15 @@ impl Plan {
             }
             Mood::Rough => {}
             Mood::Storm => self.brew_storm(rng),
+            Mood::Retry => {
+                let soon = Duration::from_micros(rng.between(1, 20) as u64);
+                self.connects.fill(Some((Duration::ZERO, Handshake::Stands)));
+                self.connects[0] = Some((soon, Handshake::Fails(Errno::ConnRefused)));
+                self.first_send = FirstSend::AtOnce;
+                self.greeting = self.greeting.max(1);
+                (self.upstream.total, self.upstream.chunk_max) = (200, 8);
+                self.speeds = [8, 16, 16, 16, 16, 1, 4];
+            }
             Mood::Flood => {
                 self.header.verdict = Verdict::Answer;
                 (self.client.total, self.client.chunk_max) = (200_000, 16 << 10);
@@ -136,38 +153,87 @@ impl Plan {
                 (script.reading, script.ending) = (Reading::Never, Ending::ResetLate);
             }
         }
-        // The shell, the epoll, an event, the network, the client, the upstream, the clock.
         self.speeds = [32, 1, 1, 64, 64, 64, 1];
         self.sizes = Sizes { received_max: rng.between(16, 64), unsent_max: 256, ..self.sizes };
         self.spurious = 0;
-        self.policy.splicing = rng.pick(&[Splicing::Always, Splicing::Auto]);
-        self.budget.pipes = self.budget.pipes.max(1);
+        self.policy.splicing = rng.pick(&[Splicing::Always, Splicing::Always, Splicing::Auto]);
     }
 
-    /// Returns whether every byte has to arrive.
+    /// Returns whether every byte has to arrive, as long as the system has room for it.
     pub(super) fn is_fair(&self) -> bool {
         let stands = |connect: &Option<(Duration, Handshake)>| {
             let timeout = self.policy.connect_timeout;
             matches!(connect, Some((delay, Handshake::Stands)) if *delay < timeout)
         };
-        let is_open = self.budget.fds > 1 && self.budget.ports > 0;
         let is_fair = self.client.is_fair() && self.upstream.is_fair();
-        self.mood == Mood::Fair && is_fair && is_open && self.connects.iter().any(stands)
+        self.mood == Mood::Fair && is_fair && self.connects.iter().any(stands)
     }
 }
 
-fn draw_policy(rng: &mut Rng, opening: Opening, attempts_max: usize) -> Policy {
+/// What befalls a process, whatever its sessions do; each `at` is a step of the world.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) budget: Budget,
+    /// How many clients come, and how long each waits behind the one before it.
+    pub(super) clients: Vec<Duration>,
+    /// From here on new sessions have other terms.
+    pub(super) reload_at: Option<usize>,
+    pub(super) drain_at: Option<usize>,
+    pub(super) stop_at: Option<usize>,
+    /// The process stands still, or the clock leaps.
+    pub(super) jump_at: Option<usize>,
+}
+
+impl Setting {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let count = rng.pick(&[1, 1, 1, 2, 3, 4]);
+        let mut sometimes = |times| rng.one_in(times).then(|| rng.between(1, 150 * count));
+        let (reload_at, drain_at) = (sometimes(4), sometimes(8));
+        let (stop_at, jump_at) = (sometimes(12), sometimes(10));
+        // Early enough for some to be queued still.
+        let drain_at = drain_at.map(|at| if rng.one_in(2) { at % 24 + 1 } else { at });
+        let later = |rng: &mut Rng| {
+            Duration::from_micros(if rng.one_in(2) { 0 } else { rng.between(1, 2_000) as u64 })
+        };
+        Self {
+            budget: draw_budget(rng, count),
+            clients: (0..count).map(|_| later(rng)).collect(),
+            reload_at,
+            drain_at,
+            stop_at,
+            jump_at,
+        }
+    }
+
+    /// Returns whether every session gets all the descriptors and ports it wants, and its time.
+    pub(super) fn is_roomy(&self) -> bool {
+        let Budget { fds, ports, pipes } = self.budget;
+        let count = self.clients.len();
+        let is_calm = self.stop_at.is_none() && self.jump_at.is_none();
+        is_calm && fds >= 2 * count + 2 * pipes.min(2 * count) && ports >= count
+    }
+}
+
+/// Draws what sessions are told; a reload draws anew.
+pub(super) fn draw_terms(rng: &mut Rng) -> Policy {
     let mut seconds = || Duration::from_millis(rng.between(1_000, 9_000) as u64);
     let (idle_timeout, half_closed_timeout) = (seconds(), seconds());
     Policy {
-        opening,
+        // Each session says how it opens.
+        opening: Opening::Payload,
         header_timeout: seconds(),
         connect_timeout: seconds(),
         idle_timeout,
         // Never the same, so that a deadline tells which of them it is.
         half_closed_timeout: half_closed_timeout + Duration::from_micros(1),
-        attempts_max,
-        splicing: rng.pick(&[Splicing::Auto, Splicing::Always, Splicing::Off]),
+        attempts_max: rng.between(1, 3),
+        splicing: rng.pick(&[
+            Splicing::Auto,
+            Splicing::Auto,
+            Splicing::Always,
+            Splicing::Always,
+            Splicing::Off,
+        ]),
     }
 }
 
@@ -245,10 +311,14 @@ fn draw_script(rng: &mut Rng, mood: Mood, header: u64) -> Script {
     }
 }
 
-fn draw_budget(rng: &mut Rng) -> Budget {
+fn draw_budget(rng: &mut Rng, count: usize) -> Budget {
     Budget {
-        fds: if rng.one_in(24) { 1 } else { rng.pick(&[2, 4, 100]) },
-        ports: if rng.one_in(24) { 0 } else { 10 },
-        pipes: rng.pick(&[0, 1, 2, 100]),
+        fds: if rng.one_in(12) {
+            rng.between(1, 2 * count)
+        } else {
+            rng.pick(&[2, 4, 100]) * count
+        },
+        ports: if rng.one_in(16) { rng.below(count) } else { 10 * count },
+        pipes: rng.pick(&[0, 1, 2, 100, 100]),
     }
 }

@@ -3,49 +3,61 @@
 //! SplitMix64: one addition and a finalizer, so any seed will do, 0 too.
 
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub(crate) struct Rng {
+    state: u64,
+    is_calm: bool,
+}
 
 impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: seed, is_calm: false }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+    /// No chance at all: of every choice the last one, which is the plainest (all the bytes at once,
+    /// no whim of the kernel's).
+    pub(crate) fn calm() -> Self {
+        Self { state: 0, is_calm: true }
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.state)
     }
 
     /// Returns a number in `0..bound`.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         debug_assert!(bound > 0);
+        if self.is_calm {
+            return bound - 1;
+        }
         usize::try_from(self.next() % bound as u64).expect("it is below a usize")
     }
 
     /// Returns a number in `low..=high`.
-    pub(super) fn between(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
     /// Returns true once in so many times.
-    pub(super) fn one_in(&mut self, times: usize) -> bool {
+    pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 }
 
 /// The finalizer of SplitMix64: every bit of the input moves every bit of the output.
-pub(super) fn mix(mut bits: u64) -> u64 {
+pub(crate) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
 
 /// What a byte belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stream {
     /// What the client sends: its header, then its payload.
     Client,
     /// What the upstream sends.
@@ -55,7 +67,7 @@ pub(super) enum Stream {
 }
 
 /// Returns the byte at an offset of a stream, so that no stretch of one looks like another.
-pub(super) fn byte_at(stream: Stream, offset: u64) -> u8 {
+pub(crate) fn byte_at(stream: Stream, offset: u64) -> u8 {
     let salt = match stream {
         Stream::Client => 0x0100_0000_0000,
         Stream::Upstream => 0x0200_0000_0000,

@@ -6,17 +6,18 @@
 use std::time::Instant;
 
 use super::super::{
-    Action, CloseReason, Direction, Failure, FirstSend, Method, Readiness, Received, Sent, Session,
-    Side, Verdict,
+    Action, CloseReason, Direction, Failure, Method, Readiness, Received, Sent, Session, Side,
+    Verdict,
 };
 use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel, Pipe};
+use super::oracle::{Rule, hold};
 use super::plan::Plan;
 use super::rng::{Stream, byte_at};
 use super::socket::{Errno, Mask};
 
 /// What holds the bytes of a direction between its two sockets.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Conduit {
     Nowhere,
     Buffer(Vec<u8>),
@@ -28,6 +29,8 @@ pub(super) enum Conduit {
 pub(super) enum Outcome {
     Header(Received, Verdict),
     Greeted,
+    /// There is no header we could send.
+    Refused(CloseReason),
     Connecting,
     ConnectFailed(CloseReason),
     Probed(Option<Failure>),
@@ -40,7 +43,7 @@ pub(super) enum Outcome {
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Shell {
     pub(super) session: Session,
     pub(super) client: Option<Fd>,
@@ -76,10 +79,16 @@ impl Shell {
             Action::Wait => unreachable!("the shell sleeps instead"),
             Action::ReadHeader => self.read_header(kernel, plan, now),
             Action::Greet => {
+                if let Verdict::Refuse(reason) = plan.header.verdict {
+                    self.session.handle_refused(reason, now);
+                    return Outcome::Refused(reason);
+                }
                 let payload = match std::mem::replace(&mut self.up, Conduit::Nowhere) {
                     Conduit::Nowhere => Vec::new(),
                     Conduit::Buffer(payload) => payload,
-                    Conduit::Pipe(_) => panic!("nothing can be put in front of a pipe"),
+                    Conduit::Pipe(_) => {
+                        panic!("{}: nothing can be put in front of a pipe", Rule::Contract)
+                    }
                 };
                 self.greet(&payload, plan);
                 self.session.handle_greeted(plan.greeting);
@@ -97,7 +106,7 @@ impl Shell {
                 Outcome::Filled(method, received)
             }
             Action::Drain(direction) => {
-                let sent = self.drain(direction, kernel);
+                let sent = self.drain(direction, kernel, now);
                 self.session.handle_drained(direction, sent, now);
                 Outcome::Drained(sent)
             }
@@ -173,10 +182,10 @@ impl Shell {
     fn connect(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
         let due = plan.connects[self.attempts].map(|(delay, outcome)| (now + delay, outcome));
         self.attempts += 1;
-        match kernel.connect(due, now) {
+        match kernel.connect(due, plan.sizes, now) {
             Ok(fd) => {
                 self.upstream = Some(fd);
-                self.session.handle_connecting(FirstSend::AtOnce, now);
+                self.session.handle_connecting(plan.first_send, now);
                 Outcome::Connecting
             }
             Err(error) => {
@@ -198,7 +207,7 @@ impl Shell {
         kernel: &mut Kernel,
         plan: &Plan,
     ) -> (Method, Received) {
-        assert!(self.conduit(direction).is_empty(), "only an empty conduit is filled");
+        hold!(Contract, self.conduit(direction).is_empty(), "only an empty conduit is filled");
         let fd = self.fd(direction.source());
         let pipe = if wanted == Method::Splice { kernel.pipe() } else { None };
         let Some(mut pipe) = pipe else {
@@ -218,14 +227,21 @@ impl Shell {
         (Method::Splice, received(answer, asked))
     }
 
-    fn drain(&mut self, direction: Direction, kernel: &mut Kernel) -> Sent {
+    fn drain(&mut self, direction: Direction, kernel: &mut Kernel, now: Instant) -> Sent {
         let fd = self.fd(direction.sink());
+        let is_end_next = self.session.is_end_next(direction);
         let conduit = self.conduit_mut(direction);
         let answer = match conduit {
-            Conduit::Nowhere => panic!("an empty conduit was drained"),
-            Conduit::Buffer(bytes) => kernel.send(fd, bytes).inspect(|count| {
-                bytes.drain(..*count);
-            }),
+            Conduit::Nowhere => panic!("{}: an empty conduit is drained", Rule::Contract),
+            Conduit::Buffer(bytes) => {
+                let sent = match is_end_next {
+                    true => kernel.send_more(fd, bytes, now),
+                    false => kernel.send(fd, bytes),
+                };
+                sent.inspect(|count| {
+                    bytes.drain(..*count);
+                })
+            }
             Conduit::Pipe(pipe) => kernel.splice_out(pipe, fd),
         };
         if conduit.is_empty() {
@@ -266,7 +282,8 @@ impl Shell {
     }
 
     fn fd(&self, side: Side) -> Fd {
-        self.socket(side).expect("an action is for an open socket")
+        let socket = self.socket(side);
+        socket.unwrap_or_else(|| panic!("{}: {side:?} has no socket", Rule::Contract))
     }
 
     pub(super) fn conduit(&self, direction: Direction) -> &Conduit {
@@ -316,14 +333,15 @@ fn failure_of(error: Errno) -> Failure {
         | Errno::TimedOut
         | Errno::HostUnreachable
         | Errno::AddrNotAvailable
-        | Errno::TooManyFiles => Failure::Other,
+        | Errno::TooManyFiles
+        | Errno::ConnAborted => Failure::Other,
     }
 }
 
 /// Reads an epoll event as mio does.
-pub(super) fn readiness(mask: Mask) -> Readiness {
+pub(crate) fn readiness(mask: Mask) -> Readiness {
     Readiness {
-        readable: mask.input || mask.hup || mask.rdhup,
+        readable: mask.input || mask.urgent,
         writable: mask.output,
         // The trap: an RST whose error was eaten looks like two FINs.
         read_closed: mask.hup || mask.input && mask.rdhup,

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// What a system call fails with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errno {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Errno {
     /// EAGAIN
     Again,
     /// ECONNRESET
@@ -27,18 +27,28 @@ pub(super) enum Errno {
     AddrNotAvailable,
     /// EMFILE
     TooManyFiles,
+    /// ECONNABORTED
+    ConnAborted,
+}
+
+/// How large the queues of a session's sockets are, and what travels as one: bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) received_max: usize,
+    pub(crate) unsent_max: usize,
+    pub(crate) segment_max: usize,
 }
 
 /// What travels and is queued as one.
-#[derive(Clone, Debug)]
-pub(super) struct Segment {
-    pub(super) bytes: Vec<u8>,
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Segment {
+    pub(crate) bytes: Vec<u8>,
     /// One byte out of band: it is in the sequence, not in the stream.
-    pub(super) is_urgent: bool,
+    pub(crate) is_urgent: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State {
     /// The connect is under way.
     Handshake,
     /// Bytes may move, each way until its FIN.
@@ -48,8 +58,8 @@ pub(super) enum State {
 }
 
 /// How far the FIN of a socket has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fin {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fin {
     No,
     /// Behind the data still to be sent.
     Queued,
@@ -58,113 +68,130 @@ pub(super) enum Fin {
 }
 
 /// What becomes of a connect, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handshake {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Handshake {
     Stands,
     Fails(Errno),
 }
 
 /// What poll(2) says, as in `tcp_poll`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mask {
-    pub(super) input: bool,
-    pub(super) output: bool,
-    pub(super) urgent: bool,
-    pub(super) error: bool,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Mask {
+    pub(crate) input: bool,
+    pub(crate) output: bool,
+    pub(crate) urgent: bool,
+    pub(crate) error: bool,
     /// Both directions have ended, by FIN or by RST.
-    pub(super) hup: bool,
+    pub(crate) hup: bool,
     /// The peer's FIN arrived, or an RST.
-    pub(super) rdhup: bool,
+    pub(crate) rdhup: bool,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Socket {
-    pub(super) state: State,
-    pub(super) handshake: Option<(Instant, Handshake)>,
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Socket {
+    pub(crate) state: State,
+    pub(crate) handshake: Option<(Instant, Handshake)>,
     /// The pending error; whoever is told it takes it away (`sock_error`).
-    pub(super) error: Option<Errno>,
+    pub(crate) error: Option<Errno>,
     /// Arrived, not read.
-    pub(super) received: VecDeque<Segment>,
-    pub(super) received_max: usize,
-    pub(super) fin_received: bool,
+    pub(crate) received: VecDeque<Segment>,
+    pub(crate) received_max: usize,
+    pub(crate) fin_received: bool,
     /// Sent by the process, not arrived.
-    pub(super) unsent: VecDeque<Segment>,
-    pub(super) unsent_max: usize,
+    pub(crate) unsent: VecDeque<Segment>,
+    pub(crate) unsent_max: usize,
+    pub(crate) segment_max: usize,
+    /// The last of it waits for what follows, until then at most: MSG_MORE.
+    pub(crate) held_until: Option<Instant>,
     /// Arrived over there, the acknowledgement is under way.
-    pub(super) unacknowledged: usize,
-    pub(super) fin: Fin,
+    pub(crate) unacknowledged: usize,
+    pub(crate) fin: Fin,
     /// An RST travels to this socket.
-    pub(super) reset_coming: bool,
+    pub(crate) reset_coming: bool,
+    /// It died, and its epoll will be woken once more: `tcp_reset` wakes by `tcp_done` and then by
+    /// `sk_error_report`, and a process may come in between.
+    pub(crate) wakes_again: bool,
     /// A process has a descriptor of it.
-    pub(super) is_owned: bool,
+    pub(crate) is_owned: bool,
     /// A send found no room, so that room is news: SOCK_NOSPACE.
-    pub(super) wants_room: bool,
+    pub(crate) wants_room: bool,
     /// It is on the ready list of an epoll.
-    pub(super) is_armed: bool,
+    pub(crate) is_armed: bool,
     /// An epoll watches it.
-    pub(super) is_watched: bool,
+    pub(crate) is_watched: bool,
+    /// It was connected, and took one of our ports.
+    pub(crate) has_port: bool,
 }
 
 impl Socket {
-    pub(super) fn new(state: State, received_max: usize, unsent_max: usize) -> Self {
+    pub(crate) fn new(state: State, sizes: Sizes) -> Self {
         Self {
             state,
             handshake: None,
             error: None,
             received: VecDeque::new(),
-            received_max,
+            received_max: sizes.received_max,
             fin_received: false,
             unsent: VecDeque::new(),
-            unsent_max,
+            unsent_max: sizes.unsent_max,
+            segment_max: sizes.segment_max,
+            held_until: None,
             unacknowledged: 0,
             fin: Fin::No,
             reset_coming: false,
+            wakes_again: false,
             is_owned: true,
             wants_room: false,
             is_armed: false,
             is_watched: false,
+            has_port: false,
         }
     }
 
     /// Returns how much more the peer may send.
-    pub(super) fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         self.received_max.saturating_sub(len(&self.received))
     }
 
     /// Returns how much more the process may send.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.unsent_max.saturating_sub(len(&self.unsent) + self.unacknowledged)
     }
 
     /// A socket becomes writable only once a third of its send queue is free
     /// (`sk_stream_is_writeable`).
-    pub(super) fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         self.room() * 3 >= self.unsent_max
     }
 
     /// SIOCOUTQ: a FIN counts, for it has a sequence number. An RST purges the queue, yet leaves the
     /// numbers as they were: behind it the answer never changes again.
-    pub(super) fn outq(&self) -> usize {
+    pub(crate) fn outq(&self) -> usize {
         let fin = matches!(self.fin, Fin::Queued | Fin::Arrived);
         len(&self.unsent) + self.unacknowledged + usize::from(fin)
     }
 
-    pub(super) fn is_at_mark(&self) -> bool {
+    /// Returns whether a segment may leave: the last one may be held back.
+    pub(crate) fn has_segment(&self) -> bool {
+        self.unsent.len() > usize::from(self.held_until.is_some())
+    }
+
+    pub(crate) fn is_at_mark(&self) -> bool {
         self.received.front().is_some_and(|segment| segment.is_urgent)
     }
 
     /// Returns whether a read would return something else than EAGAIN.
-    pub(super) fn has_news(&self) -> bool {
+    pub(crate) fn has_news(&self) -> bool {
         let is_open = self.state != State::Handshake;
         self.error.is_some()
             || is_open && (self.fin_received || self.state == State::Closed || self.has_data())
     }
 
-    pub(super) fn has_data(&self) -> bool {
+    pub(crate) fn has_data(&self) -> bool {
         self.received.iter().any(|segment| !segment.is_urgent)
     }
 
-    pub(super) fn poll(&self) -> Mask {
+    pub(crate) fn poll(&self) -> Mask {
         if self.state == State::Handshake {
             return Mask::default();
         }
@@ -182,24 +209,26 @@ impl Socket {
     }
 
     /// Something happened that an epoll is told of.
-    pub(super) fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         self.is_armed = self.is_watched;
     }
 
     /// `tcp_done`: the queue of what was received survives, everything else goes.
     ///
     /// The numbers of what was sent stay in `unacknowledged`: see `outq`.
-    pub(super) fn die(&mut self, error: Errno) {
+    pub(crate) fn die(&mut self, error: Errno) {
         self.error = Some(error);
         self.state = State::Closed;
         self.handshake = None;
         self.unacknowledged = self.outq();
         self.unsent.clear();
+        self.held_until = None;
         self.fin = Fin::No;
+        self.wakes_again = self.is_watched;
         self.wake();
     }
 }
 
-pub(super) fn len(segments: &VecDeque<Segment>) -> usize {
+pub(crate) fn len(segments: &VecDeque<Segment>) -> usize {
     segments.iter().map(|segment| segment.bytes.len()).sum()
 }

@@ -13,7 +13,7 @@ use super::oracle::View;
 use super::shell::Outcome;
 
 /// Where a session is, as far as one can tell from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     Header,
     Greeting,
@@ -25,7 +25,7 @@ pub(super) enum Stage {
 }
 
 /// What is known of one direction.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Course {
     /// Its source is known to have ended.
     pub(super) has_ended: bool,
@@ -37,7 +37,7 @@ pub(super) struct Course {
 }
 
 /// What a session was told so far.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Story {
     policy: Policy,
     pub(super) stage: Stage,
@@ -124,6 +124,7 @@ impl Story {
                 }
             }
             Outcome::Greeted => self.stage = Stage::Opening,
+            Outcome::Refused(reason) => self.end(reason, now),
             Outcome::Connecting => {
                 self.attempts += 1;
                 self.upstream_announced = false;

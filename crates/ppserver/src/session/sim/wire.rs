@@ -11,9 +11,13 @@ use super::socket::{Errno, Fin, Handshake, Segment, State};
 
 /// Something that may travel now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Move {
+pub(crate) enum Move {
     /// The connect of this socket is decided.
     Handshake(Fd),
+    /// The epoll of this socket, which died, is woken once more.
+    WakeAgain(Fd),
+    /// What this socket holds back waits no longer.
+    Release(Fd),
     /// A segment leaves this socket.
     Data(Fd),
     /// The FIN leaves this socket.
@@ -25,13 +29,16 @@ pub(super) enum Move {
 }
 
 impl Kernel {
-    /// Returns everything that may travel now.
-    pub(super) fn moves(&self, now: Instant) -> Vec<Move> {
+    /// Returns everything that may travel now on the connections of these sockets.
+    pub(crate) fn moves(&self, near: &[Fd], now: Instant) -> Vec<Move> {
         let mut moves = Vec::new();
-        for fd in (0..self.sockets.len()).map(Fd) {
+        for fd in near.iter().flat_map(|fd| [*fd, fd.other_end()]) {
             let (socket, other) = (self.look(fd), self.look(fd.other_end()));
             if socket.handshake.is_some_and(|(due, _)| due <= now) {
                 moves.push(Move::Handshake(fd));
+            }
+            if socket.wakes_again && socket.is_watched {
+                moves.push(Move::WakeAgain(fd));
             }
             if socket.state == State::Handshake || other.state == State::Handshake {
                 continue;
@@ -39,7 +46,10 @@ impl Kernel {
             // What nobody can receive any more needs no window.
             let is_wanted = other.is_owned && other.state == State::Standing;
             let may_arrive = other.window() > 0 || !is_wanted;
-            if !socket.unsent.is_empty() && may_arrive {
+            if socket.held_until.is_some_and(|until| until <= now) {
+                moves.push(Move::Release(fd));
+            }
+            if socket.has_segment() && may_arrive {
                 moves.push(Move::Data(fd));
             }
             if socket.unsent.is_empty() && socket.fin == Fin::Queued {
@@ -57,14 +67,15 @@ impl Kernel {
         moves
     }
 
-    /// Returns when the next connect is decided.
-    pub(super) fn handshake_due(&self) -> Option<Instant> {
-        self.sockets.iter().filter_map(|socket| socket.handshake).map(|(due, _)| due).min()
-    }
-
-    pub(super) fn perform(&mut self, travelling: Move) {
+    pub(crate) fn perform(&mut self, travelling: Move) {
         match travelling {
             Move::Handshake(fd) => self.finish_handshake(fd),
+            Move::WakeAgain(fd) => {
+                let socket = self.socket(fd);
+                socket.wakes_again = false;
+                socket.wake();
+            }
+            Move::Release(fd) => self.socket(fd).held_until = None,
             Move::Data(fd) => self.deliver(fd),
             Move::Fin(fd) => {
                 self.socket(fd).fin = Fin::Arrived;
@@ -79,7 +90,7 @@ impl Kernel {
         }
     }
 
-    pub(super) fn finish_handshake(&mut self, fd: Fd) {
+    pub(crate) fn finish_handshake(&mut self, fd: Fd) {
         let Some((_, outcome)) = self.socket(fd).handshake.take() else { return };
         match outcome {
             Handshake::Stands => {
@@ -93,9 +104,13 @@ impl Kernel {
     }
 
     fn deliver(&mut self, fd: Fd) {
-        for _ in 0..self.rng.between(1, 4) {
+        // Calm is one at a time: then every order of arrivals is one of moves.
+        for _ in 0..4 - self.rng.below(4) {
             let window = self.look(fd.other_end()).window();
-            let Some(segment) = self.socket(fd).unsent.pop_front() else { break };
+            if !self.look(fd).has_segment() {
+                break;
+            }
+            let segment = self.socket(fd).unsent.pop_front().expect("it has one");
             let other = self.look(fd.other_end());
             if other.state == State::Closed || !other.is_owned {
                 let is_orphan = other.state == State::Standing;
@@ -168,7 +183,7 @@ impl Kernel {
     }
 
     /// A socket ends by RST: so many of its segments are on the wire already.
-    pub(super) fn abandon(&mut self, fd: Fd, on_wire: usize) {
+    pub(crate) fn abandon(&mut self, fd: Fd, on_wire: usize) {
         let socket = self.socket(fd);
         let (state, is_over) = (socket.state, socket.fin == Fin::Acknowledged);
         let is_over = is_over && socket.fin_received;
@@ -186,7 +201,7 @@ impl Kernel {
     }
 
     /// The path of an established connection breaks: `tcp_write_err`, and the peer hears nothing.
-    pub(super) fn break_path(&mut self, fd: Fd) {
+    pub(crate) fn break_path(&mut self, fd: Fd) {
         if self.look(fd).state == State::Standing {
             self.cover.hit(Quirk::PathBroke);
             self.socket(fd).die(Errno::TimedOut);

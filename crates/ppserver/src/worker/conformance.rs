@@ -1,0 +1,489 @@
+//! The simulator's kernel held against the real one.
+//!
+//! A random script of system calls runs on a real connection over loopback and on the model of it,
+//! call by call. The real kernel moves segments when it likes, so the model is a set of states: all
+//! that can be once anything, or nothing, has travelled. What the real call answered must be what the
+//! model answers in one of them, and only those stay. Invariant: an empty set is a disagreement, and
+//! it is the model that is wrong.
+//!
+//! `PPSERVER_CONFORMANCE_SEEDS=0..20000` runs other scripts; one alone is printed. Not modelled and not in the scripts:
+//! full queues, whose sizes are the kernel's own affair, and more than one urgent byte a direction.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
+
+use super::conduit::{Conduit, Moved, Pool};
+use crate::session::Readiness;
+use crate::session::sim::kernel::{Budget, Fd, Kernel, Pipe};
+use crate::session::sim::rng::Rng;
+use crate::session::sim::shell::readiness;
+use crate::session::sim::socket::{Errno, Sizes};
+use crate::sys::{self, Follow};
+
+const SCRIPTS: u64 = 400;
+const CALLS: usize = 24;
+/// More states than this would mean that the real kernel tells us nothing.
+const STATES_MAX: usize = 20_000;
+
+/// One of the two processes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// As the worker does it: without blocking, watched by an epoll, through conduits.
+    Proxy,
+    Peer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Send(Who, usize),
+    SendUrgent(Who),
+    Recv(Who, usize),
+    Shutdown(Who),
+    Close(Who),
+    /// close(2) with SO_LINGER 0.
+    Reset(Who),
+    /// The proxy's conduit: splice(2) out of the socket into a pipe.
+    SpliceIn,
+    /// And back into it.
+    SpliceOut,
+    /// SO_ERROR.
+    TakeError,
+    /// SIOCOUTQ.
+    Unsent,
+    /// epoll_wait(2), without waiting.
+    Poll,
+}
+
+/// What a call answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    Bytes(Vec<u8>),
+    Count(usize),
+    Failed(Errno),
+    Pending(Option<Errno>),
+    Event(Option<Readiness>),
+    Done,
+}
+
+/// The connection as it really is.
+struct Real {
+    proxy: Option<mio::net::TcpStream>,
+    peer: Option<TcpStream>,
+    poll: Poll,
+    events: Events,
+    pool: Pool,
+    conduit: Conduit,
+}
+
+impl Real {
+    fn new(listener: &TcpListener) -> io::Result<Self> {
+        let peer = TcpStream::connect(listener.local_addr()?)?;
+        let (proxy, _) = listener.accept()?;
+        for socket in [&peer, &proxy] {
+            socket.set_nonblocking(true)?;
+            // A segment a send, as in the model.
+            socket.set_nodelay(true)?;
+        }
+        let mut proxy = mio::net::TcpStream::from_std(proxy);
+        let poll = Poll::new()?;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        poll.registry().register(&mut proxy, Token(0), interest)?;
+        Ok(Self {
+            proxy: Some(proxy),
+            peer: Some(peer),
+            poll,
+            events: Events::with_capacity(8),
+            pool: Pool::new(1, 64 * 1024),
+            conduit: Conduit::Empty,
+        })
+    }
+
+    fn perform(&mut self, call: Call, bytes: &[u8]) -> Answer {
+        match call {
+            Call::Send(who, _) => counted(self.stream(who).write(bytes)),
+            Call::SendUrgent(who) => {
+                let result = match who {
+                    Who::Proxy => SockRef::from(self.proxy()).send_out_of_band(b"!"),
+                    Who::Peer => SockRef::from(self.peer()).send_out_of_band(b"!"),
+                };
+                counted(result)
+            }
+            Call::Recv(who, len) => {
+                let mut buf = vec![0; len];
+                match self.stream(who).read(&mut buf) {
+                    Ok(count) => Answer::Bytes(buf[..count].to_vec()),
+                    Err(error) => Answer::Failed(errno(&error)),
+                }
+            }
+            Call::Shutdown(who) => {
+                let result = match who {
+                    Who::Proxy => self.proxy().shutdown(Shutdown::Write),
+                    Who::Peer => self.peer().shutdown(Shutdown::Write),
+                };
+                result.map_or_else(|error| Answer::Failed(errno(&error)), |()| Answer::Done)
+            }
+            Call::Close(who) => self.close(who),
+            Call::Reset(Who::Proxy) => {
+                sys::reset_on_close(self.proxy());
+                self.close(Who::Proxy)
+            }
+            Call::Reset(Who::Peer) => {
+                sys::reset_on_close(self.peer());
+                self.close(Who::Peer)
+            }
+            Call::SpliceIn => {
+                let socket = self.proxy.as_ref().expect("it is open");
+                let moved = self.conduit.fill_by_splice(socket, &mut self.pool);
+                let Moved { result, .. } = moved.expect("the pool has a pipe");
+                counted(result)
+            }
+            Call::SpliceOut => {
+                let socket = self.proxy.as_ref().expect("it is open");
+                counted(self.conduit.drain(socket, Follow::Unknown, &mut self.pool))
+            }
+            Call::TakeError => {
+                let pending = self.proxy().take_error().expect("getsockopt works");
+                Answer::Pending(pending.map(|error| errno(&error)))
+            }
+            Call::Unsent => Answer::Count(sys::unsent(self.proxy()).expect("it is a socket")),
+            Call::Poll => {
+                self.poll.poll(&mut self.events, Some(Duration::ZERO)).expect("epoll_wait works");
+                let mut events = self.events.iter();
+                let event = events.next().map(super::readiness);
+                assert!(events.next().is_none(), "one socket, one event");
+                Answer::Event(event)
+            }
+        }
+    }
+
+    fn close(&mut self, who: Who) -> Answer {
+        match who {
+            Who::Proxy => self.proxy = None,
+            Who::Peer => self.peer = None,
+        }
+        Answer::Done
+    }
+
+    fn stream(&mut self, who: Who) -> &mut dyn ReadWrite {
+        match who {
+            Who::Proxy => self.proxy.as_mut().expect("it is open"),
+            Who::Peer => self.peer.as_mut().expect("it is open"),
+        }
+    }
+
+    fn proxy(&self) -> &mio::net::TcpStream {
+        self.proxy.as_ref().expect("it is open")
+    }
+
+    fn peer(&self) -> &TcpStream {
+        self.peer.as_ref().expect("it is open")
+    }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+fn counted(result: io::Result<usize>) -> Answer {
+    result.map_or_else(|error| Answer::Failed(errno(&error)), Answer::Count)
+}
+
+fn errno(error: &io::Error) -> Errno {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Errno::Again,
+        Some(libc::ECONNRESET) => Errno::ConnReset,
+        Some(libc::EPIPE) => Errno::Pipe,
+        Some(libc::ENOTCONN) => Errno::NotConn,
+        other => panic!("the model knows no {other:?}: {error}"),
+    }
+}
+
+/// One state the connection may be in.
+#[derive(Clone)]
+struct Model {
+    kernel: Kernel,
+    pipe: Option<Pipe>,
+}
+
+/// Our end of the one connection, and the peer's.
+const ENDS: [Fd; 2] = [Fd(0), Fd(1)];
+
+impl Model {
+    fn new() -> Self {
+        let budget = Budget { fds: 10, ports: 10, pipes: 10 };
+        let mut kernel = Kernel::new(Rng::calm(), budget);
+        kernel.arrive();
+        let room = 1 << 20;
+        let sizes = Sizes { received_max: room, unsent_max: room, segment_max: room };
+        assert_eq!(kernel.accept(sizes), Ok(ENDS[0]));
+        Self { kernel, pipe: None }
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.kernel.sockets, &self.pipe).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Makes the call, given what the real kernel answered where that is a choice of its own.
+    fn perform(&mut self, call: Call, bytes: &[u8], real: &Answer) -> Answer {
+        let fd = |who| if who == Who::Proxy { ENDS[0] } else { ENDS[1] };
+        let kernel = &mut self.kernel;
+        match call {
+            Call::Send(who, _) => answer(kernel.send(fd(who), bytes)),
+            Call::SendUrgent(who) => answer(kernel.send_urgent(fd(who))),
+            Call::Recv(who, len) => {
+                kernel.recv(fd(who), len).map_or_else(Answer::Failed, Answer::Bytes)
+            }
+            Call::Shutdown(who) => {
+                kernel.shutdown(fd(who)).map_or_else(Answer::Failed, |()| Answer::Done)
+            }
+            Call::Close(who) => {
+                kernel.close(fd(who));
+                Answer::Done
+            }
+            Call::Reset(who) => {
+                kernel.reset(fd(who));
+                Answer::Done
+            }
+            Call::SpliceIn => {
+                let mut pipe = kernel.pipe().expect("the budget has pipes");
+                // A splice may stop short for reasons of its own.
+                let len = if let Answer::Count(count) = real { (*count).max(1) } else { 1 << 16 };
+                let moved = kernel.splice_in(ENDS[0], &mut pipe, len);
+                if pipe.is_empty() {
+                    kernel.close_pipe(pipe);
+                } else {
+                    self.pipe = Some(pipe);
+                }
+                answer(moved)
+            }
+            Call::SpliceOut => {
+                let Some(pipe) = &mut self.pipe else { return Answer::Count(0) };
+                let moved = kernel.splice_out(pipe, ENDS[0]);
+                if let Some(pipe) = self.pipe.take_if(|pipe| pipe.is_empty()) {
+                    kernel.close_pipe(pipe);
+                }
+                answer(moved)
+            }
+            Call::TakeError => Answer::Pending(kernel.take_error(ENDS[0])),
+            Call::Unsent => Answer::Count(kernel.unsent(ENDS[0])),
+            Call::Poll => {
+                let harvested = kernel.harvest(ENDS[0]).map(readiness);
+                // An epoll may always tell once more what is so.
+                let is_spurious = harvested.is_none() && matches!(real, Answer::Event(Some(_)));
+                let now = readiness(kernel.look(ENDS[0]).poll());
+                Answer::Event(if is_spurious { Some(now) } else { harvested })
+            }
+        }
+    }
+}
+
+fn answer(result: Result<usize, Errno>) -> Answer {
+    result.map_or_else(Answer::Failed, Answer::Count)
+}
+
+/// Returns every state that can come of these once anything has travelled, or nothing.
+fn closure(models: Vec<Model>, now: Instant) -> Vec<Model> {
+    let mut seen = HashSet::new();
+    let mut open: Vec<Model> = models;
+    let mut all = Vec::new();
+    while let Some(model) = open.pop() {
+        if !seen.insert(model.hash()) {
+            continue;
+        }
+        for travelling in model.kernel.moves(&ENDS[..1], now) {
+            let mut next = model.clone();
+            next.kernel.perform(travelling);
+            open.push(next);
+        }
+        all.push(model);
+        assert!(all.len() < STATES_MAX, "too many states");
+    }
+    all
+}
+
+/// What has been done, so that a script makes sense.
+#[derive(Debug, Default)]
+struct Course {
+    is_closed: [bool; 2],
+    is_shut: [bool; 2],
+    has_urged: [bool; 2],
+    sent: [u8; 2],
+}
+
+impl Course {
+    fn draw(&mut self, rng: &mut Rng, is_pipe_full: bool) -> Option<Call> {
+        let who = rng.pick(&[Who::Proxy, Who::Proxy, Who::Peer]);
+        let who = if self.is_closed[who as usize] { other(who) } else { who };
+        let at = who as usize;
+        if self.is_closed[at] {
+            return None;
+        }
+        let is_proxy = who == Who::Proxy;
+        Some(match rng.below(20) {
+            0..5 => Call::Send(who, rng.between(1, 4)),
+            5 if !self.has_urged[at] && !self.is_shut[at] => {
+                self.has_urged[at] = true;
+                Call::SendUrgent(who)
+            }
+            6..8 => Call::Recv(who, 64),
+            8 => Call::Recv(who, rng.between(1, 3)),
+            9 if !self.is_shut[at] => {
+                self.is_shut[at] = true;
+                Call::Shutdown(who)
+            }
+            10 if rng.one_in(3) => {
+                self.is_closed[at] = true;
+                Call::Close(who)
+            }
+            11 if rng.one_in(3) => {
+                self.is_closed[at] = true;
+                Call::Reset(who)
+            }
+            12 | 13 if is_proxy && !is_pipe_full => Call::SpliceIn,
+            12 | 13 if is_proxy => Call::SpliceOut,
+            14 if is_proxy => Call::TakeError,
+            15 if is_proxy => Call::Unsent,
+            16..20 if is_proxy => Call::Poll,
+            _ => Call::Recv(who, 64),
+        })
+    }
+
+    /// Returns the bytes of a send: no two of a direction are alike.
+    fn bytes(&mut self, call: Call) -> Vec<u8> {
+        let Call::Send(who, len) = call else { return Vec::new() };
+        let next = || {
+            self.sent[who as usize] += 1;
+            self.sent[who as usize] | if who == Who::Proxy { 0x80 } else { 0 }
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+}
+
+fn other(who: Who) -> Who {
+    match who {
+        Who::Proxy => Who::Peer,
+        Who::Peer => Who::Proxy,
+    }
+}
+
+/// Changes what the model answers.
+type Distort = fn(Call, Answer) -> Answer;
+
+/// Runs one script. Returns the calls made and the most states there were; or what was done, and
+/// what the model allows instead.
+fn run(
+    seed: u64,
+    listener: &TcpListener,
+    distort: Distort,
+    is_told: bool,
+) -> Result<(usize, usize), String> {
+    #[expect(clippy::disallowed_methods, reason = "the model's clock stands still")]
+    let now = Instant::now();
+    let mut rng = Rng::new(seed);
+    let mut real = Real::new(listener).expect("a connection over loopback");
+    let mut models = vec![Model::new()];
+    let mut course = Course::default();
+    let (mut calls, mut states) = (0, 0);
+    let mut story = String::new();
+    while calls < CALLS {
+        let is_pipe_full = !matches!(real.conduit, Conduit::Empty);
+        let Some(call) = course.draw(&mut rng, is_pipe_full) else { break };
+        let bytes = course.bytes(call);
+        let answer = real.perform(call, &bytes);
+        calls += 1;
+        story += &format!("    {call:?} {bytes:?} -> {answer:?}\n");
+        let reachable = closure(models, now);
+        states = states.max(reachable.len());
+        let mut others = Vec::new();
+        models = reachable
+            .into_iter()
+            .filter_map(|mut model| {
+                let expected = distort(call, model.perform(call, &bytes, &answer));
+                if expected != answer {
+                    others.push(expected);
+                    return None;
+                }
+                Some(model)
+            })
+            .collect();
+        if models.is_empty() {
+            others.dedup();
+            return Err(format!("seed {seed}\n{story}    the model allows: {others:?}"));
+        }
+    }
+    if is_told {
+        println!("seed {seed}\n{story}");
+    }
+    Ok((calls, states))
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port")
+}
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("PPSERVER_CONFORMANCE_SEEDS") else { return 0..SCRIPTS };
+    let ends =
+        text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    ends.expect("PPSERVER_CONFORMANCE_SEEDS is FROM..TO")
+}
+
+#[test]
+fn the_kernel_does_nothing_that_the_model_does_not_allow() {
+    let (listener, seeds) = (listener(), seeds());
+    let is_told = seeds.clone().count() == 1;
+    let (mut calls, mut states) = (0, 0);
+    for seed in seeds.clone() {
+        match run(seed, &listener, |_, answer| answer, is_told) {
+            Ok((made, most)) => (calls, states) = (calls + made, states.max(most)),
+            Err(story) => panic!("the kernel did what the model does not allow: {story}"),
+        }
+    }
+    println!("{} scripts, {calls} calls, at most {states} states", seeds.end - seeds.start);
+}
+
+/// The check can fail: a model that is wrong in one fact is found out.
+#[test]
+fn a_model_that_errs_is_found_out() {
+    const ERRORS: [(&str, Distort); 6] =
+        [
+            ("an end is EAGAIN", |call, answer| match (call, &answer) {
+                (Call::Recv(..), Answer::Bytes(bytes)) if bytes.is_empty() => {
+                    Answer::Failed(Errno::Again)
+                }
+                _ => answer,
+            }),
+            ("a splice never says EAGAIN", |call, answer| match (call, &answer) {
+                (Call::SpliceIn, Answer::Failed(Errno::Again)) => Answer::Count(0),
+                _ => answer,
+            }),
+            ("SO_ERROR is empty", |call, answer| {
+                if call == Call::TakeError { Answer::Pending(None) } else { answer }
+            }),
+            ("a FIN has no number", |call, answer| match (call, &answer) {
+                (Call::Unsent, Answer::Count(count)) => Answer::Count(count.saturating_sub(1)),
+                _ => answer,
+            }),
+            ("a FIN is not announced", |_, answer| {
+                let Answer::Event(Some(ready)) = answer else { return answer };
+                Answer::Event(Some(Readiness { read_closed: false, ..ready }))
+            }),
+            ("an urgent byte is not announced", |_, answer| {
+                let Answer::Event(Some(ready)) = answer else { return answer };
+                Answer::Event(Some(Readiness { urgent: false, ..ready }))
+            }),
+        ];
+    let listener = listener();
+    for (error, distort) in ERRORS {
+        let found = (0..SCRIPTS).find(|seed| run(*seed, &listener, distort, false).is_err());
+        assert!(found.is_some(), "not found out: {error}");
+    }
+}

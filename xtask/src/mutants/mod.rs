@@ -1,0 +1,253 @@
+//! The mutation check: historic bugs of proxies, planted one at a time, must each be found by the
+//! simulator.
+//!
+//! The sources of the session are copied into a package of their own, without the rest of the
+//! server, and each mutant is a replacement in that copy. Invariants: a replacement that does not
+//! fit exactly once is an error, so no change of the sources disarms a mutant in silence; the copy
+//! without a mutant passes; debug assertions are off, so that only an oracle can find anything.
+
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::table::{MUTANTS, Mutant};
+use crate::cargo::{cargo, needs, run as run_command};
+use crate::sim::{build_test, run_seeds};
+
+/// What is copied.
+const SESSION: &str = "crates/ppserver/src/session";
+/// Where the copy is built.
+const SCRATCH: &str = "target/mutants";
+/// A mutant must be found within this many seeds.
+const SEEDS_MAX: u64 = 10_000;
+/// The first stretch of seeds; each one that finds nothing is followed by one four times as long.
+const STRETCH: u64 = 64;
+
+const MANIFEST: &str = "\
+[package]
+name = \"session\"
+edition = \"2024\"
+
+[workspace]
+
+[profile.dev]
+opt-level = 1
+debug = false
+debug-assertions = false
+overflow-checks = true
+";
+
+/// Plant historic bugs in the session and show that the simulator finds each
+#[derive(Debug, clap::Args)]
+pub(crate) struct MutantsArgs {
+    /// Only the mutants whose name contains this
+    #[arg(value_name = "NAME", conflicts_with = "every")]
+    name: Option<String>,
+    /// Instead of historic bugs, every change that cargo-mutants can think of
+    #[arg(long, value_name = "WHERE")]
+    every: Option<Place>,
+    /// With --every: only this part of them, such as 0/4
+    #[arg(long, value_name = "K/N", requires = "every")]
+    shard: Option<String>,
+}
+
+/// Where cargo-mutants changes what it likes.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Place {
+    /// The session's machine, tested by the simulator and by hand
+    Session,
+    /// The decoder and encoder, tested by their vectors, properties and the naive decoder
+    Ppcore,
+}
+
+/// What cargo-mutants leaves out, each line with its reason.
+const CONFIG: &str = ".cargo/mutants.toml";
+
+/// Runs what the arguments say.
+///
+/// # Errors
+/// When a replacement does not fit, a mutant does not build, or one survives.
+pub(crate) fn run(args: &MutantsArgs) -> Result<()> {
+    match args.every {
+        Some(place) => every(place, args.shard.as_deref()),
+        None => plant_all(args.name.as_deref()),
+    }
+}
+
+/// Runs cargo-mutants, which changes one expression or function at a time.
+fn every(place: Place, shard: Option<&str>) -> Result<()> {
+    const INSTALL: &str = "cargo install --locked cargo-mutants";
+    needs(cargo().args(["mutants", "--version"]), INSTALL)?;
+    let mut command = cargo();
+    command.args(["mutants", "--no-shuffle", "--baseline", "skip", "--timeout", "60"]);
+    command.args(["--output", SCRATCH]);
+    if let Some(shard) = shard {
+        command.args(["--shard", shard]);
+    }
+    match place {
+        Place::Session => {
+            let copy = Copy::new()?;
+            let config = std::path::absolute(CONFIG)?;
+            command.arg("--config").arg(config).arg("--in-place").arg("--dir").arg(&copy.root);
+            // The tests are not to be changed, and the long search adds nothing to the seeds.
+            command.args(["--exclude", "src/session/sim/**", "--exclude", "src/session/tests.rs"]);
+            command.args(["--", "--lib", "--", "--skip", "every_order"]);
+        }
+        Place::Ppcore => {
+            command.args(["--package", "ppcore", "--profile", "gate"]);
+            command.args(["--", "--lib", "--test", "vectors", "--test", "properties"]);
+        }
+    }
+    run_command(&mut command)
+}
+
+/// Plants every historic bug, or those of a name.
+///
+/// # Errors
+/// When a replacement does not fit, a mutant does not build, or one survives.
+pub(crate) fn plant_all(name: Option<&str>) -> Result<()> {
+    let wanted = |mutant: &&Mutant| name.is_none_or(|part| mutant.name.contains(part));
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    ensure!(!chosen.is_empty(), "no mutant is called so");
+    let copy = Copy::new()?;
+    let program = copy.build()?;
+    let outcome = run_seeds(&program, 0..512)?;
+    if let Some((seed, rule)) = outcome.failure {
+        bail!("without a mutant seed {seed} breaks {rule}");
+    }
+    println!("{:<34}{:<13}{:>6}  stands for", "mutant", "found by", "seed");
+    let mut survivors = Vec::new();
+    for mutant in chosen {
+        copy.plant(mutant)?;
+        let found = copy.build().and_then(|program| find(&program));
+        copy.restore(mutant)?;
+        match found.with_context(|| mutant.name)? {
+            Some((seed, rule)) => {
+                println!("{:<34}{rule:<13}{seed:>6}  {}", mutant.name, mutant.origin);
+            }
+            None => {
+                println!("{:<34}{:<13}{:>6}  {}", mutant.name, "SURVIVES", "", mutant.origin);
+                survivors.push(mutant.name);
+            }
+        }
+    }
+    if !survivors.is_empty() {
+        bail!("not found in {SEEDS_MAX} seeds: {}", survivors.join(", "));
+    }
+    Ok(())
+}
+
+/// Returns the first seed that fails, and the rule it breaks.
+fn find(program: &Path) -> Result<Option<(u64, String)>> {
+    let (mut from, mut count) = (0, STRETCH);
+    while from < SEEDS_MAX {
+        let to = (from + count).min(SEEDS_MAX);
+        if let Some((seed, text)) = run_seeds(program, from..to)?.failure {
+            let (rule, _) = text.split_once(':').unwrap_or((&text, ""));
+            // A panic that is no oracle's has no such name.
+            ensure!(
+                rule.chars().all(|c| c.is_ascii_alphanumeric()),
+                "seed {seed} fails otherwise than by an oracle: {text}"
+            );
+            return Ok(Some((seed, rule.to_owned())));
+        }
+        (from, count) = (to, count * 4);
+    }
+    Ok(None)
+}
+
+/// A copy of the session as a package.
+struct Copy {
+    root: PathBuf,
+}
+
+impl Copy {
+    fn new() -> Result<Self> {
+        let root = PathBuf::from(SCRATCH);
+        let sources = root.join("src");
+        if sources.exists() {
+            fs::remove_dir_all(&sources).with_context(|| format!("{}", sources.display()))?;
+        }
+        copy_dir(Path::new(SESSION), &sources.join("session"))?;
+        fs::write(sources.join("lib.rs"), "pub mod session;\n")?;
+        fs::write(root.join("Cargo.toml"), MANIFEST)?;
+        Ok(Self { root })
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.root.join("src/session").join(file)
+    }
+
+    fn plant(&self, mutant: &Mutant) -> Result<()> {
+        let path = self.path(mutant.file);
+        let text = fs::read_to_string(&path).with_context(|| mutant.file.to_owned())?;
+        fs::write(&path, replaced(mutant, &text)?)?;
+        Ok(())
+    }
+
+    fn restore(&self, mutant: &Mutant) -> Result<()> {
+        fs::copy(Path::new(SESSION).join(mutant.file), self.path(mutant.file))?;
+        Ok(())
+    }
+
+    fn build(&self) -> Result<PathBuf> {
+        let mut build = cargo();
+        build.args(["test", "--quiet", "--lib", "--no-run", "--manifest-path"]);
+        build.arg(self.root.join("Cargo.toml"));
+        build.arg("--target-dir").arg(self.root.join("target"));
+        // A mutant leaves things unused.
+        build.env("RUSTFLAGS", "--cap-lints allow").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        build_test(&mut build)
+    }
+}
+
+/// Returns the text with the mutant in it.
+fn replaced(mutant: &Mutant, text: &str) -> Result<String> {
+    let Mutant { name, file, find, replace, .. } = mutant;
+    let count = text.matches(find).count();
+    ensure!(count == 1, "{name}: its text stands {count} times in {file}, not once:\n{find}");
+    Ok(text.replacen(find, replace, 1))
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_mutant_fits_the_sources_as_they_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(SESSION);
+        for mutant in MUTANTS {
+            let text = fs::read_to_string(root.join(mutant.file)).unwrap();
+            assert_ne!(replaced(mutant, &text).unwrap(), text);
+        }
+        let names: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+        assert_eq!(names.len(), MUTANTS.len(), "each has a name of its own");
+    }
+
+    #[test]
+    fn a_text_that_is_not_there_or_there_twice_is_an_error() {
+        for text in ["", "a; a;"] {
+            let mutant = Mutant { find: "a;", ..MUTANTS[0] };
+            assert!(replaced(&mutant, text).is_err(), "{text}");
+        }
+    }
+}

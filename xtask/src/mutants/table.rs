@@ -1,0 +1,244 @@
+//! The mutants: what is planted where, and the historic bug it stands for.
+
+/// A bug to be planted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mutant {
+    /// What the bug is, in a word or three.
+    pub(super) name: &'static str,
+    /// Below the session's directory.
+    pub(super) file: &'static str,
+    /// Stands in the file exactly once.
+    pub(super) find: &'static str,
+    pub(super) replace: &'static str,
+    /// The fix, or the report, of the bug it stands for.
+    pub(super) origin: &'static str,
+}
+
+/// Every one of them was a bug in somebody's proxy, or in ours.
+pub(super) const MUTANTS: &[Mutant] = &[
+    // A splice stops when the slots of the pipe are used up, long before its bytes are: neither a
+    // short splice nor EAGAIN says that the socket is empty.
+    Mutant {
+        name: "short-splice-is-empty",
+        file: "flow.rs",
+        find: "} else if method == Method::Copy && !self.copy_only {\n                    self.bulk = false;\n                    self.readable = false;\n                    self.eof = self.fin_announced;",
+        replace: "} else if !self.copy_only {\n                    self.bulk = false;\n                    self.readable = false;\n                    self.eof = method == Method::Copy && self.fin_announced;",
+        origin: "sozu-proxy/sozu#1323: a full pipe taken for an empty socket",
+    },
+    // RDHUP behind a splice that returned less than asked was taken for the end.
+    Mutant {
+        name: "short-splice-is-the-end",
+        file: "flow.rs",
+        find: "} else if method == Method::Copy && !self.copy_only {",
+        replace: "} else if !self.copy_only {",
+        origin: "haproxy/haproxy 4fc90efed039: RDHUP behind a short splice is no end",
+    },
+    // Both meanings of EAGAIN were one: with data behind an urgent byte there is no second edge.
+    Mutant {
+        name: "eagain-at-the-mark-is-empty",
+        file: "flow.rs",
+        find: "self.copy_only |= ready.urgent || ready.error;",
+        replace: "self.copy_only |= ready.error;",
+        origin: "sozu-proxy/sozu#1323: EAGAIN taken for an empty socket",
+    },
+    Mutant {
+        name: "sink-eagain-ignored",
+        file: "flow.rs",
+        find: "Sent::WouldBlock | Sent::Failed(_) => self.writable = false,",
+        replace: "Sent::WouldBlock | Sent::Failed(_) => {}",
+        origin: "cgzones/apt-cacher-rs#109: EAGAIN did not clear readiness, a core spun",
+    },
+    // A part of the pipe went out, and nobody waited for room for the rest.
+    Mutant {
+        name: "rest-of-the-pipe-forgotten",
+        file: "flow.rs",
+        find: "self.moved += count as u64;",
+        replace: "self.moved += count as u64;\n                self.writable = self.buffered == 0;",
+        origin: "haproxy/haproxy d44ad5b8bd94: freeze, no subscription while data stays in the pipe",
+    },
+    Mutant {
+        name: "eagain-keeps-readable",
+        file: "flow.rs",
+        find: "Received::WouldBlock => (self.readable, self.bulk) = (false, false),",
+        replace: "Received::WouldBlock => self.bulk = false,",
+        origin: "haproxy/haproxy 81464b4e4df8: receiving in loops, nothing to be had",
+    },
+    Mutant {
+        name: "splice-of-0-ignored",
+        file: "flow.rs",
+        find: "Received::End if method == Method::Splice => self.copy_only = true,",
+        replace: "Received::End if method == Method::Splice => {}",
+        origin: "haproxy/haproxy 1146f975a9f2: never back from the pipe to a receive",
+    },
+    Mutant {
+        name: "splice-of-0-is-the-end",
+        file: "flow.rs",
+        find: "Received::End if method == Method::Splice => self.copy_only = true,",
+        replace: "",
+        origin: "haproxy/haproxy 4fc90efed039: an end concluded from a splice",
+    },
+    Mutant {
+        name: "readiness-overwritten-source",
+        file: "flow.rs",
+        find: "self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;",
+        replace: "self.readable = ready.readable || ready.read_closed || ready.urgent || ready.error;",
+        origin: "haproxy/haproxy 9fab7bedfb1c: new events in place of those not handled yet",
+    },
+    Mutant {
+        name: "readiness-overwritten-sink",
+        file: "flow.rs",
+        find: "self.writable |= ready.writable || ready.error;",
+        replace: "self.writable = ready.writable || ready.error;",
+        origin: "pistacheio/pistache#1114: interest in writing lost, the rest never sent",
+    },
+    Mutant {
+        name: "hup-is-the-end",
+        file: "flow.rs",
+        find: "self.fin_announced |= ready.read_closed;",
+        replace: "self.fin_announced |= ready.read_closed;\n        self.eof |= ready.read_closed;",
+        origin: "haproxy/haproxy 1ddaaa4228d9: truncated, HUP processed as the end; netty/netty#3729",
+    },
+    // With `abc`, an urgent byte, `def` and a FIN queued, a receive returns `abc` under RDHUP.
+    Mutant {
+        name: "short-read-at-the-mark-is-the-end",
+        file: "flow.rs",
+        find: "} else if method == Method::Copy && !self.copy_only {",
+        replace: "} else if method == Method::Copy {",
+        origin: "haproxy/haproxy 4fc90efed039: RDHUP behind a short read is no end",
+    },
+    Mutant {
+        name: "fin-before-the-pipe-is-empty",
+        file: "flow.rs",
+        find: "if self.buffered > 0 {\n            self.writable.then_some(Step::Drain)",
+        replace: "if self.eof && !self.shut {\n            Some(Step::Shutdown)\n        } else if self.buffered > 0 {\n            self.writable.then_some(Step::Drain)",
+        origin: "haproxy/haproxy 3abf6934a436 (#2505): shutdown forwarded, the pipe not empty",
+    },
+    Mutant {
+        name: "close-before-the-pipe-is-empty",
+        file: "mod.rs",
+        find: "let has_ended = |flow: &Flow| flow.eof && flow.buffered == 0;",
+        replace: "let has_ended = |flow: &Flow| flow.eof;",
+        origin: "haproxy/haproxy 48f1e2b6fe84 (#2749): shut down with spliced data blocked",
+    },
+    Mutant {
+        name: "reset-swallowed",
+        file: "mod.rs",
+        find: "Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),\n            None if side == Side::Upstream",
+        replace: "Some(_) => {}\n            None if side == Side::Upstream",
+        origin: "haproxy/haproxy debdc4b65705: an error told with a HUP was ignored",
+    },
+    Mutant {
+        name: "error-not-fetched-in-connect",
+        file: "mod.rs",
+        find: "Side::Upstream if ready.writable && !ready.error => self.established(now),",
+        replace: "Side::Upstream if ready.writable => self.established(now),",
+        origin: "haproxy/haproxy f12a20ebce89: no look for a pending error in a connect probe",
+    },
+    Mutant {
+        name: "reset-while-connecting-unseen",
+        file: "mod.rs",
+        find: "fn next_connecting(&self) -> Action {\n        for side in Side::ALL {",
+        replace: "fn next_connecting(&self) -> Action {\n        for side in [Side::Upstream] {",
+        origin: "haproxy/haproxy debdc4b65705: an error told with a HUP was ignored",
+    },
+    // A server that answers and closes with unread bytes sends a reset behind its answer.
+    Mutant {
+        name: "error-of-a-send-ends-the-answer",
+        file: "mod.rs",
+        find: "self.handle_failure(direction.sink(), Socket::Dying, failure, now);\n            }\n        }\n    }\n\n    /// [`Action::Shutdown`]",
+        replace: "self.handle_failure(direction.sink(), Socket::Failed, failure, now);\n            }\n        }\n    }\n\n    /// [`Action::Shutdown`]",
+        origin: "haproxy/haproxy d1480cc8a443: data refused because of the error behind it",
+    },
+    Mutant {
+        name: "error-told-with-data-ends-it",
+        file: "mod.rs",
+        find: "Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),\n            None if side == Side::Upstream",
+        replace: "Some(failure) => self.handle_failure(side, Socket::Failed, failure, now),\n            None if side == Side::Upstream",
+        origin: "haproxy/haproxy dfefebcd7a01: an error reported though something was received",
+    },
+    Mutant {
+        name: "reset-becomes-a-fin",
+        file: "mod.rs",
+        find: "self.phase = Phase::Aborting(reason);",
+        replace: "self.phase = Phase::Over(reason);",
+        origin: "envoyproxy/envoy#44148: the client got a FIN for the upstream's reset",
+    },
+    Mutant {
+        name: "reset-drops-what-was-taken",
+        file: "mod.rs",
+        find: "Socket::Open if self.flow(inward).moved == 0 || end.settled => {",
+        replace: "Socket::Open => {\n                Some(Action::Reset(side))\n            }\n            Socket::Open if self.flow(inward).moved == 0 || end.settled => {",
+        origin: "envoyproxy/envoy#45267: a reset passed on at once drops buffered data",
+    },
+    Mutant {
+        name: "payload-passes-the-header",
+        file: "mod.rs",
+        find: "Some(Step::Drain | Step::Shutdown) | None if self.met => Action::Greet,",
+        replace: "Some(Step::Drain | Step::Shutdown) | None if self.met => Action::Connect,",
+        origin: "icgood/proxy-protocol#37: payload went upstream before the header",
+    },
+    Mutant {
+        name: "more-announced-that-never-comes",
+        file: "mod.rs",
+        find: "matches!(self.phase, Phase::Connecting | Phase::Relaying) && self.flow(direction).eof",
+        replace: "true",
+        origin: "haproxy/haproxy 4ac49287182d: MSG_MORE, and no shutdown behind it",
+    },
+    Mutant {
+        name: "deadline-moved-by-each-byte",
+        file: "mod.rs",
+        find: "Verdict::Incomplete => {}\n            Verdict::Relay",
+        replace: "Verdict::Incomplete => self.deadline = now + self.policy.header_timeout,\n            Verdict::Relay",
+        origin: "pgsty/silo#195: the header's deadline moved by every partial read",
+    },
+    Mutant {
+        name: "header-deadline-on-the-session",
+        file: "mod.rs",
+        find: "Phase::Relaying => self.active_at + self.policy.idle_timeout,",
+        replace: "Phase::Relaying => self.deadline,",
+        origin: "pires/go-proxyproto#75: the header's deadline stayed on the connection",
+    },
+    Mutant {
+        name: "emfile-without-a-timer",
+        file: "intake.rs",
+        find: "Accepted::Exhausted => self.state = State::Paused(now + PAUSE),",
+        replace: "Accepted::Exhausted => self.state = State::Quiet,",
+        origin: "projecteru/redis-cerberus#29: no accept any more after EMFILE",
+    },
+    Mutant {
+        name: "emfile-spins",
+        file: "intake.rs",
+        find: "Accepted::Exhausted => self.state = State::Paused(now + PAUSE),",
+        replace: "Accepted::Exhausted => {}",
+        origin: "twisted/twisted#5368: a busy loop at the limit of descriptors",
+    },
+    Mutant {
+        name: "drain-drops-the-queue",
+        file: "intake.rs",
+        find: "self.is_draining = true;\n        self.state = State::Ready;",
+        replace: "self.is_draining = true;\n        self.state = State::Quiet;",
+        origin: "close(2) of a listening socket resets who is queued (Linux 6.18)",
+    },
+    // The rest are our own stories: session/tests.rs tells each.
+    Mutant {
+        name: "late-event-of-a-failed-attempt",
+        file: "mod.rs",
+        find: "self.down.forget_source();",
+        replace: "",
+        origin: "ours: an event of a failed attempt ended the next one's stream",
+    },
+    Mutant {
+        name: "idle-behind-a-leap-of-the-clock",
+        file: "mod.rs",
+        find: "Phase::Relaying if self.next() != Action::Wait => {}\n",
+        replace: "",
+        origin: "ours: timed out behind SIGSTOP with bytes ready to move",
+    },
+    Mutant {
+        name: "abort-waits-for-a-broken-socket",
+        file: "mod.rs",
+        find: "Socket::Open if end.suspect => Some(Action::Probe(side)),",
+        replace: "",
+        origin: "ours: SIOCOUTQ never becomes 0 behind a reset",
+    },
+];
