@@ -210,10 +210,14 @@ mod tests {
         for _ in 0..LINES_MAX + 3 {
             queue.put(b"line\n");
         }
-        assert_eq!((queue.lock().lines.len(), queue.lock().dropped), (LINES_MAX, 3));
+        let count = |queue: &Queue| {
+            let waiting = queue.lock();
+            (waiting.lines.len(), waiting.dropped)
+        };
+        assert_eq!(count(&queue), (LINES_MAX, 3));
         // Nobody writes.
         queue.wait_until_written();
-        assert_eq!(queue.lock().lines.len(), LINES_MAX);
+        assert_eq!(count(&queue), (LINES_MAX, 3));
     }
 
     #[test]
