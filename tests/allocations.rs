@@ -13,7 +13,7 @@ use std::time::Duration;
 use ppserver::config::{Host, from_bytes};
 use ppserver::metrics::Counters;
 use ppserver::sys::{self, Keepalive, ListenOptions, Sharing};
-use ppserver::worker::{Order, Plan, Setup, Worker};
+use ppserver::worker::{Order, PipeLimits, Plan, Setup, Worker};
 
 const HEADER: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x01\x01\x14\x02\x02\x02\x03\xe8\x07\xd0";
@@ -74,7 +74,7 @@ endpoints = [\"{endpoint}\"]
         counters: [Counters::default()].into(),
         access_log: None,
         connections_max: 64,
-        pipes_max: 4,
+        pipes: PipeLimits::new(64 << 10, 0, 4),
     };
     let (worker, control) = Worker::new(setup).unwrap();
     thread::scope(|scope| {

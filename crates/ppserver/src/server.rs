@@ -26,7 +26,7 @@ use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
 use crate::trust::Trust;
 use crate::upstream;
-use crate::worker::{self, Control, Order, Plan, Setup, Worker};
+use crate::worker::{self, Control, Order, PipeLimits, Plan, Setup, Worker};
 
 /// Why the server could not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ impl Server {
             Count::Fixed(workers) => workers,
             Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let (connections_max, pipes_max) = limits(config, descriptors);
+        let (connections_max, pipes) = limits(config, descriptors);
         let (sockets, bound) = bind_all(config, workers)?;
         let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
         let (access_log, access_writer) = if config.access_log.state.is_on() {
@@ -143,7 +143,7 @@ impl Server {
                 counters: Arc::clone(&counters),
                 access_log: access_log.clone(),
                 connections_max,
-                pipes_max: pipes_max.div_ceil(workers),
+                pipes: pipes.share(workers),
             };
             let (worker, control) = Worker::new(setup).map_err(system("cannot start a worker"))?;
             let thread = spawn(index, worker, sender.clone());
@@ -281,7 +281,7 @@ fn resolve(config: Config) -> io::Result<Plan> {
 }
 
 /// Returns how many connections and pipes there may be.
-fn limits(config: &Config, descriptors: usize) -> (usize, usize) {
+fn limits(config: &Config, descriptors: usize) -> (usize, PipeLimits) {
     let pipes_max = match config.splice.max_pipes {
         Count::Auto => usize::MAX,
         Count::Fixed(pipes) => pipes,

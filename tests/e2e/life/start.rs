@@ -204,8 +204,8 @@ fn every_worker_is_a_thread() {
 fn connections_possible(descriptors: u64) -> u64 {
     let soft = fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").expect("Linux has it");
     let pages: u64 = soft.trim().parse().expect("a number");
-    // A pipe is 256 KiB: 64 pages.
-    let by_pages = if pages == 0 { u64::MAX } else { pages / 64 };
+    // One half is for pipes of 1 MiB, 256 pages, the other for those of 64 KiB.
+    let by_pages = if pages == 0 { u64::MAX } else { pages / 2 / 256 + pages / 2 / 16 };
     (descriptors - 64) / 2 - by_pages.min(descriptors / 16)
 }
 

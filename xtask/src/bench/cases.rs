@@ -218,7 +218,7 @@ pub(super) fn pipes(ours: &Contender) -> Vec<Contender> {
     vec![
         ours.clone(),
         variant("pipe64k", "pipe_size = \"64KiB\""),
-        variant("pipe1m", "pipe_size = \"1MiB\""),
+        variant("pipe256k", "pipe_size = \"256KiB\""),
         variant("copy", "mode = \"off\""),
     ]
 }

@@ -181,7 +181,7 @@ pub struct Keepalive {
 pub struct Splice {
     /// When to do it.
     pub mode: SpliceMode,
-    /// Bytes a pipe holds. 4 KiB..=1 MiB.
+    /// Bytes a pipe holds while there are few. 4 KiB..=1 MiB.
     pub pipe_bytes: usize,
     /// Pipes at a time, over all workers. 1..=65,536.
     pub max_pipes: Count,
@@ -414,7 +414,7 @@ impl Default for Keepalive {
 
 impl Default for Splice {
     fn default() -> Self {
-        Self { mode: SpliceMode::Auto, pipe_bytes: 256 << 10, max_pipes: Count::Auto }
+        Self { mode: SpliceMode::Auto, pipe_bytes: 1 << 20, max_pipes: Count::Auto }
     }
 }
 

@@ -4,10 +4,10 @@
 //! a pipe only while there are bytes in it, so an idle connection holds neither.
 
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 
 use mio::net::TcpStream;
 
+use super::pipes::{Pipe, PipeLimits, Pipes};
 use crate::sys::{self, Follow};
 
 /// Bytes received at a time when copying. A read that fills it makes the direction bulky. Against
@@ -68,29 +68,19 @@ impl Buffer {
     }
 }
 
-#[derive(Debug)]
-struct Pipe {
-    read: OwnedFd,
-    write: OwnedFd,
-    size: usize,
-}
-
-/// Buffers and pipes that are not in use, and how many pipes there may be.
+/// Buffers and pipes that are not in use.
 #[derive(Debug)]
 pub(super) struct Pool {
     buffers: Vec<Box<[u8]>>,
-    pipes: Vec<Pipe>,
-    pipes_open: usize,
-    pipes_max: usize,
-    pipe_bytes: usize,
+    pipes: Pipes,
 }
 
 /// Free buffers beyond this many are given back to the allocator: 1 MiB a worker.
 const FREE_BUFFERS_MAX: usize = 16;
 
 impl Pool {
-    pub(super) fn new(pipes_max: usize, pipe_bytes: usize) -> Self {
-        Self { buffers: Vec::new(), pipes: Vec::new(), pipes_open: 0, pipes_max, pipe_bytes }
+    pub(super) const fn new(limits: PipeLimits) -> Self {
+        Self { buffers: Vec::new(), pipes: Pipes::new(limits) }
     }
 
     pub(super) fn take_buffer(&mut self) -> Buffer {
@@ -104,22 +94,6 @@ impl Pool {
         if is_ours && self.buffers.len() < FREE_BUFFERS_MAX {
             self.buffers.push(buffer.bytes);
         }
-    }
-
-    fn take_pipe(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.pipes.pop() {
-            return Some(pipe);
-        }
-        if self.pipes_open == self.pipes_max {
-            return None;
-        }
-        let (read, write, size) = sys::pipe(self.pipe_bytes).ok()?;
-        self.pipes_open += 1;
-        Some(Pipe { read, write, size })
-    }
-
-    fn give_pipe(&mut self, pipe: Pipe) {
-        self.pipes.push(pipe);
     }
 }
 
@@ -150,12 +124,12 @@ impl Conduit {
     /// Splices into an empty conduit; `None` if there is no pipe to be had.
     pub(super) fn fill_by_splice(&mut self, source: &TcpStream, pool: &mut Pool) -> Option<Moved> {
         debug_assert!(matches!(self, Self::Empty));
-        let pipe = pool.take_pipe()?;
+        let pipe = pool.pipes.take()?;
         let asked = pipe.size;
         let result = uninterrupted(|| sys::splice(source, &pipe.write, asked));
         match result {
             Ok(held) if held > 0 => *self = Self::Pipe(PipeHeld { pipe, held }),
-            Ok(_) | Err(_) => pool.give_pipe(pipe),
+            Ok(_) | Err(_) => pool.pipes.give(pipe),
         }
         Some(Moved { asked, result })
     }
@@ -212,9 +186,8 @@ impl Conduit {
         match std::mem::replace(self, Self::Empty) {
             Self::Empty => {}
             Self::Buffer(buffer) => pool.give_buffer(buffer),
-            Self::Pipe(PipeHeld { pipe, held: 0 }) => pool.give_pipe(pipe),
-            // Its bytes would turn up in another connection.
-            Self::Pipe(_) => pool.pipes_open -= 1,
+            Self::Pipe(PipeHeld { pipe, held: 0 }) => pool.pipes.give(pipe),
+            Self::Pipe(PipeHeld { pipe, .. }) => pool.pipes.close(pipe),
         }
     }
 }
@@ -251,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_buffer_that_grew_does_not_go_back_into_the_pool() {
-        let mut pool = Pool::new(0, 0);
+        let mut pool = Pool::new(PipeLimits::new(0, 0, 0));
         let mut conduit = Conduit::Empty;
         conduit.prepend(&[b'h'; 1000], &mut pool);
         conduit.release(&mut pool);

@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 
 use super::conduit::{Conduit, Moved, Pool};
+use super::pipes::PipeLimits;
 use crate::session::Readiness;
 use crate::session::sim::kernel::{Budget, Fd, Kernel, Pipe};
 use crate::session::sim::rng::Rng;
@@ -100,7 +101,7 @@ impl Real {
             peer: Some(peer),
             poll,
             events: Events::with_capacity(8),
-            pool: Pool::new(1, 64 * 1024),
+            pool: Pool::new(PipeLimits::new(64 * 1024, 0, 1)),
             conduit: Conduit::Empty,
         })
     }

@@ -17,6 +17,7 @@ mod conduit;
 mod conformance;
 mod conn;
 mod control;
+mod pipes;
 mod rules;
 mod table;
 mod wheel;
@@ -33,6 +34,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 pub use control::{Control, Order, Plan};
+pub use pipes::PipeLimits;
 
 use crate::access_log::AccessLog;
 use crate::log::Limiter;
@@ -71,7 +73,7 @@ pub struct Setup {
     /// Connections of all workers at a time.
     pub connections_max: usize,
     /// Pipes of this worker.
-    pub pipes_max: usize,
+    pub pipes: PipeLimits,
 }
 
 /// An event loop.
@@ -135,7 +137,6 @@ impl Worker {
             ports.push(Some(port));
         }
         let now = Now::read().instant;
-        let pipe_bytes = setup.plan.config.splice.pipe_bytes;
         let worker = Self {
             index: setup.index,
             poll,
@@ -146,7 +147,7 @@ impl Worker {
             connections_max: setup.connections_max,
             queue: VecDeque::new(),
             reminders: Wheel::new(now),
-            pool: Pool::new(setup.pipes_max, pipe_bytes),
+            pool: Pool::new(setup.pipes),
             counters: setup.counters,
             access_log: setup.access_log,
             refusals: Limiter::new(now),
@@ -360,23 +361,18 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-/// Returns how many pipes and connections a process may have: `descriptors` is its limit, pipes hold
-/// `pipe_bytes`, and there should be at most `pipes_max` of them.
+/// Returns how many pipes and connections a process may have: `descriptors` is its limit, large pipes
+/// hold `pipe_bytes`, and there should be at most `pipes_max` of them.
 ///
 /// A pipe takes two descriptors, a connection two, and 64 are kept for the rest: listeners, epoll,
-/// logs, and the sockets that are accepted only to be refused. Pipes are limited by pages per user
-/// too (pipe(7)).
-pub fn limits(descriptors: usize, pipe_bytes: usize, pipes_max: usize) -> (usize, usize) {
+/// logs, and the sockets that are accepted only to be refused.
+pub fn limits(descriptors: usize, pipe_bytes: usize, pipes_max: usize) -> (PipeLimits, usize) {
     /// Descriptors that are no connection's.
     const RESERVE: usize = 64;
     /// Beyond it the table would be larger than any kernel's defaults can fill.
     const CONNECTIONS_MAX: usize = 262_144;
-    let pages = pipe_bytes.div_ceil(4096).max(1);
-    let by_pages = match sys::pipe_pages_max() {
-        0 => usize::MAX,
-        pages_max => pages_max / pages,
-    };
-    let pipes = by_pages.min(descriptors / 16).min(pipes_max);
-    let connections = (descriptors.saturating_sub(RESERVE) / 2).saturating_sub(pipes);
+    let count_max = pipes_max.min(descriptors / 16);
+    let pipes = PipeLimits::new(pipe_bytes, sys::pipe_pages_max(), count_max);
+    let connections = (descriptors.saturating_sub(RESERVE) / 2).saturating_sub(pipes.total());
     (pipes, connections.clamp(1, CONNECTIONS_MAX))
 }

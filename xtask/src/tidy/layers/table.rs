@@ -52,7 +52,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "worker::conformance",
-        uses: &["worker", "worker::conduit", "session", "sys"],
+        uses: &["worker", "worker::conduit", "worker::pipes", "session", "sys"],
         world: World::Open,
         why: "a test: the simulator's kernel held against the real one, through the worker's own calls",
     },
@@ -63,6 +63,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "worker::conn",
             "worker::conduit",
             "worker::control",
+            "worker::pipes",
             "worker::rules",
             "worker::table",
             "worker::wheel",
@@ -118,9 +119,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "worker::conduit",
-        uses: &["sys"],
+        uses: &["worker::pipes", "sys"],
         world: World::Open,
         why: "table, wheel, conduit and control know neither session nor each other",
+    },
+    Layer {
+        name: "worker::pipes",
+        uses: &["sys"],
+        world: World::Open,
+        why: "a stock of pipes knows nothing of what flows through them",
     },
     Layer {
         name: "worker::table",
