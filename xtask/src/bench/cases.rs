@@ -177,9 +177,17 @@ pub(super) fn latency(amount: Amount, rate: u64, origin: &str) -> Job {
     }
 }
 
+/// One case of more and more of something.
+pub(super) struct Growth {
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    /// How much, and the job with so much of it.
+    pub(super) steps: Vec<(String, Job)>,
+}
+
 /// What grows: connections that idle beside 64 that work, connections that all work, answers, and
 /// the pieces a header comes in.
-pub(super) fn scale(amount: Amount) -> Vec<Job> {
+pub(super) fn scale(amount: Amount) -> [Growth; 4] {
     let span = words_of(amount.run_for);
     let ([_, base_short], [_, base]) = (short(amount), keepalive(amount));
     let job = |base: &Job, name: String, title: String, words: [&str; 3]| Job {
@@ -188,28 +196,49 @@ pub(super) fn scale(amount: Amount) -> Vec<Job> {
         driver: Driver::load(&[&words[..], &["--for", &span, "--timeout", "30s"]].concat()),
         ..base.clone()
     };
-    let mut jobs = Vec::new();
-    for crowd in [0, 1000, 8000] {
+    let crowds = [0, 1000, 8000].map(|crowd| {
         let title = format!("short connections, 64 at a time beside {crowd} that idle");
         let words = ["short", "--connections", "64"];
-        jobs.push(Job { crowd, ..job(&base_short, format!("crowd-{crowd}"), title, words) });
-    }
-    for count in ["100", "1000", "3000", "9000"] {
+        let job = Job { crowd, ..job(&base_short, format!("crowd-{crowd}"), title, words) };
+        (crowd.to_string(), job)
+    });
+    let connections = ["100", "1000", "3000", "9000"].map(|count| {
         let title = format!("keep-alive requests on {count} connections");
         let words = ["keepalive", "--connections", count];
-        jobs.push(job(&base, format!("connections-{count}"), title, words));
-    }
-    for bytes in ["1", "1KiB", "16KiB", "256KiB", "1MiB", "16MiB", "64MiB"] {
+        (count.to_owned(), job(&base, format!("connections-{count}"), title, words))
+    });
+    let answers = ["1", "1KiB", "16KiB", "256KiB", "1MiB", "16MiB", "64MiB"].map(|bytes| {
         let title = format!("keep-alive requests, answers of {bytes}, 64 connections");
         let words = ["keepalive", "--bytes", bytes];
-        jobs.push(job(&base, format!("answer-{bytes}"), title, words));
-    }
-    for pieces in ["1", "2", "4", "8", "28"] {
+        (bytes.to_owned(), job(&base, format!("answer-{bytes}"), title, words))
+    });
+    let pieces = ["1", "2", "4", "8", "28"].map(|pieces| {
         let title = format!("short connections whose header of 28 bytes comes in {pieces} pieces");
         let words = ["short", "--pieces", pieces];
-        jobs.push(job(&base_short, format!("pieces-{pieces}"), title, words));
-    }
-    jobs
+        (pieces.to_owned(), job(&base_short, format!("pieces-{pieces}"), title, words))
+    });
+    [
+        Growth {
+            name: "scale-crowd",
+            title: "short connections, 64 at a time beside N that idle",
+            steps: crowds.into(),
+        },
+        Growth {
+            name: "scale-connections",
+            title: "keep-alive requests on N connections",
+            steps: connections.into(),
+        },
+        Growth {
+            name: "scale-answer",
+            title: "keep-alive requests, answers of N bytes",
+            steps: answers.into(),
+        },
+        Growth {
+            name: "scale-pieces",
+            title: "short connections, the header in N pieces",
+            steps: pieces.into(),
+        },
+    ]
 }
 
 /// The ways of moving bulk that `pipes` compares; the first is the default.

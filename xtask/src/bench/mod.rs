@@ -40,9 +40,10 @@ use anyhow::{Context, Result, bail};
 pub(crate) use self::cases::Case;
 pub(crate) use self::contender::Peer;
 
-use self::cases::Amount;
+use self::cases::{Amount, Growth};
 use self::contender::Contender;
 use self::driver::Programs;
+use self::plot::{Bar, Picture};
 use self::process::find_program;
 use self::record::Circumstances;
 use self::rig::{Job, Rig, Sample};
@@ -193,8 +194,7 @@ impl Bench {
                 self.compare(&cases::latency(self.amount, rate, &origin))
             }
             Case::Scale => {
-                let ours = &self.contenders[..1];
-                cases::scale(self.amount).iter().try_for_each(|job| self.compare_with(job, ours))
+                cases::scale(self.amount).iter().try_for_each(|growth| self.grow(growth))
             }
             Case::Pipes => {
                 let ways = cases::pipes(&self.contenders[0]);
@@ -242,6 +242,23 @@ impl Bench {
     fn compare_with(&self, job: &Job, contenders: &[Contender]) -> Result<()> {
         let measure = |contender: &Contender, round| self.rig.measure(contender, job, round);
         self.publish(&self.rounds_of(job, contenders, measure)?)
+    }
+
+    /// Measures ourselves with more and more of something.
+    fn grow(&self, growth: &Growth) -> Result<()> {
+        let ours = &self.contenders[..1];
+        let mut bars = Vec::new();
+        let mut metric = "";
+        for (step, job) in &growth.steps {
+            let measure = |contender: &Contender, round| self.rig.measure(contender, job, round);
+            let series = self.rounds_of(job, ours, measure)?;
+            self.publish(&series)?;
+            metric = &job.main;
+            let found = series.summary(ours[0].name, metric);
+            bars.extend(found.map(|found| Bar { label: step.clone(), found, is_ours: true }));
+        }
+        let picture = Picture { name: growth.name, title: growth.title, metric, bars };
+        picture.draw(&self.plots, &self.circumstances.footer())
     }
 
     /// Draws where the time of a connection and of a request goes.
@@ -302,11 +319,13 @@ impl Bench {
         Ok((half(peak), format!("half of {}'s peak", whom.name)))
     }
 
-    /// Prints, records and draws a series.
+    /// Prints and records a series, and draws it if there is something to compare.
     fn publish(&self, series: &Series) -> Result<()> {
         print!("{}", series.render());
         record::append(&self.record, series, &self.contenders, &self.circumstances)?;
-        plot::draw(&self.plots, series, &self.circumstances.footer())?;
+        if series.contenders().len() > 1 {
+            Picture::of(series).draw(&self.plots, &self.circumstances.footer())?;
+        }
         for contender in series.contenders() {
             let of_it = |sample: &&Sample| sample.contender == contender;
             if series.samples.iter().filter(of_it).all(|sample| !sample.faults.is_empty()) {

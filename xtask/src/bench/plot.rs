@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
 
+use super::statistics::Summary;
 use super::table::Series;
 use crate::host::real;
 
@@ -15,50 +16,64 @@ const OURS: RGBColor = RGBColor(32, 96, 160);
 const THEIRS: RGBColor = RGBColor(160, 160, 160);
 /// Half the width of a bar, where contenders stand 1 apart.
 const HALF_BAR: f64 = 0.32;
+/// So many have small labels.
+const MANY_BARS: usize = 4;
 
-/// A bar: median, min, max.
-type Bar = (&'static str, f64, f64, f64);
-
-/// Draws `DIR/NAME.svg`; nothing when no run counts.
-///
-/// # Errors
-/// When the file cannot be written.
-pub(super) fn draw(dir: &Path, series: &Series, footer: &str) -> Result<()> {
-    let metric = series.main.as_str();
-    let bars: Vec<Bar> = series
-        .contenders()
-        .into_iter()
-        .filter_map(|name| {
-            series.summary(name, metric).map(|found| (name, found.median, found.min, found.max))
-        })
-        .collect();
-    if bars.is_empty() {
-        return Ok(());
-    }
-    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    let path = dir.join(format!("{}.svg", series.name));
-    let mut svg = String::new();
-    bars_into(&mut svg, &series.title, metric, footer, &bars)?;
-    // Blanks at the ends of lines and a missing last newline are how the library writes.
-    let lines: Vec<&str> = svg.lines().map(str::trim_end).collect();
-    fs::write(&path, lines.join("\n") + "\n").with_context(|| format!("writing {}", path.display()))
+/// The figure of a contender, or of ours with so much of something.
+pub(super) struct Bar {
+    pub(super) label: String,
+    pub(super) found: Summary,
+    pub(super) is_ours: bool,
 }
 
-fn bars_into(
-    svg: &mut String,
-    title: &str,
-    metric: &str,
-    footer: &str,
-    bars: &[Bar],
-) -> Result<()> {
+/// What is drawn into a file `NAME.svg`.
+pub(super) struct Picture<'a> {
+    pub(super) name: &'a str,
+    pub(super) title: &'a str,
+    pub(super) metric: &'a str,
+    pub(super) bars: Vec<Bar>,
+}
+
+impl<'a> Picture<'a> {
+    /// A bar for each contender of which a run counts; the first is ours.
+    pub(super) fn of(series: &'a Series) -> Self {
+        let bar = |(index, name): (usize, &'static str)| {
+            let found = series.summary(name, &series.main)?;
+            Some(Bar { label: name.to_owned(), found, is_ours: index == 0 })
+        };
+        let bars = series.contenders().into_iter().enumerate().filter_map(bar).collect();
+        Self { name: &series.name, title: &series.title, metric: &series.main, bars }
+    }
+
+    /// Draws the picture into `dir`; nothing when there are no bars.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn draw(&self, dir: &Path, footer: &str) -> Result<()> {
+        if self.bars.is_empty() {
+            return Ok(());
+        }
+        fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let path = dir.join(format!("{}.svg", self.name));
+        let mut svg = String::new();
+        bars_into(&mut svg, self, footer)?;
+        // Blanks at the ends of lines and a missing last newline are how the library writes.
+        let lines: Vec<&str> = svg.lines().map(str::trim_end).collect();
+        let text = lines.join("\n") + "\n";
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+fn bars_into(svg: &mut String, picture: &Picture<'_>, footer: &str) -> Result<()> {
+    let bars = &picture.bars;
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE).map_err(failed)?;
-    let top = bars.iter().map(|(_, _, _, max)| *max).fold(0.0, f64::max) * 1.15;
+    let top = bars.iter().map(|bar| bar.found.max).fold(0.0, f64::max) * 1.15;
     let count = real(u64::try_from(bars.len())?);
     let note = ("sans-serif", 14).into_font().color(&BLACK.mix(0.6));
     root.draw(&Text::new(footer, (12, 340), note)).map_err(failed)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 20))
+        .caption(picture.title, ("sans-serif", 20))
         .margin(12)
         .margin_bottom(28)
         .x_label_area_size(24)
@@ -70,20 +85,25 @@ fn bars_into(
         .disable_x_mesh()
         .disable_x_axis()
         .max_light_lines(1)
-        .y_desc(metric)
+        .y_desc(picture.metric)
         .label_style(("sans-serif", 16))
         .draw()
         .map_err(failed)?;
-    for (index, (name, median, min, max)) in bars.iter().enumerate() {
+    let font_size = if bars.len() > MANY_BARS { 14 } else { 18 };
+    for (index, Bar { label, found, is_ours }) in bars.iter().enumerate() {
         let x = real(u64::try_from(index)?);
-        let colour = if index == 0 { OURS } else { THEIRS };
-        let bar = Rectangle::new([(x - HALF_BAR, 0.0), (x + HALF_BAR, *median)], colour.filled());
-        let range = PathElement::new(vec![(x, *min), (x, *max)], BLACK.stroke_width(2));
-        let label = format!("{name}: {median:.1}");
-        let font = ("sans-serif", 18).into_font();
+        let colour = if *is_ours { OURS } else { THEIRS };
+        let Summary { median, min, max, .. } = *found;
+        let bar = Rectangle::new([(x - HALF_BAR, 0.0), (x + HALF_BAR, median)], colour.filled());
+        let range = PathElement::new(vec![(x, min), (x, max)], BLACK.stroke_width(2));
+        let label = format!("{label}: {median:.1}");
+        let font = ("sans-serif", font_size).into_font();
+        // A low bar has no room for its label.
+        let ink = if median < top * 0.1 { BLACK } else { WHITE };
+        let at = if median < top * 0.1 { median + top * 0.06 } else { top * 0.06 };
         chart.draw_series([bar]).map_err(failed)?;
         chart.draw_series([range]).map_err(failed)?;
-        let text = Text::new(label, (x - HALF_BAR, top * 0.06), font.color(&WHITE));
+        let text = Text::new(label, (x - HALF_BAR, at), font.color(&ink));
         chart.draw_series([text]).map_err(failed)?;
     }
     root.present().map_err(failed)
@@ -115,7 +135,7 @@ mod tests {
             main: "proxy CPU us/connection".to_owned(),
             samples: vec![sample("ppserver", 70.0, vec![]), sample("haproxy", 80.0, vec![])],
         };
-        draw(dir.path(), &series, "on a machine").unwrap();
+        Picture::of(&series).draw(dir.path(), "on a machine").unwrap();
         let svg = fs::read_to_string(dir.path().join("short.svg")).unwrap();
         for part in ["<svg", "ppserver: 70.0", "haproxy: 80.0", "on a machine"] {
             assert!(svg.contains(part), "{part} in {svg}");
@@ -124,7 +144,7 @@ mod tests {
 
         series.name = "other".to_owned();
         series.samples.iter_mut().for_each(|sample| sample.faults.push("bad".to_owned()));
-        draw(dir.path(), &series, "").unwrap();
+        Picture::of(&series).draw(dir.path(), "").unwrap();
         assert!(!dir.path().join("other.svg").exists());
     }
 }
