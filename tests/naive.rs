@@ -12,7 +12,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+// Named, so that tests/fuzz can include this file from where it stands.
+#[path = "naive/v1.rs"]
 mod v1;
+#[path = "naive/v2.rs"]
 pub(crate) mod v2;
 
 const KEYWORD: &[u8] = b"PROXY";

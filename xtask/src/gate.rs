@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, instructions, mutants, peers, portable, tidy};
+use crate::{freestanding, fuzz, instructions, mutants, peers, portable, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -34,6 +34,8 @@ pub(crate) enum Step {
     Portable,
     /// The simulator finds every historic bug that is planted (the same as `cargo xtask mutants`)
     Mutants,
+    /// Every fuzz target over the committed corpus and a little further; installs cargo-fuzz
+    Fuzz,
     /// No case takes more instructions than its limit in benches/limits.toml, and 3 %
     Instructions,
 }
@@ -72,7 +74,8 @@ impl Step {
             Self::Fmt => {
                 needs_component("fmt", "rustfmt")?;
                 run_command(cargo().args(["fmt", "--all", "--check"]))?;
-                run_command(freestanding::cargo("fmt").arg("--check"))
+                run_command(freestanding::cargo("fmt").arg("--check"))?;
+                run_command(fuzz::targets_cargo("fmt").arg("--check"))
             }
             Self::Tidy => tidy::run(Path::new(".")),
             Self::Clippy => {
@@ -80,7 +83,8 @@ impl Step {
                 let strict = ["--", "-D", "warnings"];
                 let everything = ["clippy", "--workspace", "--all-targets"];
                 run_command(cargo().args(everything).args(strict))?;
-                run_command(freestanding::cargo("clippy").arg("--all-features").args(strict))
+                run_command(freestanding::cargo("clippy").arg("--all-features").args(strict))?;
+                run_command(fuzz::targets_cargo("clippy").arg("--all-targets").args(strict))
             }
             Self::Peers => peers::ensure(),
             // One optimised build with every assertion on: the exhaustive grid needs the speed,
@@ -95,6 +99,7 @@ impl Step {
             Self::Freestanding => freestanding::check(),
             Self::Portable => portable::check(),
             Self::Mutants => mutants::plant_all(None),
+            Self::Fuzz => fuzz::smoke(),
             Self::Instructions => instructions::check(),
         }
     }

@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod freestanding;
+mod fuzz;
 mod gate;
 mod host;
 mod instructions;
@@ -47,6 +48,7 @@ enum Command {
     },
     /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
     Tidy,
+    Fuzz(fuzz::FuzzArgs),
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
@@ -74,6 +76,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
+        Command::Fuzz(args) => fuzz::run(args),
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),

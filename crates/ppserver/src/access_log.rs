@@ -44,6 +44,16 @@ pub struct Record<'a> {
     pub end: &'static str,
 }
 
+impl Record<'_> {
+    /// Returns the line, its end included. `unix_time` is that of the close.
+    pub fn to_line(&self, unix_time: Duration) -> String {
+        let time = (unix_time.as_secs_f64() * 1000.0).round() / 1000.0;
+        let mut line = serde_json::to_string(&Line { time, record: self }).expect("plain values");
+        line.push('\n');
+        line
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     /// Unix time of the close, in seconds with three decimals.
@@ -115,10 +125,7 @@ impl AccessLog {
         if purpose == Purpose::Probe && self.probes == Probes::Counted {
             return true;
         }
-        let time = (unix_time.as_secs_f64() * 1000.0).round() / 1000.0;
-        let mut line = serde_json::to_string(&Line { time, record }).expect("plain values");
-        line.push('\n');
-        self.lines.try_send(line).is_ok()
+        self.lines.try_send(record.to_line(unix_time)).is_ok()
     }
 }
 

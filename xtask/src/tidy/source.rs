@@ -22,8 +22,8 @@ impl Source {
     }
 }
 
-/// Not ours to judge: build output and the history.
-const SKIPPED_DIRS: [&str; 2] = ["target", ".git"];
+/// Not ours to judge: build output, the history, and the inputs of fuzzers, which are bytes.
+const SKIPPED_DIRS: [&str; 3] = ["target", ".git", "corpus"];
 /// Written by cargo.
 const SKIPPED_FILES: [&str; 2] = ["Cargo.lock", ".git"];
 /// The largest file that is read as a source; above it is data.
@@ -79,7 +79,8 @@ pub(super) fn is_test_only(attributes: &[syn::Attribute]) -> bool {
 }
 
 fn requires_test(condition: &syn::Meta) -> bool {
-    if condition.path().is_ident("test") {
+    // cargo-fuzz's builds are never shipped either.
+    if condition.path().is_ident("test") || condition.path().is_ident("fuzzing") {
         return true;
     }
     let syn::Meta::List(list) = condition else { return false };
@@ -98,6 +99,7 @@ mod tests {
             ("#[test] fn f() {}", true),
             ("#[cfg(test)] fn f() {}", true),
             ("#[cfg(all(test, unix))] fn f() {}", true),
+            ("#[cfg(all(fuzzing, not(test)))] fn f() {}", true),
             ("#[cfg(any(test, unix))] fn f() {}", false),
             ("#[cfg(not(test))] fn f() {}", false),
             ("#[cfg(feature = \"test\")] fn f() {}", false),

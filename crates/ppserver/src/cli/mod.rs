@@ -19,6 +19,9 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Colour, Report};
 
+#[cfg(fuzzing)]
+pub use decode::{explain, quote};
+
 const EXAMPLES: &str = "\
 Examples:
   ppserver demo

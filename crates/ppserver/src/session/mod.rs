@@ -20,8 +20,15 @@ mod flow;
 mod intake;
 #[cfg(test)]
 pub(crate) mod sim;
+#[cfg(all(fuzzing, not(test)))]
+#[allow(dead_code, unused_imports, reason = "fuzzing runs worlds, replays and counts nothing")]
+#[allow(clippy::print_stdout, reason = "it is test code, which may")]
+mod sim;
 #[cfg(test)]
 mod tests;
+
+#[cfg(fuzzing)]
+pub use sim::simulate;
 
 use std::time::{Duration, Instant};
 

@@ -95,6 +95,31 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(exit.into())
 }
 
+/// Returns the text for an input, as `ppserver decode` prints it.
+#[cfg(fuzzing)]
+pub fn explain(input: &[u8]) -> String {
+    let args = Args {
+        hex: false,
+        json: false,
+        no_verify_crc: false,
+        strict_tlv: false,
+        max_v2_len: u16::MAX,
+        eof: false,
+        datagram: false,
+        spp: false,
+        chunk: None,
+        file: None,
+    };
+    let verdict = judge(&args, input);
+    text::Explanation { verdict: &verdict, input, spp: false }.to_string()
+}
+
+/// Returns a sender's bytes as they are quoted in that text.
+#[cfg(fuzzing)]
+pub fn quote(value: &[u8]) -> String {
+    tlvs::quoted(value)
+}
+
 /// The formats a header may be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {

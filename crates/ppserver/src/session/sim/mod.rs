@@ -48,6 +48,12 @@ fn run(seed: u64, begin: Instant, is_traced: bool) -> Coverage {
     cover
 }
 
+/// Runs one session that meets what `choices` say; they stand in for a seed.
+#[cfg(fuzzing)]
+pub fn simulate(choices: &[u8]) {
+    World::run(&mut Rng::of_choices(choices), begin(), false);
+}
+
 #[expect(clippy::disallowed_methods, reason = "an Instant has no other origin; only spans count")]
 fn begin() -> Instant {
     Instant::now()

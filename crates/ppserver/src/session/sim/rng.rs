@@ -6,20 +6,35 @@
 pub(crate) struct Rng {
     state: u64,
     is_calm: bool,
+    /// What a fuzzer chose, last first: taken before chance is asked.
+    choices: Vec<u8>,
 }
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed, is_calm: false }
+        Self { state: seed, is_calm: false, choices: Vec::new() }
     }
 
     /// No chance at all: of every choice the last one, which is the plainest (all the bytes at once,
     /// no whim of the kernel's).
     pub(crate) fn calm() -> Self {
-        Self { state: 0, is_calm: true }
+        Self { is_calm: true, ..Self::new(0) }
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Every number comes from `choices` while they last.
+    #[cfg(fuzzing)]
+    pub(crate) fn of_choices(choices: &[u8]) -> Self {
+        Self { choices: choices.iter().rev().copied().collect(), ..Self::new(0) }
+    }
+
+    /// Another source, fed by this one: it gets the second half of the choices that are left.
+    pub(crate) fn fork(&mut self) -> Self {
+        let ours = self.choices.split_off(self.choices.len() / 2);
+        let choices = std::mem::replace(&mut self.choices, ours);
+        Self { choices, ..Self::new(self.next()) }
+    }
+
+    fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.state)
     }
@@ -30,7 +45,25 @@ impl Rng {
         if self.is_calm {
             return bound - 1;
         }
-        usize::try_from(self.next() % bound as u64).expect("it is below a usize")
+        self.choose(bound).unwrap_or_else(|| {
+            usize::try_from(self.next() % bound as u64).expect("it is below a usize")
+        })
+    }
+
+    /// Takes as few choices as can name each number below `bound`, so that a fuzzer changes one at a
+    /// time.
+    fn choose(&mut self, bound: usize) -> Option<usize> {
+        let bits = usize::BITS - (bound - 1).leading_zeros();
+        let rest = self.choices.len().checked_sub(bits.div_ceil(8) as usize)?;
+        if self.choices.is_empty() || bits == 0 {
+            return None;
+        }
+        let number = self
+            .choices
+            .drain(rest..)
+            .rev()
+            .fold(0, |number, byte| number << 8 | usize::from(byte));
+        Some(number % bound)
     }
 
     /// Returns a number in `low..=high`.

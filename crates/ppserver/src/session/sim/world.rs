@@ -52,8 +52,8 @@ impl World {
     pub(super) fn run(rng: &mut Rng, begin: Instant, is_traced: bool) -> Coverage {
         let setting = Setting::draw(rng);
         let terms = draw_terms(rng);
-        let kernel = Kernel::new(Rng::new(rng.next()), setting.budget);
-        let mut world = Self::new(setting, terms, kernel, Rng::new(rng.next()), begin);
+        let kernel = Kernel::new(rng.fork(), setting.budget);
+        let mut world = Self::new(setting, terms, kernel, rng.fork(), begin);
         world.is_traced = is_traced;
         world.trace(0).say(format_args!("{:#?}", world.setting));
         while !world.is_over() {

@@ -1,0 +1,137 @@
+//! The committed corpus: what is known to matter already, in the form each target reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::conformance;
+use crate::naive::Options;
+
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// The configurations that the documentation and the tests hold.
+const CONFIGS: [(&str, &str); 3] = [
+    ("ppserver.toml", include_str!("../../../docs/ppserver.toml")),
+    ("full-shape.toml", include_str!("../../config/full-shape.toml")),
+    ("broken.toml", include_str!("../../config/broken.toml")),
+];
+
+/// A seed's file name and its bytes.
+pub type Seed = (String, Vec<u8>);
+
+/// corpus/header: every conformance vector, what once broke a peer, and the longest headers, with
+/// the options in front as [`choose`](crate::choose) reads them.
+pub fn headers() -> Vec<Seed> {
+    let vectors = conformance::load().into_iter().map(|vector| {
+        let seed = [&chosen(&vector.options())[..], &vector.bytes()].concat();
+        (vector.name, seed)
+    });
+    let stories = stories().into_iter().map(|(name, bytes)| {
+        (name.to_owned(), [&chosen(&Options::default())[..], &bytes].concat())
+    });
+    vectors.chain(stories).collect()
+}
+
+/// corpus/tlvs: what stands behind the addresses of those headers.
+pub fn tlvs() -> Vec<Seed> {
+    let behind_addresses = |seed: Vec<u8>| {
+        let header = &seed[crate::CHOICE_BYTES..];
+        let block = match header.get(13)? >> 4 {
+            1 => 12,
+            2 => 36,
+            3 => 216,
+            _ => 0,
+        };
+        header.starts_with(SIGNATURE).then_some(header.get(16 + block..)?.to_vec())
+    };
+    // Many headers have the same ones.
+    let mut seeds = BTreeMap::new();
+    for (name, seed) in headers() {
+        if let Some(tlvs) = behind_addresses(seed) {
+            seeds.entry(tlvs).or_insert(name);
+        }
+    }
+    seeds.into_iter().map(|(tlvs, name)| (name, tlvs)).collect()
+}
+
+/// corpus/config: those configurations, and the least one.
+pub fn configs() -> Vec<Seed> {
+    let least = "config_version = 1\n[[listener]]\nname='a'\nbind=['127.0.0.1:1']\nupstream='u'\n\
+        [upstream.u]\nendpoints=['127.0.0.1:2']\n";
+    let all = CONFIGS.into_iter().chain([("least.toml", least)]);
+    all.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect()
+}
+
+/// config.dict: the words of those configurations, which chance would not spell.
+pub fn words() -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_.:/-".contains(c);
+    let words: BTreeSet<&str> = CONFIGS
+        .iter()
+        .flat_map(|(_, text)| text.lines())
+        .map(|line| line.split('#').next().expect("a split has a first part"))
+        .flat_map(|line| line.split(|c: char| !is_part(c)))
+        .filter(|word| word.len() > 1)
+        .collect();
+    words.into_iter().map(|word| format!("\"{word}\"\n")).collect()
+}
+
+/// The inverse of [`choose`](crate::choose).
+fn chosen(options: &Options) -> [u8; crate::CHOICE_BYTES] {
+    let flags = u8::from(options.optional) << 2
+        | u8::from(!options.verify_crc) << 3
+        | u8::from(options.strict_tlv) << 4
+        | u8::from(options.reject_unspec) << 5;
+    let below_max = u16::try_from(65_535 - options.max_v2_len).expect("it has 16 bits");
+    let [high, low] = below_max.to_be_bytes();
+    [flags, high, low]
+}
+
+/// A v2 header of 65,551 bytes; its TLVs take 65,523 of them.
+fn longest(tlvs: &[u8]) -> Vec<u8> {
+    [SIGNATURE, b"\x21\x11\xff\xff\x0a\0\0\x01\x0a\0\0\x02\x10\x92\x01\xbb", tlvs].concat()
+}
+
+/// What once broke another implementation.
+fn stories() -> Vec<(&'static str, Vec<u8>)> {
+    let v2 = |rest: &[u8]| [SIGNATURE, rest].concat();
+    let inet = |tlvs: &[u8]| {
+        let len = u8::try_from(12 + tlvs.len()).expect("short TLVs");
+        v2(&[&[0x21, 0x11, 0, len], &b"\x0a\0\0\x01\x0a\0\0\x02\x10\x92\x01\xbb"[..], tlvs]
+            .concat())
+    };
+    vec![
+        ("longest-one-tlv", longest(&[&b"\x04\xff\xf0"[..], &[0; 0xfff0]].concat())),
+        ("longest-empty-tlvs", longest(&b"\xe0\0\0".repeat(21_841))),
+        // As AWS sends them: a connection through a VPC endpoint, and a health check.
+        (
+            "capture-aws-vpc-endpoint",
+            [
+                &v2(b"\x21\x11\0\x54\xac\x1f\x07\x71\xac\x1f\x0a\x1f\xc8\xf2\0\x50\x03\0\x04\xe8\xd6\x89\x2d")[..],
+                b"\xea\0\x17\x01vpce-08d2bf15fac5001c9\x04\0\x24",
+                &[0; 36],
+            ]
+            .concat(),
+        ),
+        (
+            "capture-aws-health-check",
+            [&v2(b"\x20\x11\0\x54\x03\0\x04\xbc\xe5\x95\x1f\x04\0\x4a")[..], &[0; 74]].concat(),
+        ),
+        // Envoy: AUTHORITY that is not UTF-8.
+        ("CVE-2024-23324", inet(b"\x02\0\x04\xff\xfe\x80\xc0")),
+        // Envoy: IPv6 addresses on a host without IPv6.
+        ("CVE-2024-23325", v2(&[&[0x21, 0x21, 0, 36], &[0x20; 32][..], b"\x10\x92\x01\xbb"].concat())),
+        // Envoy: LOCAL without addresses.
+        ("CVE-2024-23327", v2(&[0x20, 0, 0, 0])),
+        // Envoy: control bytes that end up in a log.
+        ("CVE-2024-45808", inet(b"\x02\0\x0c\r\n\x1b[31mADMIN\0")),
+        // Apache mod_remoteip: a length below the address block of its family.
+        ("CVE-2019-10097", v2(&[0x21, 0x21, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        // mastercactapus/proxyprotocol: addresses cut short.
+        ("CVE-2019-14243", v2(&[0x21, 0x11, 0, 12, 10, 0, 0])),
+        // Varnish: TLVs of a TLS terminator, at some length.
+        (
+            "CVE-2020-11653",
+            inet(&[&b"\x20\0\x5e\x01\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x4c"[..], &[b'n'; 76]].concat()),
+        ),
+        // go-proxyproto: a line that never ends.
+        ("CVE-2021-23409", [&b"PROXY TCP4 "[..], &[b'1'; 120]].concat()),
+    ]
+}
