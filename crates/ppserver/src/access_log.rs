@@ -38,7 +38,7 @@ pub struct Record<'a> {
     pub bytes_in: u64,
     /// Payload bytes that went to the client.
     pub bytes_out: u64,
-    /// From accept to close, in milliseconds.
+    /// From accept to close, in milliseconds, without the time in which the process stood still.
     pub duration_ms: u128,
     /// The close reason.
     pub end: &'static str,

@@ -4,14 +4,14 @@
 //! wait -> now -> note readiness -> control -> accept -> work -> expire
 //! ```
 //!
-//! Workers share nothing but the counters they read from each other. Time enters once a turn, here,
-//! and nowhere else. Events are only noted; connections work afterwards, each with a budget, and
-//! only then time is told: bytes that came before a deadline count though the process stood still
-//! beyond it (SIGSTOP, a frozen cgroup).
+//! Workers share nothing but the counters they read from each other. Time enters here and nowhere
+//! else; a turn has one. Events are only noted; connections work afterwards, each with a budget, and
+//! only then time is told: bytes that came before a deadline count though they are noticed beyond it.
 //! Invariant: a connection that can make progress stands in the queue, or an edge or a reminder for
 //! it is still to come.
 
 mod accept;
+mod clock;
 mod conduit;
 #[cfg(test)]
 mod conformance;
@@ -42,6 +42,7 @@ use crate::metrics::{self, Counters};
 use crate::session::{CloseReason, Intaking, Readiness, Side};
 use crate::sys;
 use accept::Port;
+use clock::Clock;
 use conduit::Pool;
 use conn::{Connection, Ctx, Worked};
 use rules::Rules;
@@ -81,6 +82,7 @@ pub struct Setup {
 pub struct Worker {
     index: usize,
     poll: Poll,
+    clock: Clock,
     inbox: Receiver<Order>,
     ports: Vec<Option<Port>>,
     rules: Vec<Arc<Rules>>,
@@ -114,10 +116,10 @@ struct Now {
 }
 
 impl Now {
-    #[expect(clippy::disallowed_methods, reason = "the one place where time enters a worker")]
-    fn read() -> Self {
+    /// The time of a turn, whose wait should have taken `timeout` at most.
+    fn read(clock: &mut Clock, timeout: Option<Duration>) -> Self {
         let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { instant: Instant::now(), unix_time }
+        Self { instant: clock.read(timeout), unix_time }
     }
 }
 
@@ -136,10 +138,11 @@ impl Worker {
             poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
             ports.push(Some(port));
         }
-        let now = Now::read().instant;
+        let (clock, now) = Clock::start();
         let worker = Self {
             index: setup.index,
             poll,
+            clock,
             inbox,
             ports,
             rules: Rules::all(&setup.plan, setup.index),
@@ -165,14 +168,11 @@ impl Worker {
     /// When waiting for events fails; nothing can be served then.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut now = Now::read();
         while !self.is_done() {
-            let timeout = self.timeout(now.instant);
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result?,
-            }
-            now = Now::read();
+            let turn_end = self.clock.read(Some(Duration::ZERO));
+            let timeout = self.timeout(turn_end);
+            self.wait(&mut events, timeout)?;
+            let now = Now::read(&mut self.clock, timeout);
             for event in &events {
                 self.note(event, now.instant);
             }
@@ -182,6 +182,20 @@ impl Worker {
             self.expire(now.instant);
         }
         Ok(())
+    }
+
+    /// Waits for events, at most for `timeout`.
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let mut left = timeout;
+        loop {
+            match self.poll.poll(events, left) {
+                // The time that has passed is not known: a look at what is there, and then a turn.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    left = timeout.map(|_| Duration::ZERO);
+                }
+                result => return result,
+            }
+        }
     }
 
     fn is_done(&self) -> bool {

@@ -60,6 +60,7 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "worker",
         uses: &[
             "worker::accept",
+            "worker::clock",
             "worker::conn",
             "worker::conduit",
             "worker::control",
@@ -115,13 +116,13 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "worker::control",
         uses: &["config"],
         world: World::Open,
-        why: "table, wheel, conduit and control know neither session nor each other",
+        why: "table, wheel, clock, conduit and control know neither session nor each other",
     },
     Layer {
         name: "worker::conduit",
         uses: &["worker::pipes", "sys"],
         world: World::Open,
-        why: "table, wheel, conduit and control know neither session nor each other",
+        why: "table, wheel, clock, conduit and control know neither session nor each other",
     },
     Layer {
         name: "worker::pipes",
@@ -133,13 +134,19 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "worker::table",
         uses: &[],
         world: World::Open,
-        why: "table, wheel, conduit and control know neither session nor each other",
+        why: "table, wheel, clock, conduit and control know neither session nor each other",
+    },
+    Layer {
+        name: "worker::clock",
+        uses: &[],
+        world: World::Open,
+        why: "table, wheel, clock, conduit and control know neither session nor each other",
     },
     Layer {
         name: "worker::wheel",
         uses: &[],
         world: World::Open,
-        why: "table, wheel, conduit and control know neither session nor each other",
+        why: "table, wheel, clock, conduit and control know neither session nor each other",
     },
     Layer {
         name: "access_log",

@@ -1,0 +1,69 @@
+//! Time as a worker tells it: the monotonic clock, less the time in which the process stood still.
+//!
+//! A process that was stopped (SIGSTOP, a debugger, a frozen cgroup) comes back in the middle of a
+//! turn as well as in a wait. It has then worked with a time long past, and may not have been told
+//! of what came meanwhile: no deadline may pass because of that.
+//! Invariant: the time told never goes back.
+
+use std::time::{Duration, Instant};
+
+/// Beyond any honest turn, and below any sensible timeout.
+const STALL_MIN: Duration = Duration::from_millis(500);
+
+/// A clock that is read before and behind each wait.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// The last reading.
+    read_at: Instant,
+    /// For how long the process has stood still in all.
+    stood_still: Duration,
+}
+
+impl Clock {
+    /// Starts it, and reads it for the first time.
+    #[expect(clippy::disallowed_methods, reason = "the one place where time enters a worker")]
+    pub(super) fn start() -> (Self, Instant) {
+        let now = Instant::now();
+        (Self { read_at: now, stood_still: Duration::ZERO }, now)
+    }
+
+    /// Reads it, when at most `expected` should have passed since the last time; `None` is for ever.
+    #[expect(clippy::disallowed_methods, reason = "the one place where time enters a worker")]
+    pub(super) fn read(&mut self, expected: Option<Duration>) -> Instant {
+        self.tell(Instant::now(), expected)
+    }
+
+    /// Tells the time at this reading of the monotonic clock.
+    fn tell(&mut self, now: Instant, expected: Option<Duration>) -> Instant {
+        let passed = now.saturating_duration_since(self.read_at);
+        self.read_at = now;
+        if expected.is_some_and(|expected| passed >= expected.saturating_add(STALL_MIN)) {
+            self.stood_still += passed;
+        }
+        now.checked_sub(self.stood_still).expect("it stood still behind its first reading only")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TURN: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_turn_or_a_wait_that_takes_far_too_long_takes_no_time() {
+        let (mut clock, start) = Clock::start();
+        let mut at = start;
+        let mut tell = |passed: Duration, expected| {
+            at += passed;
+            clock.tell(at, expected) - start
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(tell(TURN, Some(Duration::ZERO)), TURN);
+        assert_eq!(tell(second, Some(second)), TURN + second);
+        assert_eq!(tell(10 * second, Some(Duration::ZERO)), TURN + second, "in a turn");
+        assert_eq!(tell(10 * second, Some(second)), TURN + second, "in a wait");
+        assert_eq!(tell(10 * second, None), TURN + 11 * second, "a wait without an end");
+        assert_eq!(tell(TURN, Some(Duration::ZERO)), 2 * TURN + 11 * second);
+    }
+}
