@@ -14,7 +14,7 @@ mod usage;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::common::ppserver::Ppserver;
@@ -26,7 +26,7 @@ pub(crate) use header::{local, sealed, with_tlvs};
 pub(crate) use kernel::{
     all_segments_received, is_connecting, segments_received, unread, unsent, wait_until_taken,
 };
-pub(crate) use peer::{Listener, Peer, fresh_address, link};
+pub(crate) use peer::{BlackHole, Listener, Peer, fresh_address, link};
 pub(crate) use usage::{cpu_time, resident_bytes};
 
 /// `splice.mode`: the three ways a relay can work.
@@ -145,8 +145,13 @@ impl Server {
     }
 
     /// Its process id.
+    pub(crate) fn process_id(&mut self) -> Pid {
+        self.process.proc().pid()
+    }
+
+    /// Its process id, as a number.
     pub(crate) fn pid(&mut self) -> i32 {
-        self.process.proc().pid().as_raw_nonzero().get()
+        self.process_id().as_raw_nonzero().get()
     }
 
     /// Waits for the end of the connection from `peer`.

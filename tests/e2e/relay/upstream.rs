@@ -1,6 +1,6 @@
 //! Endpoints: taken in turn, one after the other when they fail, and what the client learns of it.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -9,46 +9,11 @@ use crate::common::far_end::FarEnd;
 use crate::common::payload::{assert_same, random};
 use crate::common::socket::{Client, ReservedPort};
 use crate::support::{
-    Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, fresh_address, is_connecting, link,
-    wait_until_taken,
+    BlackHole, Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, fresh_address,
+    is_connecting, link, wait_until_taken,
 };
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 51000 443\r\n";
-
-/// An endpoint that answers no SYN: it listens, its queue is full, and so the kernel drops what
-/// comes (listen(2)).
-struct BlackHole {
-    listener: Listener,
-    queued: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    fn new() -> BlackHole {
-        let listener = Listener::start_with(0, |_| {});
-        let mut queued = Vec::new();
-        // One more than fits shows that it is full.
-        while let Ok(stream) =
-            TcpStream::connect_timeout(&listener.addr(), Duration::from_millis(150))
-        {
-            queued.push(stream);
-            assert!(queued.len() < 10, "the queue does not fill up");
-        }
-        BlackHole { listener, queued }
-    }
-
-    fn addr(&self) -> SocketAddr {
-        self.listener.addr()
-    }
-
-    /// Takes what is queued, so that the next SYN is answered; gives what came after it.
-    fn open(&self) -> Peer {
-        let strangers = self.queued.len();
-        for _ in 0..strangers {
-            drop(self.listener.accept());
-        }
-        self.listener.accept()
-    }
-}
 
 fn wait_until_connecting(to: SocketAddr) {
     poll_for(PATIENCE, || is_connecting(to).then_some(())).expect("a connect is under way");

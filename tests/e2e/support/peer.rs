@@ -264,6 +264,42 @@ impl Listener {
     }
 }
 
+/// An endpoint that answers no SYN: it listens, its queue is full, and so the kernel drops what
+/// comes (listen(2)).
+pub(crate) struct BlackHole {
+    listener: Listener,
+    queued: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    #[track_caller]
+    pub(crate) fn new() -> BlackHole {
+        let listener = Listener::start_with(0, |_| {});
+        let mut queued = Vec::new();
+        // One more than fits shows that it is full.
+        while let Ok(stream) =
+            TcpStream::connect_timeout(&listener.addr(), Duration::from_millis(150))
+        {
+            queued.push(stream);
+            assert!(queued.len() < 10, "the queue does not fill up");
+        }
+        BlackHole { listener, queued }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.listener.addr()
+    }
+
+    /// Takes what is queued, so that the next SYN is answered; gives what came after it.
+    pub(crate) fn open(&self) -> Peer {
+        let strangers = self.queued.len();
+        for _ in 0..strangers {
+            drop(self.listener.accept());
+        }
+        self.listener.accept()
+    }
+}
+
 /// A connection through the server to the listener: both of its outer ends. Nobody else may connect
 /// to either at the same time.
 #[track_caller]

@@ -4,10 +4,18 @@
 //! that it did not hold before, does not spin, and its counters add up.
 
 mod errno;
+mod flap;
+mod flood;
+mod matrix;
+mod ports;
+mod resets;
 mod stop;
+mod strace;
+mod windows;
 
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::common::deadline::{PATIENCE, poll_for};
@@ -15,33 +23,59 @@ use crate::common::socket::Client;
 use crate::life::procfs;
 use crate::life::server::{Server, assert_balanced};
 use crate::life::session::HEADER;
+use crate::support;
 
 /// What a server holds at rest.
 struct Calm {
+    pid: Pid,
     /// Descriptors that are no pipes: those are kept for later.
     descriptors: usize,
 }
 
 impl Calm {
     /// Looks at a server that has no connection.
-    fn of(server: &Server) -> Calm {
-        Calm { descriptors: descriptors(server) }
+    fn of(pid: Pid) -> Calm {
+        Calm { pid, descriptors: descriptors(pid) }
     }
 
-    /// Waits until it is at rest again, and checks what it then holds.
+    /// Waits until it is at rest again: the descriptors of before, and no spin.
     #[track_caller]
-    fn assert_back(&self, server: &Server, blow: &str) {
+    fn assert_back(&self, blow: &str) {
         /// How long it is watched for a spin.
         const WATCHED: Duration = Duration::from_millis(50);
-        serve_one(server);
-        let counters = wait_until_idle(server);
-        assert_balanced(&counters);
-        let back = poll_for(PATIENCE, || (descriptors(server) == self.descriptors).then_some(()));
-        assert!(back.is_some(), "{blow}: {:?}", procfs::descriptors(server.pid()));
-        let before = procfs::cpu_time(server.pid());
+        let is_back = || (descriptors(self.pid) == self.descriptors).then_some(());
+        let back = poll_for(PATIENCE, is_back);
+        assert!(back.is_some(), "{blow}: {:?}", procfs::descriptors(self.pid));
+        let before = procfs::cpu_time(self.pid);
         poll_for::<()>(WATCHED, || None);
-        let used = procfs::cpu_time(server.pid()) - before;
+        let used = procfs::cpu_time(self.pid) - before;
         assert!(used <= WATCHED / 2, "{blow}: it spins, {used:?} of CPU in {WATCHED:?}");
+    }
+}
+
+/// A server with an access log, for a blow or two.
+struct Victim {
+    server: support::Server,
+    calm: Calm,
+}
+
+impl Victim {
+    #[track_caller]
+    fn start(setup: &support::Setup) -> Victim {
+        let mut server = setup.start();
+        let calm = Calm::of(server.process_id());
+        Victim { server, calm }
+    }
+
+    /// Waits until it is at rest, ends it, and checks that it ended as it should, with counters
+    /// that add up; returns them.
+    #[track_caller]
+    fn finish(self, blow: &str) -> Value {
+        self.calm.assert_back(blow);
+        let counters = self.server.stop();
+        assert_balanced(&counters);
+        assert_eq!(counters["active"], 0, "{blow}: {counters}");
+        counters
     }
 }
 
@@ -60,7 +94,17 @@ fn wait_until_idle(server: &Server) -> Value {
     server.counters()
 }
 
-fn descriptors(server: &Server) -> usize {
-    let all = procfs::descriptors(server.pid());
+/// Waits until the only worker is in a state: `S` asleep, `T` stopped. Returns its thread's id.
+#[track_caller]
+fn wait_for_worker(pid: Pid, state: char) -> String {
+    let found = poll_for(PATIENCE, || {
+        let worker = procfs::thread_id(pid, "worker-0")?;
+        (procfs::thread_state(pid, &worker) == Some(state)).then_some(worker)
+    });
+    found.unwrap_or_else(|| panic!("the worker never was in state {state}"))
+}
+
+fn descriptors(pid: Pid) -> usize {
+    let all = procfs::descriptors(pid);
     all.len() - procfs::of_kind(&all, "pipe")
 }

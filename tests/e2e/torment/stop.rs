@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
-use super::{Calm, wait_until_idle};
-use crate::common::deadline::{PATIENCE, poll_for};
+use super::{Calm, Victim, serve_one, strace, wait_for_worker, wait_until_idle};
+use crate::common::deadline::poll_for;
 use crate::common::far_end::{End, FarEnd};
-use crate::life::procfs;
+use crate::common::process::Stream;
 use crate::life::server::{Server, assert_balanced, file};
 use crate::life::session::{HEADER, Session};
+use crate::support::{Listener, Setup, assert_closed, link};
 
 /// Connections that are there while it stands still.
 const SESSIONS: usize = 100;
@@ -21,7 +22,7 @@ fn bytes_that_came_in_time_count_though_the_server_stood_still_beyond_every_dead
     let settings =
         ["server.workers = 1", "timeouts = { header = '1s', idle = '1s', half_closed = '1s' }"];
     let server = Server::start(&file(&settings, far_end.addr()));
-    let calm = Calm::of(&server);
+    let calm = Calm::of(server.pid());
     let mut sessions: Vec<_> = (0..SESSIONS).map(|_| Session::open(server.addr())).collect();
     let mut headers: Vec<_> = (0..SESSIONS).map(|_| Session::connect(server.addr())).collect();
     for session in &mut headers {
@@ -29,16 +30,9 @@ fn bytes_that_came_in_time_count_though_the_server_stood_still_beyond_every_dead
     }
     let all = u64::try_from(2 * SESSIONS).expect("few");
     server.wait_until("all are accepted", |counters| counters["accepted"] == all);
-    // Stopped within a turn it would take the bytes at the time at which the turn began.
-    let worker = poll_for(PATIENCE, || procfs::thread_id(server.pid(), "worker-0"));
-    let worker = worker.expect("the worker has its name");
-    let wait_for = |state| {
-        let is_so = || procfs::thread_state(server.pid(), &worker) == Some(state);
-        poll_for(PATIENCE, || is_so().then_some(())).expect("the state comes");
-    };
-    wait_for('S');
+    wait_for_worker(server.pid(), 'S');
     server.proc.signal(Signal::STOP);
-    wait_for('T');
+    wait_for_worker(server.pid(), 'T');
     sessions.iter_mut().for_each(|session| session.send(b"in time"));
     headers.iter_mut().for_each(|session| session.send(&[&HEADER[9..], b"in time"].concat()));
     // The time that passes is the thing itself here.
@@ -51,5 +45,48 @@ fn bytes_that_came_in_time_count_though_the_server_stood_still_beyond_every_dead
     let counters = wait_until_idle(&server);
     assert_balanced(&counters);
     assert_eq!(counters["closed"]["done"], all, "{counters}");
-    calm.assert_back(&server, "SIGSTOP and SIGCONT");
+    serve_one(&server);
+    calm.assert_back("SIGSTOP and SIGCONT");
+}
+
+/// Two seconds of silence are a connection's end here, and the process stands still for four between
+/// a recv(2) and the send(2) that passes its bytes on. The turn goes on with the time at which it
+/// began: the next one found these bytes to be four seconds old, and timed their connections out.
+#[test]
+fn a_stop_in_the_middle_of_a_turn_ends_nobody() {
+    const IDLE: Duration = Duration::from_secs(2);
+    const LINKS: usize = 20;
+    let far = Listener::start();
+    let setup = Setup::to(&[far.addr()]).splice("off").timeouts("idle = \"2s\"");
+    let victim = Victim::start(&setup);
+    let links: Vec<_> = (0..LINKS).map(|_| link(victim.server.addr(), &far)).collect();
+    for (client, upstream) in &links {
+        client.send(b"before");
+        upstream.expect(b"before");
+    }
+    let stop = ["-e", "trace=recvfrom", "-e", "inject=recvfrom:signal=SIGSTOP:when=1"];
+    let strace = strace::attach(victim.calm.pid, &stop);
+    for (client, _) in &links {
+        client.send(b"in time");
+    }
+    strace.wait_for_line(Stream::Stderr, "the stop", |line| {
+        line.contains("stopped by SIGSTOP").then_some(())
+    });
+    // The time that passes is the thing itself here.
+    poll_for::<()>(IDLE * 2, || None);
+    kill_process(victim.calm.pid, Signal::CONT).expect("it is our child");
+    // Nobody sends a byte before the server has had a turn behind this one.
+    for (_, upstream) in &links {
+        upstream.expect(b"in time");
+    }
+    strace::detach(strace);
+    wait_for_worker(victim.calm.pid, 'S');
+    for (client, upstream) in &links {
+        assert!(client.is_quiet() && upstream.is_quiet(), "ended, though it had just moved bytes");
+        client.fin();
+        upstream.expect_last(b"");
+        upstream.send_with_fin(b"answer");
+        client.expect_last(b"answer");
+    }
+    assert_closed(&victim.finish("a stop in a turn"), &[("done", LINKS)]);
 }
