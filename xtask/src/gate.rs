@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, fuzz, instructions, mutants, peers, portable, tidy};
+use crate::{freestanding, fuzz, instructions, mutants, peers, portable, soak, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -26,6 +26,8 @@ pub(crate) enum Step {
     Peers,
     /// Every test of the workspace, interop with the real servers included
     Test,
+    /// Odd sessions of every kind, and 10,000 random ones, end as they must and leave nothing behind
+    Torment,
     /// The documentation builds without a warning
     Docs,
     /// ppcore links without std, allocator or panic, and a planted panic is caught
@@ -90,6 +92,7 @@ impl Step {
             // One optimised build with every assertion on: the exhaustive grid needs the speed,
             // the rest does not mind it.
             Self::Test => run_command(cargo().args(["test", "--workspace", "--profile", "gate"])),
+            Self::Torment => soak::torment::check(),
             Self::Docs => run_command(cargo().env("RUSTDOCFLAGS", "-D warnings").args([
                 "doc",
                 "--workspace",

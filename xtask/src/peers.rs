@@ -61,6 +61,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("strace"),
         used_for: "an error from any system call: tests/e2e/torment",
     },
+    Peer {
+        package: "iproute2",
+        probe: Probe::Program("ip"),
+        used_for: "brings up lo in a network namespace without ports: tests/e2e/torment",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",

@@ -348,6 +348,14 @@ pub(crate) fn build() -> Result<PathBuf> {
     built(cargo::cargo().args(["build", "--release", "--package", "ppserver"]), "release")
 }
 
+/// Builds it as the gate's tests do, with assertions on.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn build_with_assertions() -> Result<PathBuf> {
+    built(cargo::cargo().args(["build", "--profile", "gate", "--package", "ppserver"]), "gate")
+}
+
 /// Builds it with frame pointers, without which perf(1) cannot walk its stacks.
 fn build_with_frames() -> Result<PathBuf> {
     let mut command = cargo::cargo();

@@ -9,6 +9,7 @@ mod client;
 mod faults;
 mod order;
 mod plan;
+mod random;
 mod report;
 mod server;
 mod stream;
@@ -86,6 +87,8 @@ struct Shared {
     late: AtomicU64,
     kinds: Mutex<BTreeMap<String, u64>>,
     probes: Mutex<Histogram<u64>>,
+    /// Keeps the port at which nobody listens.
+    _dead: Socket,
 }
 
 /// A session and when it is to begin.
@@ -113,25 +116,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<()> {
 
 fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report> {
     let stop = host::interrupt()?;
-    let (pattern, faults) = (Arc::new(Pattern::new()), Arc::new(Faults::default()));
-    // Bound and not listening: nobody else gets the port, and connecting to it is refused.
-    let dead = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    dead.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-    let upstreams = Upstreams {
-        live: upstream::start(&pattern, &faults)?,
-        dead: dead.local_addr()?.as_socket().context("a bound socket has an address")?,
-    };
-    let mut server = Server::start(program, upstreams)?;
-    let shared = Arc::new(Shared {
-        ports: server.ports()?,
-        pattern,
-        faults,
-        seed,
-        connections: AtomicU64::new(0),
-        late: AtomicU64::new(0),
-        kinds: Mutex::default(),
-        probes: Mutex::new(histogram()?),
-    });
+    let (mut server, shared) = start(program, seed)?;
     let first = server.sample()?;
     let (starts, waiting) = channel();
     let waiting = Arc::new(Mutex::new(waiting));
@@ -240,6 +225,31 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
     })
 }
 
+/// Starts a server, its upstreams, and what the sessions through it share.
+fn start(program: &std::path::Path, seed: u64) -> Result<(Server, Arc<Shared>)> {
+    let (pattern, faults) = (Arc::new(Pattern::new()), Arc::new(Faults::default()));
+    // Bound and not listening: nobody else gets the port, and connecting to it is refused.
+    let dead = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    dead.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    let upstreams = Upstreams {
+        live: upstream::start(&pattern, &faults)?,
+        dead: dead.local_addr()?.as_socket().context("a bound socket has an address")?,
+    };
+    let mut server = Server::start(program, upstreams)?;
+    let shared = Shared {
+        ports: server.ports()?,
+        pattern,
+        faults,
+        seed,
+        connections: AtomicU64::new(0),
+        late: AtomicU64::new(0),
+        kinds: Mutex::default(),
+        probes: Mutex::new(histogram()?),
+        _dead: dead,
+    };
+    Ok((server, Arc::new(shared)))
+}
+
 impl Shared {
     /// Runs sessions until there are no more to begin.
     fn serve(&self, waiting: &Mutex<Receiver<Start>>) {
@@ -249,12 +259,17 @@ impl Shared {
             if host::now().saturating_duration_since(meant) > LATE {
                 self.late.fetch_add(1, Ordering::Relaxed);
             }
-            let plan = Plan::new(self.seed, number);
-            *lock(&self.kinds).entry(format!("{:?}", plan.kind)).or_default() += 1;
-            self.connections.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = client::run(&plan, self.ports, &self.pattern) {
-                self.faults.note(&format!("session {number}, {plan:?}"), &error);
-            }
+            self.session(number);
+        }
+    }
+
+    /// Runs the session of this number, and notes what is wrong with it.
+    fn session(&self, number: u64) {
+        let plan = Plan::new(self.seed, number);
+        *lock(&self.kinds).entry(format!("{:?}", plan.kind)).or_default() += 1;
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = client::run(&plan, self.ports, &self.pattern) {
+            self.faults.note(&format!("session {number}, {plan:?}"), &error);
         }
     }
 

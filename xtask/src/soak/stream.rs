@@ -45,7 +45,7 @@ pub(super) fn read_pattern(
         let room = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
         let count = from.read(&mut buffer[..room])?;
         if count == 0 {
-            return Err(lost(&format!("a FIN came with {} bytes missing", end - at)));
+            return Err(lost("a FIN came before the last byte"));
         }
         if !pattern.matches(at, &buffer[..count], Check::Full) {
             return Err(lost(&format!("a wrong byte in {count} from {at}")));

@@ -16,6 +16,7 @@ use socket2::{Domain, Socket, Type};
 use super::client::{self, Ports};
 use super::faults::Faults;
 use super::plan::{KINDS, Kind, Plan};
+use super::random;
 use super::server::{File, Upstreams, text};
 use super::upstream;
 use crate::bench;
@@ -38,6 +39,13 @@ pub(crate) struct TormentArgs {
     /// Write the table into docs/reliability.md
     #[arg(long)]
     report: bool,
+    /// Instead: so many random sessions through ours, and what they leave behind
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "targets", "report"],
+        value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
+    sessions: Option<u64>,
+    /// What decides the random sessions
+    #[arg(long, value_name = "S", default_value_t = 1, requires = "sessions")]
+    seed: u64,
 }
 
 /// A proxy to torment.
@@ -68,16 +76,15 @@ const END: &str = "<!-- torment: end -->\n";
 /// # Errors
 /// When a proxy is not there, or ours fails.
 pub(crate) fn run(args: &TormentArgs) -> Result<()> {
+    let ours = bench::build()?;
+    if let Some(sessions) = args.sessions {
+        return random::run(&ours, sessions, args.seed);
+    }
     let targets = match args.targets.as_slice() {
         [] => Target::value_variants(),
         some => some,
     };
-    let pattern = Arc::new(Pattern::new());
-    let mut columns = Vec::new();
-    for target in targets {
-        let (version, verdicts) = torment(*target, args.seeds, &pattern)?;
-        columns.push((*target, version, verdicts));
-    }
+    let columns = all_kinds(&ours, targets, args.seeds)?;
     let table = table(&columns, args.seeds);
     print!("{table}");
     if args.report {
@@ -86,15 +93,54 @@ pub(crate) fn run(args: &TormentArgs) -> Result<()> {
         let (_, after) = rest.split_once(END).context("the place has no end")?;
         fs::write(REPORT, format!("{before}{BEGIN}{table}{END}{after}"))?;
     }
+    judge(&columns, args.seeds)
+}
+
+/// What belongs into the gate, through a server whose assertions are on: a few sessions of every
+/// kind, and many random ones.
+///
+/// # Errors
+/// When one of them goes wrong, or leaves something behind.
+pub(crate) fn check() -> Result<()> {
+    const OF_EACH_KIND: u64 = 5;
+    const RANDOM: u64 = 10_000;
+    const SEED: u64 = 1;
+    let ours = bench::build_with_assertions()?;
+    let columns = all_kinds(&ours, &[Target::Ppserver], OF_EACH_KIND)?;
+    println!("{}", table(&columns, OF_EACH_KIND));
+    judge(&columns, OF_EACH_KIND)?;
+    random::run(&ours, RANDOM, SEED)
+}
+
+/// A proxy, its version, and what became of each kind.
+type Column = (Target, String, Vec<Verdict>);
+
+fn all_kinds(ours: &Path, targets: &[Target], seeds: u64) -> Result<Vec<Column>> {
+    let pattern = Arc::new(Pattern::new());
+    let mut columns = Vec::new();
+    for target in targets {
+        let (version, verdicts) = torment(*target, ours, seeds, &pattern)?;
+        columns.push((*target, version, verdicts));
+    }
+    Ok(columns)
+}
+
+/// Ours must pass everything.
+fn judge(columns: &[Column], seeds: u64) -> Result<()> {
     let ours = columns.iter().filter(|(target, ..)| *target == Target::Ppserver);
-    let failed = ours.flat_map(|(.., verdicts)| verdicts).filter(|it| it.passed < args.seeds);
+    let failed = ours.flat_map(|(.., verdicts)| verdicts).filter(|it| it.passed < seeds);
     match failed.count() {
         0 => Ok(()),
         count => bail!("our server fails {count} kinds"),
     }
 }
 
-fn torment(target: Target, seeds: u64, pattern: &Arc<Pattern>) -> Result<(String, Vec<Verdict>)> {
+fn torment(
+    target: Target,
+    ours: &Path,
+    seeds: u64,
+    pattern: &Arc<Pattern>,
+) -> Result<(String, Vec<Verdict>)> {
     all_free()?;
     let faults = Arc::new(Faults::default());
     let dead = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -105,7 +151,7 @@ fn torment(target: Target, seeds: u64, pattern: &Arc<Pattern>) -> Result<(String
     };
     let ports = Ports { edge: addr(PROXY), dead: addr(PROXY_STATUS) };
     let dir = tempfile::tempdir()?;
-    let (program, version, words) = target.prepare(dir.path(), upstreams, ports)?;
+    let (program, version, words) = target.prepare(ours, dir.path(), upstreams, ports)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let cores = thread::available_parallelism()?.get();
     let mut process = Process::start("the proxy", &format!("0-{}", cores - 1), &program, &words)?;
@@ -136,14 +182,25 @@ fn one_kind(kind: Kind, seeds: u64, ports: Ports, pattern: &Pattern, faults: &Fa
     // What the upstream noted belongs to one of these sessions.
     let upstream = faults.words().split_off(seen);
     let bad = u64::try_from(failed.len().max(upstream.len())).unwrap_or(seeds).min(seeds);
-    let why = failed.first().map(ToString::to_string).or_else(|| upstream.first().cloned());
+    // The words of one of the upstream's begin with its order.
+    let upstream = upstream.first().map(|words| words.rsplit(": ").next().unwrap_or(words));
+    let why = failed.first().map(ToString::to_string).or_else(|| upstream.map(str::to_owned));
     Verdict { passed: seeds - bad, why }
 }
 
 impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ppserver => "ppserver",
+            Self::Haproxy => "HAProxy",
+            Self::Nginx => "nginx",
+        }
+    }
+
     /// Its program, its version, and the words that start it on these ports.
     fn prepare(
         self,
+        ours: &Path,
         dir: &Path,
         upstreams: Upstreams,
         ports: Ports,
@@ -154,7 +211,7 @@ impl Target {
                 let file = path("ppserver.toml");
                 let words = vec!["run".to_owned(), "-c".to_owned(), file.clone()];
                 let binds = [ports.edge, ports.dead].map(|addr| addr.to_string());
-                (bench::build()?, file, text(upstreams, &binds, File::Good(0)), "--version", words)
+                (ours.to_owned(), file, text(upstreams, &binds, File::Good(0)), "--version", words)
             }
             Self::Haproxy => {
                 let file = path("haproxy.cfg");
@@ -208,7 +265,7 @@ fn nginx(dir: &Path, upstreams: Upstreams, ports: Ports) -> String {
     text + "}\n"
 }
 
-fn table(columns: &[(Target, String, Vec<Verdict>)], seeds: u64) -> String {
+fn table(columns: &[Column], seeds: u64) -> String {
     let mut text = format!("{seeds} sessions of each kind, all at once:");
     for (_, version, _) in columns {
         let _ = write!(text, " {version};");
@@ -216,7 +273,7 @@ fn table(columns: &[(Target, String, Vec<Verdict>)], seeds: u64) -> String {
     text.pop();
     text += ".\n\n| kind |";
     for (target, ..) in columns {
-        let _ = write!(text, " {target:?} |");
+        let _ = write!(text, " {} |", target.name());
     }
     text += "\n|---|";
     text += &"---|".repeat(columns.len());
