@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{freestanding, fuzz, instructions, mutants, peers, portable, soak, tidy};
+use crate::{embed, fuzz, instructions, mutants, peers, soak, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -30,10 +30,9 @@ pub(crate) enum Step {
     Torment,
     /// The documentation builds without a warning
     Docs,
-    /// ppcore links without std, allocator or panic, and a planted panic is caught
-    Freestanding,
-    /// The libraries build with Rust 1.85, for Windows and macOS, and with each feature alone
-    Portable,
+    /// The libraries build with Rust 1.85 and for other systems, and ppcore links without std,
+    /// allocator or panic for three of them (the same as `cargo xtask embed`)
+    Embed,
     /// The simulator finds every historic bug that is planted (the same as `cargo xtask mutants`)
     Mutants,
     /// Every fuzz target over the committed corpus and a little further; installs cargo-fuzz
@@ -76,7 +75,7 @@ impl Step {
             Self::Fmt => {
                 needs_component("fmt", "rustfmt")?;
                 run_command(cargo().args(["fmt", "--all", "--check"]))?;
-                run_command(freestanding::cargo("fmt").arg("--check"))?;
+                embed::fmt()?;
                 run_command(fuzz::targets_cargo("fmt").arg("--check"))
             }
             Self::Tidy => tidy::run(Path::new(".")),
@@ -85,7 +84,7 @@ impl Step {
                 let strict = ["--", "-D", "warnings"];
                 let everything = ["clippy", "--workspace", "--all-targets"];
                 run_command(cargo().args(everything).args(strict))?;
-                run_command(freestanding::cargo("clippy").arg("--all-features").args(strict))?;
+                embed::clippy()?;
                 run_command(fuzz::targets_cargo("clippy").arg("--all-targets").args(strict))
             }
             Self::Peers => peers::ensure(),
@@ -99,8 +98,7 @@ impl Step {
                 "--no-deps",
                 "--all-features",
             ])),
-            Self::Freestanding => freestanding::check(),
-            Self::Portable => portable::check(),
+            Self::Embed => embed::check(),
             Self::Mutants => mutants::plant_all(None),
             Self::Fuzz => fuzz::smoke(),
             Self::Instructions => instructions::check(),

@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps; `bench` compares us with others, `load` and `sink` put load on a proxy; `sim` and `mutants`
+//! steps, `cargo xtask embed` another; `bench` compares us with others, `load` and `sink` put load on a proxy; `sim` and `mutants`
 //! try the session's machine, `soak` and `torment` the whole server.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
@@ -8,7 +8,7 @@
 
 mod bench;
 mod cargo;
-mod freestanding;
+mod embed;
 mod fuzz;
 mod gate;
 mod host;
@@ -16,7 +16,6 @@ mod instructions;
 mod load;
 mod mutants;
 mod peers;
-mod portable;
 mod sim;
 mod soak;
 mod tidy;
@@ -48,6 +47,11 @@ enum Command {
     },
     /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
     Tidy,
+    /// Build the libraries for other systems and compilers, and link ppcore where there is no system
+    ///
+    /// rustup installs the targets and the compiler. Prints the size of a program that holds all of
+    /// ppcore, for each platform, and fails if one of them can panic or allocate.
+    Embed,
     Fuzz(fuzz::FuzzArgs),
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
@@ -76,6 +80,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
+        Command::Embed => embed::check(),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),

@@ -6,6 +6,21 @@
 use crate::{Decoded, Decoder, Error, Options, V1_LEN_MAX, V2_FIXED_LEN};
 
 /// Collects a header of at most `N` bytes; `N` is at least 107.
+///
+/// ```
+/// use ppcore::{Collected, Collector, Decoded, Options};
+///
+/// let mut collector = Collector::<512>::new(Options::new());
+/// for chunk in [&b"PROXY UNK"[..], b"NOWN\r\nhello"] {
+///     let collected: Collected = collector.push(chunk)?;
+///     if let Decoded::Header(_) = collected.decoded {
+///         assert_eq!(collector.received(), b"PROXY UNKNOWN\r\n");
+///         assert_eq!(&chunk[collected.taken..], b"hello");
+///     }
+/// }
+/// assert!(matches!(collector.finish(), Ok(Decoded::Header(_))));
+/// # Ok::<(), ppcore::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Collector<const N: usize> {
     decoder: Decoder,
@@ -15,6 +30,7 @@ pub struct Collector<const N: usize> {
 
 /// What became of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Collected {
     /// The answer so far.
     pub decoded: Decoded,

@@ -14,6 +14,19 @@ const CASTAGNOLI: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 pub(crate) const LEN: usize = 4;
 
 /// Whether a header carries a checksum, and whether it holds.
+///
+/// ```
+/// use ppcore::{Crc32cPolicy, Crc32cStatus, Decoded, Decoder, Options, encode::Encoder};
+///
+/// let mut bytes = [0; 23];
+/// Encoder::local(&mut bytes).crc32c().finish()?;
+/// bytes[22] ^= 1;
+/// // A decoder refuses such a header, unless it is told to let the caller judge.
+/// let lenient = Options::new().crc32c(Crc32cPolicy::Ignore);
+/// let Decoded::Header(header) = Decoder::new(lenient).decode(&bytes)? else { panic!() };
+/// assert_eq!(header.crc32c(&bytes), Crc32cStatus::Mismatch);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Crc32cStatus {
     /// There is no CRC32C TLV.

@@ -10,6 +10,7 @@ use crate::{Error, ErrorKind, Header, V2_FIXED_LEN, Version};
 
 /// Which wire formats a decoder takes (spec 2: a receiver of v2 should take v1 too).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Versions {
     /// v1 and v2.
     Both,
@@ -21,6 +22,7 @@ pub enum Versions {
 
 /// What to do with a CRC32C TLV (spec 2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Crc32cPolicy {
     /// Refuse one that does not match, is not 4 bytes long, or stands there twice.
     Verify,
@@ -30,6 +32,7 @@ pub enum Crc32cPolicy {
 
 /// What to do with TLVs that are framed badly, behind addresses that are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TlvFraming {
     /// The header is good; the walk over its TLVs yields the error.
     Lazy,
@@ -39,6 +42,7 @@ pub enum TlvFraming {
 
 /// What to do with a v2 PROXY header of unspecified family or transport (spec 2.2: free).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Unspec {
     /// Accept it, without addresses.
     Accept,
@@ -48,6 +52,7 @@ pub enum Unspec {
 
 /// Whether a stream may go without a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Presence {
     /// Every stream begins with a header (the rule: spec 2).
     Required,
@@ -57,6 +62,19 @@ pub enum Presence {
 }
 
 /// What a decoder accepts.
+///
+/// ```
+/// use ppcore::{Crc32cPolicy, Options, Presence, TlvFraming, Unspec, Versions};
+///
+/// let strict = Options::new()
+///     .versions(Versions::V2)
+///     .v2_len_max(536 - 16)
+///     .crc32c(Crc32cPolicy::Verify)
+///     .tlv_framing(TlvFraming::Strict)
+///     .unspec(Unspec::Reject)
+///     .presence(Presence::Required);
+/// assert_ne!(strict, Options::new());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
     pub(crate) versions: Versions,
@@ -169,6 +187,19 @@ enum State {
 ///
 /// Feed it all bytes received so far, each time there are more: it goes on where it stopped. A caller
 /// whose buffer moves uses a [`Collector`](crate::Collector).
+///
+/// ```
+/// use ppcore::{Decoded, Decoder, ErrorKind, Options, Version};
+///
+/// let received = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
+/// let mut decoder = Decoder::new(Options::new());
+/// assert_eq!(decoder.decode(&received[..6])?, Decoded::Need(9));
+/// assert_eq!(decoder.version(&received[..6]), Some(Version::V1));
+/// // The stream ends here: what is missing will not come.
+/// assert_eq!(decoder.clone().finish(&received[..6]).unwrap_err().kind(), ErrorKind::Truncated);
+/// assert!(matches!(decoder.decode(received)?, Decoded::Header(_)));
+/// # Ok::<(), ppcore::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Decoder {
     options: Options,
@@ -264,6 +295,16 @@ impl Decoder {
 }
 
 /// Decodes the header of one UDP datagram: each stands alone, and none is ever incomplete (spec 2).
+///
+/// ```
+/// use ppcore::{Decoded, Options, decode_datagram};
+///
+/// let datagram = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xca\x6c\0\x35query";
+/// let Decoded::Header(header) = decode_datagram(Options::new(), datagram)? else { panic!() };
+/// assert_eq!(header.source(), Some("203.0.113.7:51820".parse().unwrap()));
+/// assert_eq!(&datagram[header.len()..], b"query");
+/// # Ok::<(), ppcore::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`Decoder::decode`]; and [`ErrorKind::Truncated`] if the datagram ends inside the header.

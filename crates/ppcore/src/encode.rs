@@ -27,6 +27,14 @@ use crate::{Transport, V2_FIXED_LEN, crc32c, v1, v2};
 const UNIX_NAME_LEN: usize = 108;
 
 /// A header that cannot be written.
+///
+/// ```
+/// use ppcore::encode::{EncodeError, Encoder};
+///
+/// // An empty slice asks for the length.
+/// let result = Encoder::local(&mut []).crc32c().finish();
+/// assert_eq!(result, Err(EncodeError::BufferTooSmall { needed: 16 + 7 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -49,6 +57,16 @@ pub enum EncodeError {
 }
 
 /// Writes a v1 line and returns its length, 15..=104 bytes (spec 2.1).
+///
+/// ```
+/// use ppcore::{Addresses, encode};
+///
+/// let addresses = Addresses::pair("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let mut out = [0; ppcore::V1_LEN_MAX];
+/// let len = encode::v1(&mut out, &addresses)?;
+/// assert_eq!(&out[..len], b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// [`Addresses::None`] and [`Addresses::Unix`], which v1 cannot carry, make `PROXY UNKNOWN`. IPv6 is
 /// written as RFC 5952 has it, but in hexadecimal throughout.
@@ -78,6 +96,21 @@ pub fn v1(out: &mut [u8], addresses: &Addresses) -> Result<usize, EncodeError> {
 /// Writes one v2 header, piece by piece (spec 2.2).
 ///
 /// Every call adds to the header; [`finish`](Self::finish) reports the first thing that went wrong.
+///
+/// ```
+/// use ppcore::{Addresses, Transport, encode::Encoder, tlv};
+///
+/// let addresses = Addresses::pair("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let mut out = [0; 512];
+/// let inner: &[(u8, &[u8])] = &[(tlv::SSL_VERSION, b"TLSv1.3"), (tlv::SSL_CN, b"client")];
+/// let over_tls = Encoder::stream(&mut out, &addresses).ssl(tlv::CLIENT_SSL, 0, inner);
+/// assert_eq!(over_tls.pad_to(128).finish(), Ok(128));
+/// assert_eq!(Encoder::datagram(&mut out, &addresses).finish(), Ok(28));
+/// assert_eq!(Encoder::unix(&mut out, Transport::Stream, b"/run/a", b"/run/b").finish(), Ok(232));
+/// // A health check speaks for itself.
+/// assert_eq!(Encoder::local(&mut out).finish(), Ok(16));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Encoder<'a> {
     cursor: Cursor<'a>,

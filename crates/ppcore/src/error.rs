@@ -5,6 +5,16 @@
 use crate::Version;
 
 /// A refusal. The same bytes give the same error however they were cut.
+///
+/// ```
+/// use ppcore::{Decoder, Error, ErrorKind, Options, Version};
+///
+/// let error: Error = Decoder::new(Options::new()).decode(b"PROXY TCP4 203.0.113.07 ").unwrap_err();
+/// assert_eq!((error.kind(), error.offset()), (ErrorKind::V1BadSourceAddress, 22));
+/// assert_eq!(error.kind().name(), "v1_bad_src_addr");
+/// assert_eq!((error.kind().section(), error.kind().version()), ("2.1", Some(Version::V1)));
+/// assert!(ErrorKind::ALL.contains(&error.kind()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} (byte {offset}, spec {})", kind.section())]
 pub struct Error {

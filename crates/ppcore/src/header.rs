@@ -88,6 +88,15 @@ impl Transport {
 }
 
 /// The addresses a header carries. Both are of one family: the formats cannot mix them.
+///
+/// ```
+/// use ppcore::{Addresses, Family};
+///
+/// let mixed = Addresses::pair("203.0.113.7:51820".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
+/// assert_eq!((mixed.family(), mixed.family().block_len()), (Family::Inet6, 36));
+/// assert_eq!(mixed.source(), Some("[::ffff:203.0.113.7]:51820".parse().unwrap()));
+/// assert_eq!(Addresses::None.destination(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Addresses {
     /// None: the receiver uses those of the socket.
@@ -173,6 +182,17 @@ fn to_v6(addr: SocketAddr) -> SocketAddrV6 {
 }
 
 /// A UNIX socket's name as a v2 header carries it: 108 bytes, `sun_path` of unix(7).
+///
+/// ```
+/// use ppcore::{Decoded, Decoder, Options, Transport, UnixAddr, encode::Encoder};
+///
+/// let mut bytes = [0; 232];
+/// Encoder::unix(&mut bytes, Transport::Stream, b"/run/client", b"\0server").finish()?;
+/// let Decoded::Header(header) = Decoder::new(Options::new()).decode(&bytes)? else { panic!() };
+/// let names = header.unix(&bytes);
+/// assert_eq!(names, Some((UnixAddr::Path(b"/run/client"), UnixAddr::Abstract(b"server"))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnixAddr<'a> {
     /// No name: all bytes are 0.
@@ -196,6 +216,26 @@ impl<'a> UnixAddr<'a> {
 }
 
 /// A decoded header. `Copy`, and free of the buffer it came from.
+///
+/// ```
+/// use ppcore::{Command, Crc32cStatus, Decoded, Decoder, Family, Header, Options, Transport, Version};
+/// use ppcore::{Addresses, encode::Encoder, tlv};
+///
+/// let addresses = Addresses::pair("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let mut bytes = [0; 64];
+/// let len = Encoder::stream(&mut bytes, &addresses).tlv(tlv::ALPN, b"h2").finish()?;
+///
+/// let decoded = Decoder::new(Options::new()).decode(&bytes[..len])?;
+/// let Decoded::Header(header): Decoded = decoded else { panic!() };
+/// assert_eq!((header.version(), header.command()), (Version::V2, Command::Proxy));
+/// assert_eq!((header.family(), header.transport()), (Family::Inet, Transport::Stream));
+/// assert_eq!(header.len(), len);
+/// assert_eq!(header.addresses(), &addresses);
+/// assert_eq!((header.source(), header.destination()), (addresses.source(), addresses.destination()));
+/// assert_eq!(header.tlvs(&bytes).count(), 1);
+/// assert_eq!(header.crc32c(&bytes), Crc32cStatus::Absent);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub(crate) version: Version,

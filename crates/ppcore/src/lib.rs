@@ -26,6 +26,18 @@
 //! | [`encode`] | the way out: v1, v2, LOCAL, TLVs, padding and CRC32C |
 //! | [`spp`] | Cloudflare's Simple Proxy Protocol for UDP |
 //!
+//! | feature | brings |
+//! |---|---|
+//! | (none) | there are no features: everything above is always here, without std and without an allocator |
+//!
+//! Rust 1.85 or later. It is linked without panics and allocator for a Cortex-M4, WebAssembly and x86-64
+//! by `cargo xtask embed` in its repository, which prints the sizes.
+//!
+//! **What may grow** is `#[non_exhaustive]`: kinds of errors, views of TLVs, policies in [`Options`],
+//! and [`Collected`]. What the wire fixes ([`Version`], [`Command`], [`Family`], [`Transport`],
+//! [`Addresses`], [`UnixAddr`]) and answers that a caller must all handle ([`Decoded`],
+//! [`Crc32cStatus`]) are not: another one there should stop a build, not fall into a `_`.
+//!
 //! Section numbers in the documentation are those of HAProxy's `doc/proxy-protocol.txt`.
 //!
 //! **Trust is the caller's.** Whoever may reach the port may set the client's address (spec 2):
@@ -60,3 +72,7 @@ pub const V1_LEN_MAX: usize = 107;
 pub const V2_FIXED_LEN: usize = 16;
 /// The longest v2 header in bytes: the fixed part and a length field of all ones (spec 2.2).
 pub const V2_LEN_MAX: usize = V2_FIXED_LEN + 65_535;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,6 +2,16 @@
 //!
 //! Not part of the PROXY protocol, and told from it by configuration, never by guessing. Source:
 //! Cloudflare Spectrum's documentation. IPv4 addresses travel as v4-mapped IPv6.
+//!
+//! ```
+//! use ppcore::{Addresses, spp};
+//!
+//! let addresses = Addresses::pair("203.0.113.7:51820".parse()?, "192.0.2.1:53".parse()?);
+//! let mut header = [0; spp::LEN];
+//! spp::encode(&mut header, &addresses)?;
+//! assert_eq!(spp::decode(&header)?, addresses);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 

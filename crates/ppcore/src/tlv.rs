@@ -3,6 +3,33 @@
 //! The walk yields what is framed well and stops at the first break; it judges no value. A [`View`]
 //! judges one value. Text stays bytes until it is asked for, so a sender's bad UTF-8 costs nobody a
 //! connection. Invariant: every [`Tlv::value`] lies inside the header.
+//!
+//! ```
+//! use ppcore::encode::Encoder;
+//! use ppcore::tlv::{self, Ssl, Tlv, Tlvs, ValueError, View};
+//! use ppcore::{Decoded, Decoder, Options};
+//!
+//! let mut bytes = [0; 64];
+//! let inner: &[(u8, &[u8])] = &[(tlv::SSL_VERSION, b"TLSv1.3")];
+//! let encoder = Encoder::local(&mut bytes).tlv(tlv::AUTHORITY, b"\xff").ssl(tlv::CLIENT_SSL, 1, inner);
+//! let len = encoder.finish()?;
+//! let Decoded::Header(header) = Decoder::new(Options::new()).decode(&bytes[..len])? else { panic!() };
+//!
+//! let mut tlvs: Tlvs = header.tlvs(&bytes);
+//! let authority: Tlv = tlvs.next().expect("the first")?;
+//! assert_eq!((tlv::name(authority.kind()), authority.value()), ("AUTHORITY", &b"\xff"[..]));
+//! assert_eq!((authority.offset(), authority.value_offset()), (16, 19));
+//! // A host name that is not UTF-8 costs nobody the connection.
+//! assert_eq!(authority.view(), Err(ValueError::Text));
+//!
+//! let View::Ssl(ssl) = tlvs.next().expect("the second")?.view()? else { panic!() };
+//! let ssl: Ssl = ssl;
+//! assert!(ssl.is_tls() && !ssl.is_verified());
+//! assert_eq!((ssl.client(), ssl.verify()), (tlv::CLIENT_SSL, 1));
+//! assert_eq!(ssl.text(tlv::SSL_VERSION)?, Some("TLSv1.3"));
+//! assert_eq!((ssl.find(tlv::SSL_CN), ssl.tlvs().count()), (None, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::str;
 

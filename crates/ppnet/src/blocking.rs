@@ -30,6 +30,19 @@ const ACCEPTS_MAX: usize = 64;
 /// It is shared between threads by reference, as [`TcpListener`] is. Headers are read while some
 /// thread is in [`accept`](Self::accept); in between they wait in the kernel, and one that has arrived
 /// there is read before its deadline is looked at.
+///
+/// ```no_run
+/// use ppnet::{Incoming, Listener, Trust};
+///
+/// let listener = Listener::bind("0.0.0.0:8080", Trust::networks(["10.0.0.0/8"])?)?;
+/// println!("listening on {}", listener.local_addr());
+/// let first = listener.accept()?;
+/// let rest: Incoming = listener.incoming(); // without end
+/// // One that exists already, with options of its own:
+/// let socket = std::net::TcpListener::bind("0.0.0.0:8443")?;
+/// let other = Listener::new(socket, Trust::any())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Listener {
     config: Config,
     state: Mutex<State>,

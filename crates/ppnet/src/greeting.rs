@@ -19,6 +19,10 @@ use ppcore::{Addresses, V1_LEN_MAX, V2_FIXED_LEN, tlv::TLV_HEADER_LEN};
 /// assert_eq!(line, b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n");
 /// let block = Greeting::v2(client, server).tlv(tlv::ALPN, b"h2").crc32c().to_bytes()?;
 /// assert_eq!(block.len(), 16 + 12 + 5 + 7);
+/// assert_eq!(Greeting::v2_datagram(client, server).to_bytes()?.len(), 16 + 12);
+/// // Without a client: relayed for nobody known, and for ourselves.
+/// assert_eq!(Greeting::unknown().to_bytes()?, b"PROXY UNKNOWN\r\n");
+/// assert_eq!(Greeting::local().to_bytes()?.len(), 16);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -40,6 +40,8 @@
 //! and a first request; reading no byte too many takes 3 for a v2 header and 5 to 9 for a v1 line, and
 //! one more for the request.
 //!
+//! What may grow is `#[non_exhaustive]`: [`Policy`] and the errors.
+//!
 //! Section numbers are those of HAProxy's `doc/proxy-protocol.txt`.
 
 #![forbid(unsafe_code)]
@@ -69,3 +71,7 @@ pub use trust::{Policy, Trust};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
 pub use ppcore;
+
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

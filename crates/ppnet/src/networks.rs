@@ -15,6 +15,16 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 const MAPPED_PREFIX_LEN: u8 = 96;
 
 /// A non-empty, aggregated set of networks.
+///
+/// ```
+/// use ppnet::{NetworkError, Networks, parse_network};
+///
+/// let networks = Networks::new([parse_network("10.0.0.0/9")?, parse_network("10.128.0.0/9")?])?;
+/// assert!(networks.contains("::ffff:10.1.2.3".parse().unwrap()));
+/// assert_eq!(networks.iter().next(), Some("10.0.0.0/8".parse().unwrap()));
+/// assert_eq!(parse_network("10/8"), Err(NetworkError::Invalid("10/8".to_owned())));
+/// # Ok::<(), NetworkError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Networks {
     v4: Vec<Ipv4Net>,

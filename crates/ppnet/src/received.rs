@@ -19,6 +19,7 @@ use ppcore::{Header, UnixAddr};
 /// assert_eq!(header.source(), Some("203.0.113.7:51820".parse()?));
 /// assert_eq!(header.tlv(tlv::AUTHORITY), Some(&b"example.org"[..]));
 /// assert_eq!(header.as_bytes(), sent);
+/// assert_eq!((header.tlvs().count(), header.unix()), (1, None));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]

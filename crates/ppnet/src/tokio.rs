@@ -34,6 +34,18 @@ use crate::incoming::{
 ///
 /// Each header is read by a task of its own, so a connection's deadline holds whether or not anybody
 /// is accepting. Dropping the listener drops the connections whose headers are not complete.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let socket = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
+/// let mut listener = ppnet::tokio::Listener::new(socket, ppnet::Trust::any());
+/// println!("listening on {}", listener.local_addr()?);
+/// let stream = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
+/// let (reader, writer) = stream.into_split(); // for two tasks
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Listener {
     inner: TcpListener,

@@ -48,6 +48,7 @@ pub enum Policy {
 /// let balancers = Trust::networks(["10.0.0.0/8", "fd00::/8"])?;
 /// assert_eq!(balancers.policy("10.1.2.3:4711".parse()?), Policy::Require);
 /// assert_eq!(balancers.policy("203.0.113.7:4711".parse()?), Policy::Deny);
+/// assert_eq!(Trust::any().policy("203.0.113.7:4711".parse()?), Policy::Require);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

@@ -3,10 +3,14 @@
 //! Two proofs in one: the program runs (it decodes, walks, verifies and encodes, and exits with the
 //! number of the first check that fails), and its symbol table shows what is not in it. Options and
 //! bytes come in as arguments, so that the compiler cannot decide anything in advance and every
-//! branch of ppcore is in the program.
+//! branch of ppcore is in the program. A platform is a file with an entry that calls `run`, and `exit`.
 #![no_std]
 #![no_main]
 
+#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
+#[cfg_attr(target_arch = "arm", path = "thumbv7em.rs")]
+#[cfg_attr(target_arch = "wasm32", path = "wasm32.rs")]
+mod platform;
 mod runtime;
 
 use core::hint::black_box;

@@ -4,6 +4,7 @@
 //! only when they cannot say it. Invariant: a rule reads, never writes, and each has a planted
 //! violation and a clean twin among its tests.
 
+mod examples;
 mod layers;
 mod links;
 mod source;
@@ -66,6 +67,7 @@ fn check(root: &Path, sources: &[Source]) -> Vec<Violation> {
             Some(Ok(syntax)) => {
                 found.extend(text::check_syntax(source, syntax));
                 found.extend(unsafe_code::check(source, syntax));
+                found.extend(examples::check(source, syntax));
             }
             Some(Err(error)) => {
                 let line = error.span().start().line;

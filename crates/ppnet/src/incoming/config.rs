@@ -25,9 +25,12 @@ const HEADER_LEN_MAX: u16 = 4096;
 /// ```
 /// use std::time::Duration;
 /// use ppnet::{Config, Trust};
+/// use ppnet::ppcore::{Options, Versions};
 ///
 /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?)
+///     .options(Options::new().versions(Versions::V2))
 ///     .header_timeout(Duration::from_secs(5))
+///     .handshakes_max(4096)
 ///     .on_refused(|peer, reason| eprintln!("{peer}: {reason}"));
 /// # Ok::<(), ppnet::NetworkError>(())
 /// ```

@@ -32,6 +32,21 @@ use crate::Policy;
 const V2_LEN: usize = V2_FIXED_LEN + 36;
 
 /// A datagram taken apart; it borrows the buffer.
+///
+/// ```
+/// use ppnet::datagram::{self, Datagram};
+/// use ppnet::{Config, Trust};
+///
+/// let (client, service) = ("203.0.113.7:53".parse()?, "192.0.2.1:53".parse()?);
+/// let balancer = "10.0.0.1:9".parse()?;
+/// let sent = datagram::write_v2(client, service, b"query");
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+/// let read: Datagram = datagram::read_v2(&config, balancer, &sent)?;
+/// assert_eq!((read.peer_addr(), read.local_addr()), (client, Some(service)));
+/// assert_eq!((read.socket_peer_addr(), read.payload()), (balancer, &b"query"[..]));
+/// assert!(read.header().is_some() && read.tlvs().next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     socket_peer: SocketAddr,

@@ -5,6 +5,17 @@ use std::io;
 /// The reason why a connection never reached the caller, or a datagram is not one.
 ///
 /// It ends that connection and never the listener.
+///
+/// ```
+/// use ppnet::ppcore::ErrorKind;
+/// use ppnet::{Config, Refused, Trust};
+///
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?).on_refused(|peer, why| match why {
+///     Refused::Header(error) if error.kind() == ErrorKind::Empty => {} // a TCP health check
+///     why => eprintln!("{peer}: {why}"),
+/// });
+/// # Ok::<(), ppnet::NetworkError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::Opening;
 use crate::Received;
 
-/// The four addresses of a connection and the header that told them. Cheap to clone.
+/// The four addresses of a connection and the header that told them. Cheap to clone; shown at
+/// [`Stream`].
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     socket_peer: SocketAddr,
@@ -51,6 +52,23 @@ impl Endpoints {
 
 /// A connection whose header has been read: what is read from it is payload, and its addresses are
 /// the carried ones. `S` is the socket, or whatever the header came through.
+///
+/// ```no_run
+/// # fn serve(mut stream: ppnet::Stream<std::net::TcpStream>) -> std::io::Result<()> {
+/// use ppnet::Endpoints;
+///
+/// println!("{} called {}", stream.peer_addr(), stream.local_addr());
+/// println!("through {} to {}", stream.socket_peer_addr(), stream.socket_local_addr());
+/// if let Some(header) = stream.header() {
+///     println!("by {:?} with {} TLVs", header.version(), header.tlvs().count());
+/// }
+/// let kept: Endpoints = stream.endpoints().clone(); // outlives the connection
+/// stream.get_ref().set_nodelay(true)?;
+/// stream.get_mut().set_nonblocking(false)?;
+/// let (socket, payload_read_already) = stream.into_inner();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Stream<S> {
     inner: S,

@@ -1,23 +1,50 @@
-//! The freestanding link: ppcore in a static program without std, judged by its symbol table.
+//! The freestanding link: ppcore in a program without std, judged by its symbol table.
 //!
-//! Not a test of behaviour, though the program checks itself when it runs. Invariant: the judge has
-//! seen a planted panic in the same program before it is believed.
+//! Not a test of behaviour, though the program checks itself where this machine can run it.
+//! Invariant: the judge has seen a planted panic in the same program before it is believed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use object::{Object, ObjectSymbol};
+use object::{BinaryFormat, Object, ObjectSection, ObjectSymbol, SectionKind};
 
-use crate::cargo::{cargo as plain_cargo, run};
+use super::Toolchain;
+use crate::cargo::run;
 
 /// The program, a workspace of its own: nothing else may decide its features or its profile.
 const PACKAGE: &str = "tests/freestanding";
-/// The one platform its entry and its memory functions are written for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Where it is built: with all other build output.
 const TARGET_DIR: &str = "target/freestanding";
+
+/// What the program is linked for, with the compiler that does it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Platform {
+    pub(super) toolchain: Toolchain,
+    pub(super) target: &'static str,
+    /// The file that the linker makes.
+    pub(super) file: &'static str,
+    /// Whether it is a program of this machine.
+    pub(super) runs_here: bool,
+}
+
+/// Sizes of a linked program, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Code.
+    pub(super) text: u64,
+    /// Constants and tables; for WebAssembly its data segments, which are nothing else.
+    pub(super) rodata: u64,
+    /// Variables, set up by somebody or zeroed by somebody.
+    pub(super) data: u64,
+}
+
+impl Sizes {
+    pub(super) fn total(self) -> u64 {
+        self.text + self.rodata + self.data
+    }
+}
 
 /// What the program must export: the ways into ppcore.
 const EXPORTS: [&str; 8] = [
@@ -50,6 +77,12 @@ const ALLOCATOR_PARTS: [&str; 4] =
 const ALLOCATOR_NAMES: [&str; 6] =
     ["malloc", "calloc", "realloc", "free", "aligned_alloc", "posix_memalign"];
 
+/// Sections of constants that do not look like it: a loader writes their addresses, or the format
+/// has one section for constants and variables.
+const CONSTANTS: [&str; 3] = [".data.rel.ro", ".got", "<data>"];
+/// Nothing, up to the end of a page, so that the loader can protect what is in front of it.
+const RELRO_PADDING: &str = ".relro_padding";
+
 /// A symbol of the linked program.
 #[derive(Clone, Debug)]
 struct Symbol {
@@ -59,30 +92,31 @@ struct Symbol {
 }
 
 /// Returns `cargo SUBCOMMAND` for the program, from the workspace's root.
-pub(crate) fn cargo(subcommand: &str) -> Command {
-    let mut command = plain_cargo();
+pub(super) fn cargo(toolchain: Toolchain, subcommand: &str) -> Command {
+    let mut command = toolchain.cargo();
     command.arg(subcommand);
     command.args(["--manifest-path", &format!("{PACKAGE}/Cargo.toml")]);
-    command.env("CARGO_TARGET_DIR", TARGET_DIR);
+    command.env("CARGO_TARGET_DIR", format!("{TARGET_DIR}/{}", toolchain.name()));
     // Flags of the caller's (coverage, say) would be judged in place of ours.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     command
 }
 
-/// Builds the program, runs it and judges its symbols; then does so with a panic planted in it.
+/// Links the program, runs it where it can run, and judges its symbols; then does so with a panic
+/// planted in it.
 ///
 /// # Errors
-/// When it does not build, fails its own checks, can panic or allocate, or when the planted panic
-/// is not caught.
-pub(crate) fn check() -> Result<()> {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        bail!("{PACKAGE} is written for {TARGET} and can only be built and run there");
+/// When its target cannot be installed, it does not build, fails its own checks, can panic or
+/// allocate, has variables, or when the planted panic is not caught.
+pub(super) fn check(platform: Platform) -> Result<Sizes> {
+    platform.toolchain.ensure(platform.target)?;
+    let program = build(platform, &[])?;
+    if platform.runs_here {
+        // It exits with the number of the first check in its `run` that fails.
+        run(&mut Command::new(&program))?;
     }
-    let program = build(&[])?;
-    // It exits with the number of the first check in its `run` that fails.
-    run(&mut Command::new(&program))?;
-    let symbols = read(&program)?;
-    let problems = judge(&symbols);
+    let (symbols, sizes) = read(&program)?;
+    let problems = judge(&symbols, sizes);
     if !problems.is_empty() {
         bail!("ppcore does not stand alone:\n    {}", problems.join("\n    "));
     }
@@ -90,22 +124,23 @@ pub(crate) fn check() -> Result<()> {
     for symbol in symbols.iter().filter(|symbol| EXPORTS.contains(&symbol.name.as_str())) {
         println!("    {:<20}{:>6}", symbol.name, symbol.bytes);
     }
-    println!("    {:<20}{:>6}", "all code", symbols.iter().map(|symbol| symbol.bytes).sum::<u64>());
 
-    let problems = judge(&read(&build(&["--features", "planted"])?)?);
+    let (planted, planted_sizes) = read(&build(platform, &["--features", "planted"])?)?;
+    let problems = judge(&planted, planted_sizes);
     if !problems.iter().any(|problem| problem.starts_with(CAN_PANIC)) {
         bail!("the check is blind: it found no panic where one is planted");
     }
     println!("the planted panic is caught: {}", problems.join("; "));
-    Ok(())
+    Ok(sizes)
 }
 
-fn build(features: &[&str]) -> Result<PathBuf> {
-    run(cargo("build").args(["--release", "--target", TARGET]).args(features))?;
-    Ok(Path::new(TARGET_DIR).join(TARGET).join("release/freestanding"))
+fn build(platform: Platform, features: &[&str]) -> Result<PathBuf> {
+    let Platform { toolchain, target, file, .. } = platform;
+    run(cargo(toolchain, "build").args(["--release", "--target", target]).args(features))?;
+    Ok(Path::new(TARGET_DIR).join(toolchain.name()).join(target).join("release").join(file))
 }
 
-fn read(program: &Path) -> Result<Vec<Symbol>> {
+fn read(program: &Path) -> Result<(Vec<Symbol>, Sizes)> {
     let bytes = std::fs::read(program).with_context(|| format!("{}", program.display()))?;
     let file = object::File::parse(&*bytes)?;
     let mut symbols = Vec::new();
@@ -116,14 +151,38 @@ fn read(program: &Path) -> Result<Vec<Symbol>> {
             is_undefined: symbol.is_undefined(),
         });
     }
-    Ok(symbols)
+    let mut sizes = Sizes::default();
+    for section in file.sections() {
+        let kind = section.kind();
+        let is_constant = matches!(
+            kind,
+            SectionKind::ReadOnlyData
+                | SectionKind::ReadOnlyDataWithRel
+                | SectionKind::ReadOnlyString
+        );
+        let name = section.name()?;
+        if kind == SectionKind::Text {
+            sizes.text += section.size();
+        } else if is_constant || CONSTANTS.contains(&name) {
+            sizes.rodata += section.size();
+        } else if file.format() != BinaryFormat::Wasm
+            && (kind == SectionKind::Data || kind.is_bss())
+            && name != RELRO_PADDING
+        {
+            sizes.data += section.size();
+        }
+    }
+    Ok((symbols, sizes))
 }
 
 const CAN_PANIC: &str = "it can panic";
 
-/// Everything that is wrong with a program of these symbols.
-fn judge(symbols: &[Symbol]) -> Vec<String> {
+/// Everything that is wrong with a program of these symbols and sizes.
+fn judge(symbols: &[Symbol], sizes: Sizes) -> Vec<String> {
     let mut problems = Vec::new();
+    if sizes.data > 0 {
+        problems.push(format!("it has {} bytes of variables", sizes.data));
+    }
     for export in EXPORTS {
         match symbols.iter().find(|symbol| symbol.name == export) {
             None => problems.push(format!("{export} is not in it")),
@@ -158,21 +217,29 @@ mod tests {
         Symbol { name: name.to_owned(), bytes, is_undefined: false }
     }
 
+    const CONSTANT: Sizes = Sizes { text: 3000, rodata: 1000, data: 0 };
+
     fn good() -> Vec<Symbol> {
         EXPORTS.iter().map(|name| symbol(name, 300)).collect()
     }
 
     #[test]
     fn a_program_with_all_exports_and_nothing_else_is_good() {
-        assert_eq!(judge(&good()), [""; 0]);
+        assert_eq!(judge(&good(), CONSTANT), [""; 0]);
     }
 
     #[test]
     fn a_missing_or_emptied_export_is_a_problem() {
-        assert_eq!(judge(&good()[1..]).len(), 1);
+        assert_eq!(judge(&good()[1..], CONSTANT).len(), 1);
         let mut emptied = good();
         emptied[0].bytes = 6;
-        assert_eq!(judge(&emptied).len(), 1);
+        assert_eq!(judge(&emptied, CONSTANT).len(), 1);
+    }
+
+    #[test]
+    fn a_variable_is_a_problem() {
+        let problems = judge(&good(), Sizes { data: 4, ..CONSTANT });
+        assert_eq!(problems, ["it has 4 bytes of variables"]);
     }
 
     #[test]
@@ -187,11 +254,11 @@ mod tests {
         ] {
             let mut symbols = good();
             symbols.push(symbol(name, 9));
-            let problems = judge(&symbols);
+            let problems = judge(&symbols, CONSTANT);
             assert!(problems.len() == 1 && problems[0].starts_with(problem), "{problems:?}");
         }
         let mut symbols = good();
         symbols.push(Symbol { is_undefined: true, ..symbol("strlen", 0) });
-        assert_eq!(judge(&symbols), ["it needs something from outside: strlen"]);
+        assert_eq!(judge(&symbols, CONSTANT), ["it needs something from outside: strlen"]);
     }
 }
