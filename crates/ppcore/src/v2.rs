@@ -76,7 +76,10 @@ impl Block {
         let has_addresses = block_len != 0;
         if has_addresses && len > tlvs_at && options.judges_tlvs() {
             self.walk.at = self.walk.at.max(tlvs_at);
-            self.walk.advance(received, len, options)?;
+            self.walk.pass_plain(received, len, options);
+            if self.walk.at != len {
+                self.walk.advance(received, len, options)?;
+            }
         }
         let Some(header) = received.get(..len) else { return Ok(None) };
         if !has_addresses {
@@ -272,12 +275,12 @@ struct Walk {
 }
 
 impl Walk {
-    #[inline(never)]
+    /// Judges the frames from one on that [`pass_plain`](Self::pass_plain) did not pass.
+    #[cold]
     fn advance(&mut self, received: &[u8], len: usize, options: &Options) -> Result<(), Error> {
         let strict = options.tlv_framing == TlvFraming::Strict;
         let verify = options.crc32c == Crc32cPolicy::Verify;
         loop {
-            self.pass_plain(received, len, options);
             let at = self.at;
             let Some(room) = len.checked_sub(at + tlv::TLV_HEADER_LEN) else {
                 // Nothing, or a stump that only lazy framing lets through.
@@ -319,6 +322,7 @@ impl Walk {
                 return refuse(ErrorKind::TlvHeaderTruncated);
             }
             self.at = at + tlv::TLV_HEADER_LEN + value_len;
+            self.pass_plain(received, len, options);
         }
     }
 
@@ -336,7 +340,8 @@ impl Walk {
             let next = at + tlv::TLV_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
             let is_crc = kind == tlv::CRC32C && verify;
             // Bytes behind the header may have arrived: at its end `next` is beyond it.
-            if is_crc || next > len || (next < len && len - next <= stump_max) {
+            let Some(left) = len.checked_sub(next) else { break };
+            if is_crc || left.wrapping_sub(1) < stump_max {
                 break;
             }
             at = next;
