@@ -234,7 +234,7 @@ impl Decoder {
                 Err(error) => error,
             },
             State::V2(block) => match block.resume(received, &self.options) {
-                Ok(Some(fixed)) => return Ok(Decoded::Header(fixed.header(received))),
+                Ok(Some(header)) => return Ok(Decoded::Header(header)),
                 Ok(None) => return Ok(Decoded::Need(Block::need(received))),
                 Err(error) => error,
             },

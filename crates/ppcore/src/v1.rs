@@ -299,7 +299,6 @@ impl Line {
         Ok(())
     }
 
-    #[inline(never)]
     fn opening(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
         if self.stage == Stage::Keyword {
             self.keyword(received)?;
@@ -316,7 +315,6 @@ impl Line {
         Ok(())
     }
 
-    #[inline(never)]
     fn ending(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
         if self.stage == Stage::SourcePort {
             self.port(received, b' ', ErrorKind::V1BadSourcePort)?;
@@ -444,7 +442,6 @@ impl Line {
     }
 
     /// Takes a dotted quad and the blank behind it; the error is the byte that does not fit.
-    #[inline(never)]
     fn quad(&mut self, received: &[u8]) -> Result<(), u8> {
         let Self { mut pos, mut number, .. } = *self;
         let Address { mut quad, mut octets, .. } = self.address;
@@ -487,7 +484,6 @@ impl Line {
 
     /// Takes IPv6 groups and the blank behind them, or up to the first dot of a dotted tail; the
     /// error is the byte that does not fit.
-    #[inline(never)]
     fn groups(&mut self, received: &[u8]) -> Result<(), u8> {
         while let Some(byte) = self.group_digits(received) {
             let group = self.has_digit().then_some(self.number.value);

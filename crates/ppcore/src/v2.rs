@@ -26,7 +26,7 @@ const LEN_AT: usize = 14;
 
 /// What the fixed part says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fixed {
+struct Fixed {
     command: Command,
     family: Family,
     transport: Transport,
@@ -34,8 +34,6 @@ pub(crate) struct Fixed {
     block_len: usize,
     /// Bytes of the whole header.
     len: usize,
-    /// Offset of the first TLV; a guess where there are no addresses.
-    tlvs_at: usize,
 }
 
 /// The state of one header.
@@ -64,38 +62,73 @@ impl Block {
     }
 
     /// Judges what has arrived; `None` means that bytes are missing.
+    #[inline]
     pub(crate) fn resume(
         &mut self,
         received: &[u8],
         options: &Options,
-    ) -> Result<Option<Fixed>, Error> {
-        let Some(mut fixed) = Fixed::judge(received, options)? else { return Ok(None) };
-        if fixed.has_addresses() && fixed.len > fixed.tlvs_at && options.judges_tlvs() {
-            self.walk.at = self.walk.at.max(fixed.tlvs_at);
-            self.walk.advance(received, fixed.len, options)?;
+    ) -> Result<Option<Header>, Error> {
+        let Some(bytes) = received.first_chunk() else {
+            return judge_stump(received, options).map(|()| None);
+        };
+        let Fixed { command, family, transport, block_len, len } = Fixed::judge(bytes, options)?;
+        let mut tlvs_at = V2_FIXED_LEN + block_len;
+        let has_addresses = block_len != 0;
+        if has_addresses && len > tlvs_at && options.judges_tlvs() {
+            self.walk.at = self.walk.at.max(tlvs_at);
+            self.walk.pass_plain(received, len, options);
+            if self.walk.at != len {
+                self.walk.advance(received, len, options)?;
+            }
         }
-        let Some(header) = received.get(..fixed.len) else { return Ok(None) };
-        if !fixed.has_addresses() {
-            fixed.tlvs_at = judge_without_addresses(header, fixed.family, options)?;
+        let Some(header) = received.get(..len) else { return Ok(None) };
+        if !has_addresses {
+            tlvs_at = judge_without_addresses(header, family, options)?;
         }
         if self.walk.crc_at != 0 {
             verify_crc(header, self.walk.crc_at)?;
         }
-        Ok(Some(fixed))
+        let is_local = command == Command::Local;
+        Ok(Some(Header {
+            version: Version::V2,
+            command,
+            family: if is_local { Family::Unspec } else { family },
+            transport,
+            addresses: if has_addresses { addresses(family, header) } else { Addresses::None },
+            len: offset(len),
+            tlvs_at: offset(tlvs_at),
+        }))
+    }
+}
+
+/// Judges less than the fixed part: what a whole one with these bytes is refused for counts only if
+/// the byte to blame is there.
+#[cold]
+fn judge_stump(received: &[u8], options: &Options) -> Result<(), Error> {
+    let mut bytes = [0; V2_FIXED_LEN];
+    for (byte, filler) in bytes.iter_mut().zip(SIGNATURE) {
+        *byte = filler;
+    }
+    for (byte, &arrived) in bytes.iter_mut().zip(received) {
+        *byte = arrived;
+    }
+    match Fixed::judge(&bytes, options) {
+        Err(error) if error.offset() < received.len() => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
 impl Fixed {
-    /// Judges the first 16 bytes; `None` means that some are missing.
-    fn judge(received: &[u8], options: &Options) -> Result<Option<Self>, Error> {
-        if received.first_chunk() != Some(&SIGNATURE) {
-            let pairs = SIGNATURE.iter().zip(received);
+    /// Judges the first 16 bytes, in their order: a refusal depends on no byte behind its offset.
+    #[inline(always)]
+    fn judge(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Result<Self, Error> {
+        let [signature @ .., command, family, high, low] = bytes;
+        if *signature != SIGNATURE {
+            let pairs = SIGNATURE.iter().zip(signature);
             let matched = pairs.take_while(|(want, got)| want == got).count();
-            let fits = matched == received.len();
-            return if fits { Ok(None) } else { Err(Error::new(ErrorKind::NotProxy, matched)) };
+            return Err(Error::new(ErrorKind::NotProxy, matched));
         }
-        let Some(&command) = received.get(COMMAND_AT) else { return Ok(None) };
-        let command = match command {
+        let command = match *command {
             LOCAL => Command::Local,
             PROXY => Command::Proxy,
             0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
@@ -106,64 +139,28 @@ impl Fixed {
         if owes_block && usize::from(options.v2_len_max) < Family::Inet.block_len() {
             return Err(Error::new(ErrorKind::V2TooLong, COMMAND_AT));
         }
-        let Some(&family) = received.get(FAMILY_AT) else { return Ok(None) };
-        let refuse = |kind| Error::new(kind, FAMILY_AT);
         let (family, transport, block_len) = match command {
-            Command::Proxy => judge_family(family, options).map_err(refuse)?,
+            Command::Proxy => {
+                judge_family(*family, options).map_err(|kind| Error::new(kind, FAMILY_AT))?
+            }
             // Ignored, whatever it says; kept only to find TLVs behind an address block.
             Command::Local | Command::Unknown => {
-                let family = Family::from_nibble(family >> 4).unwrap_or(Family::Unspec);
+                let family = Family::from_nibble(*family >> 4).unwrap_or(Family::Unspec);
                 (family, Transport::Unspec, 0)
             }
         };
-        let len = judge_len(received, block_len, options)?;
-        let tlvs_at = V2_FIXED_LEN + block_len;
-        Ok(len.map(|len| Self { command, family, transport, block_len, len, tlvs_at }))
+        let len = judge_len([*high, *low], block_len, options)?;
+        Ok(Self { command, family, transport, block_len, len })
     }
+}
 
-    /// Says whether an address block follows the fixed part: TLVs then begin right behind it.
-    fn has_addresses(&self) -> bool {
-        self.block_len != 0
-    }
-
-    /// Builds the header of bytes that were judged whole.
-    pub(crate) fn header(&self, received: &[u8]) -> Header {
-        let is_local = self.command == Command::Local;
-        Header {
-            version: Version::V2,
-            command: self.command,
-            family: if is_local { Family::Unspec } else { self.family },
-            transport: self.transport,
-            addresses: if self.has_addresses() {
-                self.addresses(received)
-            } else {
-                Addresses::None
-            },
-            len: offset(self.len),
-            tlvs_at: offset(self.tlvs_at),
-        }
-    }
-
-    fn addresses(&self, header: &[u8]) -> Addresses {
-        let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
-        match self.family {
-            Family::Inet => match block.first_chunk::<12>() {
-                Some(&[a, b, c, d, e, f, g, h, i, j, k, l]) => Addresses::Inet {
-                    source: SocketAddrV4::new(
-                        Ipv4Addr::new(a, b, c, d),
-                        u16::from_be_bytes([i, j]),
-                    ),
-                    destination: SocketAddrV4::new(
-                        Ipv4Addr::new(e, f, g, h),
-                        u16::from_be_bytes([k, l]),
-                    ),
-                },
-                None => Addresses::None,
-            },
-            Family::Inet6 => inet6(block).unwrap_or(Addresses::None),
-            Family::Unix => Addresses::Unix,
-            Family::Unspec => Addresses::None,
-        }
+fn addresses(family: Family, header: &[u8]) -> Addresses {
+    let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
+    match family {
+        Family::Inet => inet(block).unwrap_or(Addresses::None),
+        Family::Inet6 => inet6(block).unwrap_or(Addresses::None),
+        Family::Unix => Addresses::Unix,
+        Family::Unspec => Addresses::None,
     }
 }
 
@@ -185,18 +182,14 @@ fn judge_family(byte: u8, options: &Options) -> Result<(Family, Transport, usize
     Ok((family, transport, block_len))
 }
 
-/// Judges the length field; returns the bytes of the whole header, or `None` while a byte of the
-/// field is missing.
-fn judge_len(received: &[u8], block_len: usize, options: &Options) -> Result<Option<usize>, Error> {
-    let Some(&high) = received.get(LEN_AT) else { return Ok(None) };
-    let low = received.get(LEN_AT + 1);
-    let len = u16::from_be_bytes([high, low.copied().unwrap_or(0)]);
+/// Judges the length field; returns the bytes of the whole header.
+#[inline(always)]
+fn judge_len(field: [u8; 2], block_len: usize, options: &Options) -> Result<usize, Error> {
+    let len = u16::from_be_bytes(field);
     if len > options.v2_len_max {
+        let [high, _] = field;
         let is_high = u16::from_be_bytes([high, 0]) > options.v2_len_max;
         return Err(Error::new(ErrorKind::V2TooLong, LEN_AT + usize::from(!is_high)));
-    }
-    if low.is_none() {
-        return Ok(None);
     }
     let refuse = |kind| Err(Error::new(kind, LEN_AT + 1));
     let Some(tlvs) = usize::from(len).checked_sub(block_len) else {
@@ -206,7 +199,7 @@ fn judge_len(received: &[u8], block_len: usize, options: &Options) -> Result<Opt
     if is_strict && (1..tlv::TLV_HEADER_LEN).contains(&tlvs) {
         return refuse(ErrorKind::TlvHeaderTruncated);
     }
-    Ok(Some(V2_FIXED_LEN + usize::from(len)))
+    Ok(V2_FIXED_LEN + usize::from(len))
 }
 
 /// Judges a whole header that carries no addresses, and so no TLVs that a walk has judged; returns
@@ -237,6 +230,14 @@ fn best_effort_tlvs(header: &[u8], family: Family) -> usize {
         .into_iter()
         .find(|&at| header.get(at..).is_some_and(|tlvs| Tlvs::new(tlvs, at).is_well_framed()))
         .unwrap_or(header.len())
+}
+
+fn inet(block: &[u8]) -> Option<Addresses> {
+    let &[a, b, c, d, e, f, g, h, i, j, k, l] = block.first_chunk::<12>()?;
+    Some(Addresses::Inet {
+        source: SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([i, j])),
+        destination: SocketAddrV4::new(Ipv4Addr::new(e, f, g, h), u16::from_be_bytes([k, l])),
+    })
 }
 
 fn inet6(block: &[u8]) -> Option<Addresses> {
@@ -274,12 +275,12 @@ struct Walk {
 }
 
 impl Walk {
-    #[inline(never)]
+    /// Judges the frames from one on that [`pass_plain`](Self::pass_plain) did not pass.
+    #[cold]
     fn advance(&mut self, received: &[u8], len: usize, options: &Options) -> Result<(), Error> {
         let strict = options.tlv_framing == TlvFraming::Strict;
         let verify = options.crc32c == Crc32cPolicy::Verify;
         loop {
-            self.pass_plain(received, len, options);
             let at = self.at;
             let Some(room) = len.checked_sub(at + tlv::TLV_HEADER_LEN) else {
                 // Nothing, or a stump that only lazy framing lets through.
@@ -321,21 +322,26 @@ impl Walk {
                 return refuse(ErrorKind::TlvHeaderTruncated);
             }
             self.at = at + tlv::TLV_HEADER_LEN + value_len;
+            self.pass_plain(received, len, options);
         }
     }
 
     /// Passes the frames that have arrived, break no rule and hold no checksum. The next one is to
     /// be judged byte by byte, to know which is to blame.
+    #[inline(always)]
     fn pass_plain(&mut self, received: &[u8], len: usize, options: &Options) {
-        let strict = options.tlv_framing == TlvFraming::Strict;
         let verify = options.crc32c == Crc32cPolicy::Verify;
-        let arrived = received.get(..len).unwrap_or(received);
+        let stump_max = match options.tlv_framing {
+            TlvFraming::Strict => tlv::TLV_HEADER_LEN - 1,
+            TlvFraming::Lazy => 0,
+        };
         let mut at = self.at;
-        while let Some(&[kind, high, low]) = arrived.get(at..).and_then(<[u8]>::first_chunk) {
+        while let Some(&[kind, high, low]) = received.get(at..).and_then(<[u8]>::first_chunk) {
             let next = at + tlv::TLV_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
-            let is_crc = verify && kind == tlv::CRC32C;
-            let leaves_stump = strict && (len - tlv::TLV_HEADER_LEN < next && next < len);
-            if is_crc || next > len || leaves_stump {
+            let is_crc = kind == tlv::CRC32C && verify;
+            // Bytes behind the header may have arrived: at its end `next` is beyond it.
+            let Some(left) = len.checked_sub(next) else { break };
+            if is_crc || left.wrapping_sub(1) < stump_max {
                 break;
             }
             at = next;
