@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
 mod bench;
+mod capi;
 mod cargo;
 mod freestanding;
 mod fuzz;
@@ -49,6 +50,7 @@ enum Command {
     /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
     Tidy,
     Fuzz(fuzz::FuzzArgs),
+    Capi(capi::CapiArgs),
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
@@ -77,6 +79,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Capi(args) => capi::run(args),
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),
