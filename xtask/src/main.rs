@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
 mod bench;
+mod capi;
 mod cargo;
 mod embed;
 mod fuzz;
@@ -53,6 +54,7 @@ enum Command {
     /// ppcore, for each platform, and fails if one of them can panic or allocate.
     Embed,
     Fuzz(fuzz::FuzzArgs),
+    Capi(capi::CapiArgs),
     Load(load::LoadArgs),
     Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
@@ -82,6 +84,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Embed => embed::check(),
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Capi(args) => capi::run(args),
         Command::Load(args) => load::run(args),
         Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),

@@ -77,6 +77,13 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("curl"),
         used_for: "the first client anyone tries: --haproxy-protocol",
     },
+    Peer { package: "gcc", probe: Probe::Program("gcc"), used_for: "C programs on ppcapi" },
+    Peer { package: "g++", probe: Probe::Program("g++"), used_for: "its header read as C++" },
+    Peer {
+        package: "pkgconf",
+        probe: Probe::Program("pkg-config"),
+        used_for: "finds ppcapi as C programs do",
+    },
     Peer {
         package: "valgrind",
         probe: Probe::Program("valgrind"),

@@ -291,6 +291,11 @@ impl Header {
         self.len as usize
     }
 
+    /// Returns the offset of the first TLV, [`len`](Self::len) if there is none.
+    pub const fn tlvs_offset(&self) -> usize {
+        self.tlvs_at as usize
+    }
+
     /// Returns the UNIX names, source first, if the header carries any.
     ///
     /// `received` are the bytes the header was decoded from; with others the answer is `None` or
@@ -311,8 +316,8 @@ impl Header {
     /// never a panic.
     #[inline]
     pub fn tlvs<'a>(&self, received: &'a [u8]) -> Tlvs<'a> {
-        let region = received.get(self.tlvs_at as usize..self.len()).unwrap_or_default();
-        Tlvs::new(region, self.tlvs_at as usize)
+        let region = received.get(self.tlvs_offset()..self.len()).unwrap_or_default();
+        Tlvs::new(region, self.tlvs_offset())
     }
 
     /// Says whether the header carries a CRC32C TLV and whether it holds (spec 2.2.3).

@@ -315,7 +315,18 @@ pub struct Tlvs<'a> {
 }
 
 impl<'a> Tlvs<'a> {
-    pub(crate) const fn new(rest: &'a [u8], offset: usize) -> Self {
+    /// Walks over bytes that are framed as TLVs; the first stands `offset` bytes behind the start of the
+    /// header, which is what [`Tlv::offset`] counts from.
+    ///
+    /// For values that hold TLVs of a kind this crate does not know;
+    /// [`Header::tlvs`](crate::Header::tlvs) and [`Ssl::tlvs`] know where theirs are.
+    ///
+    /// ```
+    /// let mut walk = ppcore::tlv::Tlvs::new(b"\x01\0\x02h2", 28);
+    /// assert_eq!(walk.next().unwrap()?.value(), b"h2");
+    /// # Ok::<(), ppcore::Error>(())
+    /// ```
+    pub const fn new(rest: &'a [u8], offset: usize) -> Self {
         Self { rest, offset }
     }
 

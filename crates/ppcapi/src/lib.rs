@@ -1,0 +1,105 @@
+//! ppcore for C programs: the same decoder and encoder behind a C ABI.
+//!
+//! No rule of the protocol is decided here: each function checks its pointers, calls ppcore and
+//! writes the answer in C's types. The state of a decoder lives in the caller's memory; nothing is
+//! allocated. All `unsafe` is in `raw` and in the functions' signatures. Invariant: whatever a caller
+//! passes, but for a pointer that does not point to what it says, the answer is a status.
+
+mod decode;
+mod encode;
+mod raw;
+mod status;
+mod tlvs;
+mod types;
+
+pub use decode::{
+    pp_decode, pp_decode_datagram, pp_decoder_init, pp_finish, pp_options_default, pp_spp_decode,
+    pp_unix_names,
+};
+pub use encode::{pp_encode_ssl, pp_encode_v1, pp_encode_v2, pp_spp_encode};
+pub use status::{Status, pp_status_name};
+pub use tlvs::{pp_tlv_ssl, pp_tlvs_init, pp_tlvs_next};
+pub use types::{
+    Address, Addresses, Answer, DecoderState, Header, Name, Options, Ssl, Tlv, TlvValue, Tlvs, V2,
+};
+
+/// Bytes of a pp_decoder.
+pub const PP_DECODER_SIZE: usize = 256;
+/// The longest v1 header in bytes.
+pub const PP_V1_LEN_MAX: usize = 107;
+/// The longest v2 header in bytes.
+pub const PP_V2_LEN_MAX: usize = 65551;
+/// The bytes of an SPP header.
+pub const PP_SPP_LEN: usize = 38;
+
+const _: () = assert!(PP_V1_LEN_MAX == ppcore::V1_LEN_MAX);
+const _: () = assert!(PP_V2_LEN_MAX == ppcore::V2_LEN_MAX);
+const _: () = assert!(PP_SPP_LEN == ppcore::spp::LEN);
+
+/// In pp_options: v1 and v2.
+pub const PP_VERSIONS_BOTH: u8 = 0;
+/// In pp_options: v1 only.
+pub const PP_VERSIONS_V1: u8 = 1;
+/// In pp_options: v2 only.
+pub const PP_VERSIONS_V2: u8 = 2;
+
+/// The sender speaks for itself: use the socket's own addresses.
+pub const PP_COMMAND_LOCAL: u8 = 0;
+/// The connection is relayed for the client in the addresses.
+pub const PP_COMMAND_PROXY: u8 = 1;
+/// v1 UNKNOWN: relayed, the client is not known. Use the socket's own addresses.
+pub const PP_COMMAND_UNKNOWN: u8 = 2;
+
+/// No addresses.
+pub const PP_FAMILY_UNSPEC: u8 = 0;
+/// IPv4.
+pub const PP_FAMILY_INET: u8 = 1;
+/// IPv6.
+pub const PP_FAMILY_INET6: u8 = 2;
+/// UNIX domain sockets; their names are read with pp_unix_names.
+pub const PP_FAMILY_UNIX: u8 = 3;
+
+/// Not stated.
+pub const PP_TRANSPORT_UNSPEC: u8 = 0;
+/// TCP, or a UNIX stream socket.
+pub const PP_TRANSPORT_STREAM: u8 = 1;
+/// UDP, or a UNIX datagram socket.
+pub const PP_TRANSPORT_DGRAM: u8 = 2;
+
+/// TLV: application protocol (spec 2.2.1).
+pub const PP_TLV_ALPN: u8 = 0x01;
+/// TLV: host name the client asked for (spec 2.2.2).
+pub const PP_TLV_AUTHORITY: u8 = 0x02;
+/// TLV: checksum over the header (spec 2.2.3).
+pub const PP_TLV_CRC32C: u8 = 0x03;
+/// TLV: padding (spec 2.2.4).
+pub const PP_TLV_NOOP: u8 = 0x04;
+/// TLV: opaque id, at most 128 bytes (spec 2.2.5).
+pub const PP_TLV_UNIQUE_ID: u8 = 0x05;
+/// TLV: the client's TLS (spec 2.2.6); read with pp_tlv_ssl.
+pub const PP_TLV_SSL: u8 = 0x20;
+/// Inside SSL: TLS version.
+pub const PP_TLV_SSL_VERSION: u8 = 0x21;
+/// Inside SSL: common name of the client's certificate.
+pub const PP_TLV_SSL_CN: u8 = 0x22;
+/// Inside SSL: cipher.
+pub const PP_TLV_SSL_CIPHER: u8 = 0x23;
+/// Inside SSL: algorithm that signed the sender's certificate.
+pub const PP_TLV_SSL_SIG_ALG: u8 = 0x24;
+/// Inside SSL: key algorithm of the sender's certificate.
+pub const PP_TLV_SSL_KEY_ALG: u8 = 0x25;
+/// TLV: network namespace (spec 2.2.7).
+pub const PP_TLV_NETNS: u8 = 0x30;
+/// TLV: Google Cloud, the Private Service Connect connection id.
+pub const PP_TLV_GCP: u8 = 0xE0;
+/// TLV: Amazon Web Services, the VPC endpoint id.
+pub const PP_TLV_AWS: u8 = 0xEA;
+/// TLV: Microsoft Azure, the private endpoint's LINKID.
+pub const PP_TLV_AZURE: u8 = 0xEE;
+
+/// In pp_ssl: the client connected over TLS.
+pub const PP_CLIENT_SSL: u8 = 0x01;
+/// In pp_ssl: it gave a certificate over this connection.
+pub const PP_CLIENT_CERT_CONN: u8 = 0x02;
+/// In pp_ssl: it gave a certificate in this TLS session.
+pub const PP_CLIENT_CERT_SESS: u8 = 0x04;

@@ -1,0 +1,131 @@
+//! `cargo xtask capi`: the C library's header, and the library put where a compiler finds it.
+//!
+//! Not the library: that is crates/ppcapi. Invariant: the checked-in header is what cbindgen makes of
+//! the sources; a test here compares.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cargo::{cargo, run as run_command};
+
+const CRATE: &str = "crates/ppcapi";
+const HEADER: &str = "crates/ppcapi/include/ppcapi.h";
+const STATIC: &str = "target/release/libppcapi.a";
+const SHARED: &str = "target/release/libppcapi.so";
+/// The name that programs ask for at run time, as in crates/ppcapi/build.rs.
+const SONAME: &str = "libppcapi.so.0";
+/// What a program that is linked statically needs besides (`rustc --print native-static-libs`).
+const PRIVATE_LIBS: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
+
+const HELP: &str = "\
+Examples:
+  cargo xtask capi header                    # after a change of crates/ppcapi
+  cargo xtask capi install --prefix /usr/local
+  cc app.c $(PKG_CONFIG_PATH=/usr/local/lib/pkgconfig pkg-config --cflags --libs ppcapi)";
+
+/// The C library: its header, and how to install it
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct CapiArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write crates/ppcapi/include/ppcapi.h anew
+    Header,
+    /// Build the libraries and copy them with header and pkg-config file below a directory
+    Install {
+        /// The directory: include, lib and lib/pkgconfig are made in it
+        #[arg(long, value_name = "DIR")]
+        prefix: PathBuf,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the sources cannot be read, do not build, or a file cannot be written.
+pub(crate) fn run(args: &CapiArgs) -> Result<()> {
+    match &args.command {
+        Command::Header => {
+            fs::write(HEADER, header(Path::new(CRATE))?).context(HEADER)?;
+            println!("{HEADER} is written");
+            Ok(())
+        }
+        Command::Install { prefix } => install(prefix),
+    }
+}
+
+/// Makes the header of the crate's sources.
+fn header(of: &Path) -> Result<String> {
+    let config = cbindgen::Config::from_file(of.join("cbindgen.toml"))
+        .map_err(|error| anyhow::anyhow!("cbindgen.toml: {error}"))?;
+    let builder = cbindgen::Builder::new().with_config(config).with_src(of.join("src/lib.rs"));
+    let bindings = builder.generate().context("cbindgen cannot read the sources")?;
+    let mut text = Vec::new();
+    bindings.write(&mut text);
+    Ok(String::from_utf8(text)?)
+}
+
+fn install(prefix: &Path) -> Result<()> {
+    run_command(cargo().args(["build", "--release", "--package", "ppcapi"]))?;
+    let version = env!("CARGO_PKG_VERSION");
+    let [include, lib] = ["include", "lib"].map(|name| prefix.join(name));
+    let pkgconfig = lib.join("pkgconfig");
+    for dir in [&include, &lib, &pkgconfig] {
+        fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    }
+    let full = format!("libppcapi.so.{version}");
+    copy(Path::new(HEADER), &include.join("ppcapi.h"))?;
+    copy(Path::new(STATIC), &lib.join("libppcapi.a"))?;
+    copy(Path::new(SHARED), &lib.join(&full))?;
+    for (link, target) in [(SONAME, full.as_str()), ("libppcapi.so", SONAME)] {
+        let at = lib.join(link);
+        let _ = fs::remove_file(&at);
+        symlink(target, &at).with_context(|| format!("linking {}", at.display()))?;
+    }
+    let root = std::path::absolute(prefix)?;
+    let file = pkgconfig.join("ppcapi.pc");
+    fs::write(&file, pc(&root, version)).with_context(|| format!("writing {}", file.display()))?;
+    println!("installed below {}: include/ppcapi.h, lib/libppcapi.a, lib/{full}", prefix.display());
+    Ok(())
+}
+
+fn pc(prefix: &Path, version: &str) -> String {
+    format!(
+        "prefix={}\n\
+         Name: ppcapi\n\
+         Description: PROXY protocol decoder and encoder\n\
+         Version: {version}\n\
+         Cflags: -I${{prefix}}/include\n\
+         Libs: -L${{prefix}}/lib -lppcapi\n\
+         Libs.private: {PRIVATE_LIBS}\n",
+        prefix.display()
+    )
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    // A library in use is replaced, not written over.
+    let _ = fs::remove_file(to);
+    fs::copy(from, to)
+        .map(|_| ())
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_header_is_what_the_sources_say() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let made = header(&root.join(CRATE)).unwrap();
+        let checked_in = fs::read_to_string(root.join(HEADER)).unwrap();
+        assert!(made == checked_in, "{HEADER} is stale: cargo xtask capi header");
+    }
+}
