@@ -25,7 +25,7 @@ use proptest::test_runner::{RngSeed, TestRunner};
 /// The same in every build: see tests/grid.rs for why `cfg!(debug_assertions)` cannot tell the gate
 /// from a debug build.
 const WILD_CASES: u32 = 200_000;
-const ROUND_TRIPS: u32 = 2_000;
+const ROUND_TRIPS: u32 = if cfg!(miri) { 5 } else { 2_000 };
 
 fn runner(cases: u32) -> TestRunner {
     let asked = ProptestConfig::default();

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `cargo xtask embed` another; `bench` compares us with others, `load` and `sink` put load on a proxy; `sim` and `mutants`
-//! try the session's machine, `soak` and `torment` the whole server.
+//! steps, `embed` another; `capi` installs the C library; `bench` compares us with others, `load` and
+//! `sink` put load on a proxy; `sim` and `mutants` try the session's machine, `soak` and `torment` the
+//! whole server, `fuzz`, `miri` and `sanitize` what chance and the compiler find.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
@@ -9,6 +10,7 @@
 mod bench;
 mod capi;
 mod cargo;
+mod deny;
 mod embed;
 mod fuzz;
 mod gate;
@@ -16,6 +18,7 @@ mod host;
 mod instructions;
 mod load;
 mod mutants;
+mod nightly;
 mod peers;
 mod sim;
 mod soak;
@@ -62,6 +65,10 @@ enum Command {
     Torment(soak::torment::TormentArgs),
     Sim(sim::SimArgs),
     Mutants(mutants::MutantsArgs),
+    /// Interpret ppcore, and what is pure in ppserver, with Miri; installs a nightly toolchain
+    Miri,
+    Sanitize(nightly::SanitizeArgs),
+    Deny(deny::DenyArgs),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +99,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Torment(args) => soak::torment::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Mutants(args) => mutants::run(args),
+        Command::Miri => nightly::miri(),
+        Command::Sanitize(args) => nightly::sanitize(args),
+        Command::Deny(args) => deny::run(args),
     }
 }
 

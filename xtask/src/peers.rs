@@ -89,6 +89,7 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("valgrind"),
         used_for: "callgrind counts the instructions of the step of that name",
     },
+    Peer { package: "g++", probe: Probe::Program("c++"), used_for: "builds libFuzzer: step fuzz" },
 ];
 
 /// Where servers are installed but a plain user's PATH does not look.

@@ -8,7 +8,7 @@ use ppcore::{Decoded, Decoder};
 use ppserver::access_log::Record;
 
 use crate::naive::{self, Answer, Input, Options};
-use crate::{choose, cuts, layout, round_trip, subject, views};
+use crate::{choose, cuts, layout, round_trip, seeds, subject, views};
 
 /// The answer to the whole input is the oracle's.
 pub fn decode(data: &[u8]) {
@@ -104,9 +104,19 @@ fn written_and_read(choices: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     Ok(())
 }
 
+/// What a configuration begins with that is a script of edits of a good one.
+pub const EDITS: u8 = b'~';
+
 /// Any text is judged without a panic, its report can be shown in every form, and a good one reads
 /// back as it is printed.
 pub fn config(data: &[u8]) {
+    match data.split_first() {
+        Some((&EDITS, script)) => config_file(&layout::edited(seeds::FULL_SHAPE, script)),
+        _ => config_file(data),
+    }
+}
+
+fn config_file(data: &[u8]) {
     use ppserver::config::{Colour, Host, from_bytes};
     let outcome = from_bytes("f.toml".to_owned(), data, Host::default());
     let report = outcome.as_ref().map_or_else(|report| report, |loaded| &loaded.warnings);

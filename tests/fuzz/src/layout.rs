@@ -1,5 +1,5 @@
-//! How the bytes of an input lay out a header that is to be written: each choice in its own place,
-//! so that a mutation of one leaves the others.
+//! How the bytes of an input lay out a header that is to be written, or edit a configuration: each
+//! choice in its own place, so that a mutation of one leaves the others.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -79,4 +79,20 @@ fn sub_tlvs(u: &mut Unstructured<'_>) -> Result<Vec<(u8, Vec<u8>)>> {
 fn value(u: &mut Unstructured<'_>, len_max: u8) -> Result<Vec<u8>> {
     let len = usize::from(u.int_in_range(0..=len_max)?).min(u.len());
     u.bytes(len).map(<[u8]>::to_vec)
+}
+
+/// The configuration that a script of edits makes of one that is good: an edit is a line of the
+/// script, a byte that chooses a line of the file, then the value its key gets instead. Without a
+/// value the line goes.
+pub(crate) fn edited(file: &str, script: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = file.lines().map(|line| line.as_bytes().to_vec()).collect();
+    for edit in script.split(|byte| *byte == b'\n') {
+        let Some((&at, value)) = edit.split_first() else { continue };
+        let at = usize::from(at) % lines.len();
+        let line = &mut lines[at];
+        let key = line.iter().position(|byte| *byte == b'=').map_or(0, |at| at + 1);
+        line.truncate(if value.is_empty() { 0 } else { key });
+        line.extend(value);
+    }
+    lines.join(&b'\n')
 }

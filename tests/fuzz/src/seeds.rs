@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::check::EDITS;
 use crate::conformance;
 use crate::naive::Options;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// Every key there is, with a value.
+pub(crate) const FULL_SHAPE: &str = include_str!("../../config/full-shape.toml");
 /// The configurations that the documentation and the tests hold.
 const CONFIGS: [(&str, &str); 3] = [
     ("ppserver.toml", include_str!("../../../docs/ppserver.toml")),
-    ("full-shape.toml", include_str!("../../config/full-shape.toml")),
+    ("full-shape.toml", FULL_SHAPE),
     ("broken.toml", include_str!("../../config/broken.toml")),
 ];
 
@@ -52,12 +55,17 @@ pub fn tlvs() -> Vec<Seed> {
     seeds.into_iter().map(|(tlvs, name)| (name, tlvs)).collect()
 }
 
-/// corpus/config: those configurations, and the least one.
+/// corpus/config: those configurations, the least one, and an edit of each line that changes nothing.
 pub fn configs() -> Vec<Seed> {
     let least = "config_version = 1\n[[listener]]\nname='a'\nbind=['127.0.0.1:1']\nupstream='u'\n\
         [upstream.u]\nendpoints=['127.0.0.1:2']\n";
-    let all = CONFIGS.into_iter().chain([("least.toml", least)]);
-    all.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect()
+    let files = CONFIGS.into_iter().chain([("least.toml", least)]);
+    let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    let edits = FULL_SHAPE.lines().zip(0_u8..).filter_map(|(line, at)| {
+        let (_, value) = line.split_once('=')?;
+        Some((format!("edit-{at:03}"), [&[EDITS, at], value.as_bytes()].concat()))
+    });
+    files.chain(edits).collect()
 }
 
 /// config.dict: the words of those configurations, which chance would not spell.

@@ -41,6 +41,13 @@ pub(super) fn check(source: &Source, syntax: &syn::File) -> Vec<Violation> {
         .collect()
 }
 
+/// The lines of a source's unsafe blocks and impls.
+pub(super) fn blocks(syntax: &syn::File) -> Vec<usize> {
+    let mut places = Places::default();
+    places.visit_file(syntax);
+    places.owe_comment.into_iter().map(|(line, _)| line).collect()
+}
+
 /// Whether the comment that ends right above `line` (attributes may stand between) begins a line
 /// with `// SAFETY:`.
 fn is_explained(lines: &[&str], line: usize) -> bool {

@@ -1,0 +1,186 @@
+//! What only a nightly compiler can check: Miri interprets the pure parts, and the sanitizers watch
+//! the server while its own tests drive it.
+//!
+//! Not a step of the gate: minutes each. Invariant: what is missing is installed by rustup or is an
+//! error with the line that does it; a report of a sanitizer is an error, whatever the tests say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::cargo::{needs, run};
+
+/// Sanitizers need a platform by name, so that build scripts go without them.
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const MIRI_DIR: &str = "target/miri";
+
+/// The parts of ppserver that make no system call, by the names of their tests. Of the configuration
+/// a few whole files: each report that is drawn takes a second to interpret. Not the simulator, nor
+/// the wheel's longest property: one seed, or four cases, take minutes.
+const PURE: [&str; 12] = [
+    "session::flow",
+    "session::intake",
+    "session::tests",
+    "a_late_caller_gets_everything_that_is_due",
+    "an_empty_wheel_asks_for_nothing",
+    "worker::table",
+    "trust::",
+    "config::endpoint",
+    "config::units",
+    "the_least_file_has_every_default",
+    "a_file_that_is_not_utf8_is_refused_at_the_byte",
+    "upstream::greeting",
+];
+
+/// The tests of ppcore that do not ask the oracle about bad headers, by file: it tries every length,
+/// which takes minutes when interpreted.
+const QUICK: [(&str, &[&str]); 2] =
+    [("vectors", &["in_one_piece", "a_collector"]), ("properties", &["encoder"])];
+
+/// What is left out of the sanitizers' runs, and why.
+const SKIPPED: [(&str, &str); 3] = [
+    ("sim_every_order", "minutes, and the simulator makes no system call"),
+    ("nine_thousand_half_headers", "times to 100 ms what a sanitized server is seconds late with"),
+    ("without_descriptors_it_waits", "gives the last descriptors in the order of a fast server"),
+];
+
+/// Run the server's tests under a sanitizer
+///
+/// Builds everything anew, the standard library included, by a nightly toolchain that rustup
+/// installs. The end-to-end tests drive a server with the address sanitizer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SanitizeArgs {
+    /// Which one; both without it
+    #[arg(value_name = "SANITIZER")]
+    sanitizer: Option<Sanitizer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Sanitizer {
+    /// Memory out of bounds, freed, or leaked
+    Address,
+    /// Data races
+    Thread,
+}
+
+/// Runs Miri.
+///
+/// # Errors
+/// When it cannot be installed, a test fails, or Miri finds undefined behaviour.
+pub(crate) fn miri() -> Result<()> {
+    install(&["miri", "rust-src"])?;
+    let test = |package: &[&str]| {
+        let mut command = nightly(&["miri", "test", "-p"]);
+        command.args(package).env("CARGO_TARGET_DIR", MIRI_DIR);
+        // The tests read variables, and proptest looks for its files.
+        command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+        command.env("PROPTEST_CASES", "4");
+        command
+    };
+    run(&mut test(&["ppcore", "--lib"]))?;
+    for (file, tests) in QUICK {
+        run(test(&["ppcore", "--test", file, "--"]).args(tests))?;
+    }
+    run(test(&["ppserver", "--lib", "--"]).args(PURE))
+}
+
+/// Runs the sanitizers.
+///
+/// # Errors
+/// When one cannot be had, a test fails, or a sanitizer has something to report.
+pub(crate) fn sanitize(args: &SanitizeArgs) -> Result<()> {
+    install(&["rust-src"])?;
+    let all = Sanitizer::value_variants().iter().copied();
+    all.filter(|one| args.sanitizer.is_none_or(|wanted| wanted == *one))
+        .try_for_each(Sanitizer::run_tests)
+}
+
+impl Sanitizer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Thread => "thread",
+        }
+    }
+
+    /// The variable that its runtime reads.
+    fn options_name(self) -> &'static str {
+        match self {
+            Self::Address => "ASAN_OPTIONS",
+            Self::Thread => "TSAN_OPTIONS",
+        }
+    }
+
+    /// Under the thread sanitizer a server does not hear SIGTERM, with which most end-to-end tests end.
+    fn tests(self) -> &'static [&'static str] {
+        match self {
+            Self::Address => &["--lib", "--test", "e2e"],
+            Self::Thread => &["--lib"],
+        }
+    }
+
+    fn run_tests(self) -> Result<()> {
+        let dir = std::path::absolute(Path::new("target/sanitize").join(self.name()))?;
+        let reports = dir.join("reports");
+        // Those of an earlier run are no findings of this one.
+        if reports.exists() {
+            fs::remove_dir_all(&reports)?;
+        }
+        fs::create_dir_all(&reports).with_context(|| format!("{}", reports.display()))?;
+        let mut command = nightly(&["test", "-p", "ppserver"]);
+        command
+            .args(self.tests())
+            .args(["-Zbuild-std", "--target", TRIPLE])
+            .env("CARGO_TARGET_DIR", &dir);
+        command.env("RUSTFLAGS", format!("-Zsanitizer={} -Cforce-frame-pointers=yes", self.name()));
+        // The server's standard error belongs to the tests, and some of them kill it.
+        let log = reports.join("report");
+        command.env(self.options_name(), format!("log_path={}", log.display()));
+        // The simulator makes no system call and holds no unsafe block: a taste of it is enough.
+        command.env("PPSERVER_SIM_SEEDS", "0..16").arg("--");
+        command.args(SKIPPED.iter().flat_map(|(test, _)| ["--skip", test]));
+        let outcome = run(&mut command);
+        let found = reports_in(&reports)?;
+        if let Some(first) = found.first() {
+            print!("{}", fs::read_to_string(first)?);
+            bail!(
+                "the {} sanitizer has {} report(s), {}",
+                self.name(),
+                found.len(),
+                first.display()
+            );
+        }
+        outcome
+    }
+}
+
+fn reports_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// A command of the nightly toolchain's cargo.
+fn nightly(arguments: &[&str]) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).args(arguments);
+    command
+}
+
+/// Installs the nightly toolchain, if there is none, and components; one that is here stays as it is.
+fn install(components: &[&str]) -> Result<()> {
+    let rustup = |words: &[&str]| {
+        run(Command::new("rustup").args(words)).with_context(|| {
+            format!("this needs what the line installs: rustup {}", words.join(" "))
+        })
+    };
+    if needs(&mut nightly(&["--version"]), "").is_err() {
+        let words = ["toolchain", "install", "nightly", "--profile", "minimal"];
+        rustup(&[&words[..], &["--no-self-update"]].concat())?;
+    }
+    rustup(&[&["component", "add", "--toolchain", "nightly"], components].concat())
+}
