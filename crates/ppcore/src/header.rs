@@ -292,6 +292,13 @@ impl Header {
     }
 
     /// Returns the offset of the first TLV, [`len`](Self::len) if there is none.
+    ///
+    /// ```
+    /// # use ppcore::{Decoded, Decoder, Options};
+    /// let line = b"PROXY UNKNOWN\r\n";
+    /// let Ok(Decoded::Header(header)) = Decoder::new(Options::new()).decode(line) else { panic!() };
+    /// assert_eq!(header.tlvs_offset(), header.len());
+    /// ```
     pub const fn tlvs_offset(&self) -> usize {
         self.tlvs_at as usize
     }
