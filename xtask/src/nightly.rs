@@ -44,7 +44,10 @@ const QUICK: [(&str, &[&str]); 2] =
 const SKIPPED: [(&str, &str); 3] = [
     ("sim_every_order", "minutes, and the simulator makes no system call"),
     ("nine_thousand_half_headers", "times to 100 ms what a sanitized server is seconds late with"),
-    ("without_descriptors_it_waits", "gives the last descriptors in the order of a fast server"),
+    (
+        "without_descriptors_it_waits",
+        "a waiting client was reset under the address sanitizer; not explained yet",
+    ),
 ];
 
 /// Run the server's tests under a sanitizer
@@ -114,7 +117,8 @@ impl Sanitizer {
         }
     }
 
-    /// Under the thread sanitizer a server does not hear SIGTERM, with which most end-to-end tests end.
+    /// Under the thread sanitizer a server did not end on SIGTERM, with which most end-to-end tests end;
+    /// why is not known.
     fn tests(self) -> &'static [&'static str] {
         match self {
             Self::Address => &["--lib", "--test", "e2e"],

@@ -29,14 +29,7 @@ pub unsafe extern "C" fn pp_encode_v1(
     len: *mut usize,
 ) -> Status {
     // SAFETY: this function's own contract.
-    let addresses = unsafe { raw::get(addresses) };
-    // SAFETY: this function's own contract.
-    let out = unsafe { raw::room(out, room) };
-    flat(addresses.and_then(|addresses| {
-        let written = encode::v1(out?, &addresses_from(addresses)?);
-        // SAFETY: this function's own contract.
-        unsafe { tell(written, len) }
-    }))
+    unsafe { write_addresses(out, room, addresses, len, encode::v1) }
 }
 
 /// Writes a v2 header with its TLVs.
@@ -134,11 +127,26 @@ pub unsafe extern "C" fn pp_spp_encode(
     len: *mut usize,
 ) -> Status {
     // SAFETY: this function's own contract.
+    unsafe { write_addresses(out, room, addresses, len, ppcore::spp::encode) }
+}
+
+/// Writes a header that is nothing but addresses.
+///
+/// # Safety
+/// As [`pp_encode_v1`].
+unsafe fn write_addresses(
+    out: *mut u8,
+    room: usize,
+    addresses: *const Addresses,
+    len: *mut usize,
+    write: fn(&mut [u8], &ppcore::Addresses) -> Result<usize, EncodeError>,
+) -> Status {
+    // SAFETY: this function's own contract.
     let addresses = unsafe { raw::get(addresses) };
     // SAFETY: this function's own contract.
     let out = unsafe { raw::room(out, room) };
     flat(addresses.and_then(|addresses| {
-        let written = ppcore::spp::encode(out?, &addresses_from(addresses)?);
+        let written = write(out?, &addresses_from(addresses)?);
         // SAFETY: this function's own contract.
         unsafe { tell(written, len) }
     }))

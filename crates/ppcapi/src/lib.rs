@@ -103,3 +103,26 @@ pub const PP_CLIENT_SSL: u8 = 0x01;
 pub const PP_CLIENT_CERT_CONN: u8 = 0x02;
 /// In pp_ssl: it gave a certificate in this TLS session.
 pub const PP_CLIENT_CERT_SESS: u8 = 0x04;
+
+// Written as numbers for cbindgen; ppcore's are the ones that are used.
+const _: () = {
+    use ppcore::tlv;
+    assert!(PP_TLV_ALPN == tlv::ALPN);
+    assert!(PP_TLV_AUTHORITY == tlv::AUTHORITY);
+    assert!(PP_TLV_CRC32C == tlv::CRC32C);
+    assert!(PP_TLV_NOOP == tlv::NOOP);
+    assert!(PP_TLV_UNIQUE_ID == tlv::UNIQUE_ID);
+    assert!(PP_TLV_SSL == tlv::SSL);
+    assert!(PP_TLV_SSL_VERSION == tlv::SSL_VERSION);
+    assert!(PP_TLV_SSL_CN == tlv::SSL_CN);
+    assert!(PP_TLV_SSL_CIPHER == tlv::SSL_CIPHER);
+    assert!(PP_TLV_SSL_SIG_ALG == tlv::SSL_SIG_ALG);
+    assert!(PP_TLV_SSL_KEY_ALG == tlv::SSL_KEY_ALG);
+    assert!(PP_TLV_NETNS == tlv::NETNS);
+    assert!(PP_TLV_GCP == tlv::GCP);
+    assert!(PP_TLV_AWS == tlv::AWS);
+    assert!(PP_TLV_AZURE == tlv::AZURE);
+    assert!(PP_CLIENT_SSL == tlv::CLIENT_SSL);
+    assert!(PP_CLIENT_CERT_CONN == tlv::CLIENT_CERT_CONN);
+    assert!(PP_CLIENT_CERT_SESS == tlv::CLIENT_CERT_SESS);
+};

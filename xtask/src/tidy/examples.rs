@@ -118,12 +118,11 @@ fn is_fence(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::lines_of;
     use super::*;
 
     fn lines(path: &str, text: &str) -> Vec<usize> {
-        let source = Source::new(path, text);
-        let Some(Ok(syntax)) = &source.syntax else { panic!("{text} does not parse") };
-        check(&source, syntax).into_iter().map(|violation| violation.line).collect()
+        lines_of(check, path, text)
     }
 
     const HEADER: &str = "crates/ppcore/src/header.rs";

@@ -89,6 +89,18 @@ fn requires_test(condition: &syn::Meta) -> bool {
         && list.parse_args_with(parts).is_ok_and(|parts| parts.iter().any(requires_test))
 }
 
+/// The lines that a rule finds in one Rust source, for the tests of the rules.
+#[cfg(test)]
+pub(super) fn lines_of(
+    check: fn(&Source, &syn::File) -> Vec<super::Violation>,
+    path: &str,
+    text: &str,
+) -> Vec<usize> {
+    let source = Source::new(path, text);
+    let Some(Ok(syntax)) = &source.syntax else { panic!("{text} does not parse") };
+    check(&source, syntax).into_iter().map(|violation| violation.line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -135,12 +135,11 @@ impl<'ast> Visit<'ast> for Places {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::lines_of;
     use super::*;
 
     fn lines(path: &str, text: &str) -> Vec<usize> {
-        let source = Source::new(path, text);
-        let Some(Ok(syntax)) = &source.syntax else { panic!("{text} does not parse") };
-        check(&source, syntax).into_iter().map(|violation| violation.line).collect()
+        lines_of(check, path, text)
     }
 
     const SYS: &str = "crates/ppserver/src/sys.rs";
