@@ -17,4 +17,5 @@ pub mod session;
 pub mod sys;
 pub mod trust;
 pub mod upstream;
+mod watch;
 pub mod worker;

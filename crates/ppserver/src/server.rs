@@ -9,12 +9,10 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 use socket2::Socket;
 
 use crate::access_log::{self, AccessLog};
@@ -26,6 +24,7 @@ use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
 use crate::trust::Trust;
 use crate::upstream;
+use crate::watch::{self, Event, Obituary, Watch};
 use crate::worker::{self, Control, Order, PipeLimits, Plan, Setup, Worker};
 
 /// Why the server could not start, or could not go on.
@@ -71,13 +70,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |error| ServerError::System { what, error }
 }
 
-/// What the main thread waits for.
-enum Event {
-    Signal(i32),
-    /// A worker has ended; an error if it was not told to.
-    Ended(Result<(), String>),
-}
-
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -98,7 +90,7 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     counters: Arc<[Counters]>,
     access_writer: Option<access_log::Writer>,
-    events: Receiver<Event>,
+    watch: Watch,
 }
 
 impl fmt::Debug for Server {
@@ -114,8 +106,8 @@ impl Server {
     /// # Errors
     /// See [`ServerError`]; nothing is left behind then.
     pub fn start(config: Config) -> Result<Self, ServerError> {
-        let (sender, events) = channel();
-        watch_signals(&sender).map_err(system("cannot watch signals"))?;
+        let watched = Watch::new(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1]);
+        let watch = watched.map_err(system("cannot watch signals"))?;
         let descriptors =
             sys::raise_descriptor_limit().map_err(system("cannot raise the descriptor limit"))?;
         let plan = Arc::new(resolve(config).map_err(ServerError::Resolve)?);
@@ -146,12 +138,12 @@ impl Server {
                 pipes: pipes.share(workers),
             };
             let (worker, control) = Worker::new(setup).map_err(system("cannot start a worker"))?;
-            let thread = spawn(index, worker, sender.clone());
+            let thread = spawn(index, worker, watch.obituary());
             threads.push(thread.map_err(system("cannot start a thread"))?);
             controls.push(control);
         }
         announce(config, &bound, workers, connections_max);
-        Ok(Self { plan, bound, controls, threads, counters, access_writer, events })
+        Ok(Self { plan, bound, controls, threads, counters, access_writer, watch })
     }
 
     /// Returns the addresses that are listened on, in the order of the configuration.
@@ -169,14 +161,13 @@ impl Server {
         let mut course = Course::Serving;
         let mut outcome = Ok(());
         while serving > 0 {
-            let event = match course {
-                Course::Draining { until } => self.events.recv_timeout(remaining(until)),
-                Course::Serving | Course::Stopping => {
-                    self.events.recv().map_err(|_| RecvTimeoutError::Disconnected)
-                }
+            let until = match course {
+                Course::Draining { until } => Some(until),
+                Course::Serving | Course::Stopping => None,
             };
+            let event = self.watch.next(until).map_err(system("cannot wait for signals"))?;
             match event {
-                Ok(Event::Ended(result)) => {
+                Some(Event::Ended(result)) => {
                     serving -= 1;
                     if let Err(error) = result {
                         tracing::error!(error, "a worker ended");
@@ -185,19 +176,18 @@ impl Server {
                         self.order(&Order::Stop);
                     }
                 }
-                Ok(Event::Signal(SIGHUP)) => self.reload(file.as_ref()),
-                Ok(Event::Signal(SIGUSR1)) => self.print_counters(),
-                Ok(Event::Signal(signal)) if course == Course::Serving => {
+                Some(Event::Signal(SIGHUP)) => self.reload(file.as_ref()),
+                Some(Event::Signal(SIGUSR1)) => self.print_counters(),
+                Some(Event::Signal(signal)) if course == Course::Serving => {
                     course = Course::Draining { until: self.drain(signal) };
                 }
-                Ok(Event::Signal(_)) if course == Course::Stopping => {}
-                Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => {
+                Some(Event::Signal(_)) if course == Course::Stopping => {}
+                Some(Event::Signal(_)) | None => {
                     let active = metrics::active(&self.counters);
                     tracing::warn!(active, "stopping: what is left is reset");
                     self.order(&Order::Stop);
                     course = Course::Stopping;
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         for thread in self.threads.drain(..) {
@@ -219,7 +209,7 @@ impl Server {
         let hint = if again { "; again to stop now" } else { "" };
         tracing::info!(active, ?grace, "draining{hint}");
         self.order(&Order::Drain);
-        now() + grace
+        watch::now() + grace
     }
 
     fn order(&self, order: &Order) {
@@ -430,42 +420,8 @@ fn terms(accept: &Accept) -> (String, String, &'static str) {
     (accept, policy.trust.to_string(), untrusted)
 }
 
-fn spawn(index: usize, worker: Worker, events: Sender<Event>) -> io::Result<JoinHandle<()>> {
-    /// Tells the main thread, also when the worker panics.
-    struct Obituary(Sender<Event>, Result<(), String>);
-    impl Drop for Obituary {
-        fn drop(&mut self) {
-            let result = std::mem::replace(&mut self.1, Ok(()));
-            let _ = self.0.send(Event::Ended(result));
-        }
-    }
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let mut obituary = Obituary(events, Err("it panicked".to_owned()));
-        obituary.1 = worker.run().map_err(|error| error.to_string());
-    })
-}
-
-fn watch_signals(events: &Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
-    let events = events.clone();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(())
-}
-
-fn remaining(at: Instant) -> std::time::Duration {
-    at.saturating_duration_since(now())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the main thread's own clock: it only times the drain"
-)]
-fn now() -> Instant {
-    Instant::now()
+fn spawn(index: usize, worker: Worker, obituary: Obituary) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || obituary.close(worker.run().map_err(|error| error.to_string())))
 }
