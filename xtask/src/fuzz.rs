@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: builds the libFuzzer targets of tests/fuzz and runs them, a table at the end.
 //!
 //! Not the properties: those are tests/fuzz/src/check.rs. No sanitizer: what is fuzzed forbids or
-//! denies `unsafe`, so a broken property panics, and stable Rust will do. Invariant: a process that
-//! does not end well is an error with the input and the command that replays it.
+//! denies `unsafe`, so a broken property panics, and the one that takes pointers gets them beside pages
+//! that nobody may touch; stable Rust will do. Invariant: a process that does not end well is an error
+//! with the input and the command that replays it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -33,7 +34,7 @@ const CONFIG_WORDS: &str = "tests/fuzz/config.dict";
 /// a finding.
 const INPUT_SECONDS_MAX: u32 = 25;
 
-/// Fuzz the decoder, the session machine, the configuration and what is shown
+/// Fuzz the decoder, its C ABI, the session machine, the configuration and what is shown
 ///
 /// Without --seconds and --runs each target runs for a minute. What is found is kept in
 /// target/fuzz/corpus, so the next run goes on from there.
@@ -68,6 +69,7 @@ enum Target {
     Session,
     Config,
     Escape,
+    Capi,
 }
 
 impl Target {
@@ -78,7 +80,7 @@ impl Target {
     /// The directory of committed inputs it begins with.
     fn seeds(self) -> &'static str {
         match self {
-            Self::Decode | Self::Split | Self::Datagram | Self::Escape => "header",
+            Self::Decode | Self::Split | Self::Datagram | Self::Escape | Self::Capi => "header",
             Self::Tlvs => "tlvs",
             Self::RoundTrip | Self::Session => "choices",
             Self::Config => "config",
@@ -88,7 +90,7 @@ impl Target {
     /// Executions in the gate: a few seconds, the committed corpus included.
     fn smoke_runs(self) -> u64 {
         match self {
-            Self::Decode | Self::Datagram | Self::Tlvs | Self::RoundTrip => 20_000,
+            Self::Decode | Self::Datagram | Self::Tlvs | Self::RoundTrip | Self::Capi => 20_000,
             Self::Split | Self::Session | Self::Config | Self::Escape => 4_000,
         }
     }
@@ -96,7 +98,12 @@ impl Target {
     /// The longest input.
     fn len_max(self) -> u32 {
         match self {
-            Self::Decode | Self::Split | Self::Datagram | Self::Escape | Self::Tlvs => HEADER_MAX,
+            Self::Decode
+            | Self::Split
+            | Self::Datagram
+            | Self::Escape
+            | Self::Tlvs
+            | Self::Capi => HEADER_MAX,
             // More choices than a world makes; a file with every key twice.
             Self::RoundTrip | Self::Session | Self::Config => 8_192,
         }

@@ -7,8 +7,9 @@ use ppcore::tlv::TLV_HEADER_LEN;
 use ppcore::{Decoded, Decoder};
 use ppserver::access_log::Record;
 
+use crate::capi::Fence;
 use crate::naive::{self, Answer, Input, Options};
-use crate::{choose, cuts, layout, round_trip, seeds, subject, views};
+use crate::{capi, choose, cuts, layout, round_trip, seeds, subject, views};
 
 /// The answer to the whole input is the oracle's.
 pub fn decode(data: &[u8]) {
@@ -21,26 +22,32 @@ pub fn decode(data: &[u8]) {
 pub fn split(data: &[u8]) {
     let Some((options, input)) = choose(data) else { return };
     let Some((&salt, input)) = input.split_last() else { return };
-    // Cuts of 1 to 16 bytes at first: headers break where fields do. Then longer ones, so that the
-    // longest header takes no longer than a few hundred answers of the oracle.
-    let mut state = u32::from(salt);
-    let chunks: Vec<usize> = (0..input.len())
-        .map(|index| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let longest = if index < 64 { 16 } else { 16 + input.len() / 64 };
-            1 + usize::try_from(state >> 16).expect("16 bits") % longest
-        })
-        .take(if salt == 0 { 0 } else { input.len() })
-        .collect();
-    let mut at = 0;
-    let prefixes = chunks.iter().map_while(|chunk| {
-        at += chunk;
-        (at < input.len()).then_some(at)
-    });
-    cuts::check_prefixes(input, &options, prefixes.chain([input.len()]).collect::<Vec<_>>());
+    let chunks = chunks(salt, input.len());
+    cuts::check_prefixes(input, &options, prefixes(&chunks, input.len()));
     cuts::check_collector(input, &options, chunks);
     cuts::check_need(input, &options);
     cuts::check_ends(input, &options);
+}
+
+/// Cuts of 1 to 16 bytes at first: headers break where fields do. Then longer ones, so that the longest
+/// header takes no longer than a few hundred answers of the oracle. Without salt there is none.
+fn chunks(salt: u8, len: usize) -> Vec<usize> {
+    let mut state = u32::from(salt);
+    let next = |index| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let longest = if index < 64 { 16 } else { 16 + len / 64 };
+        1 + usize::try_from(state >> 16).expect("16 bits") % longest
+    };
+    (0..len).map(next).take(if salt == 0 { 0 } else { len }).collect()
+}
+
+/// Where those chunks end, and the whole.
+fn prefixes(chunks: &[usize], len: usize) -> Vec<usize> {
+    let ends = chunks.iter().scan(0, |at, chunk| {
+        *at += chunk;
+        (*at < len).then_some(*at)
+    });
+    ends.chain([len]).collect()
 }
 
 /// A datagram stands alone, in either format; what SPP reads, it writes.
@@ -102,6 +109,19 @@ fn written_and_read(choices: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         _ => round_trip::v2(&layout::start(choices)?, &layout::pieces(choices)?),
     }
     Ok(())
+}
+
+/// The C ABI answers as ppcore does and touches nothing beside what it is given. Two of the flags that
+/// choose no option choose what is done.
+pub fn capi(data: &[u8]) {
+    let Some((options, input)) = choose(data) else { return };
+    let fence = if data[0] & 0x80 == 0 { Fence::Behind } else { Fence::Before };
+    if data[0] & 0x40 != 0 {
+        let written = capi::encodes(fence, &mut Unstructured::new(input));
+        return written.expect("every bound is possible");
+    }
+    let Some((&salt, input)) = input.split_last() else { return };
+    capi::decodes(fence, &options, input, prefixes(&chunks(salt, input.len()), input.len()));
 }
 
 /// What a configuration begins with that is a script of edits of a good one.

@@ -11,7 +11,7 @@ use crate::round_trip::{Piece, Start};
 /// More pieces only repeat what fewer show.
 const PIECES_MAX: usize = 8;
 /// The longest name of a UNIX socket (spec 2.2).
-const UNIX_NAME_MAX: u8 = 108;
+pub(crate) const UNIX_NAME_MAX: u8 = 108;
 
 pub(crate) fn addresses(u: &mut Unstructured<'_>) -> Result<Addresses> {
     Ok(match u.int_in_range(0..=15_u8)? {
@@ -76,7 +76,7 @@ fn sub_tlvs(u: &mut Unstructured<'_>) -> Result<Vec<(u8, Vec<u8>)>> {
 }
 
 /// A length, then so many bytes, if they are there.
-fn value(u: &mut Unstructured<'_>, len_max: u8) -> Result<Vec<u8>> {
+pub(crate) fn value(u: &mut Unstructured<'_>, len_max: u8) -> Result<Vec<u8>> {
     let len = usize::from(u.int_in_range(0..=len_max)?).min(u.len());
     u.bytes(len).map(<[u8]>::to_vec)
 }

@@ -15,6 +15,7 @@ pub(crate) mod round_trip;
 #[path = "../../support/subject.rs"]
 pub(crate) mod subject;
 
+mod capi;
 pub mod check;
 mod layout;
 pub mod seeds;
