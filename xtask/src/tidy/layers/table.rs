@@ -46,9 +46,25 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "server",
-        uses: &["worker", "access_log", "log", "metrics", "upstream", "config", "trust", "sys"],
+        uses: &[
+            "worker",
+            "watch",
+            "access_log",
+            "log",
+            "metrics",
+            "upstream",
+            "config",
+            "trust",
+            "sys",
+        ],
         world: World::Open,
         why: "the server starts, feeds and stops workers; connections are theirs",
+    },
+    Layer {
+        name: "watch",
+        uses: &[],
+        world: World::Open,
+        why: "what to wait for is told to it; what to do about it is the server's",
     },
     Layer {
         name: "worker::conformance",
