@@ -6,12 +6,13 @@
 //! model answers in one of them, and only those stay. Invariant: an empty set is a disagreement, and
 //! it is the model that is wrong.
 //!
-//! `PPSERVER_CONFORMANCE_SEEDS=0..20000` runs other scripts; one alone is printed. Not modelled and not in the scripts:
-//! full queues, whose sizes are the kernel's own affair, and more than one urgent byte a direction.
+//! `PPSERVER_CONFORMANCE_SEEDS=0..20000` runs other scripts; one alone is printed. Not modelled and
+//! not in the scripts: full queues, whose sizes are the kernel's own affair, and more than one urgent
+//! byte.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -25,11 +26,17 @@ use crate::session::Readiness;
 use crate::session::sim::kernel::{Budget, Fd, Kernel, Pipe};
 use crate::session::sim::rng::Rng;
 use crate::session::sim::shell::readiness;
-use crate::session::sim::socket::{Errno, Sizes};
+use crate::session::sim::socket::{Errno, Sizes, Socket};
 use crate::sys::{self, Follow};
 
 const SCRIPTS: u64 = 400;
 const CALLS: usize = 24;
+/// Once in so many times bytes that are held back are waited for: it takes 200 ms.
+const WAITS: usize = 64;
+/// A timer of the kernel's may be so early: a tick.
+const EARLY_MAX: Duration = Duration::from_millis(10);
+/// What has not come by then never comes.
+const AWAIT_MAX: Duration = Duration::from_secs(10);
 /// More states than this would mean that the real kernel tells us nothing.
 const STATES_MAX: usize = 20_000;
 
@@ -43,9 +50,12 @@ enum Who {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    Send(Who, usize),
-    SendUrgent(Who),
+    Send(Who, usize, Follow),
+    /// The proxy never does.
+    SendUrgent,
     Recv(Who, usize),
+    /// The peer's recv, once there is something: it must come.
+    Await,
     Shutdown(Who),
     Close(Who),
     /// close(2) with SO_LINGER 0.
@@ -92,6 +102,7 @@ impl Real {
             // A segment a send, as in the model.
             socket.set_nodelay(true)?;
         }
+        peer.set_read_timeout(Some(AWAIT_MAX))?;
         let mut proxy = mio::net::TcpStream::from_std(proxy);
         let poll = Poll::new()?;
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
@@ -108,20 +119,16 @@ impl Real {
 
     fn perform(&mut self, call: Call, bytes: &[u8]) -> Answer {
         match call {
-            Call::Send(who, _) => counted(self.stream(who).write(bytes)),
-            Call::SendUrgent(who) => {
-                let result = match who {
-                    Who::Proxy => SockRef::from(self.proxy()).send_out_of_band(b"!"),
-                    Who::Peer => SockRef::from(self.peer()).send_out_of_band(b"!"),
-                };
-                counted(result)
-            }
-            Call::Recv(who, len) => {
-                let mut buf = vec![0; len];
-                match self.stream(who).read(&mut buf) {
-                    Ok(count) => Answer::Bytes(buf[..count].to_vec()),
-                    Err(error) => Answer::Failed(errno(&error)),
-                }
+            Call::Send(Who::Proxy, _, follow) => counted(sys::send(self.proxy(), bytes, follow)),
+            Call::Send(Who::Peer, _, follow) => counted(sys::send(self.peer(), bytes, follow)),
+            Call::SendUrgent => counted(SockRef::from(self.peer()).send_out_of_band(b"!")),
+            Call::Recv(who, len) => self.receive(who, len),
+            Call::Await => {
+                self.peer().set_nonblocking(false).expect("fcntl works");
+                let answer = self.receive(Who::Peer, 64);
+                self.peer().set_nonblocking(true).expect("fcntl works");
+                let is_late = answer == Answer::Failed(Errno::Again);
+                if is_late { Answer::Failed(Errno::TimedOut) } else { answer }
             }
             Call::Shutdown(who) => {
                 let result = match who {
@@ -164,19 +171,25 @@ impl Real {
         }
     }
 
+    fn receive(&self, who: Who, len: usize) -> Answer {
+        let mut buf = vec![0; len];
+        let (mut proxy, mut peer) = (self.proxy.as_ref(), self.peer.as_ref());
+        let source: Option<&mut dyn Read> = match who {
+            Who::Proxy => proxy.as_mut().map(|stream| stream as _),
+            Who::Peer => peer.as_mut().map(|stream| stream as _),
+        };
+        match source.expect("it is open").read(&mut buf) {
+            Ok(count) => Answer::Bytes(buf[..count].to_vec()),
+            Err(error) => Answer::Failed(errno(&error)),
+        }
+    }
+
     fn close(&mut self, who: Who) -> Answer {
         match who {
             Who::Proxy => self.proxy = None,
             Who::Peer => self.peer = None,
         }
         Answer::Done
-    }
-
-    fn stream(&mut self, who: Who) -> &mut dyn ReadWrite {
-        match who {
-            Who::Proxy => self.proxy.as_mut().expect("it is open"),
-            Who::Peer => self.peer.as_mut().expect("it is open"),
-        }
     }
 
     fn proxy(&self) -> &mio::net::TcpStream {
@@ -187,9 +200,6 @@ impl Real {
         self.peer.as_ref().expect("it is open")
     }
 }
-
-trait ReadWrite: Read + Write {}
-impl<T: Read + Write> ReadWrite for T {}
 
 fn counted(result: io::Result<usize>) -> Answer {
     result.map_or_else(|error| Answer::Failed(errno(&error)), Answer::Count)
@@ -233,15 +243,15 @@ impl Model {
     }
 
     /// Makes the call, given what the real kernel answered where that is a choice of its own.
-    fn perform(&mut self, call: Call, bytes: &[u8], real: &Answer) -> Answer {
+    fn perform(&mut self, call: Call, bytes: &[u8], real: &Answer, now: Instant) -> Answer {
         let fd = |who| if who == Who::Proxy { ENDS[0] } else { ENDS[1] };
         let kernel = &mut self.kernel;
         match call {
-            Call::Send(who, _) => answer(kernel.send(fd(who), bytes)),
-            Call::SendUrgent(who) => answer(kernel.send_urgent(fd(who))),
-            Call::Recv(who, len) => {
-                kernel.recv(fd(who), len).map_or_else(Answer::Failed, Answer::Bytes)
-            }
+            Call::Send(who, _, Follow::Unknown) => answer(kernel.send(fd(who), bytes)),
+            Call::Send(who, _, Follow::End) => answer(kernel.send_more(fd(who), bytes, now)),
+            Call::SendUrgent => answer(kernel.send_urgent(ENDS[1])),
+            Call::Recv(who, len) => received(kernel.recv(fd(who), len)),
+            Call::Await => received(kernel.recv(ENDS[1], 64)),
             Call::Shutdown(who) => {
                 kernel.shutdown(fd(who)).map_or_else(Answer::Failed, |()| Answer::Done)
             }
@@ -290,6 +300,10 @@ fn answer(result: Result<usize, Errno>) -> Answer {
     result.map_or_else(Answer::Failed, Answer::Count)
 }
 
+fn received(result: Result<Vec<u8>, Errno>) -> Answer {
+    result.map_or_else(Answer::Failed, Answer::Bytes)
+}
+
 /// Returns every state that can come of these once anything has travelled, or nothing.
 fn closure(models: Vec<Model>, now: Instant) -> Vec<Model> {
     let mut seen = HashSet::new();
@@ -315,12 +329,20 @@ fn closure(models: Vec<Model>, now: Instant) -> Vec<Model> {
 struct Course {
     is_closed: [bool; 2],
     is_shut: [bool; 2],
-    has_urged: [bool; 2],
+    has_urged: bool,
+    /// Bytes.
     sent: [u8; 2],
+    /// Bytes of the proxy's that the peer has not read.
+    unread: usize,
+    /// The last of them may be held back.
+    is_held: bool,
 }
 
 impl Course {
     fn draw(&mut self, rng: &mut Rng, is_pipe_full: bool) -> Option<Call> {
+        if self.is_held && self.may_await() && rng.one_in(WAITS) {
+            return Some(Call::Await);
+        }
         let who = rng.pick(&[Who::Proxy, Who::Proxy, Who::Peer]);
         let who = if self.is_closed[who as usize] { other(who) } else { who };
         let at = who as usize;
@@ -329,10 +351,11 @@ impl Course {
         }
         let is_proxy = who == Who::Proxy;
         Some(match rng.below(20) {
-            0..5 => Call::Send(who, rng.between(1, 4)),
-            5 if !self.has_urged[at] && !self.is_shut[at] => {
-                self.has_urged[at] = true;
-                Call::SendUrgent(who)
+            0..4 => Call::Send(who, rng.between(1, 4), Follow::Unknown),
+            4 => Call::Send(who, rng.between(1, 4), Follow::End),
+            5 if !is_proxy && !self.has_urged && !self.is_shut[at] => {
+                self.has_urged = true;
+                Call::SendUrgent
             }
             6..8 => Call::Recv(who, 64),
             8 => Call::Recv(who, rng.between(1, 3)),
@@ -353,18 +376,42 @@ impl Course {
             14 if is_proxy => Call::TakeError,
             15 if is_proxy => Call::Unsent,
             16..20 if is_proxy => Call::Poll,
+            16..20 if !self.is_held && self.may_await() => Call::Await,
             _ => Call::Recv(who, 64),
         })
     }
 
+    /// Returns whether there is something to wait for.
+    fn may_await(&self) -> bool {
+        self.unread > 0 && !self.is_closed[Who::Peer as usize]
+    }
+
     /// Returns the bytes of a send: no two of a direction are alike.
     fn bytes(&mut self, call: Call) -> Vec<u8> {
-        let Call::Send(who, len) = call else { return Vec::new() };
+        let Call::Send(who, len, _) = call else { return Vec::new() };
         let next = || {
             self.sent[who as usize] += 1;
             self.sent[who as usize] | if who == Who::Proxy { 0x80 } else { 0 }
         };
         std::iter::repeat_with(next).take(len).collect()
+    }
+
+    fn note(&mut self, call: Call, answer: &Answer) {
+        match (call, answer) {
+            (Call::Send(Who::Proxy, _, follow), Answer::Count(count)) => {
+                self.unread += count;
+                self.is_held = follow == Follow::End;
+            }
+            (Call::SpliceOut, Answer::Count(count)) => {
+                self.unread += count;
+                self.is_held &= *count == 0;
+            }
+            (Call::Recv(Who::Peer, _) | Call::Await, Answer::Bytes(bytes)) => {
+                self.unread -= bytes.len();
+            }
+            (Call::Shutdown(Who::Proxy) | Call::Close(Who::Proxy), _) => self.is_held = false,
+            _ => {}
+        }
     }
 }
 
@@ -375,19 +422,36 @@ fn other(who: Who) -> Who {
     }
 }
 
-/// Changes what the model answers.
-type Distort = fn(Call, Answer) -> Answer;
+/// Makes the model err.
+#[derive(Clone, Copy)]
+enum Distortion {
+    None,
+    /// In what it answers.
+    Answer(fn(Call, Answer) -> Answer),
+    /// In what becomes of its sockets.
+    Socket(fn(&mut Socket)),
+}
+
+impl Distortion {
+    fn answer(self, call: Call, answer: Answer) -> Answer {
+        if let Self::Answer(distort) = self { distort(call, answer) } else { answer }
+    }
+
+    fn sockets(self, model: &mut Model) {
+        if let Self::Socket(distort) = self {
+            model.kernel.sockets.iter_mut().for_each(distort);
+        }
+    }
+}
 
 /// Runs one script. Returns the calls made and the most states there were; or what was done, and
 /// what the model allows instead.
 fn run(
     seed: u64,
     listener: &TcpListener,
-    distort: Distort,
+    distortion: Distortion,
     is_told: bool,
 ) -> Result<(usize, usize), String> {
-    #[expect(clippy::disallowed_methods, reason = "the model's clock stands still")]
-    let now = Instant::now();
     let mut rng = Rng::new(seed);
     let mut real = Real::new(listener).expect("a connection over loopback");
     let mut models = vec![Model::new()];
@@ -398,16 +462,20 @@ fn run(
         let is_pipe_full = !matches!(real.conduit, Conduit::Empty);
         let Some(call) = course.draw(&mut rng, is_pipe_full) else { break };
         let bytes = course.bytes(call);
+        let begin = now();
         let answer = real.perform(call, &bytes);
+        course.note(call, &answer);
         calls += 1;
         story += &format!("    {call:?} {bytes:?} -> {answer:?}\n");
-        let reachable = closure(models, now);
+        let reachable = closure(models, now() + EARLY_MAX);
         states = states.max(reachable.len());
         let mut others = Vec::new();
         models = reachable
             .into_iter()
             .filter_map(|mut model| {
-                let expected = distort(call, model.perform(call, &bytes, &answer));
+                let expected = model.perform(call, &bytes, &answer, begin);
+                let expected = distortion.answer(call, expected);
+                distortion.sockets(&mut model);
                 if expected != answer {
                     others.push(expected);
                     return None;
@@ -424,6 +492,11 @@ fn run(
         println!("seed {seed}\n{story}");
     }
     Ok((calls, states))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the real kernel's timers are real")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn listener() -> TcpListener {
@@ -443,7 +516,7 @@ fn the_kernel_does_nothing_that_the_model_does_not_allow() {
     let is_told = seeds.clone().count() == 1;
     let (mut calls, mut states) = (0, 0);
     for seed in seeds.clone() {
-        match run(seed, &listener, |_, answer| answer, is_told) {
+        match run(seed, &listener, Distortion::None, is_told) {
             Ok((made, most)) => (calls, states) = (calls + made, states.max(most)),
             Err(story) => panic!("the kernel did what the model does not allow: {story}"),
         }
@@ -454,37 +527,62 @@ fn the_kernel_does_nothing_that_the_model_does_not_allow() {
 /// The check can fail: a model that is wrong in one fact is found out.
 #[test]
 fn a_model_that_errs_is_found_out() {
-    const ERRORS: [(&str, Distort); 6] =
-        [
-            ("an end is EAGAIN", |call, answer| match (call, &answer) {
+    const ERRORS: [(&str, Distortion); 7] = [
+        (
+            "an end is EAGAIN",
+            Distortion::Answer(|call, answer| match (call, &answer) {
                 (Call::Recv(..), Answer::Bytes(bytes)) if bytes.is_empty() => {
                     Answer::Failed(Errno::Again)
                 }
                 _ => answer,
             }),
-            ("a splice never says EAGAIN", |call, answer| match (call, &answer) {
+        ),
+        (
+            "a splice never says EAGAIN",
+            Distortion::Answer(|call, answer| match (call, &answer) {
                 (Call::SpliceIn, Answer::Failed(Errno::Again)) => Answer::Count(0),
                 _ => answer,
             }),
-            ("SO_ERROR is empty", |call, answer| {
+        ),
+        (
+            "SO_ERROR is empty",
+            Distortion::Answer(|call, answer| {
                 if call == Call::TakeError { Answer::Pending(None) } else { answer }
             }),
-            ("a FIN has no number", |call, answer| match (call, &answer) {
+        ),
+        (
+            "a FIN has no number",
+            Distortion::Answer(|call, answer| match (call, &answer) {
                 (Call::Unsent, Answer::Count(count)) => Answer::Count(count.saturating_sub(1)),
                 _ => answer,
             }),
-            ("a FIN is not announced", |_, answer| {
+        ),
+        (
+            "a FIN is not announced",
+            Distortion::Answer(|_, answer| {
                 let Answer::Event(Some(ready)) = answer else { return answer };
                 Answer::Event(Some(Readiness { read_closed: false, ..ready }))
             }),
-            ("an urgent byte is not announced", |_, answer| {
+        ),
+        (
+            "an urgent byte is not announced",
+            Distortion::Answer(|_, answer| {
                 let Answer::Event(Some(ready)) = answer else { return answer };
                 Answer::Event(Some(Readiness { urgent: false, ..ready }))
             }),
-        ];
+        ),
+        (
+            "what is held back waits for ever",
+            Distortion::Socket(|socket| {
+                if let Some(held) = &mut socket.held {
+                    held.until += AWAIT_MAX;
+                }
+            }),
+        ),
+    ];
     let listener = listener();
-    for (error, distort) in ERRORS {
-        let found = (0..SCRIPTS).find(|seed| run(*seed, &listener, distort, false).is_err());
+    for (error, distortion) in ERRORS {
+        let found = (0..SCRIPTS).find(|seed| run(*seed, &listener, distortion, false).is_err());
         assert!(found.is_some(), "not found out: {error}");
     }
 }

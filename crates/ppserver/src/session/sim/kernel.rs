@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::coverage::{Coverage, Quirk};
 use super::rng::Rng;
-use super::socket::{Errno, Fin, Handshake, Mask, Segment, Sizes, Socket, State};
+use super::socket::{Errno, Fin, Handshake, Held, Mask, Segment, Sizes, Socket, State};
 
 /// How long the kernel holds bytes back for others to join them.
 const HELD_MAX: Duration = Duration::from_millis(200);
@@ -253,7 +253,7 @@ impl Kernel {
         } else if self.rng.one_in(16) {
             take = self.rng.between(1, take);
         }
-        socket.held_until = None;
+        socket.held = None;
         let segment_max = socket.segment_max;
         let mut rest = &bytes[..take];
         while !rest.is_empty() {
@@ -265,13 +265,20 @@ impl Kernel {
         Ok(take)
     }
 
-    /// send(2) with MSG_MORE: the last of it waits for a FIN or more bytes, for 200 ms (tcp(7)); not
-    /// where there was no room for all (`tcp_sendmsg_locked` pushes then as if nothing followed).
+    /// send(2) with MSG_MORE: the last of it waits for a FIN, a send without it or anything that
+    /// arrives, for 200 ms (tcp(7)); not where there was no room for all (`tcp_sendmsg_locked` pushes
+    /// then as if nothing followed).
     pub(crate) fn send_more(&mut self, fd: Fd, bytes: &[u8], now: Instant) -> Result<usize, Errno> {
+        let before = self.socket(fd).held;
         let count = self.send(fd, bytes)?;
         if count == bytes.len() {
             self.cover.hit(Quirk::HeldBack);
-            self.socket(fd).held_until = Some(now + HELD_MAX);
+            let socket = self.socket(fd);
+            let last = socket.unsent.back().map_or(0, |segment| segment.bytes.len());
+            let fresh = Held { bytes: last, until: now + HELD_MAX };
+            // They join what waits already.
+            let joined = before.map(|held| Held { bytes: held.bytes + count, ..held });
+            socket.held = Some(joined.unwrap_or(fresh));
         }
         Ok(count)
     }
@@ -314,7 +321,7 @@ impl Kernel {
         }
         debug_assert_eq!(socket.fin, Fin::No);
         socket.fin = Fin::Queued;
-        socket.held_until = None;
+        socket.held = None;
         // `inet_shutdown` wakes, so that an epoll may see HUP for two FINs.
         socket.wake();
         Ok(())
@@ -342,11 +349,11 @@ impl Kernel {
     /// close(2): what is queued still goes out, with a FIN, unless unread data makes it a reset.
     pub(crate) fn close(&mut self, fd: Fd) {
         let socket = self.socket(fd);
-        socket.held_until = None;
         if socket.state == State::Standing && !socket.received.is_empty() {
             self.cover.hit(Quirk::CloseUnread);
             return self.reset(fd);
         }
+        socket.held = None;
         if socket.state == State::Standing && socket.fin == Fin::No {
             socket.fin = Fin::Queued;
         }
@@ -355,14 +362,7 @@ impl Kernel {
 
     /// close(2) with SO_LINGER 0: an RST goes out at once, before most of what is queued.
     pub(crate) fn reset(&mut self, fd: Fd) {
-        let on_wire = {
-            let queued = self.socket(fd).unsent.len();
-            if queued > 0 {
-                self.cover.hit(Quirk::ResetDropsQueue);
-            }
-            self.rng.below(queued / 2 + 1)
-        };
-        self.abandon(fd, on_wire);
+        self.abandon(fd);
         self.release(fd);
     }
 

@@ -287,7 +287,7 @@ impl Oracle {
             Stage::Connecting { .. } | Stage::Relaying { .. } => {
                 for socket in [client, upstream].into_iter().flatten() {
                     hold!(LostWakeup, socket.error.is_none(), "an error is not fetched");
-                    let is_held = socket.held_until.is_some();
+                    let is_held = socket.held.is_some();
                     hold!(LostWakeup, !is_held, "bytes are held back for an end that follows not");
                 }
                 if upstream.is_none_or(|upstream| upstream.state == State::Handshake) {

@@ -67,6 +67,15 @@ pub(crate) enum Fin {
     Acknowledged,
 }
 
+/// What is held back for others to join it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    /// So many of the last bytes.
+    pub(crate) bytes: usize,
+    /// For so long at most.
+    pub(crate) until: Instant,
+}
+
 /// What becomes of a connect, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Handshake {
@@ -101,8 +110,8 @@ pub(crate) struct Socket {
     pub(crate) unsent: VecDeque<Segment>,
     pub(crate) unsent_max: usize,
     pub(crate) segment_max: usize,
-    /// The last of it waits for what follows, until then at most: MSG_MORE.
-    pub(crate) held_until: Option<Instant>,
+    /// The last of it, which waits for what follows: MSG_MORE.
+    pub(crate) held: Option<Held>,
     /// Arrived over there, the acknowledgement is under way.
     pub(crate) unacknowledged: usize,
     pub(crate) fin: Fin,
@@ -135,7 +144,7 @@ impl Socket {
             unsent: VecDeque::new(),
             unsent_max: sizes.unsent_max,
             segment_max: sizes.segment_max,
-            held_until: None,
+            held: None,
             unacknowledged: 0,
             fin: Fin::No,
             reset_coming: false,
@@ -171,9 +180,9 @@ impl Socket {
         len(&self.unsent) + self.unacknowledged + usize::from(fin)
     }
 
-    /// Returns whether a segment may leave: the last one may be held back.
+    /// Returns whether a segment may leave: the last ones may be held back.
     pub(crate) fn has_segment(&self) -> bool {
-        self.unsent.len() > usize::from(self.held_until.is_some())
+        len(&self.unsent) > self.held.map_or(0, |held| held.bytes)
     }
 
     pub(crate) fn is_at_mark(&self) -> bool {
@@ -222,7 +231,7 @@ impl Socket {
         self.handshake = None;
         self.unacknowledged = self.outq();
         self.unsent.clear();
-        self.held_until = None;
+        self.held = None;
         self.fin = Fin::No;
         self.wakes_again = self.is_watched;
         self.wake();

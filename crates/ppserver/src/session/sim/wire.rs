@@ -1,7 +1,8 @@
 //! What travels between the two ends of a connection, one [`Move`] at a time.
 //!
 //! The order of moves is the caller's, so that every interleaving is a seed away. Invariants: a FIN
-//! arrives behind all data; an RST may arrive before most of it.
+//! arrives behind all data; an RST may arrive before most of it. Whatever arrives at a socket sends
+//! what it holds back (`tcp_data_snd_check`).
 
 use std::time::Instant;
 
@@ -46,7 +47,8 @@ impl Kernel {
             // What nobody can receive any more needs no window.
             let is_wanted = other.is_owned && other.state == State::Standing;
             let may_arrive = other.window() > 0 || !is_wanted;
-            if socket.held_until.is_some_and(|until| until <= now) {
+            let is_due = socket.held.is_some_and(|held| held.until <= now);
+            if is_due && socket.state == State::Standing {
                 moves.push(Move::Release(fd));
             }
             if socket.has_segment() && may_arrive {
@@ -59,8 +61,7 @@ impl Kernel {
             if is_waiting && socket.state == State::Standing && !socket.reset_coming {
                 moves.push(Move::Acknowledge(fd));
             }
-            let is_overtaken = !other.unsent.is_empty() && socket.window() > 0;
-            if socket.reset_coming && !is_overtaken {
+            if socket.reset_coming {
                 moves.push(Move::Reset(fd));
             }
         }
@@ -75,13 +76,14 @@ impl Kernel {
                 socket.wakes_again = false;
                 socket.wake();
             }
-            Move::Release(fd) => self.socket(fd).held_until = None,
+            Move::Release(fd) => self.socket(fd).held = None,
             Move::Data(fd) => self.deliver(fd),
             Move::Fin(fd) => {
                 self.socket(fd).fin = Fin::Arrived;
                 let other = self.socket(fd.other_end());
                 if other.state == State::Standing {
                     other.fin_received = true;
+                    other.held = None;
                     other.wake();
                 }
             }
@@ -127,7 +129,12 @@ impl Kernel {
             }
             // It takes room here until it is acknowledged.
             self.socket(fd).unacknowledged += bytes.len();
+            // Not every segment is looked at so closely (`tcp_rcv_established`).
+            let lets_go = self.rng.below(2) == 1;
             let other = self.socket(fd.other_end());
+            if lets_go {
+                other.held = None;
+            }
             other.received.push_back(Segment { bytes, is_urgent });
             // Every arrival is an edge, however much is unread: epoll(7).
             let was_armed = other.is_armed;
@@ -144,7 +151,7 @@ impl Kernel {
         if is_orphan {
             // The process has closed: `tcp_rcv_state_process`.
             self.cover.hit(Quirk::DataAfterClose);
-            return self.abandon(fd.other_end(), 0);
+            return self.abandon(fd.other_end());
         }
         let socket = self.socket(fd);
         socket.reset_coming |= socket.state == State::Standing;
@@ -157,6 +164,7 @@ impl Kernel {
         };
         let socket = self.socket(fd);
         socket.unacknowledged -= part;
+        socket.held = None;
         if socket.unacknowledged == 0 && socket.fin == Fin::Arrived {
             socket.fin = Fin::Acknowledged;
         }
@@ -169,28 +177,30 @@ impl Kernel {
 
     /// `tcp_reset`.
     fn arrive_reset(&mut self, fd: Fd) {
-        self.socket(fd.other_end()).unsent.clear();
+        if !self.look(fd.other_end()).unsent.is_empty() {
+            self.cover.hit(Quirk::ResetDropsQueue);
+            self.socket(fd.other_end()).unsent.clear();
+        }
         let socket = self.socket(fd);
         socket.reset_coming = false;
         if socket.state == State::Closed {
             return;
         }
-        let is_half_closed = socket.fin_received;
+        let is_half_closed = socket.fin_received && socket.fin == Fin::No;
         socket.die(if is_half_closed { Errno::Pipe } else { Errno::ConnReset });
         if is_half_closed {
             self.cover.hit(Quirk::ResetAfterFin);
         }
     }
 
-    /// A socket ends by RST: so many of its segments are on the wire already.
-    pub(crate) fn abandon(&mut self, fd: Fd, on_wire: usize) {
+    /// A socket ends by RST: of what it had queued some is on the wire already, and may arrive first.
+    pub(crate) fn abandon(&mut self, fd: Fd) {
         let socket = self.socket(fd);
         let (state, is_over) = (socket.state, socket.fin == Fin::Acknowledged);
         let is_over = is_over && socket.fin_received;
         socket.state = State::Closed;
         socket.handshake = None;
         socket.received.clear();
-        socket.unsent.truncate(on_wire);
         if socket.fin == Fin::Queued {
             socket.fin = Fin::No;
         }
