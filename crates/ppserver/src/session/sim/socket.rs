@@ -217,6 +217,15 @@ impl Socket {
         }
     }
 
+    /// There is one mark, the newest (`tcp_check_urg`): the older urgent byte becomes data, unless it
+    /// is the next to be read.
+    pub(crate) fn forget_mark(&mut self) {
+        if self.is_at_mark() {
+            self.received.pop_front();
+        }
+        self.received.iter_mut().for_each(|segment| segment.is_urgent = false);
+    }
+
     /// Something happened that an epoll is told of.
     pub(crate) fn wake(&mut self) {
         self.is_armed = self.is_watched;
@@ -236,6 +245,11 @@ impl Socket {
         self.wakes_again = self.is_watched;
         self.wake();
     }
+}
+
+/// Returns how many urgent bytes there are.
+pub(crate) fn marks(segments: &VecDeque<Segment>) -> usize {
+    segments.iter().filter(|segment| segment.is_urgent).count()
 }
 
 pub(crate) fn len(segments: &VecDeque<Segment>) -> usize {

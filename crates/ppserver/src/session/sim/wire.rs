@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel};
-use super::socket::{Errno, Fin, Handshake, Segment, State};
+use super::socket::{Errno, Fin, Handshake, Segment, State, marks};
 
 /// Something that may travel now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) enum Move {
     WakeAgain(Fd),
     /// What this socket holds back waits no longer.
     Release(Fd),
+    /// The last urgent byte of this socket is announced over there, in front of all that it sends.
+    Mark(Fd),
     /// A segment leaves this socket.
     Data(Fd),
     /// The FIN leaves this socket.
@@ -51,6 +53,10 @@ impl Kernel {
             if is_due && socket.state == State::Standing {
                 moves.push(Move::Release(fd));
             }
+            let (coming, arrived) = (marks(&socket.unsent), marks(&other.received));
+            if is_wanted && coming > 0 && coming + arrived > 1 {
+                moves.push(Move::Mark(fd));
+            }
             if socket.has_segment() && may_arrive {
                 moves.push(Move::Data(fd));
             }
@@ -77,6 +83,11 @@ impl Kernel {
                 socket.wake();
             }
             Move::Release(fd) => self.socket(fd).held = None,
+            Move::Mark(fd) => {
+                let marks = self.socket(fd).unsent.iter_mut().filter(|segment| segment.is_urgent);
+                marks.rev().skip(1).for_each(|segment| segment.is_urgent = false);
+                self.socket(fd.other_end()).forget_mark();
+            }
             Move::Data(fd) => self.deliver(fd),
             Move::Fin(fd) => {
                 self.socket(fd).fin = Fin::Arrived;
@@ -134,6 +145,9 @@ impl Kernel {
             let other = self.socket(fd.other_end());
             if lets_go {
                 other.held = None;
+            }
+            if is_urgent {
+                other.forget_mark();
             }
             other.received.push_back(Segment { bytes, is_urgent });
             // Every arrival is an edge, however much is unread: epoll(7).
