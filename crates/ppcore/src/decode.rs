@@ -5,7 +5,7 @@
 //! depend on how it was cut.
 
 use crate::v1::{self, Line};
-use crate::v2::Block;
+use crate::v2::{self, Block};
 use crate::{Error, ErrorKind, Header, V2_FIXED_LEN, Version};
 
 /// Which wire formats a decoder takes (spec 2: a receiver of v2 should take v1 too).
@@ -151,6 +151,20 @@ impl Options {
     fn takes_v2(&self) -> bool {
         self.versions != Versions::V1
     }
+
+    /// Returns the length of the shortest header.
+    fn len_min(&self) -> usize {
+        if self.takes_v1() { v1::LEN_MIN } else { V2_FIXED_LEN }
+    }
+
+    /// Only a stream that never committed to a version may turn out to be payload.
+    #[cold]
+    pub(crate) fn not_proxy(&self, offset: usize) -> Result<Decoded, Error> {
+        match self.presence {
+            Presence::Required => Err(Error::new(ErrorKind::NotProxy, offset)),
+            Presence::Optional => Ok(Decoded::Absent),
+        }
+    }
 }
 
 impl Default for Options {
@@ -179,8 +193,6 @@ enum State {
     Start,
     V1(Line),
     V2(Block),
-    /// The answer was an error, and stays it.
-    Refused(Error),
 }
 
 /// An incremental decoder of one stream's header.
@@ -218,29 +230,30 @@ impl Decoder {
     /// # Errors
     /// When no continuation makes the bytes a header that the options accept. The error is final.
     pub fn decode(&mut self, received: &[u8]) -> Result<Decoded, Error> {
-        if matches!(self.state, State::Start) {
-            match received.first() {
-                Some(b'P') if self.options.takes_v1() => self.state = State::V1(Line::new()),
-                Some(b'\r') if self.options.takes_v2() => self.state = State::V2(Block::new()),
-                Some(_) => return self.refuse(Error::new(ErrorKind::NotProxy, 0)),
-                None => return Ok(Decoded::Need(self.need(received))),
-            }
+        match &mut self.state {
+            State::Start => self.start(received),
+            State::V1(line) => line.resume(received),
+            State::V2(block) => block.resume(received, &self.options),
         }
-        let error = match &mut self.state {
-            State::Start => return Ok(Decoded::Need(self.need(received))),
-            State::V1(line) => match line.resume(received) {
-                Ok(true) => return Ok(Decoded::Header(line.header())),
-                Ok(false) => return Ok(Decoded::Need(line.need())),
-                Err(error) => error,
-            },
-            State::V2(block) => match block.resume(received, &self.options) {
-                Ok(Some(header)) => return Ok(Decoded::Header(header)),
-                Ok(None) => return Ok(Decoded::Need(Block::need(received))),
-                Err(error) => error,
-            },
-            State::Refused(error) => *error,
-        };
-        self.refuse(error)
+    }
+
+    #[inline(never)]
+    fn start(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        match received.first() {
+            Some(b'P') if self.options.takes_v1() => {
+                let Some(line) = Line::open(received) else {
+                    return v1::judge_opening(received, &self.options);
+                };
+                self.state = State::V1(line);
+                self.decode(received)
+            }
+            Some(b'\r') if self.options.takes_v2() => {
+                self.state = State::V2(Block::new());
+                self.decode(received)
+            }
+            Some(_) => self.options.not_proxy(0),
+            None => Ok(Decoded::Need(self.options.len_min())),
+        }
     }
 
     /// Judges the bytes of a stream that has ended behind them.
@@ -250,7 +263,10 @@ impl Decoder {
     /// [`ErrorKind::Truncated`] if the header is incomplete.
     pub fn finish(&mut self, received: &[u8]) -> Result<Decoded, Error> {
         match self.decode(received)? {
-            Decoded::Need(_) if self.may_be_absent() && self.version(received).is_none() => {
+            Decoded::Need(_)
+                if self.options.presence == Presence::Optional
+                    && self.version(received).is_none() =>
+            {
                 Ok(Decoded::Absent)
             }
             Decoded::Need(_) if received.is_empty() => Err(Error::new(ErrorKind::Empty, 0)),
@@ -261,35 +277,12 @@ impl Decoder {
 
     /// Returns the version the sender has committed to: known behind `PROXY` or the v2 signature.
     pub fn version(&self, received: &[u8]) -> Option<Version> {
-        match &self.state {
-            State::V1(_) => Line::is_committed(received).then_some(Version::V1),
-            State::V2(_) => Block::is_committed(received).then_some(Version::V2),
-            State::Refused(error) => error.kind().version(),
-            State::Start => None,
-        }
-    }
-
-    fn need(&self, received: &[u8]) -> usize {
-        match &self.state {
-            State::Start if self.options.takes_v1() => v1::LEN_MIN,
-            State::Start => V2_FIXED_LEN,
-            State::V1(line) => line.need(),
-            State::V2(_) => Block::need(received),
-            State::Refused(_) => 0,
-        }
-    }
-
-    fn may_be_absent(&self) -> bool {
-        self.options.presence == Presence::Optional
-    }
-
-    /// Only a stream that never committed to a version may turn out to be payload.
-    fn refuse(&mut self, error: Error) -> Result<Decoded, Error> {
-        self.state = State::Refused(error);
-        if error.kind() == ErrorKind::NotProxy && self.may_be_absent() {
-            Ok(Decoded::Absent)
+        if self.options.takes_v1() && received.starts_with(v1::KEYWORD) {
+            Some(Version::V1)
+        } else if self.options.takes_v2() && received.starts_with(&v2::SIGNATURE) {
+            Some(Version::V2)
         } else {
-            Err(error)
+            None
         }
     }
 }

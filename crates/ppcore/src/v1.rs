@@ -1,77 +1,80 @@
-//! The text line of version 1 (spec 2.1), judged byte by byte.
+//! The text line of version 1 (spec 2.1), judged as it grows.
 //!
 //! ```text
-//! Keyword -+-> Tcp -> Source -> Destination -> SourcePort -> DestinationPort -> Lf -> Done
-//!          +-> Unknown -> Tail ---------------------------------------------> Lf
+//! opening -+-> 2 x (Quad | Groups [-> Quad]) -> Port -+-> Done
+//!          +-> Tail ----------------------------------+
 //! ```
 //!
-//! Each byte is looked at once; a stage takes as many as it can before it gives way to the next. A
-//! byte passes only if some continuation makes a valid line of at most 107 bytes, so the line is
-//! never incomplete on a dead prefix.
-//! Invariant: `pos` bytes have passed, and `pos + need() <= 107`.
+//! A stage takes what is complete: a word, or a number with the byte behind it. What is not is read
+//! again from its first byte when there is more, which is cheaper than to remember its value. A byte
+//! passes only if some continuation makes a valid line of at most 107 bytes, so the line is never
+//! incomplete on a dead prefix.
+//! Invariant: while bytes are missing, those that arrived and those that are missing at least are no
+//! more than 107.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
+use crate::decode::{Decoded, Options};
 use crate::header::{Addresses, Command, Family, Header, Transport, Version};
 use crate::{Error, ErrorKind, V1_LEN_MAX};
 
 /// The five bytes every v1 header begins with (spec 2.1).
 pub(crate) const KEYWORD: &[u8; 5] = b"PROXY";
-/// The shortest v1 line: `PROXY UNKNOWN` and CRLF.
-pub(crate) const LEN_MIN: usize = UNKNOWN_MIN;
+/// The shortest v1 line.
+pub(crate) const LEN_MIN: usize = UNKNOWN.len();
 
-const PROTOCOL_AT: usize = b"PROXY ".len();
-const UNKNOWN_MIN: usize = b"PROXY UNKNOWN\r\n".len();
-const TCP4_MIN: usize = b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n".len();
-const TCP6_MIN: usize = b"PROXY TCP6 :: :: 0 0\r\n".len();
+const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
+const UNKNOWN_TAIL: &[u8] = b"PROXY UNKNOWN ";
+const TCP4: &[u8] = b"PROXY TCP4 ";
+const TCP6: &[u8] = b"PROXY TCP6 ";
+
+/// All a line can begin with, and the length of the shortest line that does; the shortest first.
+const OPENINGS: [(&[u8], usize); 4] = [
+    (UNKNOWN, LEN_MIN),
+    (UNKNOWN_TAIL, UNKNOWN_TAIL.len() + LINE_END.len()),
+    (TCP6, b"PROXY TCP6 :: :: 0 0\r\n".len()),
+    (TCP4, b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n".len()),
+];
+
+const LINE_END: &[u8] = b"\r\n";
+/// The least that stands behind the destination's address.
 const PORTS_MIN: usize = b" 0 0\r\n".len();
+/// The least that stands between the source's address and the ports.
 const INET_MIN: usize = b" 0.0.0.0".len();
 const INET6_MIN: usize = b" ::".len();
 
 /// Octets in an IPv4 address.
 const OCTETS: u8 = 4;
 /// Groups of 16 bits in an IPv6 address.
-const GROUPS: u8 = 8;
-/// Hexadecimal digits in a group.
-const GROUP_DIGITS_MAX: usize = 4;
+const GROUPS: usize = 8;
 
-/// In the order in which a line can go through them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+/// What comes next, behind the opening; each stage hands over to the next by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Keyword,
-    Unknown,
+    Groups,
+    Quad,
+    Port,
     Tail,
-    Tcp,
-    Source,
-    Destination,
-    SourcePort,
-    DestinationPort,
-    Lf,
     Done,
 }
 
 /// The state of one line.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Bytes that have passed.
+    /// Bytes that have been taken.
     pos: usize,
     stage: Stage,
     family: Family,
-    /// The address or port under way.
-    number: Number,
-    address: Address,
+    /// Whether the address or port under way is the source's.
+    is_source: bool,
     /// Whether a dotted IPv6 tail was met: only a line with one can outgrow its limit.
     dotted: bool,
-    source: u128,
-    destination: u128,
+    /// The least that stands behind the address under way.
+    behind: usize,
+    address: Address,
+    source: [u16; GROUPS],
     source_port: u16,
-}
-
-/// A run of digits under way: those from `at` to the line's `pos`.
-#[derive(Clone, Copy, Debug)]
-struct Number {
-    at: usize,
-    value: u32,
+    destination_port: u16,
 }
 
 /// An address under way: IPv4 octets, IPv6 groups, or both behind each other.
@@ -80,125 +83,85 @@ struct Address {
     /// The octets of a dotted quad that are complete, the last one lowest.
     quad: u32,
     octets: u8,
-    /// The IPv6 groups that are complete, the last one lowest.
-    bits: u128,
-    groups: u8,
+    /// Groups that are complete: an IPv4 address takes the first two.
+    count: usize,
     /// Groups in front of `::`.
-    gap: Option<u8>,
-    /// What stands in front of the next group, while it has no digit.
-    before: Before,
+    gap: Option<usize>,
+    groups: [u16; GROUPS],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Before {
-    Nothing,
-    LeadingColon,
-    Colon,
-    Gap,
+/// The digits in front of a byte that is none, or one too many, or has not arrived.
+struct Number {
+    value: u32,
+    digits: usize,
 }
 
 impl Number {
-    const fn begin(at: usize) -> Self {
-        Self { at, value: 0 }
-    }
-
-    /// Takes the digits of an IPv6 group; returns the byte behind it, a digit too many among them,
-    /// or `None` while that is missing.
-    fn hex(&mut self, received: &[u8], pos: &mut usize, digits_max: usize) -> Option<u8> {
-        while let Some(&byte) = received.get(*pos) {
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'a'..=b'f' => byte - b'a' + 10,
-                b'A'..=b'F' => byte - b'A' + 10,
-                _ => return Some(byte),
-            };
-            if *pos - self.at == digits_max {
-                return Some(byte);
-            }
-            self.value = self.value << 4 | u32::from(digit);
-            *pos += 1;
-        }
-        None
-    }
-
-    /// Takes the digits of a decimal number without leading zeros, at most `max`; returns the byte
-    /// behind it, a digit too many among them, or `None` while that is missing. The error is a byte
-    /// where the number should begin.
-    fn decimal(&mut self, received: &[u8], pos: &mut usize, max: u32) -> Result<Option<u8>, u8> {
-        if *pos == self.at {
-            let Some(&byte) = received.get(*pos) else { return Ok(None) };
-            let digit = byte.wrapping_sub(b'0');
+    /// Reads a decimal number of at most `DIGITS` digits, without leading zeros; `None` if there is
+    /// no digit.
+    #[inline(always)]
+    fn decimal<const DIGITS: usize>(bytes: &[u8]) -> Option<Self> {
+        let mut number = None;
+        for &byte in bytes.iter().take(DIGITS) {
+            let digit = u32::from(byte).wrapping_sub(u32::from(b'0'));
             if digit > 9 {
-                return Err(byte);
+                break;
             }
-            self.value = digit.into();
-            *pos += 1;
-        }
-        if self.value == 0 {
-            // Behind it there is no other digit.
-            return Ok(received.get(*pos).copied());
-        }
-        while let Some(&byte) = received.get(*pos) {
-            let digit = byte.wrapping_sub(b'0');
-            let value = self.value * 10 + u32::from(digit);
-            if digit > 9 || value > max {
-                return Ok(Some(byte));
+            let Self { value, digits } = number.unwrap_or(Self { value: 0, digits: 0 });
+            let value = value * 10 + digit;
+            number = Some(Self { value, digits: digits + 1 });
+            if value == 0 {
+                break;
             }
-            self.value = value;
-            *pos += 1;
         }
-        Ok(None)
+        number
+    }
+
+    /// Reads an IPv6 group.
+    #[inline(always)]
+    fn hex(bytes: &[u8]) -> Self {
+        let mut number = Self { value: 0, digits: 0 };
+        for &byte in bytes.iter().take(4) {
+            let mut digit = u32::from(byte).wrapping_sub(u32::from(b'0'));
+            if digit > 9 {
+                let letter = u32::from(byte | 0x20).wrapping_sub(u32::from(b'a'));
+                if letter > 5 {
+                    break;
+                }
+                digit = letter + 10;
+            }
+            number.value = number.value << 4 | digit;
+            number.digits += 1;
+        }
+        number
     }
 }
 
 impl Address {
-    const START: Self =
-        Self { quad: 0, octets: 0, bits: 0, groups: 0, gap: None, before: Before::Nothing };
+    const START: Self = Self { quad: 0, octets: 0, count: 0, gap: None, groups: [0; GROUPS] };
 
-    fn push_group(&mut self, group: u32) {
-        self.bits = self.bits << 16 | u128::from(group);
-        self.groups += 1;
-    }
-
-    /// Takes a colon behind a group, if there is one; `None` if no address goes on like this.
-    fn colon(&mut self, group: Option<u32>) -> Option<()> {
-        if let Some(group) = group {
-            // Behind it come either one more group, or, once, a gap of at least one group.
-            let groups_max = if self.gap.is_some() { GROUPS - 2 } else { GROUPS - 1 };
-            if self.groups == groups_max {
-                return None;
-            }
-            self.push_group(group);
-            self.before = Before::Colon;
-            return Some(());
+    fn push(&mut self, group: u32) {
+        if let Some(slot) = self.groups.get_mut(self.count) {
+            *slot = low(group);
         }
-        self.before = match self.before {
-            Before::Nothing => Before::LeadingColon,
-            Before::LeadingColon | Before::Colon if self.gap.is_none() => {
-                self.gap = Some(self.groups);
-                Before::Gap
-            }
-            Before::LeadingColon | Before::Colon | Before::Gap => return None,
-        };
-        Some(())
+        self.count += 1;
     }
 
-    /// Takes the dot behind the first octet: a dotted quad stands for the last two groups.
-    fn first_dot(&mut self, octet: u32) -> Option<()> {
+    /// How many groups can be written out: `::` stands for at least one.
+    fn groups_max(&self) -> usize {
+        if self.gap.is_some() { GROUPS - 1 } else { GROUPS }
+    }
+
+    /// Says whether so many digits are the first octet of a dotted quad, which stands for the last
+    /// two groups.
+    #[cold]
+    fn may_be_quad(&self, rest: &[u8], digits: usize) -> bool {
         let has_room = match self.gap {
-            None => self.groups == GROUPS - 2,
-            Some(_) => self.groups <= GROUPS - 3,
+            None => self.count == GROUPS - 2,
+            Some(_) => self.count <= GROUPS - 3,
         };
-        has_room.then(|| (self.quad, self.octets) = (octet, 1))
-    }
-
-    /// Says whether a group may begin here.
-    fn may_begin_group(&self) -> bool {
-        match self.before {
-            Before::Nothing | Before::Colon => true,
-            Before::LeadingColon => false,
-            Before::Gap => self.groups < GROUPS - 1,
-        }
+        let octet = Number::decimal::<3>(rest);
+        has_room && octet.is_some_and(|octet| octet.digits == digits && octet.value <= 255)
     }
 
     /// Returns the least number of bytes that complete a dotted quad.
@@ -206,425 +169,305 @@ impl Address {
         !has_digit as usize + 2 * (OCTETS - 1 - self.octets) as usize
     }
 
-    /// Returns the least number of bytes that complete an IPv6 address.
-    const fn inet6_need(&self, has_digit: bool) -> usize {
-        if self.octets != 0 {
-            return self.quad_need(has_digit);
-        }
-        match self.before {
-            _ if has_digit => {
-                let is_complete = self.gap.is_some() || self.groups == GROUPS - 1;
-                if is_complete { 0 } else { 2 }
-            }
-            Before::Nothing => 2,
-            Before::LeadingColon | Before::Colon => 1,
-            Before::Gap => 0,
+    /// Returns the least number of bytes that complete an IPv6 address without a dotted tail.
+    fn groups_need(&self, has_digit: bool) -> usize {
+        let is_last = self.gap.is_some() || self.count == GROUPS - 1;
+        match (has_digit, self.gap) {
+            (true, _) if is_last => 0,
+            (true, _) => b"::".len(),
+            (false, None) if self.count == 0 => b"::".len(),
+            (false, Some(gap)) if gap == self.count => 0,
+            (false, _) => 1,
         }
     }
 
-    /// Completes an IPv6 address whose last group or quad is in.
-    fn inet6_end(&self) -> u128 {
-        let Some(gap) = self.gap else { return self.bits };
-        let tail_bits = 16 * u32::from(self.groups.saturating_sub(gap));
-        let tail = self.bits & !u128::MAX.checked_shl(tail_bits).unwrap_or(0);
-        let head = self.bits.checked_shr(tail_bits).unwrap_or(0);
-        head.checked_shl(16 * u32::from(GROUPS - gap)).unwrap_or(0) | tail
+    /// Writes out the gap of an address whose last group is in.
+    #[cold]
+    fn fill(&mut self, gap: usize) {
+        let mut filled = [0; GROUPS];
+        let (head, tail) = self.groups.split_at_checked(gap).unwrap_or_default();
+        for (to, from) in filled.iter_mut().zip(head) {
+            *to = *from;
+        }
+        let tail = tail.iter().take(self.count.saturating_sub(gap));
+        for (to, from) in filled.iter_mut().rev().zip(tail.rev()) {
+            *to = *from;
+        }
+        self.groups = filled;
     }
 }
 
 impl Line {
-    pub(crate) const fn new() -> Self {
-        Self {
-            pos: 0,
-            stage: Stage::Keyword,
-            family: Family::Unspec,
-            number: Number::begin(0),
-            address: Address::START,
+    /// Takes the opening, if all of it has arrived.
+    pub(crate) fn open(received: &[u8]) -> Option<Self> {
+        let (opening, stage, family, behind) = if received.starts_with(TCP4) {
+            (TCP4, Stage::Quad, Family::Inet, INET_MIN + PORTS_MIN)
+        } else if received.starts_with(TCP6) {
+            (TCP6, Stage::Groups, Family::Inet6, INET6_MIN + PORTS_MIN)
+        } else if received.starts_with(UNKNOWN_TAIL) {
+            (UNKNOWN_TAIL, Stage::Tail, Family::Unspec, 0)
+        } else if received.starts_with(UNKNOWN) {
+            (UNKNOWN, Stage::Done, Family::Unspec, 0)
+        } else {
+            return None;
+        };
+        Some(Self {
+            pos: opening.len(),
+            stage,
+            family,
+            is_source: true,
             dotted: false,
-            source: 0,
-            destination: 0,
+            behind,
+            address: Address::START,
+            source: [0; GROUPS],
             source_port: 0,
-        }
+            destination_port: 0,
+        })
     }
 
-    /// Says whether nothing but a v1 header can follow.
-    pub(crate) fn is_committed(received: &[u8]) -> bool {
-        received.len() >= KEYWORD.len()
+    /// Judges what has arrived.
+    #[inline(never)]
+    pub(crate) fn resume(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        let Some(rest) = received.get(self.pos..) else { return Ok(Decoded::Need(1)) };
+        if self.dotted { self.run_dotted(rest) } else { self.run(rest) }
     }
 
-    /// Judges what has arrived; `false` means that bytes are missing.
-    pub(crate) fn resume(&mut self, received: &[u8]) -> Result<bool, Error> {
-        if !self.dotted {
-            self.run(received)?;
-        }
-        if self.dotted {
-            self.resume_dotted(received)?;
-        }
-        Ok(self.stage == Stage::Done)
-    }
-
-    /// A line that can grow too long takes single bytes, so that the one too many is found.
+    /// A line that can grow too long grows by single bytes, so that the one too many is found.
     #[cold]
-    fn resume_dotted(&mut self, received: &[u8]) -> Result<(), Error> {
-        while self.stage != Stage::Done {
-            let Some(piece) = received.get(..=self.pos) else { break };
-            self.run(piece)?;
-            if self.pos + self.need() > V1_LEN_MAX {
-                return Err(Error::new(ErrorKind::V1TooLong, self.pos - 1));
+    fn run_dotted(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
+        let begin = self.pos;
+        let mut len = 0;
+        loop {
+            len += 1;
+            let piece = rest.get(..len).unwrap_or(rest);
+            match self.run(piece.get(self.pos - begin..).unwrap_or_default()) {
+                Ok(Decoded::Need(need)) if begin + len + need > V1_LEN_MAX => {
+                    return Err(Error::new(ErrorKind::V1TooLong, begin + len - 1));
+                }
+                Ok(Decoded::Need(_)) if len < rest.len() => {}
+                judged => return judged,
             }
         }
-        Ok(())
     }
 
-    /// Goes through the stages in their order: each takes what it can, and what is left is for the
-    /// next.
-    fn run(&mut self, received: &[u8]) -> Result<(), Error> {
-        self.stages(received).map_err(|kind| Error::new(kind, self.pos))
+    #[inline(always)]
+    fn run(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
+        match self.stage {
+            Stage::Quad => self.quad(rest),
+            Stage::Groups => self.groups(rest),
+            Stage::Port => self.port(rest),
+            Stage::Tail => self.tail(rest),
+            Stage::Done => Ok(Decoded::Header(self.header())),
+        }
     }
 
-    /// At a bad byte `pos` stays.
-    fn stages(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        if self.stage <= Stage::Tcp {
-            self.opening(received)?;
-        }
-        if self.stage == Stage::Source {
-            self.address(received, ErrorKind::V1BadSourceAddress)?;
-        }
-        if self.stage == Stage::Destination {
-            self.address(received, ErrorKind::V1BadDestinationAddress)?;
-        }
-        if self.stage >= Stage::SourcePort {
-            self.ending(received)?;
-        }
-        Ok(())
-    }
-
-    fn opening(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        if self.stage == Stage::Keyword {
-            self.keyword(received)?;
-        }
-        if self.stage == Stage::Tcp {
-            self.tcp(received)?;
-        }
-        if self.stage == Stage::Unknown {
-            self.unknown(received)?;
-        }
-        if self.stage == Stage::Tail {
-            self.tail(received)?;
-        }
-        Ok(())
-    }
-
-    fn ending(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        if self.stage == Stage::SourcePort {
-            self.port(received, b' ', ErrorKind::V1BadSourcePort)?;
-        }
-        if self.stage == Stage::DestinationPort {
-            self.port(received, b'\r', ErrorKind::V1BadDestinationPort)?;
-        }
-        if self.stage == Stage::Lf {
-            self.lf(received)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the bytes of a literal that begins at `begin`; `false` if one differs.
-    fn literal<const N: usize>(
-        &mut self,
-        received: &[u8],
-        begin: usize,
-        literal: &[u8; N],
-    ) -> bool {
-        let arrived = received.get(begin..).unwrap_or_default();
-        if arrived.first_chunk() == Some(literal) {
-            self.pos = begin + N;
-            return true;
-        }
-        let pairs = literal.iter().zip(arrived).skip(self.pos - begin);
-        self.pos += pairs.take_while(|(want, got)| want == got).count();
-        self.pos == received.len()
-    }
-
-    /// `PROXY `, and the first letter of the protocol.
-    fn keyword(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        if !self.literal(received, 0, b"PROXY ") {
-            let is_keyword = self.pos == KEYWORD.len();
-            return Err(if is_keyword { ErrorKind::V1ExpectedSpace } else { ErrorKind::NotProxy });
-        }
-        let next = received.get(PROTOCOL_AT).filter(|_| self.pos == PROTOCOL_AT);
-        if let Some(&byte) = next {
-            self.stage = match byte {
-                b'T' => Stage::Tcp,
-                b'U' => Stage::Unknown,
-                _ => return Err(ErrorKind::V1BadProtocol),
-            };
-            self.pos += 1;
-        }
-        Ok(())
-    }
-
-    /// `TCP4 ` or `TCP6 `, from its second letter.
-    fn tcp(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        const AT: usize = PROTOCOL_AT + 1;
-        const DIGIT_AT: usize = AT + 2;
-        const BLANK_AT: usize = AT + 3;
-        let (family, fits) = match received.get(DIGIT_AT) {
-            Some(b'6') => (Family::Inet6, self.literal(received, AT, b"CP6 ")),
-            Some(_) | None => (Family::Inet, self.literal(received, AT, b"CP4 ")),
-        };
-        if !fits {
-            let ends = self.pos == BLANK_AT && received.get(BLANK_AT) == Some(&b'\r');
-            return Err(if ends { ErrorKind::V1MissingField } else { ErrorKind::V1BadProtocol });
-        }
-        if self.pos > DIGIT_AT {
-            self.family = family;
-        }
-        if self.pos > BLANK_AT {
-            self.next_field(Stage::Source);
-        }
-        Ok(())
-    }
-
-    /// `UNKNOWN` from its second letter, and the byte behind it.
-    fn unknown(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        const AT: usize = PROTOCOL_AT + 1;
-        const END: usize = AT + b"NKNOWN".len();
-        if !self.literal(received, AT, b"NKNOWN") {
-            return Err(ErrorKind::V1BadProtocol);
-        }
-        let next = received.get(END).filter(|_| self.pos == END);
-        if let Some(&byte) = next {
-            self.stage = match byte {
-                b' ' => Stage::Tail,
-                b'\r' => Stage::Lf,
-                _ => return Err(ErrorKind::V1BadProtocol),
-            };
-            self.pos += 1;
-        }
-        Ok(())
+    fn bad(&self, kind: ErrorKind, ahead: usize) -> Result<Decoded, Error> {
+        Err(Error::new(kind, self.pos + ahead))
     }
 
     /// Whatever follows `UNKNOWN`, up to a CR that leaves room for the LF.
-    fn tail(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        while let Some(&byte) = received.get(self.pos) {
+    fn tail(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
+        for (at, &byte) in rest.iter().enumerate() {
             if byte == b'\r' {
-                self.pos += 1;
-                self.stage = Stage::Lf;
-                break;
+                return self.line_end(rest, at + 1);
             }
-            if self.pos + 1 + b"\r\n".len() > V1_LEN_MAX {
-                return Err(ErrorKind::V1TooLong);
+            if self.pos + at + 1 + LINE_END.len() > V1_LEN_MAX {
+                return self.bad(ErrorKind::V1TooLong, at);
             }
-            self.pos += 1;
         }
-        Ok(())
+        self.pos += rest.len();
+        Ok(Decoded::Need(LINE_END.len()))
     }
 
-    fn lf(&mut self, received: &[u8]) -> Result<(), ErrorKind> {
-        match received.get(self.pos) {
+    /// Judges what follows the CR.
+    #[inline(always)]
+    fn line_end(&mut self, rest: &[u8], at: usize) -> Result<Decoded, Error> {
+        match rest.get(at) {
             Some(b'\n') => {
-                self.pos += 1;
+                self.pos += at + 1;
                 self.stage = Stage::Done;
-                Ok(())
+                Ok(Decoded::Header(self.header()))
             }
-            Some(_) => Err(ErrorKind::V1BadLineEnd),
-            None => Ok(()),
+            Some(_) => self.bad(ErrorKind::V1BadLineEnd, at),
+            None => Ok(Decoded::Need(1)),
         }
     }
 
-    fn address(&mut self, received: &[u8], refusal: ErrorKind) -> Result<(), ErrorKind> {
-        let refuse = |byte| if byte == b'\r' { ErrorKind::V1MissingField } else { refusal };
-        if self.family == Family::Inet6 && self.address.octets == 0 {
-            self.groups(received).map_err(refuse)
-        } else {
-            self.quad(received).map_err(refuse)
-        }
-    }
-
-    /// Takes a dotted quad and the blank behind it; the error is the byte that does not fit.
-    fn quad(&mut self, received: &[u8]) -> Result<(), u8> {
-        let Self { mut pos, mut number, .. } = *self;
-        let Address { mut quad, mut octets, .. } = self.address;
-        let judged = loop {
-            let byte = match number.decimal(received, &mut pos, u8::MAX.into()) {
-                Ok(Some(byte)) => byte,
-                Ok(None) => break Ok(()),
-                Err(byte) => break Err(byte),
+    /// Takes a dotted quad and the blank behind it.
+    #[inline(never)]
+    fn quad(&mut self, mut rest: &[u8]) -> Result<Decoded, Error> {
+        loop {
+            let Some(Number { value, digits }) = Number::decimal::<3>(rest) else {
+                return match rest.first() {
+                    Some(&byte) => self.bad_address(byte, 0),
+                    None => self.need_address(self.address.quad_need(false)),
+                };
             };
-            let is_last = octets == OCTETS - 1;
+            if value > u8::MAX.into() {
+                return self.bad_address(b'0', digits - 1);
+            }
+            let Some((&byte, behind)) = rest.get(digits..).and_then(<[u8]>::split_first) else {
+                return self.need_address(self.address.quad_need(true));
+            };
+            let is_last = self.address.octets == OCTETS - 1;
             if byte != if is_last { b' ' } else { b'.' } {
-                break Err(byte);
+                return self.bad_address(byte, digits);
             }
-            quad = quad << 8 | number.value;
-            octets += 1;
-            pos += 1;
-            number = Number::begin(pos);
+            self.address.quad = self.address.quad << 8 | value;
+            self.address.octets += 1;
+            self.pos += digits + 1;
+            rest = behind;
             if is_last {
-                break Ok(());
-            }
-        };
-        (self.pos, self.number) = (pos, number);
-        (self.address.quad, self.address.octets) = (quad, octets);
-        if octets == OCTETS {
-            self.quad_end();
-        }
-        judged
-    }
-
-    fn quad_end(&mut self) {
-        let quad = u128::from(self.address.quad);
-        if self.family == Family::Inet6 {
-            self.address.bits = self.address.bits << 32 | quad;
-            self.address.groups += 2;
-            self.address_end(self.address.inet6_end());
-        } else {
-            self.address_end(quad);
-        }
-    }
-
-    /// Takes IPv6 groups and the blank behind them, or up to the first dot of a dotted tail; the
-    /// error is the byte that does not fit.
-    fn groups(&mut self, received: &[u8]) -> Result<(), u8> {
-        while let Some(byte) = self.group_digits(received) {
-            let group = self.has_digit().then_some(self.number.value);
-            match byte {
-                b':' => self.address.colon(group).ok_or(byte)?,
-                b'.' => {
-                    let octet = self.as_octet().ok_or(byte)?;
-                    self.address.first_dot(octet).ok_or(byte)?;
-                    self.dotted = true;
-                }
-                b' ' if self.address.inet6_need(self.has_digit()) == 0 => {
-                    if let Some(group) = group {
-                        self.address.push_group(group);
-                    }
-                    self.pos += 1;
-                    self.address_end(self.address.inet6_end());
-                    break;
-                }
-                _ => return Err(byte),
-            }
-            self.pos += 1;
-            self.next_number();
-            if self.dotted {
                 break;
             }
         }
-        Ok(())
+        self.address.push(self.address.quad >> 16);
+        self.address.push(self.address.quad & 0xFFFF);
+        self.address_end(rest)
     }
 
-    fn address_end(&mut self, bits: u128) {
-        if self.stage == Stage::Source {
-            self.source = bits;
-            self.next_field(Stage::Destination);
+    /// Takes IPv6 groups and the blank behind them, or up to the first dot of a dotted tail.
+    #[inline(never)]
+    fn groups(&mut self, mut rest: &[u8]) -> Result<Decoded, Error> {
+        loop {
+            let Number { value, digits } = Number::hex(rest);
+            let has_digit = digits != 0;
+            if has_digit && self.address.count == self.address.groups_max() {
+                return self.bad_address(b'0', 0);
+            }
+            let Some((&byte, mut behind)) = rest.get(digits..).and_then(<[u8]>::split_first) else {
+                return self.need_address(self.address.groups_need(has_digit));
+            };
+            match byte {
+                b':' if has_digit => {
+                    if self.address.count + 1 == self.address.groups_max() {
+                        return self.bad_address(byte, digits);
+                    }
+                    self.address.push(value);
+                }
+                b':' if self.address.gap.is_none() => {
+                    if self.address.count == 0 {
+                        match behind.split_first() {
+                            Some((b':', beyond)) => {
+                                self.pos += 1;
+                                behind = beyond;
+                            }
+                            Some((&byte, _)) => return self.bad_address(byte, 1),
+                            None => return self.need_address(1),
+                        }
+                    }
+                    self.address.gap = Some(self.address.count);
+                }
+                b' ' if self.address.groups_need(has_digit) == 0 => {
+                    if has_digit {
+                        self.address.push(value);
+                    }
+                    self.pos += digits + 1;
+                    return self.address_end(behind);
+                }
+                b'.' if self.address.may_be_quad(rest, digits) => {
+                    self.stage = Stage::Quad;
+                    if self.dotted {
+                        return self.quad(rest);
+                    }
+                    self.dotted = true;
+                    return self.run_dotted(rest);
+                }
+                _ => return self.bad_address(byte, digits),
+            }
+            self.pos += digits + 1;
+            rest = behind;
+        }
+    }
+
+    #[inline(never)]
+    fn address_end(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
+        if let Some(gap) = self.address.gap {
+            self.address.fill(gap);
+        }
+        self.behind = PORTS_MIN;
+        if self.is_source {
+            self.is_source = false;
+            self.source = self.address.groups;
+            self.address = Address::START;
+            if self.family == Family::Inet {
+                self.quad(rest)
+            } else {
+                self.stage = Stage::Groups;
+                self.groups(rest)
+            }
         } else {
-            self.destination = bits;
-            self.next_field(Stage::SourcePort);
+            self.is_source = true;
+            self.stage = Stage::Port;
+            self.port(rest)
         }
     }
 
-    fn port(&mut self, received: &[u8], end: u8, refusal: ErrorKind) -> Result<(), ErrorKind> {
-        let Self { mut pos, mut number, .. } = *self;
-        let behind = number.decimal(received, &mut pos, u16::MAX.into());
-        (self.pos, self.number) = (pos, number);
-        match behind {
-            Ok(None) => return Ok(()),
-            Ok(Some(byte)) if byte == end => {}
-            Ok(Some(b' ')) => return Err(ErrorKind::V1ExtraField),
-            Ok(Some(b'\r')) | Err(b'\r') if end == b' ' => return Err(ErrorKind::V1MissingField),
-            Ok(Some(b'\n')) | Err(b'\n') => return Err(ErrorKind::V1BadLineEnd),
-            Ok(Some(_)) | Err(_) => return Err(refusal),
-        }
-        self.pos += 1;
-        if self.stage == Stage::SourcePort {
-            self.source_port = self.port_value();
-            self.next_field(Stage::DestinationPort);
-        } else {
-            self.stage = Stage::Lf;
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "`port` kept it below 65,536")]
-    const fn port_value(&self) -> u16 {
-        self.number.value as u16
-    }
-
-    fn next_field(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.address = Address::START;
-        self.next_number();
-    }
-
-    const fn next_number(&mut self) {
-        self.number = Number::begin(self.pos);
-    }
-
-    /// Says whether the number under way has begun.
-    const fn has_digit(&self) -> bool {
-        self.pos != self.number.at
-    }
-
-    fn group_digits(&mut self, received: &[u8]) -> Option<u8> {
-        let Self { mut pos, mut number, .. } = *self;
-        let may_go_on = self.has_digit() || self.address.may_begin_group();
-        let digits_max = if may_go_on { GROUP_DIGITS_MAX } else { 0 };
-        let behind = number.hex(received, &mut pos, digits_max);
-        (self.pos, self.number) = (pos, number);
-        behind
-    }
-
-    /// Reads the hexadecimal digits under way as the decimal octet they turn out to be.
-    fn as_octet(&self) -> Option<u32> {
-        let (value, digits) = (self.number.value, self.pos - self.number.at);
-        let (a, b, c) = (value >> 8, value >> 4 & 15, value & 15);
-        let octet = a * 100 + b * 10 + c;
-        let least = match digits {
-            1 => 0,
-            2 => 10,
-            3 => 100,
-            _ => return None,
-        };
-        let is_octet = a <= 9 && b <= 9 && c <= 9 && (least..=255).contains(&octet);
-        is_octet.then_some(octet)
-    }
-
-    /// Returns the least number of bytes that complete the line.
-    ///
     /// Without a dotted IPv6 tail no TCP line passes 104 bytes (spec 2.1), so only those and the
     /// tail of `UNKNOWN` can outgrow the limit.
-    pub(crate) fn need(&self) -> usize {
-        let has_digit = self.has_digit();
-        let no_digit = usize::from(!has_digit);
-        match self.stage {
-            Stage::Keyword | Stage::Unknown => UNKNOWN_MIN - self.pos,
-            Stage::Tcp if self.family == Family::Inet => TCP4_MIN - self.pos,
-            Stage::Tcp => TCP6_MIN - self.pos,
-            Stage::Source | Stage::Destination => {
-                let (address, other) = match self.family {
-                    Family::Inet6 => (self.address.inet6_need(has_digit), INET6_MIN),
-                    Family::Inet | Family::Unspec | Family::Unix => {
-                        (self.address.quad_need(has_digit), INET_MIN)
-                    }
+    #[inline(always)]
+    fn need_address(&self, address: usize) -> Result<Decoded, Error> {
+        Ok(Decoded::Need(address + self.behind))
+    }
+
+    #[cold]
+    fn bad_address(&self, byte: u8, ahead: usize) -> Result<Decoded, Error> {
+        let kind = match byte {
+            b'\r' => ErrorKind::V1MissingField,
+            _ if self.is_source => ErrorKind::V1BadSourceAddress,
+            _ => ErrorKind::V1BadDestinationAddress,
+        };
+        self.bad(kind, ahead)
+    }
+
+    /// Takes the ports and what ends them.
+    #[inline(never)]
+    fn port(&mut self, mut rest: &[u8]) -> Result<Decoded, Error> {
+        loop {
+            let behind = if self.is_source { b" 0\r\n".len() } else { LINE_END.len() };
+            let Some(Number { value, digits }) = Number::decimal::<5>(rest) else {
+                return match rest.first() {
+                    Some(&byte) => self.bad_port(byte, 0),
+                    None => Ok(Decoded::Need(1 + behind)),
                 };
-                let behind = if self.stage == Stage::Source { other } else { 0 };
-                address + behind + PORTS_MIN
+            };
+            let Ok(port) = u16::try_from(value) else { return self.bad_port(b'0', digits - 1) };
+            let Some(&byte) = rest.get(digits) else { return Ok(Decoded::Need(behind)) };
+            if byte != if self.is_source { b' ' } else { b'\r' } {
+                return self.bad_port(byte, digits);
             }
-            Stage::SourcePort => no_digit + b" 0\r\n".len(),
-            Stage::DestinationPort => no_digit + b"\r\n".len(),
-            Stage::Tail => b"\r\n".len(),
-            Stage::Lf => 1,
-            Stage::Done => 0,
+            if !self.is_source {
+                self.destination_port = port;
+                return self.line_end(rest, digits + 1);
+            }
+            self.source_port = port;
+            self.is_source = false;
+            self.pos += digits + 1;
+            rest = rest.get(digits + 1..).unwrap_or_default();
         }
+    }
+
+    #[cold]
+    fn bad_port(&self, byte: u8, ahead: usize) -> Result<Decoded, Error> {
+        let kind = match byte {
+            b' ' if ahead != 0 => ErrorKind::V1ExtraField,
+            b'\r' if self.is_source => ErrorKind::V1MissingField,
+            b'\n' => ErrorKind::V1BadLineEnd,
+            _ if self.is_source => ErrorKind::V1BadSourcePort,
+            _ => ErrorKind::V1BadDestinationPort,
+        };
+        self.bad(kind, ahead)
     }
 
     /// Builds the header of a line that is done.
-    pub(crate) fn header(&self) -> Header {
-        let (source, destination) = (self.source, self.destination);
-        let (source_port, destination_port) = (self.source_port, self.port_value());
+    fn header(&self) -> Header {
+        let (source, destination) = (self.source, self.address.groups);
+        let (source_port, destination_port) = (self.source_port, self.destination_port);
         let (command, addresses) = match self.family {
             Family::Inet => {
-                let addr = |bits, port| SocketAddrV4::new(Ipv4Addr::from_bits(low(bits)), port);
+                let addr = |[a, b, ..]: [u16; GROUPS], port| {
+                    SocketAddrV4::new(Ipv4Addr::from_bits(u32::from(a) << 16 | u32::from(b)), port)
+                };
                 let source = addr(source, source_port);
                 (
                     Command::Proxy,
@@ -632,7 +475,9 @@ impl Line {
                 )
             }
             Family::Inet6 => {
-                let addr = |bits, port| SocketAddrV6::new(Ipv6Addr::from_bits(bits), port, 0, 0);
+                let addr = |groups: [u16; GROUPS], port| {
+                    SocketAddrV6::new(Ipv6Addr::from(groups), port, 0, 0)
+                };
                 let source = addr(source, source_port);
                 (
                     Command::Proxy,
@@ -658,9 +503,32 @@ impl Line {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an IPv4 address fills the low 32 bits")]
-const fn low(bits: u128) -> u32 {
-    bits as u32
+/// Judges a line that cannot be opened: it is the beginning of an opening, or a byte is bad.
+#[cold]
+pub(crate) fn judge_opening(received: &[u8], options: &Options) -> Result<Decoded, Error> {
+    let mut passed = 0;
+    for (opening, line_min) in OPENINGS {
+        let pairs = opening.iter().zip(received);
+        let matched = pairs.take_while(|(want, got)| want == got).count();
+        if matched == received.len() {
+            return Ok(Decoded::Need(line_min - matched));
+        }
+        passed = passed.max(matched);
+    }
+    let is_line_end = received.get(passed) == Some(&b'\r');
+    let kind = match received.get(..passed).unwrap_or_default() {
+        b"PROXY" => ErrorKind::V1ExpectedSpace,
+        b"PROXY TCP4" | b"PROXY TCP6" if is_line_end => ErrorKind::V1MissingField,
+        b"PROXY UNKNOWN\r" => ErrorKind::V1BadLineEnd,
+        opening if opening.starts_with(KEYWORD) => ErrorKind::V1BadProtocol,
+        _ => return options.not_proxy(passed),
+    };
+    Err(Error::new(kind, passed))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a group has 16 bits")]
+const fn low(group: u32) -> u16 {
+    group as u16
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a line has at most 107 bytes")]
@@ -672,9 +540,18 @@ const fn offset(pos: usize) -> u32 {
 mod tests {
     use super::*;
 
+    fn judge(line: &[u8]) -> Result<Decoded, Error> {
+        match Line::open(line) {
+            Some(mut state) => state.resume(line),
+            None => judge_opening(line, &Options::new()),
+        }
+    }
+
     fn run(line: &[u8]) -> Result<Option<Header>, Error> {
-        let mut state = Line::new();
-        Ok(state.resume(line)?.then(|| state.header()))
+        match judge(line)? {
+            Decoded::Header(header) => Ok(Some(header)),
+            Decoded::Need(_) | Decoded::Absent => Ok(None),
+        }
     }
 
     fn dies_at(line: &[u8]) -> (ErrorKind, usize) {
@@ -683,9 +560,10 @@ mod tests {
     }
 
     fn needs(line: &[u8]) -> usize {
-        let mut state = Line::new();
-        assert_eq!(state.resume(line), Ok(false));
-        state.need()
+        match judge(line) {
+            Ok(Decoded::Need(need)) => need,
+            judged => panic!("{judged:?}"),
+        }
     }
 
     #[test]

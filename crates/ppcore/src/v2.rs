@@ -8,7 +8,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::crc32c::{self, Found};
-use crate::decode::{Crc32cPolicy, Options, TlvFraming, Unspec};
+use crate::decode::{Crc32cPolicy, Decoded, Options, TlvFraming, Unspec};
 use crate::header::{Addresses, Command, Family, Header, Transport, Version};
 use crate::tlv::{self, Tlvs};
 use crate::{Error, ErrorKind, V2_FIXED_LEN};
@@ -47,29 +47,12 @@ impl Block {
         Self { walk: Walk { at: 0, crc_at: 0 } }
     }
 
-    /// Says whether nothing but a v2 header can follow.
-    pub(crate) fn is_committed(received: &[u8]) -> bool {
-        received.len() >= SIGNATURE.len()
-    }
-
-    /// Returns how many bytes are missing at least.
-    pub(crate) fn need(received: &[u8]) -> usize {
-        let len = match received.get(LEN_AT..).and_then(<[u8]>::first_chunk) {
-            Some(&len) => V2_FIXED_LEN + usize::from(u16::from_be_bytes(len)),
-            None => V2_FIXED_LEN,
-        };
-        len.saturating_sub(received.len()).max(1)
-    }
-
-    /// Judges what has arrived; `None` means that bytes are missing.
-    #[inline]
-    pub(crate) fn resume(
-        &mut self,
-        received: &[u8],
-        options: &Options,
-    ) -> Result<Option<Header>, Error> {
-        let Some(bytes) = received.first_chunk() else {
-            return judge_stump(received, options).map(|()| None);
+    /// Judges what has arrived.
+    #[inline(never)]
+    pub(crate) fn resume(&mut self, received: &[u8], options: &Options) -> Result<Decoded, Error> {
+        let whole = received.first_chunk::<V2_FIXED_LEN>();
+        let Some(bytes) = whole.filter(|bytes| bytes.starts_with(&SIGNATURE)) else {
+            return judge_stump(received, options);
         };
         let Fixed { command, family, transport, block_len, len } = Fixed::judge(bytes, options)?;
         let mut tlvs_at = V2_FIXED_LEN + block_len;
@@ -81,7 +64,9 @@ impl Block {
                 self.walk.advance(received, len, options)?;
             }
         }
-        let Some(header) = received.get(..len) else { return Ok(None) };
+        let Some(header) = received.get(..len) else {
+            return Ok(Decoded::Need(len - received.len()));
+        };
         if !has_addresses {
             tlvs_at = judge_without_addresses(header, family, options)?;
         }
@@ -89,7 +74,7 @@ impl Block {
             verify_crc(header, self.walk.crc_at)?;
         }
         let is_local = command == Command::Local;
-        Ok(Some(Header {
+        Ok(Decoded::Header(Header {
             version: Version::V2,
             command,
             family: if is_local { Family::Unspec } else { family },
@@ -101,33 +86,30 @@ impl Block {
     }
 }
 
-/// Judges less than the fixed part: what a whole one with these bytes is refused for counts only if
-/// the byte to blame is there.
+/// Judges a bad signature, or less than the fixed part: what a whole one with these bytes is refused
+/// for counts only if the byte to blame is there.
 #[cold]
-fn judge_stump(received: &[u8], options: &Options) -> Result<(), Error> {
-    let mut bytes = [0; V2_FIXED_LEN];
-    for (byte, filler) in bytes.iter_mut().zip(SIGNATURE) {
-        *byte = filler;
+fn judge_stump(received: &[u8], options: &Options) -> Result<Decoded, Error> {
+    let pairs = SIGNATURE.iter().zip(received);
+    let matched = pairs.take_while(|(want, got)| want == got).count();
+    if matched < SIGNATURE.len().min(received.len()) {
+        return options.not_proxy(matched);
     }
+    let mut bytes = [0; V2_FIXED_LEN];
     for (byte, &arrived) in bytes.iter_mut().zip(received) {
         *byte = arrived;
     }
     match Fixed::judge(&bytes, options) {
         Err(error) if error.offset() < received.len() => Err(error),
-        Ok(_) | Err(_) => Ok(()),
+        Ok(_) | Err(_) => Ok(Decoded::Need(V2_FIXED_LEN - received.len())),
     }
 }
 
 impl Fixed {
-    /// Judges the first 16 bytes, in their order: a refusal depends on no byte behind its offset.
+    /// Judges the bytes behind the signature, in their order: a refusal depends on no byte behind its offset.
     #[inline(always)]
     fn judge(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Result<Self, Error> {
-        let [signature @ .., command, family, high, low] = bytes;
-        if *signature != SIGNATURE {
-            let pairs = SIGNATURE.iter().zip(signature);
-            let matched = pairs.take_while(|(want, got)| want == got).count();
-            return Err(Error::new(ErrorKind::NotProxy, matched));
-        }
+        let [.., command, family, high, low] = bytes;
         let command = match *command {
             LOCAL => Command::Local,
             PROXY => Command::Proxy,
