@@ -55,34 +55,40 @@ impl Block {
             return judge_stump(received, options);
         };
         let Fixed { command, family, transport, block_len, len } = Fixed::judge(bytes, options)?;
+        let answer = |family, addresses, tlvs_at| {
+            Ok(Decoded::Header(Header {
+                version: Version::V2,
+                command,
+                family,
+                transport,
+                addresses,
+                len: offset(len),
+                tlvs_at: offset(tlvs_at),
+            }))
+        };
         let mut tlvs_at = V2_FIXED_LEN + block_len;
-        let has_addresses = block_len != 0;
-        if has_addresses && len > tlvs_at && options.judges_tlvs() {
-            self.walk.at = self.walk.at.max(tlvs_at);
-            self.walk.pass_plain(received, len, options);
-            if self.walk.at != len {
-                self.walk.advance(received, len, options)?;
-            }
+        if block_len != 0 && len > tlvs_at && options.judges_tlvs() {
+            self.walk.judge(received, tlvs_at, len, options)?;
         }
         let Some(header) = received.get(..len) else {
             return Ok(Decoded::Need(len - received.len()));
         };
-        if !has_addresses {
+        if block_len == 0 {
             tlvs_at = judge_without_addresses(header, family, options)?;
+            let is_local = command == Command::Local;
+            return answer(
+                if is_local { Family::Unspec } else { family },
+                Addresses::None,
+                tlvs_at,
+            );
         }
-        if self.walk.crc_at != 0 {
-            verify_crc(header, self.walk.crc_at)?;
+        let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
+        match family {
+            Family::Inet => answer(family, inet(block).unwrap_or(Addresses::None), tlvs_at),
+            Family::Inet6 => answer(family, inet6(block).unwrap_or(Addresses::None), tlvs_at),
+            Family::Unix => answer(family, Addresses::Unix, tlvs_at),
+            Family::Unspec => answer(family, Addresses::None, tlvs_at),
         }
-        let is_local = command == Command::Local;
-        Ok(Decoded::Header(Header {
-            version: Version::V2,
-            command,
-            family: if is_local { Family::Unspec } else { family },
-            transport,
-            addresses: if has_addresses { addresses(family, header) } else { Addresses::None },
-            len: offset(len),
-            tlvs_at: offset(tlvs_at),
-        }))
     }
 }
 
@@ -106,9 +112,15 @@ fn judge_stump(received: &[u8], options: &Options) -> Result<Decoded, Error> {
 }
 
 impl Fixed {
-    /// Judges the bytes behind the signature, in their order: a refusal depends on no byte behind its offset.
+    /// Judges the bytes behind the signature, in their order: a refusal depends on no byte behind its
+    /// offset.
     #[inline(always)]
     fn judge(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Result<Self, Error> {
+        Self::read(bytes, options).map_err(|error| refuse(error, bytes, options))
+    }
+
+    #[inline(always)]
+    fn read(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Result<Self, Error> {
         let [.., command, family, high, low] = bytes;
         let command = match *command {
             LOCAL => Command::Local,
@@ -116,11 +128,6 @@ impl Fixed {
             0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
             _ => return Err(Error::new(ErrorKind::V2BadVersion, COMMAND_AT)),
         };
-        // The smallest block stands for them all: without UNSPEC every PROXY header has one.
-        let owes_block = command == Command::Proxy && options.unspec == Unspec::Reject;
-        if owes_block && usize::from(options.v2_len_max) < Family::Inet.block_len() {
-            return Err(Error::new(ErrorKind::V2TooLong, COMMAND_AT));
-        }
         let (family, transport, block_len) = match command {
             Command::Proxy => {
                 judge_family(*family, options).map_err(|kind| Error::new(kind, FAMILY_AT))?
@@ -131,18 +138,11 @@ impl Fixed {
                 (family, Transport::Unspec, 0)
             }
         };
-        let len = judge_len([*high, *low], block_len, options)?;
-        Ok(Self { command, family, transport, block_len, len })
-    }
-}
-
-fn addresses(family: Family, header: &[u8]) -> Addresses {
-    let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
-    match family {
-        Family::Inet => inet(block).unwrap_or(Addresses::None),
-        Family::Inet6 => inet6(block).unwrap_or(Addresses::None),
-        Family::Unix => Addresses::Unix,
-        Family::Unspec => Addresses::None,
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        if len > options.v2_len_max.into() || len < block_len {
+            return Err(refuse_len(*high, len, block_len, options));
+        }
+        Ok(Self { command, family, transport, block_len, len: V2_FIXED_LEN + len })
     }
 }
 
@@ -151,37 +151,41 @@ fn addresses(family: Family, header: &[u8]) -> Addresses {
 fn judge_family(byte: u8, options: &Options) -> Result<(Family, Transport, usize), ErrorKind> {
     let family = Family::from_nibble(byte >> 4).ok_or(ErrorKind::V2BadFamily)?;
     let transport = Transport::from_nibble(byte & 15).ok_or(ErrorKind::V2BadTransport)?;
-    if family == Family::Unspec || transport == Transport::Unspec {
-        return match options.unspec {
-            Unspec::Accept => Ok((family, transport, 0)),
-            Unspec::Reject => Err(ErrorKind::V2UnspecRejected),
-        };
+    if family != Family::Unspec && transport != Transport::Unspec {
+        return Ok((family, transport, family.block_len()));
     }
-    let block_len = family.block_len();
-    if block_len > options.v2_len_max.into() {
-        return Err(ErrorKind::V2TooLong);
+    match options.unspec {
+        Unspec::Accept => Ok((family, transport, 0)),
+        Unspec::Reject => Err(ErrorKind::V2UnspecRejected),
     }
-    Ok((family, transport, block_len))
 }
 
-/// Judges the length field; returns the bytes of the whole header.
-#[inline(always)]
-fn judge_len(field: [u8; 2], block_len: usize, options: &Options) -> Result<usize, Error> {
-    let len = u16::from_be_bytes(field);
-    if len > options.v2_len_max {
-        let [high, _] = field;
-        let is_high = u16::from_be_bytes([high, 0]) > options.v2_len_max;
-        return Err(Error::new(ErrorKind::V2TooLong, LEN_AT + usize::from(!is_high)));
+/// Without UNSPEC every PROXY header owes an address block: where not even the smallest fits, it is
+/// the command that is refused.
+#[cold]
+fn refuse(error: Error, bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Error {
+    let owes_block = bytes.get(COMMAND_AT) == Some(&PROXY) && options.unspec == Unspec::Reject;
+    if owes_block && usize::from(options.v2_len_max) < Family::Inet.block_len() {
+        Error::new(ErrorKind::V2TooLong, COMMAND_AT)
+    } else {
+        error
     }
-    let refuse = |kind| Err(Error::new(kind, LEN_AT + 1));
-    let Some(tlvs) = usize::from(len).checked_sub(block_len) else {
-        return refuse(ErrorKind::V2AddressTooShort);
+}
+
+/// Names the first byte to blame for a length that is too large or leaves no room for the addresses.
+#[cold]
+fn refuse_len(high: u8, len: usize, block_len: usize, options: &Options) -> Error {
+    let too_long = |len| len > usize::from(options.v2_len_max);
+    let (kind, at) = if too_long(block_len) {
+        (ErrorKind::V2TooLong, FAMILY_AT)
+    } else if too_long(usize::from(high) << 8) {
+        (ErrorKind::V2TooLong, LEN_AT)
+    } else if too_long(len) {
+        (ErrorKind::V2TooLong, LEN_AT + 1)
+    } else {
+        (ErrorKind::V2AddressTooShort, LEN_AT + 1)
     };
-    let is_strict = options.tlv_framing == TlvFraming::Strict && block_len != 0;
-    if is_strict && (1..tlv::TLV_HEADER_LEN).contains(&tlvs) {
-        return refuse(ErrorKind::TlvHeaderTruncated);
-    }
-    Ok(V2_FIXED_LEN + usize::from(len))
+    Error::new(kind, at)
 }
 
 /// Judges a whole header that carries no addresses, and so no TLVs that a walk has judged; returns
@@ -257,6 +261,30 @@ struct Walk {
 }
 
 impl Walk {
+    /// Judges the TLVs that have arrived, and the checksum once it can be computed.
+    #[inline(always)]
+    fn judge(
+        &mut self,
+        received: &[u8],
+        tlvs_at: usize,
+        len: usize,
+        options: &Options,
+    ) -> Result<(), Error> {
+        let is_strict = options.tlv_framing == TlvFraming::Strict;
+        if is_strict && len - tlvs_at < tlv::TLV_HEADER_LEN {
+            return Err(Error::new(ErrorKind::TlvHeaderTruncated, LEN_AT + 1));
+        }
+        self.at = self.at.max(tlvs_at);
+        self.pass_plain(received, len, options);
+        if self.at != len {
+            self.advance(received, len, options)?;
+        }
+        match received.get(..len) {
+            Some(header) if self.crc_at != 0 => verify_crc(header, self.crc_at),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Judges the frames from one on that [`pass_plain`](Self::pass_plain) did not pass.
     #[cold]
     fn advance(&mut self, received: &[u8], len: usize, options: &Options) -> Result<(), Error> {
