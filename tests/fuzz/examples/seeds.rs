@@ -17,5 +17,5 @@ fn main() -> io::Result<()> {
         fs::create_dir_all(&dir)?;
         seeds.iter().try_for_each(|(name, seed)| fs::write(dir.join(name), seed))?;
     }
-    fs::write(root.join("config.dict"), seeds::words())
+    fs::write(root.join("config.dict"), seeds::dictionary())
 }

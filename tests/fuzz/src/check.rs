@@ -124,14 +124,18 @@ pub fn capi(data: &[u8]) {
     capi::decodes(fence, &options, input, prefixes(&chunks(salt, input.len()), input.len()));
 }
 
-/// What a configuration begins with that is a script of edits of a good one.
+/// What an input begins with that is no configuration but edits of a good one.
 pub const EDITS: u8 = b'~';
 
 /// Any text is judged without a panic, its report can be shown in every form, and a good one reads
 /// back as it is printed.
 pub fn config(data: &[u8]) {
     match data.split_first() {
-        Some((&EDITS, script)) => config_file(&layout::edited(seeds::FULL_SHAPE, script)),
+        Some((&EDITS, edits)) => {
+            let mut choices = Unstructured::new(edits);
+            let edited = layout::edited(&seeds::EVERY_KEY, &seeds::WORDS, &mut choices);
+            config_file(&edited.expect("every bound is possible"));
+        }
         _ => config_file(data),
     }
 }

@@ -81,18 +81,46 @@ pub(crate) fn value(u: &mut Unstructured<'_>, len_max: u8) -> Result<Vec<u8>> {
     u.bytes(len).map(<[u8]>::to_vec)
 }
 
-/// The configuration that a script of edits makes of one that is good: an edit is a line of the
-/// script, a byte that chooses a line of the file, then the value its key gets instead. Without a
-/// value the line goes.
-pub(crate) fn edited(file: &str, script: &[u8]) -> Vec<u8> {
+/// What a key takes at most or at least, or just not.
+const LIMITS: [&str; 16] = [
+    "0",
+    "1",
+    "2",
+    "255",
+    "256",
+    "65535",
+    "65536",
+    "262144",
+    "\"0s\"",
+    "\"1ms\"",
+    "\"366d\"",
+    "\"16B\"",
+    "\"65551B\"",
+    "\"4KiB\"",
+    "\"1MiB\"",
+    "[]",
+];
+
+/// The configuration that edits make of one that is good: each chooses a line, then what its key gets
+/// instead. Without a value the line goes.
+pub(crate) fn edited(file: &str, words: &[&str], u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let value_at = |line: &[u8]| line.iter().position(|byte| *byte == b'=').map_or(0, |at| at + 1);
     let mut lines: Vec<Vec<u8>> = file.lines().map(|line| line.as_bytes().to_vec()).collect();
-    for edit in script.split(|byte| *byte == b'\n') {
-        let Some((&at, value)) = edit.split_first() else { continue };
-        let at = usize::from(at) % lines.len();
+    while !u.is_empty() {
+        let at = u.choose_index(lines.len())?;
+        let value = match u.int_in_range(0..=4_u8)? {
+            0 => value(u, u8::MAX)?,
+            1 => format!("\"{}\"", u.choose(words)?).into_bytes(),
+            2 => {
+                let other = u.choose(&lines)?;
+                other[value_at(other)..].to_vec()
+            }
+            _ => u.choose(&LIMITS)?.as_bytes().to_vec(),
+        };
         let line = &mut lines[at];
-        let key = line.iter().position(|byte| *byte == b'=').map_or(0, |at| at + 1);
+        let key = value_at(line);
         line.truncate(if value.is_empty() { 0 } else { key });
         line.extend(value);
     }
-    lines.join(&b'\n')
+    Ok(lines.join(&b'\n'))
 }

@@ -8,6 +8,8 @@
 pub(crate) mod conformance;
 #[path = "../../support/cuts.rs"]
 pub(crate) mod cuts;
+#[path = "../../../crates/ppserver/src/config/tests/every_key.rs"]
+pub(crate) mod every_key;
 #[path = "../../naive.rs"]
 pub(crate) mod naive;
 #[path = "../../support/round_trip.rs"]

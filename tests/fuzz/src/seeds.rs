@@ -1,19 +1,27 @@
 //! The committed corpus: what is known to matter already, in the form each target reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use crate::check::EDITS;
 use crate::conformance;
+use crate::every_key::{EXAMPLE, every_key};
 use crate::naive::Options;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Every key there is, with a value.
-pub(crate) const FULL_SHAPE: &str = include_str!("../../config/full-shape.toml");
+/// Every key and nothing else, a good configuration, so that most edits leave one.
+pub(crate) static EVERY_KEY: LazyLock<String> = LazyLock::new(|| {
+    let file = every_key();
+    let lines = file.lines().map(without_comment).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+});
+/// The words of a few configurations, which chance would not spell.
+pub(crate) static WORDS: LazyLock<Vec<&str>> = LazyLock::new(words);
 /// The configurations that the documentation and the tests hold.
 const CONFIGS: [(&str, &str); 3] = [
-    ("ppserver.toml", include_str!("../../../docs/ppserver.toml")),
-    ("full-shape.toml", FULL_SHAPE),
+    ("ppserver.toml", EXAMPLE),
+    ("full-shape.toml", include_str!("../../config/full-shape.toml")),
     ("broken.toml", include_str!("../../config/broken.toml")),
 ];
 
@@ -55,30 +63,39 @@ pub fn tlvs() -> Vec<Seed> {
     seeds.into_iter().map(|(tlvs, name)| (name, tlvs)).collect()
 }
 
-/// corpus/config: those configurations, the least one, and an edit of each line that changes nothing.
+/// corpus/config: those configurations, the least one, and an edit of each line.
 pub fn configs() -> Vec<Seed> {
     let least = "config_version = 1\n[[listener]]\nname='a'\nbind=['127.0.0.1:1']\nupstream='u'\n\
         [upstream.u]\nendpoints=['127.0.0.1:2']\n";
     let files = CONFIGS.into_iter().chain([("least.toml", least)]);
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
-    let edits = FULL_SHAPE.lines().zip(0_u8..).filter_map(|(line, at)| {
-        let (_, value) = line.split_once('=')?;
-        Some((format!("edit-{at:03}"), [&[EDITS, at], value.as_bytes()].concat()))
-    });
+    // To the first of the limits.
+    let edits = EVERY_KEY
+        .lines()
+        .zip(0_u8..)
+        .filter(|(line, _)| line.contains('='))
+        .map(|(_, at)| (format!("edit-{at:03}"), vec![EDITS, at, 3, 0]));
     files.chain(edits).collect()
 }
 
-/// config.dict: the words of those configurations, which chance would not spell.
-pub fn words() -> String {
+/// config.dict: those words.
+pub fn dictionary() -> String {
+    WORDS.iter().map(|word| format!("\"{word}\"\n")).collect()
+}
+
+fn words() -> Vec<&'static str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_.:/-".contains(c);
     let words: BTreeSet<&str> = CONFIGS
         .iter()
         .flat_map(|(_, text)| text.lines())
-        .map(|line| line.split('#').next().expect("a split has a first part"))
-        .flat_map(|line| line.split(|c: char| !is_part(c)))
+        .flat_map(|line| without_comment(line).split(|c: char| !is_part(c)))
         .filter(|word| word.len() > 1)
         .collect();
-    words.into_iter().map(|word| format!("\"{word}\"\n")).collect()
+    words.into_iter().collect()
+}
+
+fn without_comment(line: &str) -> &str {
+    line.split_once('#').map_or(line, |(before, _)| before).trim()
 }
 
 /// The inverse of [`choose`](crate::choose).

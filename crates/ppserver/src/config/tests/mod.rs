@@ -1,15 +1,17 @@
 //! Whole files: what is accepted, and what is refused and where.
 
+mod every_key;
 mod random;
 
 use std::fmt;
 use std::path::Path;
 
+use every_key::{EXAMPLE, every_key};
+
 use super::schema::TABLES;
 use super::*;
 use crate::trust::Trust;
 
-const EXAMPLE: &str = include_str!("../../../../../docs/ppserver.toml");
 const FULL_SHAPE: &str = include_str!("../../../../../tests/config/full-shape.toml");
 const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
 const BROKEN_REPORT: &str = include_str!("../../../../../tests/config/broken.txt");
@@ -68,20 +70,7 @@ fn the_documented_example_is_clean() {
 
 #[test]
 fn the_documented_example_with_every_comment_taken_away_is_the_same_configuration() {
-    let is_key = |line: &str| {
-        let line = line.trim_start();
-        line.split_once('=')
-            .is_some_and(|(key, _)| key.trim().bytes().all(|b| b.is_ascii_graphic()))
-            || line.starts_with('[')
-    };
-    let uncommented: Vec<_> = EXAMPLE
-        .lines()
-        .map(|line| match line.trim_start().strip_prefix("# ") {
-            Some(rest) if is_key(rest) => rest,
-            _ => line,
-        })
-        .collect();
-    let text = uncommented.join("\n");
+    let text = every_key();
     assert!(text.contains("\nworkers = \"auto\"") && text.contains("\ncrc32c = false"), "{text}");
     assert_eq!(loaded(&text), loaded(EXAMPLE));
 }
