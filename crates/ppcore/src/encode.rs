@@ -21,7 +21,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::header::Addresses;
 use crate::tlv::{self, TLV_HEADER_LEN};
-use crate::{Transport, V2_FIXED_LEN, crc32c, v1, v2};
+use crate::{Transport, V2_FIXED_LEN, V2_LEN_MAX, crc32c, v1, v2};
 
 /// The bytes of one UNIX name in a v2 address block.
 const UNIX_NAME_LEN: usize = 108;
@@ -227,6 +227,8 @@ impl<'a> Encoder<'a> {
     pub fn pad_to(mut self, len: usize) -> Self {
         match len.checked_sub(self.cursor.len) {
             Some(0) => {}
+            // Counted, so many bytes might overflow.
+            Some(_) if len > V2_LEN_MAX => self.fail(EncodeError::TooLong),
             Some(missing) if missing >= TLV_HEADER_LEN => {
                 self.tlv_header(tlv::NOOP, missing - TLV_HEADER_LEN);
                 self.cursor.zeros(missing - TLV_HEADER_LEN);
@@ -449,5 +451,7 @@ mod tests {
         assert_eq!(exact, Ok(65_551));
         let long = Encoder::local(&mut out).tlv(0xE0, &[0; 65_533]).finish();
         assert_eq!(long, Err(EncodeError::TooLong));
+        let endless = Encoder::local(&mut out).pad_to(usize::MAX).tlv(0xE0, b"more").crc32c();
+        assert_eq!(endless.finish(), Err(EncodeError::TooLong));
     }
 }
