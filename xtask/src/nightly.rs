@@ -119,6 +119,14 @@ impl Sanitizer {
         }
     }
 
+    /// By default ioctl(2) may store anywhere.
+    fn options(self) -> &'static str {
+        match self {
+            Self::Address => ":handle_ioctl=1",
+            Self::Thread => "",
+        }
+    }
+
     fn skipped(self) -> impl Iterator<Item = &'static str> {
         let more = match self {
             Self::Address => &[][..],
@@ -142,7 +150,7 @@ impl Sanitizer {
         command.env("RUSTFLAGS", format!("-Zsanitizer={} -Cforce-frame-pointers=yes", self.name()));
         // The server's standard error belongs to the tests, and some of them kill it.
         let log = reports.join("report");
-        command.env(self.options_name(), format!("log_path={}", log.display()));
+        command.env(self.options_name(), format!("log_path={}{}", log.display(), self.options()));
         // The simulator makes no system call and holds no unsafe block: a taste of it is enough.
         command.env("PPSERVER_SIM_SEEDS", "0..16").arg("--");
         command.args(self.skipped().flat_map(|test| ["--skip", test]));
