@@ -2,7 +2,7 @@
 //! what ppcore writes, the oracle reads back, for every size of the caller's slice.
 //!
 //! The cases come from a fixed seed, so a failure replays by running the test again. The
-//! environment gives others: `PROPTEST_RNG_SEED=n`, and `PROPTEST_CASES=n` for more of them.
+//! environment gives others: `PROPTEST_RNG_SEED=n`, and `PROPTEST_CASES=n` for more or fewer of them.
 
 #[path = "support/cuts.rs"]
 mod cuts;
@@ -15,6 +15,7 @@ mod subject;
 mod wild;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::sync::Mutex;
 
 use naive::{Answer, Input, Options};
@@ -33,7 +34,7 @@ fn runner(cases: u32) -> TestRunner {
         RngSeed::Random => RngSeed::Fixed(0x50_52_4F_58_59),
         fixed @ RngSeed::Fixed(_) => fixed,
     };
-    let cases = cases.max(asked.cases);
+    let cases = if env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { cases };
     TestRunner::new(ProptestConfig { cases, rng_seed, failure_persistence: None, ..asked })
 }
 
@@ -59,6 +60,10 @@ fn any_cut_of_any_input_is_answered_as_the_oracle_answers() {
         panic!("{broken}");
     }
     let seen = seen.into_inner().expect("the run is over");
+    // In fewer cases a rare outcome may be missing.
+    if seen.values().sum::<usize>() < 2 * WILD_CASES as usize {
+        return;
+    }
     let outcomes = ["1 PROXY", "1 UNKNOWN", "2 PROXY", "2 LOCAL", "incomplete", "absent"];
     for outcome in ErrorKind::ALL.iter().map(|kind| kind.name()).chain(outcomes) {
         let times = seen.get(outcome).copied().unwrap_or(0);

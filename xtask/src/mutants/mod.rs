@@ -82,7 +82,7 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
     const INSTALL: &str = "cargo install --locked cargo-mutants";
     needs(cargo().args(["mutants", "--version"]), INSTALL)?;
     let mut command = cargo();
-    command.args(["mutants", "--no-shuffle", "--baseline", "skip", "--timeout", "60"]);
+    command.args(["mutants", "--no-shuffle", "--baseline", "skip"]);
     command.args(["--output", SCRATCH]);
     if let Some(shard) = shard {
         command.args(["--shard", shard]);
@@ -94,11 +94,16 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
             command.arg("--config").arg(config).arg("--in-place").arg("--dir").arg(&copy.root);
             // The tests are not to be changed, and the long search adds nothing to the seeds.
             command.args(["--exclude", "src/session/sim/**", "--exclude", "src/session/tests.rs"]);
-            command.args(["--", "--lib", "--", "--skip", "every_order"]);
+            command.args(["--timeout", "60", "--", "--lib", "--", "--skip", "every_order"]);
         }
         Place::Ppcore => {
-            command.args(["--package", "ppcore", "--profile", "gate"]);
-            command.args(["--", "--lib", "--test", "vectors", "--test", "properties"]);
+            command.args(["--package", "ppcore", "--timeout", "20"]);
+            // Handed to the build too: it makes the whole package's tests otherwise.
+            let tests = ["--lib", "--test=vectors", "--test=properties"];
+            command.args(tests.map(|tests| format!("--cargo-arg={tests}")));
+            // Seconds a mutant, not minutes: the gate runs all cases, and shrinks what they find.
+            command.env("PROPTEST_CASES", "500").env("PROPTEST_MAX_SHRINK_ITERS", "0");
+            command.env("CARGO_PROFILE_DEV_DEBUG", "false");
         }
     }
     run_command(&mut command)
