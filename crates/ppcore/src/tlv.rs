@@ -156,7 +156,7 @@ impl<'a> Tlv<'a> {
             NOOP => View::Noop(value),
             UNIQUE_ID if value.len() > UNIQUE_ID_LEN_MAX => return Err(ValueError::Length),
             UNIQUE_ID => View::UniqueId(value),
-            SSL => View::Ssl(Ssl::new(value, self.value_offset())?),
+            SSL => View::Ssl(Ssl::read(value, self.value_offset())?),
             NETNS => View::Netns(ascii(value)?),
             GCP => View::Gcp(u64::from_be_bytes(exact(value)?)),
             AWS => match value.split_first() {
@@ -251,7 +251,7 @@ impl<'a> Ssl<'a> {
     /// Bytes in front of the inner TLVs: the flags and the verify result.
     const FIXED_LEN: usize = 5;
 
-    fn new(value: &'a [u8], offset: usize) -> Result<Self, ValueError> {
+    fn read(value: &'a [u8], offset: usize) -> Result<Self, ValueError> {
         let (&client, rest) = value.split_first().ok_or(ValueError::Length)?;
         let (verify, sub_tlvs) = rest.split_first_chunk::<4>().ok_or(ValueError::Length)?;
         let verify = u32::from_be_bytes(*verify);
@@ -372,6 +372,43 @@ mod tests {
     }
 
     #[test]
+    fn a_type_is_named_by_its_number() {
+        let first_of_each = [
+            (0x00, "UNKNOWN"),
+            (0x01, "ALPN"),
+            (0x02, "AUTHORITY"),
+            (0x03, "CRC32C"),
+            (0x04, "NOOP"),
+            (0x05, "UNIQUE_ID"),
+            (0x06, "UNKNOWN"),
+            (0x20, "SSL"),
+            (0x21, "SSL_VERSION"),
+            (0x22, "SSL_CN"),
+            (0x23, "SSL_CIPHER"),
+            (0x24, "SSL_SIG_ALG"),
+            (0x25, "SSL_KEY_ALG"),
+            (0x26, "SSL_GROUP"),
+            (0x27, "SSL_SIG_SCHEME"),
+            (0x28, "SSL_CLIENT_CERT"),
+            (0x29, "UNKNOWN"),
+            (0x30, "NETNS"),
+            (0x31, "UNKNOWN"),
+            (0xE0, "GCP"),
+            (0xE1, "CUSTOM"),
+            (0xEA, "AWS"),
+            (0xEB, "CUSTOM"),
+            (0xEE, "AZURE"),
+            (0xEF, "CUSTOM"),
+            (0xF0, "EXPERIMENT"),
+            (0xF8, "RESERVED"),
+        ];
+        for kind in 0..=u8::MAX {
+            let (_, expected) = first_of_each.iter().rfind(|(first, _)| *first <= kind).unwrap();
+            assert_eq!(name(kind), *expected, "{kind:#04x}");
+        }
+    }
+
+    #[test]
     fn a_walk_ends_at_the_first_break_and_keeps_what_came_before() {
         let mut walk = Tlvs::new(&[2, 0, 1, b'a', 9, 0, 5, 0], 28);
         assert_eq!(walk.next().unwrap().unwrap().value(), b"a");
@@ -387,8 +424,16 @@ mod tests {
 
     #[test]
     fn a_unique_id_holds_at_most_128_bytes() {
-        assert!(view(UNIQUE_ID, &[7; 128]).is_ok());
+        assert_eq!(view(UNIQUE_ID, &[7; 128]), Ok(View::UniqueId(&[7; 128])));
         assert_eq!(view(UNIQUE_ID, &[7; 129]), Err(ValueError::Length));
+    }
+
+    #[test]
+    fn what_is_not_text_is_shown_as_bytes_or_as_a_number() {
+        assert_eq!(view(ALPN, b"h2"), Ok(View::Alpn(b"h2")));
+        assert_eq!(view(CRC32C, &[0, 0, 1, 0]), Ok(View::Crc32c(256)));
+        assert_eq!(view(NOOP, &[7]), Ok(View::Noop(&[7])));
+        assert_eq!(view(0x06, &[7]), Ok(View::Other(&[7])));
     }
 
     #[test]
@@ -417,6 +462,24 @@ mod tests {
         assert_eq!(ssl.text(SSL_VERSION), Ok(Some("TLSv1.3")));
         assert_eq!(ssl.text(SSL_CN), Ok(Some("J\u{f6}g")));
         assert_eq!(ssl.text(SSL_CIPHER), Ok(None));
+        let offsets = ssl.tlvs().map(|sub| sub.map(|sub| sub.offset()));
+        assert!(offsets.eq([Ok(24), Ok(34)]));
+    }
+
+    #[test]
+    fn only_a_certificate_that_holds_verifies_a_client() {
+        for (client, verify, is_verified) in [
+            (0, 0, false),
+            (CLIENT_CERT_CONN, 0, true),
+            (CLIENT_CERT_SESS, 0, true),
+            (CLIENT_CERT_SESS, 256, false),
+        ] {
+            let [a, b, c, d] = u32::to_be_bytes(verify);
+            let value = [client, a, b, c, d];
+            let Ok(View::Ssl(ssl)) = view(SSL, &value) else { panic!("{value:?}") };
+            assert_eq!((ssl.client(), ssl.verify()), (client, verify));
+            assert_eq!(ssl.is_verified(), is_verified, "{value:?}");
+        }
     }
 
     #[test]
