@@ -125,17 +125,17 @@ impl<'a> Encoder<'a> {
     /// [`Addresses::None`] makes UNSPEC; so does [`Addresses::Unix`], whose names
     /// [`unix`](Self::unix) takes.
     pub fn stream(out: &'a mut [u8], addresses: &Addresses) -> Self {
-        Self::new(out, v2::PROXY, Transport::Stream, addresses)
+        Self::begin(out, v2::PROXY, Transport::Stream, addresses)
     }
 
     /// Begins a PROXY header of a datagram; the payload follows in the same datagram (spec 2).
     pub fn datagram(out: &'a mut [u8], addresses: &Addresses) -> Self {
-        Self::new(out, v2::PROXY, Transport::Dgram, addresses)
+        Self::begin(out, v2::PROXY, Transport::Dgram, addresses)
     }
 
     /// Begins a LOCAL header, without addresses: the sender speaks for itself.
     pub fn local(out: &'a mut [u8]) -> Self {
-        Self::new(out, v2::LOCAL, Transport::Unspec, &Addresses::None)
+        Self::begin(out, v2::LOCAL, Transport::Unspec, &Addresses::None)
     }
 
     /// Begins a PROXY header of a UNIX socket; names are `sun_path` of unix(7), at most 108 bytes.
@@ -156,7 +156,7 @@ impl<'a> Encoder<'a> {
         encoder
     }
 
-    fn new(out: &'a mut [u8], command: u8, transport: Transport, addresses: &Addresses) -> Self {
+    fn begin(out: &'a mut [u8], command: u8, transport: Transport, addresses: &Addresses) -> Self {
         match *addresses {
             Addresses::Inet { source, destination } => {
                 let mut encoder = Self::fixed(out, command, 0x10 | nibble(transport));
@@ -449,6 +449,7 @@ mod tests {
         let mut out = std::vec![0; 70_000];
         let exact = Encoder::local(&mut out).tlv(0xE0, &[0; 65_532]).finish();
         assert_eq!(exact, Ok(65_551));
+        assert_eq!(exact, Ok(crate::V2_LEN_MAX));
         let long = Encoder::local(&mut out).tlv(0xE0, &[0; 65_533]).finish();
         assert_eq!(long, Err(EncodeError::TooLong));
         let endless = Encoder::local(&mut out).pad_to(usize::MAX).tlv(0xE0, b"more").crc32c();
