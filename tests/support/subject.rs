@@ -2,9 +2,11 @@
 //!
 //! It decides nothing: every field is what ppcore's public interface says.
 
+use std::net::SocketAddr;
+
 use ppcore::{
-    Addresses, Crc32cPolicy, Crc32cStatus, Decoded, Decoder, Error, ErrorKind, Presence,
-    TlvFraming, UnixAddr, Unspec, Versions,
+    Crc32cPolicy, Crc32cStatus, Decoded, Decoder, Error, ErrorKind, Presence, TlvFraming, UnixAddr,
+    Unspec, Versions,
 };
 
 use crate::naive::{self, Answer, Input};
@@ -62,17 +64,11 @@ pub(crate) fn answer(
 }
 
 fn fields(header: &ppcore::Header, received: &[u8]) -> naive::Header {
-    let (src, dst) = match header.addresses() {
-        Addresses::None => (None, None),
-        Addresses::Inet { source, destination } => {
-            (Some(source.to_string()), Some(destination.to_string()))
-        }
-        Addresses::Inet6 { source, destination } => {
-            (Some(source.to_string()), Some(destination.to_string()))
-        }
-        Addresses::Unix => {
-            let (source, destination) = header.unix(received).expect("the names are in the header");
-            (Some(unix(source)), Some(unix(destination)))
+    let (src, dst) = match header.unix(received) {
+        Some((source, destination)) => (Some(unix(source)), Some(unix(destination))),
+        None => {
+            let text = |addr: SocketAddr| addr.to_string();
+            (header.source().map(text), header.destination().map(text))
         }
     };
     let mut tlvs = Vec::new();
