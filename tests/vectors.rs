@@ -67,7 +67,7 @@ type Case = (&'static str, usize, fn(&mut Options), Vec<u8>);
 
 /// The offsets that this project decided on, by hand; the vectors carry none.
 #[test]
-fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
+fn the_first_byte_without_a_good_continuation_is_refused() {
     const LAZY: fn(&mut Options) = |_| {};
     const STRICT: fn(&mut Options) = |options| options.strict_tlv = true;
     let v2 = |rest: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n", rest].concat();
@@ -83,6 +83,8 @@ fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
         ("v1_bad_src_addr", 13, LAZY, b"PROXY TCP4 256.".to_vec()),
         ("v1_bad_src_addr", 12, LAZY, b"PROXY TCP6 :1".to_vec()),
         ("v1_bad_src_addr", 26, LAZY, b"PROXY TCP6 1:2:3:4:5:6:7:8:".to_vec()),
+        ("v1_bad_src_addr", 26, LAZY, b"PROXY TCP6 1:2:3:4:5:6:7::8".to_vec()),
+        ("v1_bad_src_addr", 25, LAZY, b"PROXY TCP6 1:2:3:4:5:6::7.".to_vec()),
         ("v1_bad_dst_addr", 20, LAZY, b"PROXY TCP6 ::1 1::2::".to_vec()),
         ("v1_bad_src_port", 31, LAZY, b"PROXY TCP4 1.2.3.4 1.2.3.4 65536".to_vec()),
         ("v1_too_long", 105, LAZY, [&b"PROXY UNKNOWN "[..], &[b'x'; 92]].concat()),
@@ -124,6 +126,7 @@ fn oracle_refuses_at_the_first_byte_without_a_good_continuation() {
             }
         };
         assert_eq!((kind, offset), found, "{input:02x?}");
+        cuts::check_prefixes(&input, &options, 0..=input.len());
         let before = naive::decode(&input[..offset], &options);
         let live = matches!(before, Answer::Incomplete { .. });
         assert!(live || kind == "crc_mismatch", "{input:02x?}: {before:?}");
