@@ -1,7 +1,7 @@
 //! Running cargo and other programs, shown before they run, their output passed straight through.
 //!
-//! Invariant: a program that cannot be started or exits with anything but 0 is an error that names
-//! it; no exit code is dropped.
+//! Invariant: a program that cannot be started or exits with a code that is not expected, which is
+//! nearly always 0, is an error that names it; no exit code is dropped.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -20,13 +20,21 @@ pub(crate) fn cargo() -> Command {
 /// # Errors
 /// When it cannot be started or does not exit with 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    run_expecting(command, &[0])
+}
+
+/// Runs `command` to its end with its output on ours.
+///
+/// # Errors
+/// When it cannot be started or does not exit with one of `codes`.
+pub(crate) fn run_expecting(command: &mut Command, codes: &[i32]) -> Result<()> {
     let shown = shown(command);
     println!("$ {shown}");
     let status = command
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("`{shown}` did not start"))?;
-    if !status.success() {
+    if !status.code().is_some_and(|code| codes.contains(&code)) {
         bail!("`{shown}` failed ({status})");
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::table::{MUTANTS, Mutant};
-use crate::cargo::{cargo, needs, run as run_command};
+use crate::cargo::{cargo, needs, run_expecting};
 use crate::sim::{build_test, run_seeds};
 
 /// What is copied.
@@ -65,6 +65,8 @@ enum Place {
 
 /// What cargo-mutants leaves out, each line with its reason.
 const CONFIG: &str = ".cargo/mutants.toml";
+/// Its exit code when it missed nothing, but a test never ended, which finds a change as well.
+const NEVER_ENDING: i32 = 3;
 
 /// Runs what the arguments say.
 ///
@@ -106,7 +108,7 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
             command.env("CARGO_PROFILE_DEV_DEBUG", "false");
         }
     }
-    run_command(&mut command)
+    run_expecting(&mut command, &[0, NEVER_ENDING])
 }
 
 /// Plants every historic bug, or those of a name.
