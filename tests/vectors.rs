@@ -62,17 +62,26 @@ fn oracle_calls_incomplete_only_what_a_next_byte_can_save() {
     assert!(saved > 7_000, "only {saved} prefixes were tried");
 }
 
+/// What a receiver is configured for beside the defaults.
+type With = fn(&mut Options);
+
+const LAZY: With = |_| {};
+const STRICT: With = |options| options.strict_tlv = true;
+
+fn v2(rest: &[u8]) -> Vec<u8> {
+    [b"\r\n\r\n\0\r\nQUIT\n", rest].concat()
+}
+
+fn inet(length: u16, tlvs: &[u8]) -> Vec<u8> {
+    v2(&[&[0x21, 0x11], &length.to_be_bytes()[..], &[1; 12], tlvs].concat())
+}
+
 /// The rule, the offset, the options and the input.
-type Case = (&'static str, usize, fn(&mut Options), Vec<u8>);
+type Case = (&'static str, usize, With, Vec<u8>);
 
 /// The offsets that this project decided on, by hand; the vectors carry none.
 #[test]
 fn the_first_byte_without_a_good_continuation_is_refused() {
-    const LAZY: fn(&mut Options) = |_| {};
-    const STRICT: fn(&mut Options) = |options| options.strict_tlv = true;
-    let v2 = |rest: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n", rest].concat();
-    let inet =
-        |length: u8, tlvs: &[u8]| v2(&[&[0x21, 0x11, 0, length][..], &[1; 12], tlvs].concat());
     let cases: Vec<Case> = vec![
         ("not_proxy", 0, LAZY, b"GET".to_vec()),
         ("not_proxy", 4, LAZY, b"PROXIED".to_vec()),
@@ -110,6 +119,8 @@ fn the_first_byte_without_a_good_continuation_is_refused() {
         ("crc_bad_length", 30, LAZY, inet(20, &[3, 0, 5])),
         ("crc_bad_length", 28, STRICT, inet(20, &[3])),
         ("crc_duplicate", 37, LAZY, inet(22, &[3, 0, 4, 0, 0, 0, 0, 3, 0, 0])),
+        ("crc_bad_length", 29, LAZY, inet(15 + 511, &[3, 1])),
+        ("crc_duplicate", 36, LAZY, inet(22 + 255, &[3, 0, 4, 0, 0, 0, 0, 3, 0])),
         ("crc_duplicate", 35, STRICT, inet(22, &[3, 0, 4, 0, 0, 0, 0, 3])),
         ("crc_mismatch", 31, LAZY, inet(19, &[3, 0, 4, 0, 0, 0, 0])),
         ("crc_bad_length", 18, LAZY, v2(&[0x20, 0, 0, 3, 3, 0, 0])),
@@ -130,6 +141,27 @@ fn the_first_byte_without_a_good_continuation_is_refused() {
         let before = naive::decode(&input[..offset], &options);
         let live = matches!(before, Answer::Incomplete { .. });
         assert!(live || kind == "crc_mismatch", "{input:02x?}: {before:?}");
+    }
+}
+
+/// Headers that just pass what refuses their neighbours, at every byte of theirs.
+#[test]
+fn at_the_border_of_a_rule_a_header_is_good() {
+    let cases: Vec<(With, Vec<u8>)> = vec![
+        (|options| options.max_v2_len = 12, inet(12, &[])),
+        (|options| (options.reject_unspec, options.max_v2_len) = (true, 12), inet(12, &[])),
+        (|options| options.max_v2_len = 11, v2(&[0x21, 0, 0, 0])),
+        (|options| (options.reject_unspec, options.max_v2_len) = (true, 11), v2(&[0x20, 0, 0, 0])),
+        (STRICT, inet(15 + 256, &[&[5, 1, 0][..], &[0; 256]].concat())),
+        // A checksum that overruns is none.
+        (LAZY, inet(15 + 510, &[&[3, 1, 255][..], &[0; 510]].concat())),
+    ];
+    for (with, input) in cases {
+        let mut options = Options::default();
+        with(&mut options);
+        let whole = naive::decode(&input, &options);
+        assert!(matches!(whole, Answer::Ok(_)), "{input:02x?}: {whole:?}");
+        cuts::check_prefixes(&input, &options, 0..=input.len());
     }
 }
 
