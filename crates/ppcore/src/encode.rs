@@ -449,7 +449,7 @@ mod tests {
         let mut out = std::vec![0; 70_000];
         let exact = Encoder::local(&mut out).tlv(0xE0, &[0; 65_532]).finish();
         assert_eq!(exact, Ok(65_551));
-        assert_eq!(exact, Ok(crate::V2_LEN_MAX));
+        assert_eq!(exact, Ok(V2_LEN_MAX));
         let long = Encoder::local(&mut out).tlv(0xE0, &[0; 65_533]).finish();
         assert_eq!(long, Err(EncodeError::TooLong));
         let endless = Encoder::local(&mut out).pad_to(usize::MAX).tlv(0xE0, b"more").crc32c();
