@@ -243,8 +243,8 @@ impl Kernel {
             return Err(Errno::Again);
         }
         let mut take = socket.room().min(bytes.len());
+        socket.wants_room |= take < bytes.len();
         if take == 0 {
-            socket.wants_room = true;
             self.cover.hit(Quirk::SendBlocked);
             return Err(Errno::Again);
         }

@@ -181,6 +181,8 @@ impl Kernel {
         socket.held = None;
         if socket.unacknowledged == 0 && socket.fin == Fin::Arrived {
             socket.fin = Fin::Acknowledged;
+            // A change of state, and an epoll is told of each (`tcp_rcv_state_process`).
+            socket.wake();
         }
         // Room is news only to those who found none (`sk_stream_write_space`).
         if socket.wants_room && socket.is_writable() {
