@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::{Calm, wait_until_idle};
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::payload;
 use crate::common::socket::{Client, ReservedPort};
 use crate::life::server::{Server, assert_balanced, file};
@@ -43,7 +44,9 @@ fn an_upstream_that_flaps_costs_the_connections_it_drops_and_no_other() {
             ask().assert_reset();
             continue;
         }
-        let listener = TcpListener::bind(port.addr()).expect("the port is kept for it");
+        // A child that another test has just forked holds the last one until its exec.
+        let listener = poll_for(PATIENCE, || TcpListener::bind(port.addr()).ok());
+        let listener = listener.expect("the port is kept for it");
         thread::scope(|scope| {
             let is_good = die % 3 == 1;
             scope.spawn(move || {
