@@ -28,10 +28,10 @@ const UNKNOWN_TAIL: &[u8] = b"PROXY UNKNOWN ";
 const TCP4: &[u8] = b"PROXY TCP4 ";
 const TCP6: &[u8] = b"PROXY TCP6 ";
 
-/// All a line can begin with, and the length of the shortest line that does; the shortest first.
-const OPENINGS: [(&[u8], usize); 4] = [
+/// What a line can begin with, and the length of the shortest line that does; the shortest first. All that
+/// an incomplete `PROXY UNKNOWN ` begins with, the first of them does too.
+const OPENINGS: [(&[u8], usize); 3] = [
     (UNKNOWN, LEN_MIN),
-    (UNKNOWN_TAIL, UNKNOWN_TAIL.len() + LINE_END.len()),
     (TCP6, b"PROXY TCP6 :: :: 0 0\r\n".len()),
     (TCP4, b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n".len()),
 ];
