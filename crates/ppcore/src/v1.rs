@@ -616,6 +616,7 @@ mod tests {
         assert_eq!(dies_at(b"PROXX"), (NotProxy, 4));
         assert_eq!(dies_at(b"PROXYT"), (V1ExpectedSpace, 5));
         assert_eq!(dies_at(b"PROXY UDP"), (V1BadProtocol, 7));
+        assert_eq!(dies_at(b"PROXY UNKNOWN\r\r"), (V1BadLineEnd, 14));
         assert_eq!(dies_at(b"PROXY TCP4 256"), (V1BadSourceAddress, 13));
         assert_eq!(dies_at(b"PROXY TCP4 01"), (V1BadSourceAddress, 12));
         assert_eq!(dies_at(b"PROXY TCP6 1.2"), (V1BadSourceAddress, 12));
