@@ -100,6 +100,8 @@ fn the_first_byte_without_a_good_continuation_is_refused() {
         ("v2_bad_version", 12, LAZY, v2(&[0x31])),
         ("v2_bad_command", 12, LAZY, v2(&[0x22])),
         ("v2_bad_family", 13, LAZY, v2(&[0x21, 0x41])),
+        ("v2_bad_family", 13, |options| options.reject_unspec = true, v2(&[0x21, 0x41])),
+        ("v2_bad_family", 13, |options| options.max_v2_len = 11, v2(&[0x21, 0x41])),
         ("v2_bad_transport", 13, LAZY, v2(&[0x21, 0x13])),
         ("v2_unspec_rejected", 13, |options| options.reject_unspec = true, v2(&[0x21, 0x01])),
         (
@@ -152,6 +154,7 @@ fn at_the_border_of_a_rule_a_header_is_good() {
         (|options| (options.reject_unspec, options.max_v2_len) = (true, 12), inet(12, &[])),
         (|options| options.max_v2_len = 11, v2(&[0x21, 0, 0, 0])),
         (|options| (options.reject_unspec, options.max_v2_len) = (true, 11), v2(&[0x20, 0, 0, 0])),
+        (STRICT, inet(15, &[5, 0, 0])),
         (STRICT, inet(15 + 256, &[&[5, 1, 0][..], &[0; 256]].concat())),
         // A checksum that overruns is none.
         (LAZY, inet(15 + 510, &[&[3, 1, 255][..], &[0; 510]].concat())),
