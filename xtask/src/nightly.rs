@@ -55,7 +55,7 @@ const SKIPPED_FOR_THREADS: [(&str, &str); 2] = [
 /// Run the server's tests under a sanitizer
 ///
 /// Builds everything anew, the standard library included, by a nightly toolchain that rustup
-/// installs. The end-to-end tests drive a server with the address sanitizer.
+/// installs. The end-to-end tests drive a sanitized server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SanitizeArgs {
     /// Which one; both without it

@@ -248,6 +248,7 @@ fn junk_answer() -> Answer {
     Answer { need: JUNK_LEN, offset: JUNK_LEN, ..Answer::default() }
 }
 
+/// By hand: what ppcapi makes of a header is what is on trial.
 fn c_header(header: &ppcore::Header) -> ppcapi::Header {
     ppcapi::Header {
         len: header.len(),
