@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::coverage::{Coverage, Quirk};
+use super::queue::Segment;
 use super::rng::Rng;
-use super::socket::{Errno, Fin, Handshake, Held, Mask, Segment, Sizes, Socket, State};
+use super::socket::{Errno, Fin, Handshake, Held, Mask, Sizes, Socket, State};
 
 /// How long the kernel holds bytes back for others to join them.
 const HELD_MAX: Duration = Duration::from_millis(200);
@@ -142,7 +143,7 @@ impl Kernel {
         let mut bytes = Vec::new();
         while bytes.len() < len_max {
             let queue = &mut self.sockets[fd.0].received;
-            let Some(segment) = queue.front_mut() else { break };
+            let Some(segment) = queue.front() else { break };
             if segment.is_urgent {
                 if !bytes.is_empty() {
                     self.cover.hit(Quirk::RecvStopsAtMark);
@@ -152,11 +153,7 @@ impl Kernel {
                 self.cover.hit(Quirk::RecvSkipsMark);
                 continue;
             }
-            let take = segment.bytes.len().min(len_max - bytes.len());
-            bytes.extend(segment.bytes.drain(..take));
-            if segment.bytes.is_empty() {
-                queue.pop_front();
-            }
+            bytes.extend(queue.take(len_max - bytes.len()));
         }
         if bytes.is_empty() {
             return self.answer_empty(fd).map(|_| bytes);
@@ -180,15 +177,12 @@ impl Kernel {
         let mut moved = 0;
         while moved < len_max && !pipe.is_full() {
             let queue = &mut self.sockets[fd.0].received;
-            let Some(segment) = queue.front_mut().filter(|segment| !segment.is_urgent) else {
+            if queue.front().is_none_or(|segment| segment.is_urgent) {
                 break;
-            };
-            let take = segment.bytes.len().min(len_max - moved);
-            pipe.slots.push_back(segment.bytes.drain(..take).collect());
-            moved += take;
-            if segment.bytes.is_empty() {
-                queue.pop_front();
             }
+            let bytes = queue.take(len_max - moved);
+            moved += bytes.len();
+            pipe.slots.push_back(bytes);
             if self.rng.one_in(16) {
                 self.cover.hit(Quirk::SpliceShort);
                 break;
@@ -286,8 +280,7 @@ impl Kernel {
     /// send(2) of one byte with MSG_OOB.
     pub(crate) fn send_urgent(&mut self, fd: Fd) -> Result<usize, Errno> {
         let count = self.send(fd, b"!")?;
-        let segment = self.socket(fd).unsent.back_mut().expect("it was just sent");
-        segment.is_urgent = true;
+        self.socket(fd).unsent.mark_last();
         Ok(count)
     }
 

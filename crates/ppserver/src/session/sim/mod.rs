@@ -16,6 +16,7 @@ pub(crate) mod kernel;
 mod oracle;
 mod peer;
 mod plan;
+pub(crate) mod queue;
 pub(crate) mod rng;
 pub(crate) mod shell;
 pub(crate) mod socket;

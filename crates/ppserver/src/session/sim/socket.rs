@@ -3,8 +3,9 @@
 //! State only; the system calls are in `kernel.rs`, what travels in `wire.rs`. Facts of Linux 6.18,
 //! by name of the kernel's function where one explains it.
 
-use std::collections::VecDeque;
 use std::time::Instant;
+
+use super::queue::Queue;
 
 /// What a system call fails with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,14 +38,6 @@ pub(crate) struct Sizes {
     pub(crate) received_max: usize,
     pub(crate) unsent_max: usize,
     pub(crate) segment_max: usize,
-}
-
-/// What travels and is queued as one.
-#[derive(Clone, Debug, Hash)]
-pub(crate) struct Segment {
-    pub(crate) bytes: Vec<u8>,
-    /// One byte out of band: it is in the sequence, not in the stream.
-    pub(crate) is_urgent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,11 +96,11 @@ pub(crate) struct Socket {
     /// The pending error; whoever is told it takes it away (`sock_error`).
     pub(crate) error: Option<Errno>,
     /// Arrived, not read.
-    pub(crate) received: VecDeque<Segment>,
+    pub(crate) received: Queue,
     pub(crate) received_max: usize,
     pub(crate) fin_received: bool,
     /// Sent by the process, not arrived.
-    pub(crate) unsent: VecDeque<Segment>,
+    pub(crate) unsent: Queue,
     pub(crate) unsent_max: usize,
     pub(crate) segment_max: usize,
     /// The last of it, which waits for what follows: MSG_MORE.
@@ -138,10 +131,10 @@ impl Socket {
             state,
             handshake: None,
             error: None,
-            received: VecDeque::new(),
+            received: Queue::default(),
             received_max: sizes.received_max,
             fin_received: false,
-            unsent: VecDeque::new(),
+            unsent: Queue::default(),
             unsent_max: sizes.unsent_max,
             segment_max: sizes.segment_max,
             held: None,
@@ -159,12 +152,12 @@ impl Socket {
 
     /// Returns how much more the peer may send.
     pub(crate) fn window(&self) -> usize {
-        self.received_max.saturating_sub(len(&self.received))
+        self.received_max.saturating_sub(self.received.len())
     }
 
     /// Returns how much more the process may send.
     pub(crate) fn room(&self) -> usize {
-        self.unsent_max.saturating_sub(len(&self.unsent) + self.unacknowledged)
+        self.unsent_max.saturating_sub(self.unsent.len() + self.unacknowledged)
     }
 
     /// A socket becomes writable only once a third of its send queue is free
@@ -177,12 +170,12 @@ impl Socket {
     /// numbers as they were: behind it the answer never changes again.
     pub(crate) fn outq(&self) -> usize {
         let fin = matches!(self.fin, Fin::Queued | Fin::Arrived);
-        len(&self.unsent) + self.unacknowledged + usize::from(fin)
+        self.unsent.len() + self.unacknowledged + usize::from(fin)
     }
 
     /// Returns whether a segment may leave: the last ones may be held back.
     pub(crate) fn has_segment(&self) -> bool {
-        len(&self.unsent) > self.held.map_or(0, |held| held.bytes)
+        self.unsent.len() > self.held.map_or(0, |held| held.bytes)
     }
 
     pub(crate) fn is_at_mark(&self) -> bool {
@@ -197,7 +190,7 @@ impl Socket {
     }
 
     pub(crate) fn has_data(&self) -> bool {
-        self.received.iter().any(|segment| !segment.is_urgent)
+        self.received.len() > self.received.marks()
     }
 
     pub(crate) fn poll(&self) -> Mask {
@@ -210,7 +203,7 @@ impl Socket {
             // Not for a lone urgent byte.
             input: rdhup || self.has_data(),
             output: is_closed || self.fin != Fin::No || self.is_writable(),
-            urgent: self.received.iter().any(|segment| segment.is_urgent),
+            urgent: self.received.marks() > 0,
             error: self.error.is_some(),
             hup: is_closed || self.fin_received && self.fin != Fin::No,
             rdhup,
@@ -223,7 +216,7 @@ impl Socket {
         if self.is_at_mark() {
             self.received.pop_front();
         }
-        self.received.iter_mut().for_each(|segment| segment.is_urgent = false);
+        self.received.keep_marks(0);
     }
 
     /// Something happened that an epoll is told of.
@@ -239,19 +232,10 @@ impl Socket {
         self.state = State::Closed;
         self.handshake = None;
         self.unacknowledged = self.outq();
-        self.unsent.clear();
+        self.unsent = Queue::default();
         self.held = None;
         self.fin = Fin::No;
         self.wakes_again = self.is_watched;
         self.wake();
     }
-}
-
-/// Returns how many urgent bytes there are.
-pub(crate) fn marks(segments: &VecDeque<Segment>) -> usize {
-    segments.iter().filter(|segment| segment.is_urgent).count()
-}
-
-pub(crate) fn len(segments: &VecDeque<Segment>) -> usize {
-    segments.iter().map(|segment| segment.bytes.len()).sum()
 }

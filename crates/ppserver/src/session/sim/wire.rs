@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel};
-use super::socket::{Errno, Fin, Handshake, Segment, State, marks};
+use super::queue::{Queue, Segment};
+use super::socket::{Errno, Fin, Handshake, State};
 
 /// Something that may travel now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Kernel {
             if is_due && socket.state == State::Standing {
                 moves.push(Move::Release(fd));
             }
-            let (coming, arrived) = (marks(&socket.unsent), marks(&other.received));
+            let (coming, arrived) = (socket.unsent.marks(), other.received.marks());
             if is_wanted && coming > 0 && coming + arrived > 1 {
                 moves.push(Move::Mark(fd));
             }
@@ -84,8 +85,7 @@ impl Kernel {
             }
             Move::Release(fd) => self.socket(fd).held = None,
             Move::Mark(fd) => {
-                let marks = self.socket(fd).unsent.iter_mut().filter(|segment| segment.is_urgent);
-                marks.rev().skip(1).for_each(|segment| segment.is_urgent = false);
+                self.socket(fd).unsent.keep_marks(1);
                 self.socket(fd.other_end()).forget_mark();
             }
             Move::Data(fd) => self.deliver(fd),
@@ -195,7 +195,7 @@ impl Kernel {
     fn arrive_reset(&mut self, fd: Fd) {
         if !self.look(fd.other_end()).unsent.is_empty() {
             self.cover.hit(Quirk::ResetDropsQueue);
-            self.socket(fd.other_end()).unsent.clear();
+            self.socket(fd.other_end()).unsent = Queue::default();
         }
         let socket = self.socket(fd);
         socket.reset_coming = false;
@@ -216,7 +216,7 @@ impl Kernel {
         let is_over = is_over && socket.fin_received;
         socket.state = State::Closed;
         socket.handshake = None;
-        socket.received.clear();
+        socket.received = Queue::default();
         if socket.fin == Fin::Queued {
             socket.fin = Fin::No;
         }

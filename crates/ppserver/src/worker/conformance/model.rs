@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::{Answer, Call, Made, Who};
 use crate::session::Readiness;
 use crate::session::sim::kernel::{Budget, Fd, Kernel, Pipe};
+use crate::session::sim::queue::Segment;
 use crate::session::sim::rng::Rng;
 use crate::session::sim::shell::readiness;
-use crate::session::sim::socket::{Errno, Fin, Segment, Sizes};
+use crate::session::sim::socket::{Errno, Fin, Sizes};
 use crate::session::sim::wire::Move;
 use crate::sys::Follow;
 
