@@ -224,8 +224,8 @@ impl Case {
         let peers = [Some(&self.client), self.upstream.as_ref()];
         let pauses = peers.into_iter().flatten().filter_map(|peer| peer.wakes_at(now));
         let connects = self.sockets.iter().filter_map(|fd| kernel.look(*fd).handshake);
-        let held = self.sockets.iter().filter_map(|fd| kernel.look(*fd).held);
-        pauses.chain(connects.map(|(due, _)| due)).chain(held.map(|held| held.until)).min()
+        let held = self.sockets.iter().filter_map(|fd| kernel.look(*fd).held_until());
+        pauses.chain(connects.map(|(due, _)| due)).chain(held).min()
     }
 
     /// A timer that is asked too early changes nothing.

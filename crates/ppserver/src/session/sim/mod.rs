@@ -29,7 +29,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use coverage::Coverage;
+use kernel::{Budget, Kernel};
 use rng::Rng;
+use socket::{Handshake, Sizes};
+use wire::Move;
 use world::World;
 
 const SEEDS: u64 = 512;
@@ -114,4 +117,21 @@ fn sim_replay_of_a_seed_takes_the_same_course() {
     let is_told = number("PPSERVER_SIM_SEED").is_some();
     let told = run(seed, begin, is_told);
     assert_eq!(told.to_string(), run(seed, begin, false).to_string());
+}
+
+/// Once the world of a connection that was reset with bytes held back waited for them for ever.
+#[test]
+fn sim_what_a_reset_socket_holds_back_never_leaves() {
+    let now = begin();
+    let budget = Budget { fds: 1, ports: 1, pipes: 0 };
+    let mut kernel = Kernel::new(Rng::new(0), budget);
+    let sizes = Sizes { received_max: 8, unsent_max: 8, segment_max: 8 };
+    let stands = Some((now, Handshake::Stands));
+    let fd = kernel.connect(stands, sizes, now).expect("the budget allows it");
+    kernel.send_more(fd, b"held", now).expect("it stands and has room");
+    let until = kernel.look(fd).held_until().expect("MSG_MORE holds it back");
+    assert!(kernel.moves(&[fd], until).contains(&Move::Release(fd)));
+    kernel.reset(fd);
+    assert_eq!(kernel.look(fd).held_until(), None);
+    assert_eq!(kernel.moves(&[fd], until), [Move::Reset(fd.other_end())]);
 }

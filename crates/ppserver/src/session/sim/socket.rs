@@ -178,6 +178,12 @@ impl Socket {
         self.unsent.len() > self.held.map_or(0, |held| held.bytes)
     }
 
+    /// Returns when what is held back leaves by itself: never, once the connection is over.
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        let held = self.held.filter(|_| self.state == State::Standing)?;
+        Some(held.until)
+    }
+
     pub(crate) fn is_at_mark(&self) -> bool {
         self.received.front().is_some_and(|segment| segment.is_urgent)
     }

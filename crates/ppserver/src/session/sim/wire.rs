@@ -50,8 +50,7 @@ impl Kernel {
             // What nobody can receive any more needs no window.
             let is_wanted = other.is_owned && other.state == State::Standing;
             let may_arrive = other.window() > 0 || !is_wanted;
-            let is_due = socket.held.is_some_and(|held| held.until <= now);
-            if is_due && socket.state == State::Standing {
+            if socket.held_until().is_some_and(|until| until <= now) {
                 moves.push(Move::Release(fd));
             }
             let (coming, arrived) = (socket.unsent.marks(), other.received.marks());
