@@ -5,8 +5,9 @@
 //!          +-> Tail ----------------------------------+
 //! ```
 //!
-//! A stage takes what is complete: a word, or a number with the byte behind it. What is not is read
-//! again from its first byte when there is more, which is cheaper than to remember its value. A byte
+//! A stage takes what is complete and good: a word, or a number with the byte behind it. Anything else is
+//! read again: what is bad to say why, what is incomplete when there is more, from its first byte, which
+//! is cheaper than to remember its value. A byte
 //! passes only if some continuation makes a valid line of at most 107 bytes, so the line is never
 //! incomplete on a dead prefix.
 //! Invariant: while bytes are missing, those that arrived and those that are missing at least are no
@@ -30,7 +31,7 @@ const TCP6: &[u8] = b"PROXY TCP6 ";
 
 /// What a line can begin with, and the length of the shortest line that does; the shortest first. All that
 /// an incomplete `PROXY UNKNOWN ` begins with, the first of them does too.
-const OPENINGS: [(&[u8], usize); 3] = [
+static OPENINGS: [(&[u8], usize); 3] = [
     (UNKNOWN, LEN_MIN),
     (TCP6, b"PROXY TCP6 :: :: 0 0\r\n".len()),
     (TCP4, b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n".len()),
@@ -45,6 +46,8 @@ const INET6_MIN: usize = b" ::".len();
 
 /// Octets in an IPv4 address.
 const OCTETS: u8 = 4;
+const PORT_MAX: u32 = u16::MAX as u32;
+const OCTET_MAX: u32 = u8::MAX as u32;
 /// Groups of 16 bits in an IPv6 address.
 const GROUPS: usize = 8;
 
@@ -90,39 +93,18 @@ struct Address {
     groups: [u16; GROUPS],
 }
 
-/// The digits in front of a byte that is none, or one too many, or has not arrived.
-struct Number {
+/// The digits of an IPv6 group, in front of a byte that is none, or one too many, or has not arrived.
+struct Group {
     value: u32,
     digits: usize,
 }
 
-impl Number {
-    /// Reads a decimal number of at most `DIGITS` digits, without leading zeros; `None` if there is
-    /// no digit.
+impl Group {
     #[inline(always)]
-    fn decimal<const DIGITS: usize>(bytes: &[u8]) -> Option<Self> {
-        let mut number = None;
-        for &byte in bytes.iter().take(DIGITS) {
-            let digit = u32::from(byte).wrapping_sub(u32::from(b'0'));
-            if digit > 9 {
-                break;
-            }
-            let Self { value, digits } = number.unwrap_or(Self { value: 0, digits: 0 });
-            let value = value * 10 + digit;
-            number = Some(Self { value, digits: digits + 1 });
-            if value == 0 {
-                break;
-            }
-        }
-        number
-    }
-
-    /// Reads an IPv6 group.
-    #[inline(always)]
-    fn hex(bytes: &[u8]) -> Self {
-        let mut number = Self { value: 0, digits: 0 };
+    fn read(bytes: &[u8]) -> Self {
+        let mut group = Self { value: 0, digits: 0 };
         for &byte in bytes.iter().take(4) {
-            let mut digit = u32::from(byte).wrapping_sub(u32::from(b'0'));
+            let mut digit = digit(byte);
             if digit > 9 {
                 let letter = u32::from(byte | 0x20).wrapping_sub(u32::from(b'a'));
                 if letter > 5 {
@@ -130,10 +112,63 @@ impl Number {
                 }
                 digit = letter + 10;
             }
-            number.value = number.value << 4 | digit;
-            number.digits += 1;
+            group.value = group.value << 4 | digit;
+            group.digits += 1;
         }
-        number
+        group
+    }
+}
+
+/// Returns the value of a digit, and more than 9 for any other byte.
+#[inline(always)]
+fn digit(byte: u8) -> u32 {
+    u32::from(byte).wrapping_sub(u32::from(b'0'))
+}
+
+/// Takes a number of at most `DIGITS` digits, without leading zeros and no larger than `max`, and the byte
+/// that ends it; returns also what is behind.
+#[inline(always)]
+fn decimal<const DIGITS: usize>(mut rest: &[u8], max: u32, end: u8) -> Option<(u32, &[u8])> {
+    let mut value = 0;
+    for at in 0..=DIGITS {
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        if at > 0 && byte == end {
+            return (value <= max).then_some((value, rest));
+        }
+        let digit = digit(byte);
+        if digit > 9 || at == DIGITS || at == 1 && value == 0 {
+            return None;
+        }
+        value = value * 10 + digit;
+    }
+    None
+}
+
+/// Why there is no number.
+enum Fault {
+    /// This byte, so many behind the first, cannot stand there.
+    Byte(u8, usize),
+    /// It has not arrived, or may go on.
+    Missing { has_digit: bool },
+}
+
+/// Says why [`decimal`] took nothing.
+#[inline(always)]
+fn fault<const DIGITS: usize>(rest: &[u8], max: u32) -> Fault {
+    let (mut value, mut digits) = (0, 0);
+    for &byte in rest.iter().take(DIGITS) {
+        let digit = digit(byte);
+        if digit > 9 || digits == 1 && value == 0 {
+            break;
+        }
+        value = value * 10 + digit;
+        digits += 1;
+    }
+    let at = if value > max { digits - 1 } else { digits };
+    match rest.get(at) {
+        Some(&byte) => Fault::Byte(byte, at),
+        None => Fault::Missing { has_digit: digits > 0 },
     }
 }
 
@@ -152,16 +187,14 @@ impl Address {
         if self.gap.is_some() { GROUPS - 1 } else { GROUPS }
     }
 
-    /// Says whether so many digits are the first octet of a dotted quad, which stands for the last
-    /// two groups.
+    /// Says whether the first octet of a dotted quad, which stands for the last two groups, is next.
     #[cold]
-    fn may_be_quad(&self, rest: &[u8], digits: usize) -> bool {
+    fn may_be_quad(&self, rest: &[u8]) -> bool {
         let has_room = match self.gap {
             None => self.count == GROUPS - 2,
             Some(_) => self.count <= GROUPS - 3,
         };
-        let octet = Number::decimal::<3>(rest);
-        has_room && octet.is_some_and(|octet| octet.digits == digits && octet.value <= 255)
+        has_room && decimal::<3>(rest, OCTET_MAX, b'.').is_some()
     }
 
     /// Returns the least number of bytes that complete a dotted quad.
@@ -296,41 +329,42 @@ impl Line {
     /// Takes a dotted quad and the blank behind it.
     #[inline(never)]
     fn quad(&mut self, mut rest: &[u8]) -> Result<Decoded, Error> {
+        let received = self.pos + rest.len();
+        let Address { mut quad, mut octets, .. } = self.address;
         loop {
-            let Some(Number { value, digits }) = Number::decimal::<3>(rest) else {
-                return match rest.first() {
-                    Some(&byte) => self.bad_address(byte, 0),
-                    None => self.need_address(self.address.quad_need(false)),
-                };
+            let is_last = octets == OCTETS - 1;
+            let end = if is_last { b' ' } else { b'.' };
+            let Some((value, behind)) = decimal::<3>(rest, OCTET_MAX, end) else {
+                (self.address.quad, self.address.octets) = (quad, octets);
+                self.pos = received - rest.len();
+                return self.judge_octet(rest);
             };
-            if value > u8::MAX.into() {
-                return self.bad_address(b'0', digits - 1);
-            }
-            let Some((&byte, behind)) = rest.get(digits..).and_then(<[u8]>::split_first) else {
-                return self.need_address(self.address.quad_need(true));
-            };
-            let is_last = self.address.octets == OCTETS - 1;
-            if byte != if is_last { b' ' } else { b'.' } {
-                return self.bad_address(byte, digits);
-            }
-            self.address.quad = self.address.quad << 8 | value;
-            self.address.octets += 1;
-            self.pos += digits + 1;
+            quad = quad << 8 | value;
+            octets += 1;
             rest = behind;
             if is_last {
                 break;
             }
         }
-        self.address.push(self.address.quad >> 16);
-        self.address.push(self.address.quad & 0xFFFF);
+        self.pos = received - rest.len();
+        self.address.push(quad >> 16);
+        self.address.push(quad & 0xFFFF);
         self.address_end(rest)
+    }
+
+    #[cold]
+    fn judge_octet(&self, rest: &[u8]) -> Result<Decoded, Error> {
+        match fault::<3>(rest, OCTET_MAX) {
+            Fault::Byte(byte, ahead) => self.bad_address(byte, ahead),
+            Fault::Missing { has_digit } => self.need_address(self.address.quad_need(has_digit)),
+        }
     }
 
     /// Takes IPv6 groups and the blank behind them, or up to the first dot of a dotted tail.
     #[inline(never)]
     fn groups(&mut self, mut rest: &[u8]) -> Result<Decoded, Error> {
         loop {
-            let Number { value, digits } = Number::hex(rest);
+            let Group { value, digits } = Group::read(rest);
             let has_digit = digits != 0;
             if has_digit && self.address.count == self.address.groups_max() {
                 return self.bad_address(b'0', 0);
@@ -365,7 +399,7 @@ impl Line {
                     self.pos += digits + 1;
                     return self.address_end(behind);
                 }
-                b'.' if self.address.may_be_quad(rest, digits) => {
+                b'.' if self.address.may_be_quad(rest) => {
                     self.stage = Stage::Quad;
                     if self.dotted {
                         return self.quad(rest);
@@ -423,27 +457,28 @@ impl Line {
     /// Takes the ports and what ends them.
     #[inline(never)]
     fn port(&mut self, mut rest: &[u8]) -> Result<Decoded, Error> {
-        loop {
-            let behind = if self.is_source { b" 0\r\n".len() } else { LINE_END.len() };
-            let Some(Number { value, digits }) = Number::decimal::<5>(rest) else {
-                return match rest.first() {
-                    Some(&byte) => self.bad_port(byte, 0),
-                    None => Ok(Decoded::Need(1 + behind)),
-                };
+        if self.is_source {
+            let Some((port, behind)) = decimal::<5>(rest, PORT_MAX, b' ') else {
+                return self.judge_port(rest);
             };
-            let Ok(port) = u16::try_from(value) else { return self.bad_port(b'0', digits - 1) };
-            let Some(&byte) = rest.get(digits) else { return Ok(Decoded::Need(behind)) };
-            if byte != if self.is_source { b' ' } else { b'\r' } {
-                return self.bad_port(byte, digits);
-            }
-            if !self.is_source {
-                self.destination_port = port;
-                return self.line_end(rest, digits + 1);
-            }
-            self.source_port = port;
+            self.source_port = low(port);
             self.is_source = false;
-            self.pos += digits + 1;
-            rest = rest.get(digits + 1..).unwrap_or_default();
+            self.pos += rest.len() - behind.len();
+            rest = behind;
+        }
+        let Some((port, behind)) = decimal::<5>(rest, PORT_MAX, b'\r') else {
+            return self.judge_port(rest);
+        };
+        self.destination_port = low(port);
+        self.line_end(rest, rest.len() - behind.len())
+    }
+
+    #[cold]
+    fn judge_port(&self, rest: &[u8]) -> Result<Decoded, Error> {
+        let behind = if self.is_source { b" 0\r\n".len() } else { LINE_END.len() };
+        match fault::<5>(rest, PORT_MAX) {
+            Fault::Byte(byte, ahead) => self.bad_port(byte, ahead),
+            Fault::Missing { has_digit } => Ok(Decoded::Need(usize::from(!has_digit) + behind)),
         }
     }
 
@@ -507,7 +542,7 @@ impl Line {
 #[cold]
 pub(crate) fn judge_opening(received: &[u8], options: &Options) -> Result<Decoded, Error> {
     let mut passed = 0;
-    for (opening, line_min) in OPENINGS {
+    for &(opening, line_min) in &OPENINGS {
         let pairs = opening.iter().zip(received);
         let matched = pairs.take_while(|(want, got)| want == got).count();
         if matched == received.len() {
@@ -526,7 +561,7 @@ pub(crate) fn judge_opening(received: &[u8], options: &Options) -> Result<Decode
     Err(Error::new(kind, passed))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a group has 16 bits")]
+#[expect(clippy::cast_possible_truncation, reason = "a group and a port have 16 bits")]
 const fn low(group: u32) -> u16 {
     group as u16
 }
