@@ -54,41 +54,26 @@ impl Block {
         let Some(bytes) = whole.filter(|bytes| bytes.starts_with(&SIGNATURE)) else {
             return judge_stump(received, options);
         };
-        let Fixed { command, family, transport, block_len, len } = Fixed::judge(bytes, options)?;
-        let answer = |family, addresses, tlvs_at| {
-            Ok(Decoded::Header(Header {
-                version: Version::V2,
-                command,
-                family,
-                transport,
-                addresses,
-                len: offset(len),
-                tlvs_at: offset(tlvs_at),
-            }))
+        let Some(fixed) = Fixed::addressed(bytes, options) else {
+            return judge_without_addresses(bytes, received, options);
         };
-        let mut tlvs_at = V2_FIXED_LEN + block_len;
-        if block_len != 0 && len > tlvs_at && options.judges_tlvs() {
-            self.walk.judge(received, tlvs_at, len, options)?;
+        if fixed.len > fixed.tlvs_at() && options.judges_tlvs() {
+            return self.judge_tlvs(received, &fixed, options);
         }
-        let Some(header) = received.get(..len) else {
-            return Ok(Decoded::Need(len - received.len()));
-        };
-        if block_len == 0 {
-            tlvs_at = judge_without_addresses(header, family, options)?;
-            let is_local = command == Command::Local;
-            return answer(
-                if is_local { Family::Unspec } else { family },
-                Addresses::None,
-                tlvs_at,
-            );
-        }
-        let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
-        match family {
-            Family::Inet => answer(family, inet(block).unwrap_or(Addresses::None), tlvs_at),
-            Family::Inet6 => answer(family, inet6(block).unwrap_or(Addresses::None), tlvs_at),
-            Family::Unix => answer(family, Addresses::Unix, tlvs_at),
-            Family::Unspec => answer(family, Addresses::None, tlvs_at),
-        }
+        fixed.answer(received)
+    }
+
+    /// Judges what has arrived of a header with TLVs. Apart from the other headers, which need no
+    /// register saved.
+    #[inline(never)]
+    fn judge_tlvs(
+        &mut self,
+        received: &[u8],
+        fixed: &Fixed,
+        options: &Options,
+    ) -> Result<Decoded, Error> {
+        self.walk.judge(received, fixed, options)?;
+        fixed.answer(received)
     }
 }
 
@@ -112,17 +97,28 @@ fn judge_stump(received: &[u8], options: &Options) -> Result<Decoded, Error> {
 }
 
 impl Fixed {
+    /// Reads the bytes behind the signature, if they begin a good header with addresses: most do.
+    #[inline(always)]
+    fn addressed(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Option<Self> {
+        let &[.., PROXY, family, high, low] = bytes else { return None };
+        let (family, transport, block_len) = addresses(family)?;
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        let fits = block_len <= len && len <= options.v2_len_max.into();
+        let len = V2_FIXED_LEN + len;
+        fits.then_some(Self { command: Command::Proxy, family, transport, block_len, len })
+    }
+
     /// Judges the bytes behind the signature, in their order: a refusal depends on no byte behind its
     /// offset.
-    #[inline(always)]
+    #[cold]
     fn judge(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Result<Self, Error> {
         Self::read(bytes, options).map_err(|error| refuse(error, bytes, options))
     }
 
     #[inline(always)]
     fn read(bytes: &[u8; V2_FIXED_LEN], options: &Options) -> Result<Self, Error> {
-        let [.., command, family, high, low] = bytes;
-        let command = match *command {
+        let &[.., command, family, high, low] = bytes;
+        let command = match command {
             LOCAL => Command::Local,
             PROXY => Command::Proxy,
             0x22..=0x2F => return Err(Error::new(ErrorKind::V2BadCommand, COMMAND_AT)),
@@ -130,30 +126,81 @@ impl Fixed {
         };
         let (family, transport, block_len) = match command {
             Command::Proxy => {
-                judge_family(*family, options).map_err(|kind| Error::new(kind, FAMILY_AT))?
+                judge_family(family, options).map_err(|kind| Error::new(kind, FAMILY_AT))?
             }
             // Ignored, whatever it says; kept only to find TLVs behind an address block.
             Command::Local | Command::Unknown => {
-                let family = Family::from_nibble(*family >> 4).unwrap_or(Family::Unspec);
+                let family = Family::from_nibble(family >> 4).unwrap_or(Family::Unspec);
                 (family, Transport::Unspec, 0)
             }
         };
-        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        let len = usize::from(u16::from_be_bytes([high, low]));
         if len > options.v2_len_max.into() || len < block_len {
-            return Err(refuse_len(*high, len, block_len, options));
+            return Err(refuse_len(high, len, block_len, options));
         }
         Ok(Self { command, family, transport, block_len, len: V2_FIXED_LEN + len })
     }
+
+    /// Returns the offset of the first byte behind the addresses.
+    #[inline(always)]
+    fn tlvs_at(&self) -> usize {
+        V2_FIXED_LEN + self.block_len
+    }
+
+    /// Builds the header, if it has arrived.
+    #[inline(always)]
+    fn answer(&self, received: &[u8]) -> Result<Decoded, Error> {
+        let Some(header) = received.get(..self.len) else {
+            return Ok(Decoded::Need(self.len - received.len()));
+        };
+        let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
+        let tlvs_at = self.tlvs_at();
+        // Each family in an arm of its own: together they would fill the answer twice.
+        match self.family {
+            Family::Inet => self.header(inet(block).unwrap_or(Addresses::None), tlvs_at),
+            Family::Inet6 => self.header(inet6(block).unwrap_or(Addresses::None), tlvs_at),
+            Family::Unix => self.header(Addresses::Unix, tlvs_at),
+            Family::Unspec => self.header(Addresses::None, tlvs_at),
+        }
+    }
+
+    #[inline(always)]
+    fn header(&self, addresses: Addresses, tlvs_at: usize) -> Result<Decoded, Error> {
+        let Self { command, family, transport, len, .. } = *self;
+        Ok(Decoded::Header(Header {
+            version: Version::V2,
+            command,
+            family,
+            transport,
+            addresses,
+            len: offset(len),
+            tlvs_at: offset(tlvs_at),
+        }))
+    }
+}
+
+/// Reads the family byte of a PROXY header that carries addresses; returns also their bytes.
+#[inline(always)]
+const fn addresses(byte: u8) -> Option<(Family, Transport, usize)> {
+    let (family, transport) = match byte {
+        0x11 => (Family::Inet, Transport::Stream),
+        0x12 => (Family::Inet, Transport::Dgram),
+        0x21 => (Family::Inet6, Transport::Stream),
+        0x22 => (Family::Inet6, Transport::Dgram),
+        0x31 => (Family::Unix, Transport::Stream),
+        0x32 => (Family::Unix, Transport::Dgram),
+        _ => return None,
+    };
+    Some((family, transport, family.block_len()))
 }
 
 /// Judges the family byte of a PROXY header; returns also the bytes of the address block.
-#[inline(always)]
 fn judge_family(byte: u8, options: &Options) -> Result<(Family, Transport, usize), ErrorKind> {
+    if let Some(addresses) = addresses(byte) {
+        return Ok(addresses);
+    }
     let family = Family::from_nibble(byte >> 4).ok_or(ErrorKind::V2BadFamily)?;
     let transport = Transport::from_nibble(byte & 15).ok_or(ErrorKind::V2BadTransport)?;
-    if family != Family::Unspec && transport != Transport::Unspec {
-        return Ok((family, transport, family.block_len()));
-    }
     match options.unspec {
         Unspec::Accept => Ok((family, transport, 0)),
         Unspec::Reject => Err(ErrorKind::V2UnspecRejected),
@@ -188,15 +235,19 @@ fn refuse_len(high: u8, len: usize, block_len: usize, options: &Options) -> Erro
     Error::new(kind, at)
 }
 
-/// Judges a whole header that carries no addresses, and so no TLVs that a walk has judged; returns
-/// the offset of its TLVs.
+/// Judges what has arrived of any other header: a bad one, or one that carries no addresses, and so no
+/// TLVs that a walk judges.
 #[cold]
 fn judge_without_addresses(
-    header: &[u8],
-    family: Family,
+    bytes: &[u8; V2_FIXED_LEN],
+    received: &[u8],
     options: &Options,
-) -> Result<usize, Error> {
-    let tlvs_at = best_effort_tlvs(header, family);
+) -> Result<Decoded, Error> {
+    let mut fixed = Fixed::judge(bytes, options)?;
+    let Some(header) = received.get(..fixed.len) else {
+        return Ok(Decoded::Need(fixed.len - received.len()));
+    };
+    let tlvs_at = best_effort_tlvs(header, fixed.family);
     if options.crc32c == Crc32cPolicy::Verify {
         let tlvs = Tlvs::new(header.get(tlvs_at..).unwrap_or_default(), tlvs_at);
         match crc32c::find(tlvs) {
@@ -206,7 +257,10 @@ fn judge_without_addresses(
             Found::Duplicate(at) => return Err(Error::new(ErrorKind::CrcDuplicate, at)),
         }
     }
-    Ok(tlvs_at)
+    if fixed.command == Command::Local {
+        fixed.family = Family::Unspec;
+    }
+    fixed.header(Addresses::None, tlvs_at)
 }
 
 /// Finds TLVs where the rules promise none: from byte 16, else behind an address block that LOCAL
@@ -263,13 +317,8 @@ struct Walk {
 impl Walk {
     /// Judges the TLVs that have arrived, and the checksum once it can be computed.
     #[inline(always)]
-    fn judge(
-        &mut self,
-        received: &[u8],
-        tlvs_at: usize,
-        len: usize,
-        options: &Options,
-    ) -> Result<(), Error> {
+    fn judge(&mut self, received: &[u8], fixed: &Fixed, options: &Options) -> Result<(), Error> {
+        let (tlvs_at, len) = (fixed.tlvs_at(), fixed.len);
         let is_strict = options.tlv_framing == TlvFraming::Strict;
         if is_strict && len - tlvs_at < tlv::TLV_HEADER_LEN {
             return Err(Error::new(ErrorKind::TlvHeaderTruncated, LEN_AT + 1));
