@@ -73,7 +73,10 @@ fn header(of: &Path) -> Result<String> {
 }
 
 fn install(prefix: &Path) -> Result<()> {
-    run_command(cargo().args(["build", "--release", "--package", "ppcapi"]))?;
+    // Wherever the caller builds, the libraries are copied from here.
+    let mut build = cargo();
+    build.env("CARGO_TARGET_DIR", "target");
+    run_command(build.args(["build", "--release", "--package", "ppcapi"]))?;
     let version = env!("CARGO_PKG_VERSION");
     let [include, lib] = ["include", "lib"].map(|name| prefix.join(name));
     let pkgconfig = lib.join("pkgconfig");
