@@ -28,6 +28,8 @@ pub(crate) enum Move {
     Fin(Fd),
     /// What this socket has sent is acknowledged.
     Acknowledge(Fd),
+    /// It is not, and is sent again: a tail loss probe (`tcp_send_loss_probe`).
+    Again(Fd),
     /// An RST arrives at this socket.
     Reset(Fd),
 }
@@ -66,6 +68,9 @@ impl Kernel {
             let is_waiting = socket.unacknowledged > 0 || socket.fin == Fin::Arrived;
             if is_waiting && socket.state == State::Standing && !socket.reset_coming {
                 moves.push(Move::Acknowledge(fd));
+                if other.held_until().is_some() {
+                    moves.push(Move::Again(fd));
+                }
             }
             if socket.reset_coming {
                 moves.push(Move::Reset(fd));
@@ -98,6 +103,7 @@ impl Kernel {
                 }
             }
             Move::Acknowledge(fd) => self.acknowledge(fd),
+            Move::Again(fd) => self.socket(fd.other_end()).held = None,
             Move::Reset(fd) => self.arrive_reset(fd),
         }
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::conduit::Conduit;
 use crate::session::Readiness;
 use crate::session::sim::rng::Rng;
-use crate::session::sim::socket::{Errno, Socket};
+use crate::session::sim::socket::{Errno, Fin, Socket};
 use crate::sys::Follow;
 use model::{Model, ROOM, closure};
 use real::{Place, Queues, Real};
@@ -38,6 +38,17 @@ const WAITS: usize = 64;
 const EARLY_MAX: Duration = Duration::from_millis(10);
 /// How long an event is waited for at a time.
 const PATIENCE: Duration = Duration::from_millis(10);
+/// How long an acknowledgement waits for something to go with at most: 200 ms, and mostly 40.
+const DELAY_MAX: Duration = Duration::from_millis(200);
+/// The FIN leaves once the peer reads, so that its acknowledgement is news of its own. The last first.
+const FIN_BEHIND_A_FULL_WINDOW: [Call; 6] = [
+    Call::Poll(DELAY_MAX),
+    Call::Recv(Who::Peer, ROOM),
+    Call::Poll(PATIENCE),
+    Call::Recv(Who::Peer, ROOM),
+    Call::Poll(Duration::ZERO),
+    Call::Shutdown(Who::Proxy),
+];
 /// What has not come by then never comes.
 const AWAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -147,12 +158,14 @@ struct Course {
     is_blocked: bool,
     /// What is called again until a queue is full.
     burst: Option<Call>,
+    /// What is called then, the last one first.
+    then: Vec<Call>,
 }
 
 impl Course {
     fn draw(&mut self, rng: &mut Rng, queues: Queues, is_pipe_full: bool) -> Option<Call> {
-        if self.burst.is_some() {
-            return self.burst;
+        if let Some(call) = self.burst.or_else(|| self.then.pop()) {
+            return Some(call);
         }
         if self.is_held && self.may_await() && rng.one_in(WAITS) {
             return Some(Call::Await);
@@ -166,9 +179,18 @@ impl Course {
         let is_proxy = who == Who::Proxy;
         let is_tight = queues == Queues::Tight;
         Some(match rng.below(20) {
+            0 if is_tight && is_proxy && self.is_whole() => {
+                self.is_shut[at] = true;
+                self.then = FIN_BEHIND_A_FULL_WINDOW.into();
+                Call::Send(who, 1500, Follow::Unknown)
+            }
             0..4 if is_tight => {
                 let call = Call::Send(who, rng.pick(&[2, 2, 600, 1500]), rng.pick(&FOLLOWS));
                 self.burst = rng.one_in(2).then_some(call);
+                if !is_proxy && self.may_urge() && rng.one_in(2) {
+                    self.urged += 1;
+                    self.then.push(Call::SendUrgent);
+                }
                 call
             }
             0..4 => Call::Send(who, rng.between(1, 4), Follow::Unknown),
@@ -188,7 +210,7 @@ impl Course {
                 self.is_closed[at] = true;
                 Call::Reset(who)
             }
-            12 | 13 if !is_proxy && !is_tight && self.urged < URGENT_MAX && !self.is_shut[at] => {
+            12 | 13 if !is_proxy && self.may_urge() => {
                 self.urged += 1;
                 Call::SendUrgent
             }
@@ -206,6 +228,15 @@ impl Course {
     fn may_relieve(&self) -> bool {
         let is_open = self.is_closed == [false; 2] && !self.is_shut[Who::Proxy as usize];
         self.is_blocked && is_open
+    }
+
+    /// Returns whether nobody has ended anything.
+    fn is_whole(&self) -> bool {
+        self.is_closed == [false; 2] && self.is_shut == [false; 2]
+    }
+
+    fn may_urge(&self) -> bool {
+        self.urged < URGENT_MAX && !self.is_shut[Who::Peer as usize]
     }
 
     /// Returns whether there is something to wait for.
@@ -263,6 +294,8 @@ enum Distortion {
     Answer(fn(Call, Answer) -> Answer),
     /// In what becomes of its sockets.
     Socket(fn(&mut Socket)),
+    /// In what an acknowledgement does to a socket, given what it was before.
+    Acknowledge(fn(&Socket, &mut Socket)),
 }
 
 impl Distortion {
@@ -273,6 +306,12 @@ impl Distortion {
     fn sockets(self, model: &mut Model) {
         if let Self::Socket(distort) = self {
             model.kernel.sockets.iter_mut().for_each(distort);
+        }
+    }
+
+    fn acknowledge(self, before: &Socket, after: &mut Socket) {
+        if let Self::Acknowledge(distort) = self {
+            distort(before, after);
         }
     }
 }
@@ -313,7 +352,9 @@ fn cuts(all: &[Made]) -> [BTreeSet<usize>; 2] {
     for made in all {
         if let Some((who, count)) = made.received() {
             received[who as usize] += count;
-            cuts[who as usize].insert(received[who as usize]);
+            // A byte out of band has a number, whether or not it is received.
+            let end = received[who as usize];
+            cuts[who as usize].extend(end..=end + URGENT_MAX);
         }
     }
     cuts
@@ -338,7 +379,7 @@ fn run(
     let mut story = format!("seed {seed}\n");
     for made in &all {
         story += &format!("    {made}\n");
-        let reachable = closure(models, made.end + EARLY_MAX, &story);
+        let reachable = closure(models, made.end + EARLY_MAX, distortion, &story);
         states = states.max(reachable.len());
         let taken = made.sent();
         if let Some((who, count)) = taken {
@@ -405,7 +446,7 @@ fn the_kernel_does_nothing_that_the_model_does_not_allow() {
 /// The check can fail: a model that is wrong in one fact is found out.
 #[test]
 fn a_model_that_errs_is_found_out() {
-    const ERRORS: [(&str, Distortion); 9] = [
+    const ERRORS: [(&str, Distortion); 10] = [
         (
             "an end is EAGAIN",
             Distortion::Answer(|call, answer| match (call, &answer) {
@@ -463,6 +504,14 @@ fn a_model_that_errs_is_found_out() {
             Distortion::Socket(|socket| {
                 if let Some(held) = &mut socket.held {
                     held.until += AWAIT_MAX;
+                }
+            }),
+        ),
+        (
+            "an acknowledged FIN is no news",
+            Distortion::Acknowledge(|before, after| {
+                if after.fin == Fin::Acknowledged && !before.wants_room {
+                    after.is_armed = before.is_armed;
                 }
             }),
         ),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use super::{Answer, Call, Made, Who};
+use super::{Answer, Call, Distortion, Made, Who};
 use crate::session::Readiness;
 use crate::session::sim::kernel::{Budget, Fd, Kernel, Pipe};
 use crate::session::sim::queue::Segment;
@@ -63,8 +63,12 @@ impl Model {
     fn unsent_max(&self, fd: Fd, made: &Made) -> usize {
         let queued = ROOM - self.kernel.look(fd).room();
         match (made.call, &made.answer) {
-            (Call::Send(..) | Call::SpliceOut, Answer::Count(count)) => queued + count,
-            (Call::Send(..) | Call::SpliceOut, Answer::Failed(Errno::Again)) => queued.max(1),
+            (Call::Send(..) | Call::SendUrgent | Call::SpliceOut, Answer::Count(count)) => {
+                queued + count
+            }
+            (Call::Send(..) | Call::SendUrgent | Call::SpliceOut, Answer::Failed(Errno::Again)) => {
+                queued.max(1)
+            }
             (Call::Poll(_), Answer::Event(event)) if !event.is_some_and(|ready| ready.writable) => {
                 1
             }
@@ -167,7 +171,12 @@ fn received(result: Result<Vec<u8>, Errno>) -> Answer {
 }
 
 /// Returns every state that can come of these once anything has travelled, or nothing.
-pub(super) fn closure(models: Vec<Model>, now: Instant, story: &str) -> Vec<Model> {
+pub(super) fn closure(
+    models: Vec<Model>,
+    now: Instant,
+    distortion: Distortion,
+    story: &str,
+) -> Vec<Model> {
     let mut seen = HashSet::new();
     let mut open: Vec<Model> = models;
     let mut all = Vec::new();
@@ -178,12 +187,13 @@ pub(super) fn closure(models: Vec<Model>, now: Instant, story: &str) -> Vec<Mode
         for travelling in model.kernel.moves(&ENDS[..1], now) {
             let mut next = model.clone();
             next.kernel.perform(travelling);
-            if let Move::Acknowledge(fd) = travelling
-                && next.kernel.look(fd).fin != Fin::Acknowledged
-            {
-                // It is of some part, and how large that was only SIOCOUTQ can tell.
-                let before = model.kernel.look(fd).unacknowledged;
-                next.kernel.socket(fd).unacknowledged = before;
+            if let Move::Acknowledge(fd) = travelling {
+                let (before, after) = (model.kernel.look(fd), next.kernel.socket(fd));
+                if after.fin != Fin::Acknowledged {
+                    // It is of some part, and how large that was only SIOCOUTQ can tell.
+                    after.unacknowledged = before.unacknowledged;
+                }
+                distortion.acknowledge(before, after);
             }
             open.push(next);
         }
