@@ -154,13 +154,13 @@ impl Fixed {
             return Ok(Decoded::Need(self.len - received.len()));
         };
         let block = header.get(V2_FIXED_LEN..).unwrap_or_default();
-        let tlvs_at = self.tlvs_at();
-        // Each family in an arm of its own: together they would fill the answer twice.
-        match self.family {
-            Family::Inet => self.header(inet(block).unwrap_or(Addresses::None), tlvs_at),
-            Family::Inet6 => self.header(inet6(block).unwrap_or(Addresses::None), tlvs_at),
-            Family::Unix => self.header(Addresses::Unix, tlvs_at),
-            Family::Unspec => self.header(Addresses::None, tlvs_at),
+        let answer = |addresses| self.header(addresses, self.tlvs_at());
+        // Each in an arm of its own: what is joined is copied.
+        match (self.family, block.first_chunk(), block.first_chunk()) {
+            (Family::Inet, Some(block), _) => answer(inet(block)),
+            (Family::Inet6, _, Some(block)) => answer(inet6(block)),
+            (Family::Unix, ..) => answer(Addresses::Unix),
+            (Family::Unspec | Family::Inet | Family::Inet6, ..) => answer(Addresses::None),
         }
     }
 
@@ -272,22 +272,25 @@ fn best_effort_tlvs(header: &[u8], family: Family) -> usize {
         .unwrap_or(header.len())
 }
 
-fn inet(block: &[u8]) -> Option<Addresses> {
-    let &[a, b, c, d, e, f, g, h, i, j, k, l] = block.first_chunk::<12>()?;
-    Some(Addresses::Inet {
+fn inet(block: &[u8; 12]) -> Addresses {
+    let &[a, b, c, d, e, f, g, h, i, j, k, l] = block;
+    Addresses::Inet {
         source: SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([i, j])),
         destination: SocketAddrV4::new(Ipv4Addr::new(e, f, g, h), u16::from_be_bytes([k, l])),
-    })
+    }
 }
 
-fn inet6(block: &[u8]) -> Option<Addresses> {
-    let (source, rest) = block.split_first_chunk::<16>()?;
-    let (destination, rest) = rest.split_first_chunk::<16>()?;
-    let &[a, b, c, d] = rest.first_chunk::<4>()?;
-    let addr = |ip: &[u8; 16], port| {
-        SocketAddrV6::new(Ipv6Addr::from(*ip), u16::from_be_bytes(port), 0, 0)
+fn inet6(block: &[u8; 36]) -> Addresses {
+    let &[ref ips @ .., a, b, c, d] = block;
+    // As numbers: arrays would go through memory on their way.
+    let ip = |at| {
+        let octets = ips.get(at..).and_then(<[u8]>::first_chunk::<16>);
+        Ipv6Addr::from_bits(u128::from_be_bytes(octets.copied().unwrap_or_default()))
     };
-    Some(Addresses::Inet6 { source: addr(source, [a, b]), destination: addr(destination, [c, d]) })
+    Addresses::Inet6 {
+        source: SocketAddrV6::new(ip(0), u16::from_be_bytes([a, b]), 0, 0),
+        destination: SocketAddrV6::new(ip(16), u16::from_be_bytes([c, d]), 0, 0),
+    }
 }
 
 #[inline(never)]
