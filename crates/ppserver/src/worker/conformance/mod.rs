@@ -163,7 +163,7 @@ struct Course {
 }
 
 impl Course {
-    fn draw(&mut self, rng: &mut Rng, queues: Queues, is_pipe_full: bool) -> Option<Call> {
+    fn draw(&mut self, rng: &mut Rng, real: &Real) -> Option<Call> {
         if let Some(call) = self.burst.or_else(|| self.then.pop()) {
             return Some(call);
         }
@@ -177,7 +177,8 @@ impl Course {
             return None;
         }
         let is_proxy = who == Who::Proxy;
-        let is_tight = queues == Queues::Tight;
+        let is_pipe_full = !matches!(real.conduit, Conduit::Empty);
+        let is_tight = real.segment_len.is_none();
         Some(match rng.below(20) {
             0 if is_tight && is_proxy && self.is_whole() => {
                 self.is_shut[at] = true;
@@ -194,7 +195,7 @@ impl Course {
                 call
             }
             0..4 => Call::Send(who, rng.between(1, 4), Follow::Unknown),
-            4 => Call::Send(who, rng.between(1, 4), Follow::End),
+            4 => Call::Send(who, rng.pick(&around(real.segment_len)), Follow::End),
             5..8 if is_tight => Call::Recv(who, rng.pick(&[500, ROOM])),
             5..8 => Call::Recv(who, 64),
             8 => Call::Recv(who, rng.between(1, 3)),
@@ -279,6 +280,12 @@ impl Course {
     }
 }
 
+/// Returns lengths that fill no segment, just one, or more; short ones where only the kernel knows.
+fn around(segment_len: Option<usize>) -> [usize; 6] {
+    let len = segment_len.unwrap_or(2);
+    [1, 3, len - 1, len, len + 1, 2 * len + 1]
+}
+
 fn other(who: Who) -> Who {
     match who {
         Who::Proxy => Who::Peer,
@@ -296,6 +303,8 @@ enum Distortion {
     Socket(fn(&mut Socket)),
     /// In what an acknowledgement does to a socket, given what it was before.
     Acknowledge(fn(&Socket, &mut Socket)),
+    /// In what fills a segment.
+    Segment(fn(usize) -> usize),
 }
 
 impl Distortion {
@@ -314,17 +323,20 @@ impl Distortion {
             distort(before, after);
         }
     }
+
+    fn segment_len(self, len: Option<usize>) -> Option<usize> {
+        if let Self::Segment(distort) = self { len.map(distort) } else { len }
+    }
 }
 
-/// Makes the calls of a script.
-fn make(seed: u64, place: &Place) -> Vec<Made> {
+/// Makes the calls of a script. Returns them, and what fills a segment of the connection.
+fn make(seed: u64, place: &Place) -> (Vec<Made>, Option<usize>) {
     let mut rng = Rng::new(seed);
     let mut real = Real::new(place).expect("a connection over loopback");
     let mut course = Course::default();
     let mut all = Vec::new();
     while all.len() < CALLS {
-        let is_pipe_full = !matches!(real.conduit, Conduit::Empty);
-        let Some(call) = course.draw(&mut rng, place.queues, is_pipe_full) else { break };
+        let Some(call) = course.draw(&mut rng, &real) else { break };
         all.push(make_one(call, &mut real, &mut course));
     }
     let begin = now();
@@ -333,7 +345,7 @@ fn make(seed: u64, place: &Place) -> Vec<Made> {
         all.push(make_one(Call::Recv(Who::Peer, ROOM), &mut real, &mut course));
         all.push(make_one(Call::Poll(PATIENCE), &mut real, &mut course));
     }
-    all
+    (all, real.segment_len)
 }
 
 fn make_one(call: Call, real: &mut Real, course: &mut Course) -> Made {
@@ -369,12 +381,12 @@ fn run(
     is_told: bool,
 ) -> Result<(usize, usize), String> {
     let place = &places[usize::from(seed.is_multiple_of(2))];
-    let all = make(seed, place);
+    let (all, segment_len) = make(seed, place);
     let cuts = match place.queues {
         Queues::Roomy => [BTreeSet::new(), BTreeSet::new()],
         Queues::Tight => cuts(&all),
     };
-    let mut models = vec![Model::new()];
+    let mut models = vec![Model::new(distortion.segment_len(segment_len))];
     let (mut sent, mut states) = ([0; 2], 0);
     let mut story = format!("seed {seed}\n");
     for made in &all {
@@ -446,7 +458,7 @@ fn the_kernel_does_nothing_that_the_model_does_not_allow() {
 /// The check can fail: a model that is wrong in one fact is found out.
 #[test]
 fn a_model_that_errs_is_found_out() {
-    const ERRORS: [(&str, Distortion); 10] = [
+    const ERRORS: [(&str, Distortion); 11] = [
         (
             "an end is EAGAIN",
             Distortion::Answer(|call, answer| match (call, &answer) {
@@ -515,6 +527,7 @@ fn a_model_that_errs_is_found_out() {
                 }
             }),
         ),
+        ("a segment is a byte longer", Distortion::Segment(|len| len + 1)),
     ];
     let places = places();
     for (error, distortion) in ERRORS {

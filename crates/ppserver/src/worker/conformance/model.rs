@@ -22,6 +22,8 @@ const STATES_MAX: usize = 20_000;
 pub(super) struct Model {
     pub(super) kernel: Kernel,
     pipe: Option<Pipe>,
+    /// What fills a segment, if no queue cuts it short.
+    segment_len: Option<usize>,
 }
 
 /// Our end of the one connection, and the peer's.
@@ -32,13 +34,13 @@ const SEGMENT_MIN: usize = 5;
 pub(super) const ROOM: usize = 1 << 20;
 
 impl Model {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(segment_len: Option<usize>) -> Self {
         let budget = Budget { fds: 10, ports: 10, pipes: 10 };
         let mut kernel = Kernel::new(Rng::calm(), budget);
         kernel.arrive();
         let sizes = Sizes { received_max: ROOM, unsent_max: ROOM, segment_max: ROOM };
         assert_eq!(kernel.accept(sizes), Ok(ENDS[0]));
-        Self { kernel, pipe: None }
+        Self { kernel, pipe: None, segment_len }
     }
 
     fn hash(&self) -> u64 {
@@ -92,16 +94,33 @@ impl Model {
         }
     }
 
+    /// send(2) with MSG_MORE: what fills segments leaves, only the rest is held back.
+    fn send_more(&mut self, fd: Fd, bytes: &[u8], now: Instant) -> Result<usize, Errno> {
+        let held = self.kernel.look(fd).held.map_or(0, |held| held.bytes);
+        let rest = match self.segment_len {
+            Some(segment_len) => (held + bytes.len()) % segment_len,
+            None if bytes.len() < SEGMENT_MIN => bytes.len(),
+            // The kernel knows how much that is.
+            None => 0,
+        };
+        let (whole, rest) = bytes.split_at(bytes.len().saturating_sub(rest));
+        let mut count = 0;
+        if !whole.is_empty() {
+            count += self.kernel.send(fd, whole)?;
+        }
+        if !rest.is_empty() {
+            count += self.kernel.send_more(fd, rest, now)?;
+        }
+        Ok(count)
+    }
+
     /// Makes the call, given what the real kernel answered where that is a choice of its own.
     fn perform_sized(&mut self, made: &Made) -> Answer {
         let Made { call, bytes, answer: real, begin, .. } = made;
         let fd = |who| if who == Who::Proxy { ENDS[0] } else { ENDS[1] };
         let kernel = &mut self.kernel;
         match *call {
-            // Of what fills segments only the rest is held back: the kernel knows how much.
-            Call::Send(who, len, Follow::End) if len < SEGMENT_MIN => {
-                answer(kernel.send_more(fd(who), bytes, *begin))
-            }
+            Call::Send(who, _, Follow::End) => answer(self.send_more(fd(who), bytes, *begin)),
             Call::Send(who, ..) => answer(kernel.send(fd(who), bytes)),
             Call::SendUrgent => answer(kernel.send_urgent(ENDS[1])),
             Call::Recv(who, len) => received(kernel.recv(fd(who), len)),

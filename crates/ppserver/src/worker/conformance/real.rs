@@ -12,6 +12,9 @@ use crate::sys::{self, Follow};
 use crate::worker::conduit::{Conduit, Moved, Pool};
 use crate::worker::pipes::PipeLimits;
 
+/// The least TCP_MAXSEG (`TCP_MIN_MSS`): short sends fill segments. Timestamps take a part of it.
+const SEGMENT_LEN_MIN: u32 = 88;
+
 /// How large the real queues are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queues {
@@ -27,6 +30,8 @@ impl Queues {
         if self == Self::Tight {
             socket.set_recv_buffer_size(1)?;
             socket.set_send_buffer_size(1)?;
+        } else {
+            socket.set_tcp_mss(SEGMENT_LEN_MIN)?;
         }
         Ok(socket)
     }
@@ -62,6 +67,8 @@ pub(super) struct Real {
     events: Events,
     pool: Pool,
     pub(super) conduit: Conduit,
+    /// What fills a segment, if no queue cuts it short.
+    pub(super) segment_len: Option<usize>,
 }
 
 impl Real {
@@ -76,6 +83,8 @@ impl Real {
             socket.set_nodelay(true)?;
         }
         peer.set_read_timeout(Some(AWAIT_MAX))?;
+        let segment_len = SockRef::from(&proxy).tcp_mss()?;
+        let segment_len = usize::try_from(segment_len).expect("it is short");
         let mut proxy = mio::net::TcpStream::from_std(proxy);
         let poll = Poll::new()?;
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
@@ -87,6 +96,7 @@ impl Real {
             events: Events::with_capacity(8),
             pool: Pool::new(PipeLimits::new(place.queues.pipe_bytes(), 0, 1)),
             conduit: Conduit::Empty,
+            segment_len: (place.queues == Queues::Roomy).then_some(segment_len),
         })
     }
 
