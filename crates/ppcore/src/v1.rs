@@ -7,9 +7,8 @@
 //!
 //! A stage takes what is complete and good: a word, or a number with the byte behind it. Anything else is
 //! read again: what is bad to say why, what is incomplete when there is more, from its first byte, which
-//! is cheaper than to remember its value. A byte
-//! passes only if some continuation makes a valid line of at most 107 bytes, so the line is never
-//! incomplete on a dead prefix.
+//! is cheaper than to remember its value. A byte passes only if some continuation makes a valid line of at
+//! most 107 bytes, so the line is never incomplete on a dead prefix.
 //! Invariant: while bytes are missing, those that arrived and those that are missing at least are no
 //! more than 107.
 
