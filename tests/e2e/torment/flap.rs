@@ -2,11 +2,11 @@
 //! an order that a seed decides.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{Calm, wait_until_idle};
 use crate::common::deadline::{PATIENCE, poll_for};
@@ -29,6 +29,15 @@ fn reset(stream: &TcpStream) {
     SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER can be set");
 }
 
+/// Takes the port once nobody listens there: a child that another test has just forked holds the last
+/// listener until its exec.
+fn bind(addr: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are descriptors");
+    socket.set_reuse_address(true).expect("it shares the port with who keeps it");
+    poll_for(PATIENCE, || socket.bind(&addr.into()).ok()).expect("the port is kept for it");
+    socket
+}
+
 #[test]
 fn an_upstream_that_flaps_costs_the_connections_it_drops_and_no_other() {
     let port = ReservedPort::new();
@@ -39,14 +48,14 @@ fn an_upstream_that_flaps_costs_the_connections_it_drops_and_no_other() {
         let request = payload::random(u64::from(die), 100 * turn);
         let whole = [HEADER, &request].concat();
         let ask = || Client::connect(server.addr().ip(), server.addr()).exchange(&whole);
+        let socket = bind(port.addr());
         if die % 3 == 0 {
             refused += 1;
             ask().assert_reset();
             continue;
         }
-        // A child that another test has just forked holds the last one until its exec.
-        let listener = poll_for(PATIENCE, || TcpListener::bind(port.addr()).ok());
-        let listener = listener.expect("the port is kept for it");
+        socket.listen(1).expect("nobody else listens");
+        let listener = TcpListener::from(socket);
         thread::scope(|scope| {
             let is_good = die % 3 == 1;
             scope.spawn(move || {
