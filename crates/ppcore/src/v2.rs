@@ -63,8 +63,8 @@ impl Block {
         fixed.answer(received)
     }
 
-    /// Judges what has arrived of a header with TLVs. Apart from the other headers, which need no
-    /// register saved.
+    /// Judges what has arrived of a header with TLVs. Apart from the other headers, which save fewer
+    /// registers.
     #[inline(never)]
     fn judge_tlvs(
         &mut self,
