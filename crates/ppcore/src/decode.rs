@@ -229,6 +229,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When no continuation makes the bytes a header that the options accept. The error is final.
+    #[inline]
     pub fn decode(&mut self, received: &[u8]) -> Result<Decoded, Error> {
         match &mut self.state {
             State::Start => self.start(received),

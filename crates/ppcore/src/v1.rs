@@ -43,6 +43,8 @@ const PORTS_MIN: usize = b" 0 0\r\n".len();
 const INET_MIN: usize = b" 0.0.0.0".len();
 const INET6_MIN: usize = b" ::".len();
 
+/// Letters that are hexadecimal digits.
+const LETTERS: u8 = 6;
 /// Octets in an IPv4 address.
 const OCTETS: u8 = 4;
 const PORT_MAX: u32 = u16::MAX as u32;
@@ -73,10 +75,29 @@ pub(crate) struct Line {
     dotted: bool,
     /// The least that stands behind the address under way.
     behind: usize,
+    digits: Digits,
     address: Address,
     source: [u16; GROUPS],
     source_port: u16,
     destination_port: u16,
+}
+
+/// The digits that may come next, whichever they are, and the answer to each of them: a line that comes
+/// byte by byte is mostly those, and they need no judging.
+#[derive(Clone, Copy, Debug)]
+struct Digits {
+    /// How many may come.
+    left: u8,
+    /// How many letters are digits: 6 in an IPv6 group, else none.
+    letters: u8,
+    /// Bytes that are missing behind each of them.
+    need: u8,
+    /// Bytes received in front of the next one.
+    received: u8,
+}
+
+impl Digits {
+    const NONE: Self = Self { left: 0, letters: 0, need: 0, received: 0 };
 }
 
 /// An address under way: IPv4 octets, IPv6 groups, or both behind each other.
@@ -106,7 +127,7 @@ impl Group {
             let mut digit = digit(byte);
             if digit > 9 {
                 let letter = u32::from(byte | 0x20).wrapping_sub(u32::from(b'a'));
-                if letter > 5 {
+                if letter >= LETTERS.into() {
                     break;
                 }
                 digit = letter + 10;
@@ -149,7 +170,11 @@ enum Fault {
     /// This byte, so many behind the first, cannot stand there.
     Byte(u8, usize),
     /// It has not arrived, or may go on.
-    Missing { has_digit: bool },
+    Missing {
+        has_digit: bool,
+        /// How many digits may follow, whichever they are.
+        room: usize,
+    },
 }
 
 /// Says why [`decimal`] took nothing.
@@ -167,8 +192,19 @@ fn fault<const DIGITS: usize>(rest: &[u8], max: u32) -> Fault {
     let at = if value > max { digits - 1 } else { digits };
     match rest.get(at) {
         Some(&byte) => Fault::Byte(byte, at),
-        None => Fault::Missing { has_digit: digits > 0 },
+        None if digits == 0 => Fault::Missing { has_digit: false, room: 1 },
+        None => Fault::Missing { has_digit: true, room: room(value, max) },
     }
+}
+
+/// Returns how many digits may follow a number, whichever they are.
+fn room(mut value: u32, max: u32) -> usize {
+    let mut room = 0;
+    while value > 0 && value * 10 + 9 <= max {
+        value = value * 10 + 9;
+        room += 1;
+    }
+    room
 }
 
 impl Address {
@@ -250,6 +286,7 @@ impl Line {
             is_source: true,
             dotted: false,
             behind,
+            digits: Digits::NONE,
             address: Address::START,
             source: [0; GROUPS],
             source_port: 0,
@@ -258,13 +295,39 @@ impl Line {
     }
 
     /// Judges what has arrived.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn resume(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        let expected = &mut self.digits;
+        if expected.left > 0
+            && let Some((&byte, before)) = received.split_last()
+            && before.len() == usize::from(expected.received)
+            && (digit(byte) <= 9 || (byte | 0x20).wrapping_sub(b'a') < expected.letters)
+        {
+            expected.left -= 1;
+            expected.received += 1;
+            return Ok(Decoded::Need(expected.need.into()));
+        }
+        self.judge(received)
+    }
+
+    #[inline(never)]
+    fn judge(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        self.digits = Digits::NONE;
         let Some(rest) = received.get(self.pos..) else { return Ok(Decoded::Need(1)) };
         if self.dotted { self.run_dotted(rest) } else { self.run(rest) }
     }
 
-    /// A line that can grow too long grows by single bytes, so that the one too many is found.
+    /// Expects digits, unless each might be the one too many.
+    #[inline(always)]
+    fn expect(&mut self, left: usize, letters: u8, need: usize, received: usize) {
+        if !self.dotted {
+            let [left, need, received] = [left, need, received].map(small);
+            self.digits = Digits { left, letters, need, received };
+        }
+    }
+
+    /// A line that can grow too long grows by single bytes, so that the one too many is found. Without a
+    /// dotted IPv6 tail no TCP line passes 104 bytes (spec 2.1).
     #[cold]
     fn run_dotted(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
         let begin = self.pos;
@@ -293,6 +356,7 @@ impl Line {
         }
     }
 
+    #[cold]
     fn bad(&self, kind: ErrorKind, ahead: usize) -> Result<Decoded, Error> {
         Err(Error::new(kind, self.pos + ahead))
     }
@@ -352,10 +416,15 @@ impl Line {
     }
 
     #[cold]
-    fn judge_octet(&self, rest: &[u8]) -> Result<Decoded, Error> {
+    fn judge_octet(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
         match fault::<3>(rest, OCTET_MAX) {
             Fault::Byte(byte, ahead) => self.bad_address(byte, ahead),
-            Fault::Missing { has_digit } => self.need_address(self.address.quad_need(has_digit)),
+            Fault::Missing { has_digit, room } => {
+                let need = self.address.quad_need(has_digit) + self.behind;
+                let need_then = self.address.quad_need(true) + self.behind;
+                self.expect(room, 0, need_then, self.pos + rest.len());
+                Ok(Decoded::Need(need))
+            }
         }
     }
 
@@ -369,7 +438,14 @@ impl Line {
                 return self.bad_address(b'0', 0);
             }
             let Some((&byte, mut behind)) = rest.get(digits..).and_then(<[u8]>::split_first) else {
-                return self.need_address(self.address.groups_need(has_digit));
+                let need = self.address.groups_need(has_digit) + self.behind;
+                let need_then = self.address.groups_need(true) + self.behind;
+                let room = match self.address.count == self.address.groups_max() {
+                    true => 0,
+                    false => 4 - digits,
+                };
+                self.expect(room, LETTERS, need_then, self.pos + digits);
+                return Ok(Decoded::Need(need));
             };
             match byte {
                 b':' if has_digit => {
@@ -386,7 +462,7 @@ impl Line {
                                 behind = beyond;
                             }
                             Some((&byte, _)) => return self.bad_address(byte, 1),
-                            None => return self.need_address(1),
+                            None => return Ok(Decoded::Need(1 + self.behind)),
                         }
                     }
                     self.address.gap = Some(self.address.count);
@@ -436,13 +512,6 @@ impl Line {
         }
     }
 
-    /// Without a dotted IPv6 tail no TCP line passes 104 bytes (spec 2.1), so only those and the
-    /// tail of `UNKNOWN` can outgrow the limit.
-    #[inline(always)]
-    fn need_address(&self, address: usize) -> Result<Decoded, Error> {
-        Ok(Decoded::Need(address + self.behind))
-    }
-
     #[cold]
     fn bad_address(&self, byte: u8, ahead: usize) -> Result<Decoded, Error> {
         let kind = match byte {
@@ -473,11 +542,14 @@ impl Line {
     }
 
     #[cold]
-    fn judge_port(&self, rest: &[u8]) -> Result<Decoded, Error> {
+    fn judge_port(&mut self, rest: &[u8]) -> Result<Decoded, Error> {
         let behind = if self.is_source { b" 0\r\n".len() } else { LINE_END.len() };
         match fault::<5>(rest, PORT_MAX) {
             Fault::Byte(byte, ahead) => self.bad_port(byte, ahead),
-            Fault::Missing { has_digit } => Ok(Decoded::Need(usize::from(!has_digit) + behind)),
+            Fault::Missing { has_digit, room } => {
+                self.expect(room, 0, behind, self.pos + rest.len());
+                Ok(Decoded::Need(usize::from(!has_digit) + behind))
+            }
         }
     }
 
@@ -494,6 +566,7 @@ impl Line {
     }
 
     /// Builds the header of a line that is done.
+    #[inline(never)]
     fn header(&self) -> Header {
         let (source, destination) = (self.source, self.address.groups);
         let (source_port, destination_port) = (self.source_port, self.destination_port);
@@ -540,15 +613,15 @@ impl Line {
 /// Judges a line that cannot be opened: it is the beginning of an opening, or a byte is bad.
 #[cold]
 pub(crate) fn judge_opening(received: &[u8], options: &Options) -> Result<Decoded, Error> {
-    let mut passed = 0;
-    for &(opening, line_min) in &OPENINGS {
-        let pairs = opening.iter().zip(received);
-        let matched = pairs.take_while(|(want, got)| want == got).count();
-        if matched == received.len() {
-            return Ok(Decoded::Need(line_min - matched));
-        }
-        passed = passed.max(matched);
+    let mut openings = OPENINGS.iter();
+    if let Some((_, line_min)) = openings.find(|(opening, _)| opening.starts_with(received)) {
+        return Ok(Decoded::Need(line_min - received.len()));
     }
+    let passed = OPENINGS.map(|(opening, _)| {
+        let pairs = opening.iter().zip(received);
+        pairs.take_while(|(want, got)| want == got).count()
+    });
+    let passed = passed.into_iter().max().unwrap_or_default();
     let is_line_end = received.get(passed) == Some(&b'\r');
     let kind = match received.get(..passed).unwrap_or_default() {
         b"PROXY" => ErrorKind::V1ExpectedSpace,
@@ -563,6 +636,11 @@ pub(crate) fn judge_opening(received: &[u8], options: &Options) -> Result<Decode
 #[expect(clippy::cast_possible_truncation, reason = "a group and a port have 16 bits")]
 const fn low(group: u32) -> u16 {
     group as u16
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a line has at most 107 bytes")]
+const fn small(count: usize) -> u8 {
+    count as u8
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a line has at most 107 bytes")]

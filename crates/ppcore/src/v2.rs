@@ -58,21 +58,32 @@ impl Block {
             return judge_without_addresses(bytes, received, options);
         };
         if fixed.len > fixed.tlvs_at() && options.judges_tlvs() {
-            return self.judge_tlvs(received, &fixed, options);
+            return self.judge_tlvs(bytes, received, options);
         }
         fixed.answer(received)
     }
 
     /// Judges what has arrived of a header with TLVs. Apart from the other headers, which save fewer
-    /// registers.
+    /// registers; to read the fixed part again is cheaper than to hand over what it says.
     #[inline(never)]
     fn judge_tlvs(
         &mut self,
+        bytes: &[u8; V2_FIXED_LEN],
         received: &[u8],
-        fixed: &Fixed,
         options: &Options,
     ) -> Result<Decoded, Error> {
-        self.walk.judge(received, fixed, options)?;
+        let Some(fixed) = Fixed::addressed(bytes, options) else {
+            return judge_without_addresses(bytes, received, options);
+        };
+        let tlvs = received.get(fixed.tlvs_at()..fixed.len).unwrap_or_default();
+        let passed = match options.tlv_framing {
+            TlvFraming::Lazy => plain_len(tlvs),
+            TlvFraming::Strict => 0,
+        };
+        if passed == 0 || passed != tlvs.len() {
+            self.walk.at = self.walk.at.max(fixed.tlvs_at() + passed);
+            self.walk.judge(received, &fixed, options)?;
+        }
         fixed.answer(received)
     }
 }
@@ -307,6 +318,19 @@ const fn offset(at: usize) -> u32 {
     at as u32
 }
 
+/// Returns how many bytes the TLVs take that are whole and in front of the first checksum.
+#[inline(always)]
+fn plain_len(tlvs: &[u8]) -> usize {
+    let mut rest = tlvs;
+    while let Some((&[kind, high, low], behind)) = rest.split_first_chunk()
+        && kind != tlv::CRC32C
+        && let Some(behind) = behind.get(u16::from_be_bytes([high, low]).into()..)
+    {
+        rest = behind;
+    }
+    tlvs.len() - rest.len()
+}
+
 /// Looks at each TLV's frame once, as it arrives, and refuses at the first byte that leaves no
 /// valid continuation.
 #[derive(Clone, Debug)]
@@ -319,28 +343,21 @@ struct Walk {
 
 impl Walk {
     /// Judges the TLVs that have arrived, and the checksum once it can be computed.
-    #[inline(always)]
+    #[cold]
     fn judge(&mut self, received: &[u8], fixed: &Fixed, options: &Options) -> Result<(), Error> {
-        let (tlvs_at, len) = (fixed.tlvs_at(), fixed.len);
-        let is_strict = options.tlv_framing == TlvFraming::Strict;
-        if is_strict && len - tlvs_at < tlv::TLV_HEADER_LEN {
-            return Err(Error::new(ErrorKind::TlvHeaderTruncated, LEN_AT + 1));
-        }
-        self.at = self.at.max(tlvs_at);
-        self.pass_plain(received, len, options);
-        if self.at != len {
-            self.advance(received, len, options)?;
-        }
-        match received.get(..len) {
+        self.advance(received, fixed, options)?;
+        match received.get(..fixed.len) {
             Some(header) if self.crc_at != 0 => verify_crc(header, self.crc_at),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Judges the frames from one on that [`pass_plain`](Self::pass_plain) did not pass.
-    #[cold]
-    fn advance(&mut self, received: &[u8], len: usize, options: &Options) -> Result<(), Error> {
+    fn advance(&mut self, received: &[u8], fixed: &Fixed, options: &Options) -> Result<(), Error> {
+        let (tlvs_at, len) = (fixed.tlvs_at(), fixed.len);
         let strict = options.tlv_framing == TlvFraming::Strict;
+        if strict && len - tlvs_at < tlv::TLV_HEADER_LEN {
+            return Err(Error::new(ErrorKind::TlvHeaderTruncated, LEN_AT + 1));
+        }
         let verify = options.crc32c == Crc32cPolicy::Verify;
         loop {
             let at = self.at;
@@ -384,31 +401,7 @@ impl Walk {
                 return refuse(ErrorKind::TlvHeaderTruncated);
             }
             self.at = at + tlv::TLV_HEADER_LEN + value_len;
-            self.pass_plain(received, len, options);
         }
-    }
-
-    /// Passes the frames that have arrived, break no rule and hold no checksum. The next one is to
-    /// be judged byte by byte, to know which is to blame.
-    #[inline(always)]
-    fn pass_plain(&mut self, received: &[u8], len: usize, options: &Options) {
-        let verify = options.crc32c == Crc32cPolicy::Verify;
-        let stump_max = match options.tlv_framing {
-            TlvFraming::Strict => tlv::TLV_HEADER_LEN - 1,
-            TlvFraming::Lazy => 0,
-        };
-        let mut at = self.at;
-        while let Some(&[kind, high, low]) = received.get(at..).and_then(<[u8]>::first_chunk) {
-            let next = at + tlv::TLV_HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
-            let is_crc = kind == tlv::CRC32C && verify;
-            // Bytes behind the header may have arrived: at its end `next` is beyond it.
-            let Some(left) = len.checked_sub(next) else { break };
-            if is_crc || left.wrapping_sub(1) < stump_max {
-                break;
-            }
-            at = next;
-        }
-        self.at = at;
     }
 
     /// Says whether a checksum may begin here with `room` bytes behind its frame: strict framing
