@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use ppserver::session::{
-    Action, CloseReason, Direction, FirstSend, Opening, Policy, Readiness, Received, Sent, Session,
+    Action, CloseReason, Direction, FirstUse, Opening, Policy, Readiness, Received, Sent, Session,
     Side, Splicing, Verdict,
 };
 
@@ -85,7 +85,7 @@ pub const BULK: Script = Script {
 /// # Panics
 /// If the session asks for what the script does not have, or does not end well.
 pub fn play(script: &Script, now: Instant) -> usize {
-    let mut session = Session::new(POLICY, now);
+    let mut session = Session::new(POLICY, FirstUse::AtOnce, now);
     let mut events = script.events.iter();
     let (mut up, mut down) = (script.up.iter(), script.down.iter());
     let mut buffered = 0;
@@ -105,7 +105,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
                 }
                 session.handle_header(received, Verdict::Relay { buffered }, now);
             }
-            Action::Connect => session.handle_connecting(FirstSend::AtOnce, now),
+            Action::Connect => session.handle_connecting(FirstUse::AtOnce, now),
             Action::Fill(direction, method) => {
                 let received = match direction {
                     Direction::Up => up.next(),

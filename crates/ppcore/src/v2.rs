@@ -76,11 +76,10 @@ impl Block {
             return judge_without_addresses(bytes, received, options);
         };
         let tlvs = received.get(fixed.tlvs_at()..fixed.len).unwrap_or_default();
-        let passed = match options.tlv_framing {
-            TlvFraming::Lazy => plain_len(tlvs),
-            TlvFraming::Strict => 0,
-        };
+        let passed = plain_len(tlvs);
         if passed == 0 || passed != tlvs.len() {
+            // Strict framing blames a byte of the TLV in front of a stump.
+            let passed = if options.tlv_framing == TlvFraming::Lazy { passed } else { 0 };
             self.walk.at = self.walk.at.max(fixed.tlvs_at() + passed);
             self.walk.judge(received, &fixed, options)?;
         }

@@ -1,7 +1,7 @@
 //! A layer-4 proxy: PROXY protocol in, payload relayed, PROXY protocol out.
 //!
 //! ```text
-//! main -> cli -> server -> worker -> { session, sys, config, trust, upstream, metrics } -> ppcore
+//! main -> cli -> server -> worker -> { session, sys, config, trust, upstream, early, metrics } -> ppcore
 //! ```
 
 #[cfg(not(target_os = "linux"))]
@@ -10,6 +10,7 @@ compile_error!("ppserver runs on Linux only: it needs epoll and splice; ppcore r
 pub mod access_log;
 pub mod cli;
 pub mod config;
+pub mod early;
 pub mod log;
 pub mod metrics;
 pub mod server;

@@ -56,12 +56,13 @@ pub enum Opening {
     Payload,
 }
 
-/// When the first bytes are sent upstream.
+/// When a new socket is used first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstSend {
-    /// Right behind the connect: that succeeds where the handshake is over by then, as on loopback.
+pub enum FirstUse {
+    /// Before any event: a receive right behind the accept finds what came meanwhile, a send right
+    /// behind the connect succeeds where the handshake is over by then, as on loopback.
     AtOnce,
-    /// When an event says that the connection stands.
+    /// When an event says that it is ready.
     WhenReady,
 }
 
@@ -167,7 +168,9 @@ pub struct Session {
 
 impl Session {
     /// Begins the session of a socket that has just been accepted.
-    pub fn new(policy: Policy, now: Instant) -> Self {
+    pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
+        let mut up = Flow::new(policy.splicing);
+        up.readable = first_receive == FirstUse::AtOnce;
         let phase = match policy.opening {
             Opening::Header => Phase::Header,
             Opening::Payload => Phase::Greeting,
@@ -175,7 +178,7 @@ impl Session {
         Self {
             policy,
             phase,
-            up: Flow::new(policy.splicing),
+            up,
             down: Flow::new(policy.splicing),
             client: End::new(Socket::Open),
             upstream: End::new(Socket::Absent),
@@ -241,13 +244,13 @@ impl Session {
     }
 
     /// [`Action::Connect`] was performed: a connect is under way.
-    pub fn handle_connecting(&mut self, first_send: FirstSend, now: Instant) {
+    pub fn handle_connecting(&mut self, first_send: FirstUse, now: Instant) {
         debug_assert_eq!(self.phase, Phase::Opening);
         self.attempts += 1;
         self.upstream = End::new(Socket::Connecting);
         // The attempt before it may have had events until its socket was closed.
         self.down.forget_source();
-        self.up.writable = first_send == FirstSend::AtOnce;
+        self.up.writable = first_send == FirstUse::AtOnce;
         self.phase = Phase::Connecting;
         self.deadline = now + self.policy.connect_timeout;
     }
@@ -463,7 +466,9 @@ impl Session {
         match self.up.step() {
             // Into a buffer, where our header finds room in front of it.
             Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
-            Some(Step::Drain | Step::Shutdown) | None if self.met => Action::Greet,
+            Some(Step::Drain | Step::Shutdown) | None if self.met || self.up.buffered > 0 => {
+                Action::Greet
+            }
             Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
         }
     }

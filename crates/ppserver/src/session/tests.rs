@@ -26,11 +26,11 @@ fn start() -> Instant {
 
 /// A session that sends no header and has begun to connect.
 fn connecting(now: Instant) -> Session {
-    let mut session = Session::new(policy(), now);
+    let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
     session.handle_greeted(0);
     assert_eq!(session.next(), Action::Connect);
-    session.handle_connecting(FirstSend::AtOnce, now);
+    session.handle_connecting(FirstUse::AtOnce, now);
     session
 }
 
@@ -65,7 +65,7 @@ fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     session.handle_ready(Side::Upstream, HANGUP, now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
-    session.handle_connecting(FirstSend::AtOnce, now);
+    session.handle_connecting(FirstUse::AtOnce, now);
     session.handle_ready(Side::Upstream, DATA, now);
     let received = Received::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Down, Method::Copy, received, now);
@@ -137,7 +137,7 @@ fn a_splice_that_fails_may_leave_bytes_behind_an_urgent_one() {
 
 fn reading(now: Instant) -> Session {
     let policy = Policy { opening: Opening::Header, ..policy() };
-    let mut session = Session::new(policy, now);
+    let mut session = Session::new(policy, FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, DATA, now);
     assert_eq!(session.next(), Action::ReadHeader);
     session
@@ -186,7 +186,7 @@ fn a_connect_that_was_not_announced_does_not_stand_for_want_of_an_error() {
 #[test]
 fn no_connect_begins_for_a_client_whose_error_is_announced() {
     let now = start();
-    let mut session = Session::new(policy(), now);
+    let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
     session.handle_greeted(0);
     session.handle_ready(Side::Client, Readiness { error: true, ..HANGUP }, now);
@@ -197,9 +197,30 @@ fn no_connect_begins_for_a_client_whose_error_is_announced() {
 #[test]
 fn a_session_without_a_header_to_read_waits_for_its_first_event() {
     let now = start();
-    let mut session = Session::new(policy(), now);
+    let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Client, ROOM, now);
+    assert_eq!(session.next(), Action::Greet);
+}
+
+#[test]
+fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event() {
+    let now = start();
+    let header = Policy { opening: Opening::Header, ..policy() };
+    let mut session = Session::new(header, FirstUse::AtOnce, now);
+    assert_eq!(session.next(), Action::ReadHeader);
+    session.handle_header(Received::WouldBlock, Verdict::Incomplete, now);
+    assert_eq!(session.next(), Action::Wait);
+
+    let fill = Action::Fill(Direction::Up, Method::Copy);
+    let mut session = Session::new(policy(), FirstUse::AtOnce, now);
+    assert_eq!(session.next(), fill);
+    session.handle_filled(Direction::Up, Method::Copy, Received::WouldBlock, now);
+    assert_eq!(session.next(), Action::Wait);
+
+    let mut session = Session::new(policy(), FirstUse::AtOnce, now);
+    let some = Received::Bytes { count: 3, asked: 8 };
+    session.handle_filled(Direction::Up, Method::Copy, some, now);
     assert_eq!(session.next(), Action::Greet);
 }
 

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{self, Endpoint, SendHeader};
+use crate::early::Early;
 
 /// An upstream as one worker uses it.
 #[derive(Debug)]
@@ -22,14 +23,9 @@ pub struct Upstream {
     /// The next endpoint of the round. Written by one worker only; atomic because connections share
     /// the upstream.
     turn: AtomicUsize,
-    /// Connections that wait for their event before a send right behind the connect is tried again;
-    /// 0 while that works. Written by one worker only, like `turn`.
-    early_pause: AtomicUsize,
+    /// Whether to send right behind the connect. Across a network that is always too early.
+    pub early_send: Early,
 }
-
-/// How many connections wait after a send that came too early. Across a network every one does, and
-/// costs a system call.
-const EARLY_PAUSE: usize = 256;
 
 impl Upstream {
     /// Prepares an upstream for one worker; `turn` spreads the workers over the endpoints.
@@ -40,7 +36,7 @@ impl Upstream {
             attempts_max: (1 + config.retries).min(endpoints.len()),
             endpoints,
             turn: AtomicUsize::new(turn),
-            early_pause: AtomicUsize::new(0),
+            early_send: Early::new(),
         }
     }
 
@@ -54,18 +50,6 @@ impl Upstream {
         let turn = self.turn.load(Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
         turn
-    }
-
-    /// Says whether to send right behind the next connect: learned from how the last ones went.
-    pub fn sends_early(&self) -> bool {
-        let pause = self.early_pause.load(Ordering::Relaxed);
-        self.early_pause.store(pause.saturating_sub(1), Ordering::Relaxed);
-        pause == 0
-    }
-
-    /// A send right behind a connect was too early.
-    pub fn handle_too_early(&self) {
-        self.early_pause.store(EARLY_PAUSE, Ordering::Relaxed);
     }
 
     /// Returns the endpoint for an attempt (0 is the first) of a connection that took this turn.
@@ -127,15 +111,6 @@ mod tests {
             .map(|turn| (upstream.endpoint(turn, 0).port(), upstream.endpoint(turn, 1).port()))
             .collect();
         assert_eq!(ports, [(1, 2), (2, 3), (3, 1), (1, 2)]);
-    }
-
-    #[test]
-    fn early_sends_pause_when_one_was_too_early() {
-        let upstream = upstream(&["127.0.0.1:1"], 0);
-        assert!(upstream.sends_early() && upstream.sends_early());
-        upstream.handle_too_early();
-        assert!((0..EARLY_PAUSE).all(|_| !upstream.sends_early()));
-        assert!(upstream.sends_early());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::config::{Accept, LocalPolicy};
 use crate::log::{self, Limiter};
 use crate::metrics::Counters;
 use crate::session::{
-    Action, CloseReason, Direction, Failure, FirstSend, Method, Policy, Readiness, Received, Sent,
+    Action, CloseReason, Direction, Failure, FirstUse, Method, Policy, Readiness, Received, Sent,
     Session, Side, Verdict,
 };
 use crate::sys::{self, Follow};
@@ -122,8 +122,10 @@ pub(super) struct Connection {
     /// Whether the upstream socket has its options: they cost system calls that short connections
     /// can do without.
     is_tuned: bool,
-    /// Whether a send upstream would come right behind its connect, before any event.
-    is_early: bool,
+    /// Whether a receive from the client would come before any event of it.
+    receives_early: bool,
+    /// Whether a send upstream would come before any event of it.
+    sends_early: bool,
     began: Instant,
 }
 
@@ -135,7 +137,8 @@ impl Connection {
         peer: SocketAddr,
         now: Instant,
     ) -> Self {
-        let session = Session::new(policy, now);
+        let receives_early = rules.early_receive.is_due();
+        let session = Session::new(policy, first_use(receives_early), now);
         Self {
             is_queued: false,
             remind_at: session.deadline(),
@@ -152,7 +155,8 @@ impl Connection {
             attempt: 0,
             greeting_len: 0,
             is_tuned: false,
-            is_early: false,
+            receives_early,
+            sends_early: false,
             rules: Arc::clone(rules),
             began: now,
         }
@@ -188,7 +192,10 @@ impl Connection {
 
     /// Notes an event of one of the sockets.
     pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        self.is_early &= side != Side::Upstream;
+        match side {
+            Side::Client => self.receives_early = false,
+            Side::Upstream => self.sends_early = false,
+        }
         self.session.handle_ready(side, ready, now);
     }
 
@@ -249,6 +256,7 @@ impl Connection {
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
         let mut buffer = ctx.pool.take_buffer();
         let mut received = received(buffer.receive(self.sockets.get(Side::Client)));
+        self.learn_from(received);
         let verdict = match received {
             // Some health checks end with a reset: the stream is over before its first byte.
             Received::Failed(Failure::Reset) if self.partial.is_empty() => {
@@ -402,12 +410,8 @@ impl Connection {
         match connected {
             Ok(socket) => {
                 self.sockets.upstream = Some(socket);
-                self.is_early = self.rules.upstream.sends_early();
-                let first_send = match self.is_early {
-                    true => FirstSend::AtOnce,
-                    false => FirstSend::WhenReady,
-                };
-                self.session.handle_connecting(first_send, ctx.now);
+                self.sends_early = self.rules.upstream.early_send.is_due();
+                self.session.handle_connecting(first_use(self.sends_early), ctx.now);
             }
             Err(error) => {
                 let reason = if sys::is_exhaustion(&error) {
@@ -434,7 +438,18 @@ impl Connection {
         if done != method {
             ctx.counters.pipes_missing.add(1);
         }
-        self.session.handle_filled(direction, done, received(moved), ctx.now);
+        let received = received(moved);
+        if direction == Direction::Up {
+            self.learn_from(received);
+        }
+        self.session.handle_filled(direction, done, received, ctx.now);
+    }
+
+    /// Learns from the client's first receive.
+    fn learn_from(&mut self, received: Received) {
+        if std::mem::take(&mut self.receives_early) {
+            self.rules.early_receive.handle_tried(received == Received::WouldBlock);
+        }
     }
 
     fn drain(&mut self, direction: Direction, ctx: &mut Ctx<'_>) {
@@ -448,11 +463,8 @@ impl Connection {
             false => Follow::Unknown,
         };
         let sent = sent(conduit.drain(sink, follow, ctx.pool));
-        if direction == Direction::Up
-            && std::mem::take(&mut self.is_early)
-            && sent == Sent::WouldBlock
-        {
-            self.rules.upstream.handle_too_early();
+        if direction == Direction::Up && std::mem::take(&mut self.sends_early) {
+            self.rules.upstream.early_send.handle_tried(sent == Sent::WouldBlock);
         }
         self.session.handle_drained(direction, sent, ctx.now);
     }
@@ -498,6 +510,10 @@ impl Connection {
         let purpose = if reason == CloseReason::Probe { Purpose::Probe } else { self.purpose };
         write_access_log(&record, purpose, ctx);
     }
+}
+
+fn first_use(is_early: bool) -> FirstUse {
+    if is_early { FirstUse::AtOnce } else { FirstUse::WhenReady }
 }
 
 fn received(Moved { asked, result }: Moved) -> Received {

@@ -39,7 +39,7 @@ pub use pipes::PipeLimits;
 use crate::access_log::AccessLog;
 use crate::log::Limiter;
 use crate::metrics::{self, Counters};
-use crate::session::{CloseReason, Intaking, Readiness, Side};
+use crate::session::{Action, CloseReason, Intaking, Readiness, Side};
 use crate::sys;
 use accept::Port;
 use clock::Clock;
@@ -288,8 +288,11 @@ impl Worker {
         };
         match admitted {
             Ok(policy) => {
-                let connection = Connection::new(&rules, policy, client, peer, now.instant);
+                let mut connection = Connection::new(&rules, policy, client, peer, now.instant);
                 let at = connection.remind_at;
+                if connection.session.next() != Action::Wait {
+                    enqueue(&mut self.queue, key, &mut connection);
+                }
                 self.connections.insert(connection);
                 self.reminders.file(at, Reminder { key, at });
             }

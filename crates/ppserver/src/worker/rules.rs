@@ -1,7 +1,7 @@
 //! What a listener's connections are told when they begin: who is let in, and on what terms.
 //!
 //! Made once from the configuration, for one worker; a reload makes new ones, and connections that
-//! run keep theirs. Invariant: nothing here changes but the upstream's turn.
+//! run keep theirs. Invariant: nothing here changes but the upstream's turn, and what is learned of being early.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use ppcore::{Crc32cPolicy, Options, TlvFraming};
 
 use super::control::Plan;
 use crate::config::{self, Accept, ChecksumPolicy, SpliceMode, Untrusted, Versions};
+use crate::early::Early;
 use crate::session::{Opening, Policy, Splicing};
 use crate::sys;
 use crate::upstream::Upstream;
@@ -23,6 +24,9 @@ pub(super) struct Rules {
     pub(super) upstream: Arc<Upstream>,
     pub(super) nodelay: bool,
     pub(super) keepalive: sys::Keepalive,
+    /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
+    /// early, as does who connects to see whether anybody is there.
+    pub(super) early_receive: Early,
     policy: Policy,
 }
 
@@ -50,6 +54,7 @@ impl Rules {
             accept: listener.accept.clone(),
             nodelay: config.tcp.nodelay.is_on(),
             keepalive: keepalive(&config.tcp),
+            early_receive: Early::new(),
             policy: Policy {
                 opening: Opening::Header,
                 header_timeout: timeouts.header,

@@ -124,7 +124,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "worker::rules",
-        uses: &["worker::control", "upstream", "session", "config", "trust", "sys"],
+        uses: &["worker::control", "upstream", "early", "session", "config", "trust", "sys"],
         world: World::Open,
         why: "the terms of a listener are made of the configuration and hold no socket",
     },
@@ -178,9 +178,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "upstream",
-        uses: &["config"],
+        uses: &["early", "config"],
         world: World::Open,
         why: "choosing an endpoint needs the configuration and nothing that runs",
+    },
+    Layer {
+        name: "early",
+        uses: &[],
+        world: World::Open,
+        why: "what is tried before its event is not its business, only whether that pays",
     },
     Layer {
         name: "log",

@@ -92,7 +92,7 @@ pub(super) struct Case {
 impl Case {
     pub(super) fn new(plan: Plan, fd: Fd, now: Instant) -> Self {
         Self {
-            shell: Shell::new(Session::new(plan.policy, now), fd),
+            shell: Shell::new(Session::new(plan.policy, plan.first_receive, now), fd),
             oracle: Oracle::new(plan.policy, now),
             closed: None,
             steps: 0,

@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::super::{FirstSend, Opening, Policy, Splicing, Verdict};
+use super::super::{FirstUse, Opening, Policy, Splicing, Verdict};
 use super::case::{Case, Choice};
 use super::kernel::{Budget, Kernel};
 use super::peer::{Ending, Reading, Script};
@@ -229,7 +229,8 @@ impl Small {
                 Some((Duration::ZERO, self.connect)),
                 Some((Duration::ZERO, Handshake::Stands)),
             ],
-            first_send: FirstSend::AtOnce,
+            first_receive: FirstUse::AtOnce,
+            first_send: FirstUse::AtOnce,
             client: Script { urgent_at: self.urgent_at, ..script(self.up) },
             upstream: script(self.down),
             break_at: None,

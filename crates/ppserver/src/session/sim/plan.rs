@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::super::{CloseReason, FirstSend, Opening, Policy, Side, Splicing, Verdict};
+use super::super::{CloseReason, FirstUse, Opening, Policy, Side, Splicing, Verdict};
 use super::kernel::Budget;
 use super::peer::{Ending, FAIR_PAUSE_MAX, Reading, Script};
 use super::rng::Rng;
@@ -30,7 +30,8 @@ pub(super) struct Plan {
     pub(super) sizes: Sizes,
     /// Each attempt: after how long it is decided, and how; `None` hangs.
     pub(super) connects: Vec<Option<(Duration, Handshake)>>,
-    pub(super) first_send: FirstSend,
+    pub(super) first_receive: FirstUse,
+    pub(super) first_send: FirstUse,
     pub(super) client: Script,
     pub(super) upstream: Script,
     /// At which of its steps the path of one of its sockets breaks.
@@ -100,7 +101,8 @@ impl Plan {
                 segment_max: rng.pick(&[1, 8, 64]),
             },
             connects,
-            first_send: rng.pick(&[FirstSend::AtOnce, FirstSend::WhenReady]),
+            first_receive: rng.pick(&[FirstUse::AtOnce, FirstUse::WhenReady]),
+            first_send: rng.pick(&[FirstUse::AtOnce, FirstUse::WhenReady]),
             client: draw_script(rng, mood, header.len as u64),
             upstream: draw_script(rng, mood, 0),
             is_impatient: mood != Mood::Fair && rng.one_in(4),
@@ -125,7 +127,7 @@ impl Plan {
                 let soon = Duration::from_micros(rng.between(1, 20) as u64);
                 self.connects.fill(Some((Duration::ZERO, Handshake::Stands)));
                 self.connects[0] = Some((soon, Handshake::Fails(Errno::ConnRefused)));
-                self.first_send = FirstSend::AtOnce;
+                self.first_send = FirstUse::AtOnce;
                 self.greeting = self.greeting.max(1);
                 (self.upstream.total, self.upstream.chunk_max) = (200, 8);
                 self.speeds = [8, 16, 16, 16, 16, 1, 4];
