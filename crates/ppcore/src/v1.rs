@@ -651,6 +651,7 @@ const fn offset(pos: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Decoder;
 
     fn judge(line: &[u8]) -> Result<Decoded, Error> {
         match Line::open(line) {
@@ -713,6 +714,51 @@ mod tests {
             let header = run(line.as_bytes()).unwrap().unwrap_or_else(|| panic!("{text}"));
             let want: Ipv6Addr = text.parse().unwrap();
             assert_eq!(header.source().unwrap().ip(), want, "{text}");
+        }
+    }
+
+    /// What is expected of the next byte must say what judging all of them would say.
+    #[test]
+    fn a_line_that_comes_byte_by_byte_is_judged_as_one_that_comes_whole() {
+        let lines: [&[u8]; 8] = [
+            b"PROXY TCP4 0.10.99.255 254.249.200.1 0 65535\r\n",
+            b"PROXY TCP4 25.2.9.100 1.1.1.1 9999 6553\r\n",
+            b"PROXY TCP6 2001:db8::8a2e:370:7334 ::ffff:1.20.255.4 65529 6\r\n",
+            b"PROXY TCP6 1:2:3:4:5:6:7:8 1:2:3:4:5:6:7:: 10000 10\r\n",
+            b"PROXY TCP6 :: 1::8 0 443\r\n",
+            b"PROXY TCP6 fFfF:ffff:ffff:ffff:ffff:ffff:ffff:ffff \
+              ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+            b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255 \
+              ffff:ffff:ffff:ffff:ffff:ffff:25.25.25.255 6553 6553\r\n",
+            b"PROXY UNKNOWN 1.2.3.4 5.6.7.8 1 2\r\n",
+        ];
+        for line in lines {
+            for at in 0..line.len() {
+                for &byte in b"059fg:. \r" {
+                    let mut changed = line.to_vec();
+                    changed.insert(at, byte);
+                    for first in 1..changed.len() {
+                        check_cuts(&changed, first);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decodes so many bytes at once, and a few behind them one by one.
+    fn check_cuts(line: &[u8], first: usize) {
+        let mut decoder = Decoder::new(Options::new());
+        for len in first..line.len().min(first + 6) {
+            let received = &line[..len];
+            let answer = decoder.decode(received);
+            assert_eq!(
+                answer,
+                Decoder::new(Options::new()).decode(received),
+                "{received:?} from {first}"
+            );
+            if !matches!(answer, Ok(Decoded::Need(_))) {
+                return;
+            }
         }
     }
 

@@ -173,8 +173,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "payload-passes-the-header",
         file: "mod.rs",
-        find: "Some(Step::Drain | Step::Shutdown) | None if self.met => Action::Greet,",
-        replace: "Some(Step::Drain | Step::Shutdown) | None if self.met => Action::Connect,",
+        find: "Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Greet,",
+        replace: "Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Connect,",
         origin: "icgood/proxy-protocol#37: payload went upstream before the header",
     },
     Mutant {

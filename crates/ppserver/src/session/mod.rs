@@ -463,12 +463,11 @@ impl Session {
         if self.client.suspect {
             return Action::Probe(Side::Client);
         }
+        let is_picked_up = self.met || self.up.buffered > 0;
         match self.up.step() {
             // Into a buffer, where our header finds room in front of it.
             Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
-            Some(Step::Drain | Step::Shutdown) | None if self.met || self.up.buffered > 0 => {
-                Action::Greet
-            }
+            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Greet,
             Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
         }
     }
