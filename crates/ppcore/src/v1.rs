@@ -98,6 +98,19 @@ struct Digits {
 
 impl Digits {
     const NONE: Self = Self { left: 0, letters: 0, need: 0, received: 0 };
+
+    /// Takes a byte that has arrived behind so many others, if it is one of them.
+    #[inline(always)]
+    fn take(&mut self, byte: u8, received: usize) -> bool {
+        let is_next = self.left > 0 && received == usize::from(self.received);
+        let is_expected =
+            is_next && (digit(byte) <= 9 || (byte | 0x20).wrapping_sub(b'a') < self.letters);
+        if is_expected {
+            self.left -= 1;
+            self.received += 1;
+        }
+        is_expected
+    }
 }
 
 /// An address under way: IPv4 octets, IPv6 groups, or both behind each other.
@@ -297,17 +310,12 @@ impl Line {
     /// Judges what has arrived.
     #[inline]
     pub(crate) fn resume(&mut self, received: &[u8]) -> Result<Decoded, Error> {
-        let expected = &mut self.digits;
-        if expected.left > 0
-            && let Some((&byte, before)) = received.split_last()
-            && before.len() == usize::from(expected.received)
-            && (digit(byte) <= 9 || (byte | 0x20).wrapping_sub(b'a') < expected.letters)
-        {
-            expected.left -= 1;
-            expected.received += 1;
-            return Ok(Decoded::Need(expected.need.into()));
+        match received.split_last() {
+            Some((&byte, before)) if self.digits.take(byte, before.len()) => {
+                Ok(Decoded::Need(self.digits.need.into()))
+            }
+            Some(_) | None => self.judge(received),
         }
-        self.judge(received)
     }
 
     #[inline(never)]

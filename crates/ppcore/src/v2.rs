@@ -321,11 +321,11 @@ const fn offset(at: usize) -> u32 {
 #[inline(always)]
 fn plain_len(tlvs: &[u8]) -> usize {
     let mut rest = tlvs;
-    while let Some((&[kind, high, low], behind)) = rest.split_first_chunk()
-        && kind != tlv::CRC32C
-        && let Some(behind) = behind.get(u16::from_be_bytes([high, low]).into()..)
-    {
-        rest = behind;
+    while let Some((&[kind, high, low], behind)) = rest.split_first_chunk() {
+        match behind.get(u16::from_be_bytes([high, low]).into()..) {
+            Some(behind) if kind != tlv::CRC32C => rest = behind,
+            Some(_) | None => break,
+        }
     }
     tlvs.len() - rest.len()
 }
