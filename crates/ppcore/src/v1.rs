@@ -45,6 +45,8 @@ const INET6_MIN: usize = b" ::".len();
 
 /// Letters that are hexadecimal digits.
 const LETTERS: u8 = 6;
+/// The most digits of an IPv6 group.
+const GROUP_DIGITS: usize = 4;
 /// Octets in an IPv4 address.
 const OCTETS: u8 = 4;
 const PORT_MAX: u32 = u16::MAX as u32;
@@ -136,7 +138,7 @@ impl Group {
     #[inline(always)]
     fn read(bytes: &[u8]) -> Self {
         let mut group = Self { value: 0, digits: 0 };
-        for &byte in bytes.iter().take(4) {
+        for &byte in bytes.iter().take(GROUP_DIGITS) {
             let mut digit = digit(byte);
             if digit > 9 {
                 let letter = u32::from(byte | 0x20).wrapping_sub(u32::from(b'a'));
@@ -318,6 +320,7 @@ impl Line {
         }
     }
 
+    /// Judges it from the first byte that no stage has taken.
     #[inline(never)]
     fn judge(&mut self, received: &[u8]) -> Result<Decoded, Error> {
         self.digits = Digits::NONE;
@@ -448,10 +451,8 @@ impl Line {
             let Some((&byte, mut behind)) = rest.get(digits..).and_then(<[u8]>::split_first) else {
                 let need = self.address.groups_need(has_digit) + self.behind;
                 let need_then = self.address.groups_need(true) + self.behind;
-                let room = match self.address.count == self.address.groups_max() {
-                    true => 0,
-                    false => 4 - digits,
-                };
+                let is_full = self.address.count == self.address.groups_max();
+                let room = if is_full { 0 } else { GROUP_DIGITS - digits };
                 self.expect(room, LETTERS, need_then, self.pos + digits);
                 return Ok(Decoded::Need(need));
             };

@@ -2,7 +2,8 @@
 //!
 //! Four bytes behind the signature say how long the header is; they are judged anew on every call,
 //! which is cheaper than to remember what they said. From there on only TLV frames can go wrong,
-//! and a [`Walk`] looks at each of them once, as its bytes arrive.
+//! and a [`Walk`] looks at each of them once, as its bytes arrive. Where all of them are there and none
+//! is a checksum, [`plain_len`] has said so before, and no walk is needed.
 //! Invariant: the walk stays where it is until the fixed part has passed, and never goes back.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};

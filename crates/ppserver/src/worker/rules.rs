@@ -1,7 +1,8 @@
 //! What a listener's connections are told when they begin: who is let in, and on what terms.
 //!
 //! Made once from the configuration, for one worker; a reload makes new ones, and connections that
-//! run keep theirs. Invariant: nothing here changes but the upstream's turn, and what is learned of being early.
+//! run keep theirs. Invariant: nothing here changes but the upstream's turn, and what is learned of
+//! being early.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
