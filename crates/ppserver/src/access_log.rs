@@ -8,6 +8,8 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
@@ -83,15 +85,35 @@ pub struct AccessLog {
 pub struct Writer {
     /// Disconnected when it has ended.
     ended: Receiver<()>,
+    orders: Arc<Orders>,
+}
+
+/// What passes between the server and the thread that writes, beside the lines.
+#[derive(Debug, Default)]
+struct Orders {
+    /// The output is to be opened anew, for the next line.
+    reopen: AtomicBool,
+    /// Lines that the output refused.
+    lost: AtomicU64,
 }
 
 impl Writer {
     /// Waits until the last line is written, once the workers have gone. A reader that has stopped
     /// reading does not hold the process up: its lines are lost, which the log says.
-    pub fn finish(self) {
+    pub fn finish(&self) {
         if self.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
             tracing::error!("nobody reads the access log; its last lines are lost");
         }
+    }
+
+    /// Returns how many lines the output refused.
+    pub fn lines_lost(&self) -> u64 {
+        self.orders.lost.load(Ordering::Relaxed)
+    }
+
+    /// Has a file opened anew before its next line: somebody may have renamed it.
+    pub fn reopen(&self) {
+        self.orders.reopen.store(true, Ordering::Relaxed);
     }
 }
 
@@ -101,23 +123,16 @@ impl AccessLog {
     /// # Errors
     /// When the file cannot be opened, or no thread started.
     pub fn start(config: &config::AccessLog) -> io::Result<(Self, Writer)> {
-        let output: Box<dyn Write + Send> = match &config.output {
-            Output::Stdout => Box::new(io::stdout()),
-            Output::Stderr => Box::new(io::stderr()),
-            Output::File(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                Box::new(file.map_err(|error| {
-                    let path = path.display();
-                    io::Error::other(format!("cannot open the access log `{path}`: {error}"))
-                })?)
-            }
-        };
+        let output = open(&config.output)?;
+        let again = config.output.clone();
         let (lines, waiting) = sync_channel(LINES_MAX);
         let (alive, ended) = channel();
+        let orders = Arc::<Orders>::default();
+        let writer = Writer { ended, orders: Arc::clone(&orders) };
         std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&waiting, output, alive))?;
-        Ok((Self { lines, probes: config.probes }, Writer { ended }))
+            .spawn(move || write_lines(&waiting, output, || open(&again), &orders, alive))?;
+        Ok((Self { lines, probes: config.probes }, writer))
     }
 
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
@@ -129,20 +144,63 @@ impl AccessLog {
     }
 }
 
+fn open(output: &Output) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match output {
+        Output::Stdout => Box::new(io::stdout()),
+        Output::Stderr => Box::new(io::stderr()),
+        Output::File(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            Box::new(file.map_err(|error| {
+                let path = path.display();
+                io::Error::other(format!("cannot open the access log `{path}`: {error}"))
+            })?)
+        }
+    })
+}
+
 /// Writes until the workers have gone; `_alive` goes with the thread.
-fn write_lines(waiting: &Receiver<String>, output: Box<dyn Write + Send>, _alive: Sender<()>) {
-    let mut output = io::BufWriter::with_capacity(64 * 1024, output);
+fn write_lines<W: Write>(
+    waiting: &Receiver<String>,
+    output: W,
+    open: impl Fn() -> io::Result<W>,
+    Orders { reopen, lost }: &Orders,
+    _alive: Sender<()>,
+) {
+    let buffered = |output| io::BufWriter::with_capacity(64 * 1024, output);
+    let mut output = buffered(output);
     let mut is_broken = false;
     while let Ok(line) = waiting.recv() {
-        let mut burst = std::iter::once(line).chain(waiting.try_iter());
-        let result = burst.try_for_each(|line| output.write_all(line.as_bytes()));
-        if let Err(error) = result.and_then(|()| output.flush())
-            && !is_broken
-        {
-            is_broken = true;
-            tracing::error!(%error, "the access log cannot be written; lines are lost");
+        if reopen.swap(false, Ordering::Relaxed) {
+            match open() {
+                Ok(opened) => {
+                    let old = std::mem::replace(&mut output, buffered(opened));
+                    lost.fetch_add(lines_left(old), Ordering::Relaxed);
+                }
+                Err(error) => tracing::error!(%error, "the old one goes on"),
+            }
         }
+        for line in std::iter::once(line).chain(waiting.try_iter()) {
+            if output.write_all(line.as_bytes()).is_err() {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // What it does not write now it tries again next time.
+        let flushed = output.flush();
+        if let (Err(error), false) = (&flushed, is_broken) {
+            tracing::error!(%error, "the access log cannot be written; lines wait or are lost");
+        }
+        is_broken = flushed.is_err();
     }
+    lost.fetch_add(lines_left(output), Ordering::Relaxed);
+}
+
+/// Tries a last time to write what is buffered, and returns how many lines are lost.
+fn lines_left(mut output: io::BufWriter<impl Write>) -> u64 {
+    // What fails is still in the buffer.
+    let _ = output.flush();
+    let (_, left) = output.into_parts();
+    let ends = left.unwrap_or_default().into_iter().filter(|byte| *byte == b'\n');
+    u64::try_from(ends.count()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -174,6 +232,46 @@ mod tests {
         assert_eq!(value["listener"], "a\"b\n");
         assert_eq!(value["client"], "[2001:db8::1]:1");
         assert_eq!(value["time"], 1.5);
+    }
+
+    /// Refuses so many writes, and takes the others.
+    struct Disk<'a> {
+        refusals: usize,
+        written: &'a mut Vec<u8>,
+    }
+
+    impl Write for Disk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(left) = self.refusals.checked_sub(1) {
+                self.refusals = left;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.written.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_the_output_refuses_are_written_later_or_counted() {
+        // One of them fits into the buffer, and no second one does.
+        let long = "x".repeat(40 * 1024) + "\n";
+        let all = [&long, &long, &long, "end\n"];
+        // Both others are refused, and the buffer once.
+        for (refusals, expected, expected_lost) in
+            [(0, all.concat(), 0), (3, long.clone() + "end\n", 2), (usize::MAX, String::new(), 4)]
+        {
+            let (lines, waiting) = sync_channel(all.len());
+            all.into_iter().for_each(|line| lines.send(line.to_owned()).unwrap());
+            drop(lines);
+            let (orders, mut written) = (Orders::default(), Vec::new());
+            let disk = Disk { refusals, written: &mut written };
+            write_lines(&waiting, disk, || unreachable!("nobody asks"), &orders, channel().0);
+            assert!(written == expected.into_bytes(), "{refusals} refusals");
+            assert_eq!(orders.lost.into_inner(), expected_lost, "{refusals} refusals");
+        }
     }
 
     #[test]

@@ -32,9 +32,13 @@ impl Early {
         pause == 0
     }
 
-    /// A try was made: it succeeded, or came too early.
+    /// A try was made: it succeeded, or came too early. One that began before the last one had failed
+    /// teaches nothing new.
     pub fn handle_tried(&self, is_too_early: bool) {
         let (pause, next) = if is_too_early {
+            if self.pause.load(Ordering::Relaxed) > 0 {
+                return;
+            }
             let pause = self.next_pause.load(Ordering::Relaxed);
             (pause, (2 * pause).min(PAUSE_MAX))
         } else {
@@ -66,5 +70,15 @@ mod tests {
         assert_eq!(pause(&early), 0);
         early.handle_tried(true);
         assert_eq!(pause(&early), 1);
+    }
+
+    #[test]
+    fn tries_made_at_once_fail_as_one() {
+        let early = Early::new();
+        assert!((0..64).all(|_| early.is_due()));
+        (0..64).for_each(|_| early.handle_tried(true));
+        assert_eq!(pause(&early), 1);
+        early.handle_tried(true);
+        assert_eq!(pause(&early), 2);
     }
 }

@@ -86,8 +86,9 @@ pub fn active(workers: &[Counters]) -> u64 {
     workers.iter().map(|worker| worker.active.get()).sum()
 }
 
-/// Sums all workers into the object of the counters line; every reason is there, also at 0.
-pub fn summary(workers: &[Counters]) -> Value {
+/// Sums all workers into the object of the counters line; every reason is there, also at 0. Lines of the
+/// access log that its output refused are no worker's.
+pub fn summary(workers: &[Counters], access_lines_refused: u64) -> Value {
     let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
         workers.iter().map(|worker| counter(worker).get()).sum()
     };
@@ -107,7 +108,8 @@ pub fn summary(workers: &[Counters]) -> Value {
         "connect_failures": sum(|counters| &counters.connect_failures),
         "accept_pauses": sum(|counters| &counters.accept_pauses),
         "pipes_missing": sum(|counters| &counters.pipes_missing),
-        "access_lines_dropped": sum(|counters| &counters.access_lines_dropped),
+        "access_lines_dropped":
+            sum(|counters| &counters.access_lines_dropped) + access_lines_refused,
     })
 }
 
@@ -124,7 +126,9 @@ mod tests {
         workers[0].close(CloseReason::Done);
         workers[1].close(CloseReason::Done);
         workers[1].close(CloseReason::Probe);
-        let summary = summary(&workers);
+        workers[0].access_lines_dropped.add(3);
+        let summary = summary(&workers, 4);
+        assert_eq!(summary["access_lines_dropped"], 7);
         assert_eq!(summary["active"], 2);
         assert_eq!(summary["closed"]["done"], 2);
         assert_eq!(summary["closed"]["probe"], 1);

@@ -194,7 +194,7 @@ impl Server {
             // A panic has been reported as the worker's end.
             let _ = thread.join();
         }
-        if let Some(writer) = self.access_writer.take() {
+        if let Some(writer) = &self.access_writer {
             writer.finish();
         }
         self.print_counters();
@@ -219,6 +219,9 @@ impl Server {
     }
 
     fn reload(&mut self, file: Option<&PathBuf>) {
+        if let Some(writer) = &self.access_writer {
+            writer.reopen();
+        }
         let Some(file) = file else {
             tracing::warn!("SIGHUP: nothing to reload, the server was started with flags only");
             return;
@@ -248,7 +251,8 @@ impl Server {
 
     /// Prints one JSON line, whatever the format of the log.
     fn print_counters(&self) {
-        let mut line = metrics::summary(&self.counters);
+        let refused = self.access_writer.as_ref().map_or(0, access_log::Writer::lines_lost);
+        let mut line = metrics::summary(&self.counters, refused);
         line["log_lines_dropped"] = log::lines_dropped().into();
         let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         line["timestamp"] = time.into();
@@ -387,13 +391,22 @@ fn ports<'a>(
 fn warn_of_open_trust(config: &Config, bound: &[SocketAddr]) {
     for (listener, bind) in ports(config, bound) {
         if let Accept::Headers(policy) = &listener.accept
-            && policy.trust == Trust::Any
+            && policy.trust.is_everybody()
         {
             tracing::warn!(
                 listener = listener.name,
-                "trust is \"any\": whoever reaches {bind} can claim any client address"
+                "trust is {}: whoever reaches {bind} can claim any client address",
+                open(&policy.trust)
             );
         }
+    }
+}
+
+/// Names what lets everybody in.
+fn open(trust: &Trust) -> &'static str {
+    match trust {
+        Trust::Any => "\"any\"",
+        Trust::Networks(_) => "a whole address family",
     }
 }
 

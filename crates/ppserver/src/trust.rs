@@ -40,7 +40,7 @@ impl Trust {
     }
 }
 
-/// `any`, or networks and addresses with commas between them.
+/// `any` alone, or networks and addresses with commas between them.
 impl FromStr for Trust {
     type Err = NetworkError;
 

@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::deadline::PATIENCE;
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
 use crate::common::payload;
 use crate::common::process::Stream;
@@ -176,6 +176,41 @@ fn a_file_is_appended_to() {
     let lines = parse(text.lines());
     let ends: Vec<_> = lines.iter().map(|line| line["end"].as_str()).collect();
     assert_eq!(ends, [Some("of yesterday"), Some("done"), Some("done")]);
+}
+
+/// Opens a connection and has it end in peace.
+#[track_caller]
+fn serve_one(server: &Server) {
+    let mut session = Session::open(server.addr());
+    session.finish();
+    session.rest();
+}
+
+#[test]
+fn a_hangup_opens_the_file_anew_also_when_the_reload_is_refused() {
+    let far_end = FarEnd::start();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let (path, old) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let output = format!("access_log.output = 'file:{}'", path.display());
+    let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
+    let lines = |path| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+    serve_one(&server);
+    poll_for(PATIENCE, || (lines(&path) == 1).then_some(())).expect("the line is written");
+    fs::rename(&path, &old).expect("it can be renamed");
+    server.reload("nonsense", "reload refused");
+    serve_one(&server);
+    server.stop();
+    assert_eq!((lines(&old), lines(&path)), (1, 1));
+}
+
+#[test]
+fn lines_that_cannot_be_written_are_counted_and_said_once() {
+    let far_end = FarEnd::start();
+    let output = "access_log.output = 'file:/dev/full'";
+    let mut server = Server::start(&file(&[ON, output], far_end.addr()));
+    (0..3).for_each(|_| serve_one(&server));
+    assert_eq!(server.stop()["access_lines_dropped"], 3);
+    assert_eq!(server.records("the access log cannot be written").len(), 1);
 }
 
 #[test]

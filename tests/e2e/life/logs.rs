@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
-use crate::common::socket::Client;
+use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
 use crate::life::server::{Server, file, ppserver};
 use crate::life::session::{HEADER, Session};
@@ -62,6 +62,19 @@ fn a_refusal_says_who_why_where_and_shows_the_bytes() {
     let line = server.wait_for(REFUSED, cases.len());
     assert_eq!(line["reason"], "untrusted");
     assert!(line["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.2:")), "{line}");
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_named() {
+    let dead = ReservedPort::new();
+    let server = Server::start(&file(&[], dead.addr()));
+    refuse(server.addr(), HEADER);
+    let line = server.wait_for("cannot connect", 0);
+    assert_eq!((&line["level"], &line["listener"]), (&"WARN".into(), &"edge".into()));
+    assert_eq!(line["endpoint"], dead.addr().to_string());
+    assert_eq!((&line["upstream"], &line["suppressed"]), (&"edge".into(), &0.into()));
+    let error = line["error"].as_str().expect("text");
+    assert!(error.contains("Connection refused"), "{error}");
 }
 
 #[test]

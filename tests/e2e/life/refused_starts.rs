@@ -39,6 +39,16 @@ fn run_file(text: &str) -> Ran {
     run(ppserver().args(["run", "-c"]).arg(path))
 }
 
+#[test]
+fn arguments_that_are_not_enough_are_told_what_is() {
+    let words = ["-c FILE", "--listen ADDR", "--to ADDR"];
+    run(ppserver().arg("run")).assert_failed(2, &words);
+    run_flags(&[]).assert_failed(2, &words);
+    for bad in ["localhost:80", ":80", "80", "127.0.0.1", "127.0.0.1:99999"] {
+        run_flags(&["--listen", bad]).assert_failed(2, &[bad, "0.0.0.0:443", "[::]:443"]);
+    }
+}
+
 #[track_caller]
 fn assert_taken(addr: SocketAddr) {
     let addr = addr.to_string();

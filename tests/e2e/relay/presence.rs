@@ -109,23 +109,35 @@ fn optional_takes_an_end_before_the_commitment_for_plain_and_behind_it_for_an_er
 }
 
 #[test]
-fn require_takes_an_end_inside_the_header_for_an_error_and_one_before_it_for_a_probe() {
+fn an_end_before_the_first_byte_is_a_probe() {
     let far = FarEnd::start();
-    let mut server = Setup::to(&[far.addr()]).accept(REQUIRE).start();
+    for accept in [REQUIRE, OPTIONAL] {
+        let mut server = Setup::to(&[far.addr()]).accept(accept).start();
+        let probe = Peer::connect(server.addr());
+        probe.fin();
+        assert_eq!(probe.rest(), (Vec::new(), End::Fin), "a probe is answered in peace");
+        assert_eq!(server.account_of(probe.addr()).reason, "probe");
+        let (counters, refusals) = server.stop_and_read();
+        assert_eq!(refusals.len(), 0, "a probe is no refusal");
+        assert_closed(&counters, &[("probe", 1)]);
+    }
+    assert_eq!(far.accepted(), 0);
+}
+
+#[test]
+fn require_takes_an_end_inside_the_header_for_an_error() {
+    let far = FarEnd::start();
+    let server = Setup::to(&[far.addr()]).accept(REQUIRE).start();
     let prefixes: [&[u8]; 4] = [b"P", b"PROXY TCP4 1.2.3.4", b"\r\n", SIGNATURE];
     for prefix in prefixes {
         let client = Peer::connect(server.addr());
         client.send_with_fin(prefix);
         client.expect_reset();
     }
-    let probe = Peer::connect(server.addr());
-    probe.fin();
-    assert_eq!(probe.rest(), (Vec::new(), End::Fin), "a probe is answered in peace");
-    assert_eq!(server.account_of(probe.addr()).reason, "probe");
     assert_eq!(far.accepted(), 0);
     let (counters, refusals) = server.stop_and_read();
-    assert_eq!(refusals.len(), prefixes.len(), "a probe is no refusal");
-    assert_closed(&counters, &[("header_truncated", prefixes.len()), ("probe", 1)]);
+    assert_eq!(refusals.len(), prefixes.len());
+    assert_closed(&counters, &[("header_truncated", prefixes.len())]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::common::payload::{assert_same, random};
 use crate::common::socket::{Client, ReservedPort};
 use crate::support::{
     BlackHole, Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, fresh_address,
-    is_connecting, link, wait_until_taken,
+    has_keepalive, is_connecting, link, wait_until_taken,
 };
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 51000 443\r\n";
@@ -35,6 +35,37 @@ fn endpoints_are_taken_in_turn() {
             assert_same(&one.ended(round - 1).received, b"payload");
         }
     }
+}
+
+#[test]
+fn probes_take_no_turn() {
+    let far = [FarEnd::start(), FarEnd::start()];
+    let mut server = Setup::to(&[far[0].addr(), far[1].addr()]).accept(REQUIRE).start();
+    for round in 0..2 {
+        for one in &far {
+            let probe = Peer::connect(server.addr());
+            let addr = probe.addr();
+            drop(probe);
+            assert_eq!(server.account_of(addr).reason, "probe");
+            let client = Peer::connect(server.addr());
+            client.send_with_fin(&[LINE, b"payload"].concat());
+            client.expect_last(b"payload");
+            assert_same(&one.ended(round).received, b"payload");
+        }
+    }
+}
+
+#[test]
+fn an_upstream_that_is_only_listened_to_gets_keepalive() {
+    let listener = Listener::start();
+    let setup = Setup::to(&[listener.addr()]).accept(REQUIRE).timeouts("header = \"300ms\"");
+    let server = setup.start();
+    let client = Peer::connect(server.addr());
+    client.send(&[LINE, b"GET /events"].concat());
+    let upstream = listener.accept();
+    upstream.expect(b"GET /events");
+    let is_kept = || has_keepalive(upstream.remote(), upstream.addr()).then_some(());
+    poll_for(PATIENCE, is_kept).expect("the upstream socket has SO_KEEPALIVE");
 }
 
 #[test]

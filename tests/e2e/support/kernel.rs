@@ -22,11 +22,14 @@ const NLM_F_DUMP: u16 = 0x300;
 const INET_DIAG_INFO: u16 = 2;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_LISTEN: u8 = 10;
+/// `idiag_timer` of a socket that waits to send its next keepalive probe.
+const TIMER_KEEPALIVE: u8 = 2;
 const ANY_STATE: u32 = u32::MAX;
 
 /// One socket of this host.
 struct Found {
     state: u8,
+    timer: u8,
     remote: [u8; 6],
     unread: usize,
     unsent: usize,
@@ -65,6 +68,11 @@ pub(crate) fn segments_received(local: SocketAddr, remote: SocketAddr) -> usize 
 #[track_caller]
 pub(crate) fn all_segments_received(local: SocketAddr, remote: SocketAddr) -> usize {
     connection(local, remote).expect("the connection is there").segs_in
+}
+
+/// Whether the socket at `local` will probe a silent peer (SO_KEEPALIVE).
+pub(crate) fn has_keepalive(local: SocketAddr, remote: SocketAddr) -> bool {
+    connection(local, remote).is_some_and(|found| found.timer == TIMER_KEEPALIVE)
 }
 
 /// Whether a socket on this host waits for an answer to its SYN from `remote`.
@@ -128,7 +136,7 @@ fn messages(mut answer: &[u8], found: &mut Vec<Found>) -> bool {
                 let not_found = 0_u32.wrapping_sub(libc::ENOENT.unsigned_abs());
                 assert_eq!(error, not_found, "sock_diag refuses the question");
             }
-            // struct inet_diag_msg: state at 1, the socket's id at 4, its queues at 56.
+            // struct inet_diag_msg: state at 1, timer at 2, the socket's id at 4, its queues at 56.
             _ => {
                 let socket = &message[16..];
                 let mut remote = [0; 6];
@@ -139,8 +147,8 @@ fn messages(mut answer: &[u8], found: &mut Vec<Found>) -> bool {
                 let info = attribute(&socket[72..], INET_DIAG_INFO);
                 let field = |at| info.map_or(0, |info| number(info, at));
                 let (segs_in, data_segs_in) = (field(140), field(152));
-                let state = socket[1];
-                found.push(Found { state, remote, unread, unsent, segs_in, data_segs_in });
+                let (state, timer) = (socket[1], socket[2]);
+                found.push(Found { state, timer, remote, unread, unsent, segs_in, data_segs_in });
             }
         }
         answer = behind;

@@ -29,7 +29,10 @@ const PIECES: [usize; 10] = [1, 20_000, 300, 50_000, 2, 7_000, 40_000, 9, 60_000
 
 /// A worker's calls, each with the errors that its manual page lists and that can meet it here.
 const ERRORS: [(&str, &[&str]); 14] = [
-    ("accept4", &["ECONNABORTED", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTO", "EINTR"]),
+    (
+        "accept4",
+        &["ECONNABORTED", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO", "EINTR"],
+    ),
     ("epoll_wait", &["EINTR"]),
     ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
     ("recvfrom", &["ECONNRESET", "ETIMEDOUT", "ENOMEM", "EINTR"]),

@@ -24,7 +24,7 @@ Examples:
 
 Exit codes:
   0  written
-  2  wrong arguments, or binary would go to a terminal (take --hex)";
+  2  wrong arguments, binary would go to a terminal (take --hex), or stdout cannot be written";
 
 /// Writes a PROXY protocol header to stdout
 #[derive(Debug, clap::Args)]

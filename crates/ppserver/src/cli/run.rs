@@ -26,12 +26,12 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT  drain: stop accepting, wait for connections up to `shutdown_grace`; again: stop
-  SIGHUP           read the file again; a broken one changes nothing
+  SIGHUP           read the file again; a broken one changes nothing; open the access log anew
   SIGUSR1          print all counters as one JSON line
 
 Exit codes:
   0   drained or stopped by a signal
-  1   a worker failed, or an endpoint's name could not be resolved
+  1   a worker failed, an endpoint's name could not be resolved, or the access log not be opened
   2   wrong arguments
   69  a port could not be bound
   77  no permission for a port
@@ -47,10 +47,10 @@ pub(super) struct Args {
     ])]
     file: Option<PathBuf>,
     /// Listen here; may be repeated. Port 0 takes a free one, which the log tells
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', required_unless_present = "file")]
+    #[arg(long, value_name = "ADDR", value_parser = bind_addr)]
     listen: Vec<SocketAddr>,
     /// Relay to this host:port; may be repeated, endpoints are taken in turn
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', required_unless_present = "file")]
+    #[arg(long, value_name = "ADDR")]
     to: Vec<Endpoint>,
     /// Take PROXY headers of these versions from trusted peers: v1, v2 or v1,v2
     #[arg(long, value_name = "VERSIONS")]
@@ -71,6 +71,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let loaded = match &args.file {
         Some(file) => config::load(file, server::host())
             .map_err(|report| Failure::report(&report, Exit::BadConfig))?,
+        None if args.listen.is_empty() || args.to.is_empty() => {
+            let why = "give a configuration by -c FILE, or --listen ADDR and --to ADDR";
+            return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
+        }
         None => from_flags(&args).map_err(|report| Failure::report(&report, Exit::Usage))?,
     };
     log::start(&loaded.config.log).map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -78,6 +82,14 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let served = serve(loaded.config, args.file);
     log::finish();
     served
+}
+
+/// A listener has no name to resolve: it says which of this host's addresses it takes.
+fn bind_addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "not a numeric address with a port, such as 0.0.0.0:443, 127.0.0.1:8080 or [::]:443"
+            .to_owned()
+    })
 }
 
 fn from_flags(args: &Args) -> Result<Loaded, Report> {

@@ -1,6 +1,6 @@
 //! A backend's address as it is written: numeric, or a name.
 //!
-//! Nothing is resolved here; the server does that once, at start. Invariant: the port is not 0, and
+//! Nothing is resolved here; the server does that, at start and at a reload. Invariant: the port is not 0, and
 //! the printed form reads back as the same endpoint.
 
 use std::fmt;

@@ -121,6 +121,8 @@ impl Broken<'_> {
         }
         match code {
             Code::Syntax => false,
+            // What is missing at the top is a table.
+            Code::MissingKey if span.is_empty() => is_header_lost(),
             Code::MissingKey => self.swallowed || is_in_broken_table(span),
             Code::UnknownUpstream | Code::UnusedUpstream => is_header_lost(),
             Code::Unreadable

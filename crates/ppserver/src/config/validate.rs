@@ -67,6 +67,7 @@ pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Opti
         }),
         faults,
     );
+    check_overlaps(&draft, faults);
     check_upstreams(&draft, faults);
     lint::check(&draft, host, faults);
     build(draft)
@@ -91,6 +92,23 @@ fn check_unique<'d, T: Eq + Hash + std::fmt::Display + 'd>(
         } else {
             first.insert(&item.value, item);
         }
+    }
+}
+
+/// The kernel refuses an address beside the wildcard of its family on the same port.
+fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
+    let binds = || draft.listeners.iter().flat_map(|listener| &listener.bind);
+    let is_wildcard = |bind: &&At<SocketAddr>| bind.value.ip().is_unspecified();
+    for bind in binds().filter(|bind| !is_wildcard(bind) && bind.value.port() != 0) {
+        let is_over = |wild: &&At<SocketAddr>| {
+            wild.value.port() == bind.value.port() && wild.value.is_ipv4() == bind.value.is_ipv4()
+        };
+        let Some(wild) = binds().filter(is_wildcard).find(is_over) else { continue };
+        let message = format!("`{}` is part of `{}`", bind.value, wild.value);
+        faults
+            .add(Code::Duplicate, bind.span.clone(), message)
+            .with_help("remove one of them, or give it another port")
+            .with_first(wild.span.clone());
     }
 }
 

@@ -1,9 +1,9 @@
 //! A listening socket as a pure machine: whether to accept, to wait, or to close it.
 //!
 //! ```text
-//! Quiet --edge--> Ready --exhausted--> Paused
-//!   ^               |  ^                  |
-//!   +---- empty ----+  +------ time ------+
+//! Quiet --edge--> Ready --failed--> Paused
+//!   ^               |  ^               |
+//!   +---- empty ----+  +---- time -----+
 //! ```
 //!
 //! Like a session it knows no socket and no clock; whom to let in is decided elsewhere. Invariant: an
@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How long accepting pauses when descriptors or memory are used up.
+/// How long accepting pauses when it fails, as when descriptors or memory are used up.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What came of an accept4(2).
@@ -22,8 +22,8 @@ pub enum Accepted {
     Taken,
     /// EAGAIN: nothing is queued.
     Empty,
-    /// EMFILE, ENFILE, ENOMEM, ENOBUFS: the queue is as it was.
-    Exhausted,
+    /// EMFILE, ENFILE, ENOMEM, ENOBUFS and whatever is not known: the queue is as it was.
+    Failed,
 }
 
 /// What is to be done with a listening socket.
@@ -43,7 +43,7 @@ enum State {
     Quiet,
     /// There may be something in the queue.
     Ready,
-    /// Something is in the queue, but the system had nothing to take it with.
+    /// Something is in the queue, but the system did not give it.
     Paused(Instant),
 }
 
@@ -86,7 +86,7 @@ impl Intake {
         match accepted {
             Accepted::Taken => {}
             Accepted::Empty => self.state = State::Quiet,
-            Accepted::Exhausted => self.state = State::Paused(now + PAUSE),
+            Accepted::Failed => self.state = State::Paused(now + PAUSE),
         }
     }
 

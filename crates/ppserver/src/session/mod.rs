@@ -158,6 +158,8 @@ pub struct Session {
     /// The direction to be served first, for fairness between the two.
     turn: Direction,
     attempts: usize,
+    /// Attempts that came to nothing.
+    failed_attempts: usize,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
     /// When the phase times out; the idle limits are counted from `active_at` instead.
@@ -184,6 +186,7 @@ impl Session {
             upstream: End::new(Socket::Absent),
             turn: Direction::Up,
             attempts: 0,
+            failed_attempts: 0,
             met: false,
             deadline: now + policy.header_timeout,
             active_at: now,
@@ -432,6 +435,11 @@ impl Session {
         self.flow(direction).moved
     }
 
+    /// Returns how many attempts to connect have come to nothing.
+    pub fn failed_attempts(&self) -> usize {
+        self.failed_attempts
+    }
+
     /// Says whether the end follows at once what a drain sends, so that both can share a segment. An
     /// abort waits until its bytes are acknowledged, so they must leave.
     pub fn is_end_next(&self, direction: Direction) -> bool {
@@ -563,6 +571,7 @@ impl Session {
 
     /// An attempt to connect came to nothing: its socket goes, and the next endpoint is tried.
     fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
+        self.failed_attempts += 1;
         self.up.writable = false;
         if self.attempts < self.policy.attempts_max {
             self.phase = Phase::Opening;

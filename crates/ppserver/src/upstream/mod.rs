@@ -1,6 +1,6 @@
 //! Where connections go: endpoints taken in turn, and the header they are sent.
 //!
-//! No socket here. Names were resolved before, once, at start. Invariant: there is an endpoint.
+//! No socket here. Names were resolved before, at start or at a reload. Invariant: there is an endpoint.
 
 pub mod greeting;
 

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 
-use crate::metrics::Counters;
 use crate::session::{Accepted, Intake, Intaking};
 use crate::sys;
 
@@ -42,15 +41,17 @@ impl Port {
     }
 
     /// Takes a batch from the queue.
+    ///
+    /// # Errors
+    /// When accepting pauses: why it does.
     pub(super) fn accept(
         &mut self,
         now: Instant,
-        counters: &Counters,
         connections: &mut Vec<(TcpStream, SocketAddr)>,
-    ) {
+    ) -> io::Result<()> {
         for _ in 0..BATCH_MAX {
             if self.intake.next() != Intaking::Accept {
-                return;
+                break;
             }
             let accepted = match self.socket.accept() {
                 Ok(connection) => {
@@ -58,17 +59,18 @@ impl Port {
                     Accepted::Taken
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Empty,
-                Err(error) if sys::is_exhaustion(&error) => {
-                    counters.accept_pauses.add(1);
-                    Accepted::Exhausted
-                }
-                // accept(2): errors of the connection that was taken, not of the socket.
-                Err(error) => {
+                Err(error) if sys::is_of_one_accept(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                     Accepted::Taken
+                }
+                // To try again at once would only spin.
+                Err(error) => {
+                    self.intake.handle_accepted(Accepted::Failed, now);
+                    return Err(error);
                 }
             };
             self.intake.handle_accepted(accepted, now);
         }
+        Ok(())
     }
 }

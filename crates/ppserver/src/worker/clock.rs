@@ -7,10 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Beyond any honest turn, and below any sensible timeout.
+/// Beyond any honest stretch of work between two readings, and below any sensible timeout.
 const STALL_MIN: Duration = Duration::from_millis(500);
 
-/// A clock that is read before and behind each wait.
+/// A clock that is read before and behind each wait, and now and then in a turn: one that is long because
+/// much is to be done is not taken for standing still.
 #[derive(Debug)]
 pub(super) struct Clock {
     /// The last reading.
@@ -65,5 +66,8 @@ mod tests {
         assert_eq!(tell(10 * second, Some(second)), TURN + second, "in a wait");
         assert_eq!(tell(10 * second, None), TURN + 11 * second, "a wait without an end");
         assert_eq!(tell(TURN, Some(Duration::ZERO)), 2 * TURN + 11 * second);
+        let piece = Duration::from_millis(400);
+        let told: Vec<_> = (0..3).map(|_| tell(piece, Some(Duration::ZERO))).collect();
+        assert_eq!(told[2] - told[0], 2 * piece, "a long turn that is read in pieces");
     }
 }

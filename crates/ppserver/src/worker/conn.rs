@@ -3,6 +3,7 @@
 //! Performs the session's actions, one system call each, and reports what came of them. It decides
 //! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub(super) struct Ctx<'a> {
     pub(super) counters: &'a Counters,
     pub(super) access_log: Option<&'a AccessLog>,
     pub(super) refusals: &'a mut Limiter,
+    pub(super) failures: &'a mut Limiter,
     /// Room for the longest header we may send.
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,
@@ -151,7 +153,7 @@ impl Connection {
             carried: None,
             purpose: Purpose::Service,
             endpoint: None,
-            turn: rules.upstream.next_turn(),
+            turn: 0,
             attempt: 0,
             greeting_len: 0,
             is_tuned: false,
@@ -199,6 +201,17 @@ impl Connection {
         self.session.handle_ready(side, ready, now);
     }
 
+    /// The time may have come for something. Whoever is reminded has stood for seconds: then the upstream
+    /// socket's options are worth their system calls.
+    pub(super) fn handle_time(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.is_tuned && self.sockets.upstream.is_some() {
+            self.tune();
+        }
+        let failed_before = self.session.failed_attempts();
+        self.session.handle_time(ctx.now);
+        self.report_attempt(failed_before, &"no answer in time", ctx);
+    }
+
     /// Does what the session wants done, until it waits, ends, or has had its share.
     pub(super) fn work(&mut self, key: Key, ctx: &mut Ctx<'_>) -> Worked {
         for _ in 0..BUDGET {
@@ -217,7 +230,11 @@ impl Connection {
                 Action::Probe(side) => {
                     let pending = self.sockets.get(side).take_error();
                     let pending = pending.unwrap_or_else(Some);
+                    let failed_before = self.session.failed_attempts();
                     self.session.handle_probed(side, pending.as_ref().map(failure), now);
+                    if let Some(error) = pending {
+                        self.report_attempt(failed_before, &error, ctx);
+                    }
                 }
                 Action::Fill(direction, method) => self.fill(direction, method, ctx),
                 Action::Drain(direction) => self.drain(direction, ctx),
@@ -258,8 +275,8 @@ impl Connection {
         let mut received = received(buffer.receive(self.sockets.get(Side::Client)));
         self.learn_from(received);
         let verdict = match received {
-            // Some health checks end with a reset: the stream is over before its first byte.
-            Received::Failed(Failure::Reset) if self.partial.is_empty() => {
+            // The stream is over before its first byte: some health checks end with a reset.
+            Received::End | Received::Failed(Failure::Reset) if self.partial.is_empty() => {
                 received = Received::End;
                 Verdict::Refuse(CloseReason::Probe)
             }
@@ -353,12 +370,10 @@ impl Connection {
         Ok(self.greeting_len)
     }
 
-    /// Says why a header is refused, where it is no mere probe.
+    /// Says why a header is refused.
     fn refused(&self, error: Error, bytes: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
         let kind = error.kind();
-        let reason = if kind == ErrorKind::Empty {
-            return Verdict::Refuse(CloseReason::Probe);
-        } else if kind == ErrorKind::Truncated {
+        let reason = if kind == ErrorKind::Truncated {
             CloseReason::HeaderTruncated
         } else if kind == ErrorKind::NotProxy {
             CloseReason::HeaderAbsent
@@ -396,8 +411,9 @@ impl Connection {
     }
 
     fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
-        if self.attempt > 0 {
-            ctx.counters.connect_failures.add(1);
+        if self.attempt == 0 {
+            // Not before: a probe goes nowhere, and takes nobody's turn.
+            self.turn = self.rules.upstream.next_turn();
         }
         let endpoint = self.rules.upstream.endpoint(self.turn, self.attempt);
         self.attempt += 1;
@@ -413,14 +429,33 @@ impl Connection {
                 self.sends_early = self.rules.upstream.early_send.is_due();
                 self.session.handle_connecting(first_use(self.sends_early), ctx.now);
             }
-            Err(error) => {
-                let reason = if sys::is_exhaustion(&error) {
-                    CloseReason::Resources
-                } else {
-                    CloseReason::ConnectFailed
-                };
-                self.session.handle_connect_failed(reason, ctx.now);
+            Err(error) if sys::is_exhaustion(&error) => {
+                self.session.handle_connect_failed(CloseReason::Resources, ctx.now);
             }
+            Err(error) => {
+                let failed_before = self.session.failed_attempts();
+                self.session.handle_connect_failed(CloseReason::ConnectFailed, ctx.now);
+                self.report_attempt(failed_before, &error, ctx);
+            }
+        }
+    }
+
+    /// Counts an attempt to connect that has failed just now, and says why it did.
+    #[cold]
+    fn report_attempt(&self, failed_before: usize, why: &dyn fmt::Display, ctx: &mut Ctx<'_>) {
+        if self.session.failed_attempts() == failed_before {
+            return;
+        }
+        ctx.counters.connect_failures.add(1);
+        if let (Some(suppressed), Some(endpoint)) = (ctx.failures.allow(ctx.now), self.endpoint) {
+            tracing::warn!(
+                listener = self.rules.name,
+                upstream = self.rules.upstream.name,
+                %endpoint,
+                error = %why,
+                suppressed,
+                "cannot connect",
+            );
         }
     }
 
@@ -462,15 +497,20 @@ impl Connection {
             true => Follow::End,
             false => Follow::Unknown,
         };
-        let sent = sent(conduit.drain(sink, follow, ctx.pool));
+        let result = conduit.drain(sink, follow, ctx.pool);
+        let sent = sent(&result);
         if direction == Direction::Up && std::mem::take(&mut self.sends_early) {
             self.rules.upstream.early_send.handle_tried(sent == Sent::WouldBlock);
         }
+        let failed_before = self.session.failed_attempts();
         self.session.handle_drained(direction, sent, ctx.now);
+        if let Err(error) = &result {
+            self.report_attempt(failed_before, error, ctx);
+        }
     }
 
-    /// Sets the upstream socket's options, at its second write: Nagle's rule never holds the first
-    /// one back (tcp(7), RFC 896).
+    /// Sets the upstream socket's options, at its second write, since Nagle's rule never holds the first
+    /// one back (tcp(7), RFC 896), or when it has stood for a while.
     fn tune(&mut self) {
         self.is_tuned = true;
         let socket = self.sockets.get(Side::Upstream);
@@ -492,9 +532,6 @@ impl Connection {
         ctx.counters.close(reason);
         if reason == CloseReason::HeaderTimeout {
             self.report_timeout(ctx);
-        }
-        if matches!(reason, CloseReason::ConnectFailed | CloseReason::ConnectTimeout) {
-            ctx.counters.connect_failures.add(1);
         }
         let record = Record {
             listener: &self.rules.name,
@@ -525,12 +562,12 @@ fn received(Moved { asked, result }: Moved) -> Received {
     }
 }
 
-fn sent(result: io::Result<usize>) -> Sent {
+fn sent(result: &io::Result<usize>) -> Sent {
     match result {
         Ok(0) => Sent::WouldBlock,
-        Ok(count) => Sent::Bytes(count),
+        Ok(count) => Sent::Bytes(*count),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::WouldBlock,
-        Err(error) => Sent::Failed(failure(&error)),
+        Err(error) => Sent::Failed(failure(error)),
     }
 }
 

@@ -4,8 +4,8 @@
 //! wait -> now -> note readiness -> control -> accept -> work -> expire
 //! ```
 //!
-//! Workers share nothing but the counters they read from each other. Time enters here and nowhere
-//! else; a turn has one. Events are only noted; connections work afterwards, each with a budget, and
+//! Workers share nothing but the counters they read from each other. A turn has one time, which no layer
+//! below reads for itself. Events are only noted; connections work afterwards, each with a budget, and
 //! only then time is told: bytes that came before a deadline count though they are noticed beyond it.
 //! Invariant: a connection that can make progress stands in the queue, or an edge or a reminder for
 //! it is still to come.
@@ -57,6 +57,8 @@ const CONTROL: Token = Token(usize::MAX);
 const PORT_LAST: usize = usize::MAX - 1;
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
+/// The clock is read each time so many connections have worked: each may have moved 16 MiB.
+const READ_EVERY: usize = 8;
 
 /// What a worker is given to start with.
 #[derive(Debug)]
@@ -93,7 +95,10 @@ pub struct Worker {
     pool: Pool,
     counters: Arc<[Counters]>,
     access_log: Option<AccessLog>,
+    /// Of lines about peers.
     refusals: Limiter,
+    /// Of lines about what is ours: endpoints, and the system.
+    failures: Limiter,
     scratch: Box<[u8]>,
     /// Connections on their way from a port to the table; empty between turns.
     accepted: Vec<(TcpStream, SocketAddr)>,
@@ -154,6 +159,7 @@ impl Worker {
             counters: setup.counters,
             access_log: setup.access_log,
             refusals: Limiter::new(now),
+            failures: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
             due: Vec::new(),
@@ -173,13 +179,14 @@ impl Worker {
             let timeout = self.timeout(turn_end);
             self.wait(&mut events, timeout)?;
             let now = Now::read(&mut self.clock, timeout);
+            self.reminders.catch_up(now.instant);
             for event in &events {
                 self.note(event, now.instant);
             }
             self.take_orders(now);
             self.accept(now);
             self.work(now);
-            self.expire(now.instant);
+            self.expire(now);
         }
         Ok(())
     }
@@ -263,7 +270,12 @@ impl Worker {
             let Some(port) = &mut self.ports[at] else { continue };
             port.intake.handle_time(now.instant);
             let listener = port.listener;
-            port.accept(now.instant, &self.counters[self.index], &mut accepted);
+            if let Err(error) = port.accept(now.instant, &mut accepted) {
+                self.counters[self.index].accept_pauses.add(1);
+                if let Some(suppressed) = self.failures.allow(now.instant) {
+                    tracing::warn!(%error, suppressed, "accepting pauses");
+                }
+            }
             if port.intake.next() == Intaking::Close {
                 self.ports[at] = None;
             }
@@ -303,25 +315,29 @@ impl Worker {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
+    fn expire(&mut self, now: Now) {
         let mut due = std::mem::take(&mut self.due);
-        self.reminders.expire(now, &mut due);
+        self.reminders.expire(now.instant, &mut due);
         for Reminder { key, at } in due.drain(..) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let (mut ctx, connections, queue, reminders) = self.lend(now);
+            let Some(connection) = connections.get_mut(key) else { continue };
             if connection.remind_at != at {
                 continue;
             }
-            connection.session.handle_time(now);
-            enqueue(&mut self.queue, key, connection);
+            connection.handle_time(&mut ctx);
+            enqueue(queue, key, connection);
             let at = connection.session.deadline();
             connection.remind_at = at;
-            self.reminders.file(at, Reminder { key, at });
+            reminders.file(at, Reminder { key, at });
         }
         self.due = due;
     }
 
     fn work(&mut self, now: Now) {
-        for _ in 0..self.queue.len() {
+        for worked in 0..self.queue.len() {
+            if worked % READ_EVERY == READ_EVERY - 1 {
+                self.clock.read(Some(Duration::ZERO));
+            }
             let Some(key) = self.queue.pop_front() else { return };
             let (mut ctx, connections, queue, reminders) = self.lend(now);
             let Some(connection) = connections.get_mut(key) else { continue };
@@ -353,6 +369,7 @@ impl Worker {
             counters: &self.counters[self.index],
             access_log: self.access_log.as_ref(),
             refusals: &mut self.refusals,
+            failures: &mut self.failures,
             scratch: &mut self.scratch,
             now: now.instant,
             unix_time: now.unix_time,

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 /// The grain of all timeouts.
-pub(super) const TICK: Duration = Duration::from_millis(10);
+pub(super) const TICK: Duration = Duration::from_millis(TICK_MS);
+const TICK_MS: u64 = 10;
 /// Slots of each ring: 2.56 s near, 655 s far.
 const SLOTS: u64 = 256;
 
@@ -55,13 +56,17 @@ impl<T> Wheel<T> {
         self.link(at);
     }
 
+    /// Notes the time while no reminder stands, so that it need not be walked through tick by tick once one
+    /// does: nothing can be missed, and it may jump as far as it likes.
+    pub(super) fn catch_up(&mut self, now: Instant) {
+        if self.near_count + self.far_count == 0 {
+            self.now = self.now.max(self.tick_at(now));
+        }
+    }
+
     /// Hands out everything that is due.
     pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<T>) {
-        let target = ticks(now.saturating_duration_since(self.epoch));
-        if self.near_count + self.far_count == 0 {
-            // Nothing can be missed: time may jump as far as it likes.
-            self.now = self.now.max(target);
-        }
+        let target = self.tick_at(now);
         while self.now < target {
             self.now += 1;
             if self.now.is_multiple_of(SLOTS) {
@@ -93,7 +98,7 @@ impl<T> Wheel<T> {
                 * SLOTS
         });
         let tick = near.into_iter().chain(far).min()?;
-        Some(self.epoch + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
+        Some(self.epoch + Duration::from_millis(tick * TICK_MS))
     }
 
     /// Puts a reminder that stands in the slab into its slot.
@@ -120,6 +125,11 @@ impl<T> Wheel<T> {
             self.far_count -= 1;
             self.link(at);
         }
+    }
+
+    /// Returns the last tick at or in front of `at`.
+    fn tick_at(&self, at: Instant) -> u64 {
+        ticks(at.saturating_duration_since(self.epoch))
     }
 
     fn tick_behind(&self, at: Instant) -> u64 {
@@ -151,6 +161,32 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
         let wheel = Wheel::<u8>::new(Instant::now());
         assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn years_of_ticks_are_counted() {
+        #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+        let mut wheel = Wheel::new(Instant::now());
+        let at = wheel.epoch + 10 * Duration::from_secs(365 * 86_400);
+        wheel.catch_up(at);
+        wheel.file(at + millis(30), ());
+        assert_eq!(wheel.next(), Some(at + millis(30)));
+    }
+
+    #[test]
+    fn time_is_walked_through_only_while_a_reminder_stands() {
+        #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+        let mut wheel = Wheel::new(Instant::now());
+        let at = |seconds| wheel.epoch + Duration::from_secs(seconds);
+        let (hour, two_hours) = (at(3600), at(7200));
+        wheel.catch_up(hour);
+        assert_eq!(wheel.now, 360_000);
+        wheel.file(two_hours, ());
+        wheel.catch_up(two_hours);
+        assert_eq!(wheel.now, 360_000);
+        let mut due = Vec::new();
+        wheel.expire(two_hours, &mut due);
+        assert_eq!((wheel.now, due.len()), (720_000, 1));
     }
 
     proptest! {

@@ -39,7 +39,7 @@ Examples:
 Exit codes:
   0  a good header
   1  an error, or not a PROXY protocol header
-  2  no answer: wrong arguments, bad hex text, FILE or stdin cannot be read
+  2  no answer: wrong arguments, bad hex text, FILE or stdin cannot be read, or stdout not written
   3  incomplete: good so far";
 
 /// Explains a PROXY protocol header: every field, every TLV, the byte where it goes wrong
@@ -71,10 +71,14 @@ pub(super) struct Args {
     #[arg(long)]
     spp: bool,
     /// Feed the decoder N bytes at a time: the answer must not differ
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = chunk_len)]
     chunk: Option<NonZeroUsize>,
     /// Where the bytes are; stdin when absent or `-`
     file: Option<PathBuf>,
+}
+
+fn chunk_len(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "not a number of bytes, 1 or more")
 }
 
 /// Runs the command.

@@ -245,6 +245,21 @@ fn names_and_addresses_are_used_once() {
 }
 
 #[test]
+fn an_address_stands_not_beside_the_wildcard_of_its_family() {
+    for (bind, expected) in [
+        ("'127.0.0.1:8080','0.0.0.0:8080'", &["5:7 duplicate"][..]),
+        ("'[::]:8080','[::1]:8080','[fe80::1]:8080'", &["5:19 duplicate", "5:32 duplicate"]),
+        ("'[::]:8080','0.0.0.0:8080'", &[]),
+        ("'[::1]:8080','0.0.0.0:8080'", &[]),
+        ("'127.0.0.1:8081','0.0.0.0:8080'", &[]),
+        ("'127.0.0.1:0','0.0.0.0:0'", &[]),
+    ] {
+        let text = format!("{HEAD}[[listener]]\nname='a'\nupstream='u'\nbind=[{bind}]\n{UPSTREAM}");
+        assert_eq!(faults(&text), expected, "{bind}");
+    }
+}
+
+#[test]
 fn bind_takes_numeric_addresses_only() {
     for (bind, code) in [
         ("':443'", "bad-value"),
@@ -357,6 +372,8 @@ fn a_key_hidden_by_a_syntax_error_is_not_called_missing() {
     let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(".u]", ".u"));
     let found = faults(&text);
     assert!(found.iter().all(|fault| fault.ends_with("syntax")), "{found:?}");
+    let text = format!("{HEAD}{}{UPSTREAM}", LISTENER.replace("]]", "]"));
+    assert_eq!(faults(&text), ["2:12 syntax"]);
 }
 
 #[test]

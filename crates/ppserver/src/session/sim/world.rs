@@ -234,7 +234,7 @@ impl World {
                 Accepted::Taken
             }
             Err(Errno::Again) => Accepted::Empty,
-            Err(Errno::TooManyFiles) => Accepted::Exhausted,
+            Err(Errno::TooManyFiles) => Accepted::Failed,
             Err(_) => Accepted::Taken,
         };
         self.is_blocked = accepted != Accepted::Taken;
