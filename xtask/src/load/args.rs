@@ -25,14 +25,19 @@ const BULK_BODY: u64 = 64 << 20;
 const BULK_COUNT: u64 = 16;
 
 const LOAD_HELP: &str = "\
-Examples:
+Examples, with ppserver between both:
   cargo xtask sink --proxy --listen 127.0.0.1:9000 &
+  ppserver run --listen 127.0.0.1:8000 --to 127.0.0.1:9000 --send v2 \\
+    --accept v2 --trust 127.0.0.1 &
   cargo xtask load short --to 127.0.0.1:8000 --count 100000
   cargo xtask load short --to 127.0.0.1:8000 --rate 5000 --for 30s    # open loop
   cargo xtask load down --to 127.0.0.1:8000 --connections 4 --bytes 64MiB --json
 
 Latency counts from the moment a request was meant to begin: with --rate a late start does not
-hide the wait it caused. Ctrl-C prints what there is; a second one ends at once.";
+hide the wait it caused. Ctrl-C prints what there is; a second one ends at once.
+
+Exit codes: 0 if at least one exchange was completed (the report counts those that failed), else 1;
+2 for wrong arguments.";
 
 /// What the connections of a run do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,8 +77,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub(super) connections: u32,
-    /// Requests (keepalive) or connections (all others) to make [default: what fits into --for;
-    /// 16 for bulk; --connections for idle]
+    /// Requests (keepalive) or connections (all others but idle) to make [default: what fits into
+    /// --for; 16 for bulk]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub(super) count: Option<u64>,
     /// Begin nothing after this time
@@ -95,12 +100,17 @@ pub(crate) struct LoadArgs {
     /// How long `idle` holds its connections
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = run_time)]
     pub(super) hold: Duration,
-    /// Print the report as one JSON object
+    /// Print the report as one JSON object; latencies are in microseconds
     #[arg(long)]
     pub(super) json: bool,
 }
 
 impl LoadArgs {
+    /// Whether a count is given where it means nothing.
+    pub(super) fn is_count_idle(&self) -> bool {
+        self.case == Case::Idle && self.count.is_some()
+    }
+
     /// Bytes of the bodies: up, down.
     pub(super) fn bodies(&self) -> (u64, u64) {
         match self.case {
@@ -130,6 +140,9 @@ impl LoadArgs {
 }
 
 /// Answer requests, receive and send bulk data: the server behind the proxy under load
+///
+/// It prints where it listens on stderr, and its counts on stdout when it is stopped. `load` sends a
+/// header unless told `--proxy none`: without a proxy between both, that needs `--proxy` here.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SinkArgs {
     /// Where to listen: a loopback address; port 0 takes a free one
@@ -233,6 +246,10 @@ mod tests {
         ] {
             parse(&bad).expect_err(bad[1]);
         }
+        let mut args = parse(&["--count", "7"]).unwrap();
+        assert!(!args.is_count_idle());
+        args.case = Case::Idle;
+        assert!(args.is_count_idle(), "each of its connections is one exchange");
         let args = parse(&["--count", "7", "--bytes", "2KiB", "--for", "1h"]).unwrap();
         assert_eq!((args.count_max(), args.bodies()), (7, (0, 2048)));
     }

@@ -14,7 +14,7 @@ mod schedule;
 mod sink;
 mod wire;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
@@ -28,9 +28,9 @@ use self::generator::Generator;
 use self::sink::Sink;
 use crate::host;
 
-/// The line that `load idle` prints once all connections stand, with their number behind it.
+/// The line on stderr that `load idle` prints once all connections stand, with their number behind it.
 pub(crate) const HOLDING: &str = "holding ";
-/// The line that `sink` prints first, with its address behind it.
+/// The line on stderr that `sink` prints first, with its address behind it.
 pub(crate) const LISTENING: &str = "listening ";
 
 /// Runs the generator and prints its report.
@@ -39,12 +39,15 @@ pub(crate) const LISTENING: &str = "listening ";
 /// When it cannot run, or when its own counts do not add up.
 pub(crate) fn run(args: &LoadArgs) -> Result<()> {
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
+    if args.is_count_idle() {
+        bail!("idle opens --connections, and exchanges one request on each: it takes no --count");
+    }
     let stop = host::interrupt()?;
     let report = drive(args, &stop, |count| say(&format!("{HOLDING}{count}")))?;
     print(args.json, &report)?;
     report.check().map_err(anyhow::Error::msg)?;
     if report.exchanges == 0 {
-        bail!("not one request was answered");
+        bail!("not one exchange was completed");
     }
     Ok(())
 }
@@ -69,18 +72,19 @@ fn drive(args: &LoadArgs, stop: &AtomicBool, held: impl FnOnce(usize)) -> Result
 
 /// Prints a line for a program that waits for it.
 fn say(line: &str) {
-    println!("{line}");
     // A reader that has gone misses nothing it wants.
-    let _ = std::io::stdout().flush();
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn print<T: serde::Serialize + std::fmt::Display>(json: bool, report: &T) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        print!("{report}");
+    let text = if json { serde_json::to_string(report)? + "\n" } else { report.to_string() };
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader that has gone away (`| head`) is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing the report")
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -129,11 +129,6 @@ impl Latency {
 }
 
 impl Report {
-    /// CPU time of the generator for one exchange.
-    pub(crate) fn cpu_us_each(&self) -> f64 {
-        self.cpu_seconds * 1e6 / real(self.exchanges.max(1))
-    }
-
     /// Exchanges a second.
     pub(crate) fn rate(&self) -> f64 {
         if self.seconds > 0.0 { real(self.exchanges) / self.seconds } else { 0.0 }
@@ -141,6 +136,9 @@ impl Report {
 
     /// Fills in why the figures may be the generator's own.
     pub(super) fn judge(&mut self) {
+        if self.exchanges == 0 {
+            return;
+        }
         let share = if self.seconds > 0.0 { self.cpu_seconds / self.seconds } else { 0.0 };
         if share >= BUSY_SHARE {
             self.bottleneck
@@ -207,7 +205,7 @@ impl fmt::Display for Report {
             f,
             "own CPU      {:.3} s, {:.2} us an exchange",
             self.cpu_seconds,
-            self.cpu_us_each()
+            each(self.cpu_seconds, self.exchanges)
         )?;
         for reason in &self.bottleneck {
             writeln!(f, "BOTTLENECK   {reason}: these figures are not the target's")?;
@@ -273,9 +271,14 @@ impl fmt::Display for SinkReport {
             f,
             "own CPU      {:.3} s, {:.2} us an answer",
             self.cpu_seconds,
-            self.cpu_seconds * 1e6 / real(self.answers.max(1))
+            each(self.cpu_seconds, self.answers)
         )
     }
+}
+
+/// CPU time of each, in microseconds; 0 where there are none.
+fn each(cpu_seconds: f64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { cpu_seconds * 1e6 / real(count) }
 }
 
 fn micros(span: Duration) -> f64 {
@@ -310,6 +313,11 @@ mod tests {
         let mut busy = Report { cpu_seconds: 1.8, ..report() };
         busy.judge();
         assert!(busy.bottleneck[0].contains("90 %"), "{:?}", busy.bottleneck);
+        let mut futile = Report { exchanges: 0, ..busy };
+        futile.bottleneck.clear();
+        futile.judge();
+        assert_eq!(futile.bottleneck, [""; 0], "it measured nothing");
+        assert!(futile.to_string().contains(" 0.00 us an exchange"), "{futile}");
         let kept = Kept { late: 1, held_back: 0, worst_us: 2000.0 };
         let mut late = Report { schedule: Some(kept), ..report() };
         late.judge();

@@ -42,9 +42,9 @@ Examples:
   cargo xtask soak --minutes 60
   cargo xtask soak --minutes 5 --seed 7 --rate 200
 
-A line a minute goes to stderr; the report follows, then the same as one JSON object. It fails when a
-byte was lost, a session did not end as its kind must, the counters do not balance, a descriptor was
-left behind or memory grew. Ctrl-C ends it early, with the report.";
+A line a minute goes to stderr; the report follows, then the same as one JSON object. It fails when
+a byte was lost, a session did not end as its kind must, the counters do not balance, a descriptor
+was left behind or memory grew. Ctrl-C ends it early, with the report.";
 
 /// Chaos at a constant rate: what is lost, what leaks, what drifts
 #[derive(Clone, Debug, clap::Args)]
