@@ -13,7 +13,7 @@ use ppnet::ppcore::{Command, Header};
 use ppnet::{Config, Endpoints, Greeting, Policy, Refused, Trust};
 use tokio::io::AsyncWriteExt;
 
-use crate::common::deadline::{Deadline, PATIENCE};
+use crate::common::deadline::{Deadline, PATIENCE, poll_for};
 use crate::common::wire::v2;
 use crate::rig::{assert_closed, both, connect, echo, terms};
 
@@ -132,6 +132,44 @@ fn a_blocking_server_that_comes_back_late_finds_the_headers_that_came_in_time() 
     two.write_all(&v2(server(), client())).expect("it is open");
     let second = listener.accept().expect("the second has its header");
     assert_eq!(second.peer_addr(), server());
+}
+
+// The same with more of them than one turn takes edges.
+#[test]
+fn a_blocking_server_that_comes_back_late_finds_them_all() {
+    const TIMEOUT: Duration = Duration::from_millis(500);
+    const COUNT: i32 = 400;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a TCP socket can be made");
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any_port.into()).expect("a free port");
+    socket.listen(COUNT + 1).expect("it is bound");
+    let config = Config::new(Trust::any()).header_timeout(TIMEOUT);
+    let listener = ppnet::Listener::new(socket.into(), config).expect("an epoll can be had");
+    let mut crowd: Vec<_> = (0..COUNT).map(|_| connect(listener.local_addr())).collect();
+    let mut last = connect(listener.local_addr());
+    last.write_all(&v2(client(), server())).expect("it is open");
+    listener.accept().expect("the last has its header, and all have been taken in");
+    for one in &mut crowd {
+        one.write_all(&v2(server(), client())).expect("it is open");
+    }
+    assert_eq!(poll_for(TIMEOUT, || None::<()>), None, "nobody accepts until it has passed");
+    let (tell, accepted) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        while tell.send(listener.accept().expect("it has its header").peer_addr()).is_ok() {}
+    });
+    for _ in &crowd {
+        assert_eq!(accepted.recv_timeout(PATIENCE), Ok(server()));
+    }
+}
+
+// No time is too long.
+#[test]
+fn a_header_may_be_given_all_the_time_there_is() {
+    for rig in both(&terms(Policy::Require).header_timeout(Duration::MAX)) {
+        connect(rig.addr).write_all(&v2(client(), server())).expect("it is open");
+        assert_eq!(rig.accepted().peer_addr(), client());
+    }
 }
 
 #[tokio::test]

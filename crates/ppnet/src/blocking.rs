@@ -240,12 +240,20 @@ impl State {
             Ok(None) => {
                 self.pending.insert(token, pending);
             }
-            read => {
-                // Errors only if it is not registered, which it is.
-                let _ = self.poll.registry().deregister(&mut pending.socket);
-                self.finish(pending, read, config);
-            }
+            read => self.leave(pending, read, config),
         }
+    }
+
+    /// A handshake that was waited for is over.
+    fn leave(
+        &mut self,
+        mut pending: Pending,
+        read: Result<Option<Opening>, Refused>,
+        config: &Config,
+    ) {
+        // Errors only if it is not registered, which it is.
+        let _ = self.poll.registry().deregister(&mut pending.socket);
+        self.finish(pending, read, config);
     }
 
     /// A handshake is over, and the socket is registered nowhere.
@@ -270,9 +278,13 @@ impl State {
             if first.get().deadline > now {
                 break;
             }
-            // Closing the socket takes it out of the poll.
-            let late = first.remove();
-            config.refused(late.peer, &Refused::TimedOut);
+            let mut late = first.remove();
+            // Its edge may be among those that did not fit into this turn.
+            match late.read() {
+                // Closing the socket takes it out of the poll.
+                Ok(None) => config.refused(late.peer, &Refused::TimedOut),
+                read => self.leave(late, read, config),
+            }
         }
     }
 }

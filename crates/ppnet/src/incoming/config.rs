@@ -13,6 +13,9 @@ use crate::{Policy, Trust};
 /// The least that the specification lets a header take: it covers one lost segment (spec 2).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// 136 years: an instant that is still in range.
+const HEADER_TIMEOUT_MAX: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// A silent connection costs a descriptor and a few hundred bytes until its deadline.
 const HANDSHAKES_MAX: usize = 1024;
 
@@ -25,10 +28,10 @@ const HEADER_LEN_MAX: u16 = 4096;
 /// ```
 /// use std::time::Duration;
 /// use ppnet::{Config, Trust};
-/// use ppnet::ppcore::{Options, Versions};
+/// use ppnet::ppcore::Versions;
 ///
 /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?)
-///     .options(Options::new().versions(Versions::V2))
+///     .options(|options| options.versions(Versions::V2))
 ///     .header_timeout(Duration::from_secs(5))
 ///     .handshakes_max(4096)
 ///     .on_refused(|peer, reason| eprintln!("{peer}: {reason}"));
@@ -60,20 +63,20 @@ impl Config {
         }
     }
 
-    /// Sets what the decoder accepts. Whether a header must be there is the policy's to say, so
-    /// [`Options::presence`] has no effect.
+    /// Changes what the decoder accepts: `change` is given what is accepted so far. Whether a header must
+    /// be there is the policy's to say, so [`Options::presence`] has no effect.
     #[must_use]
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = options;
+    pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.options = change(self.options);
         self
     }
 
     /// Sets how long after its accept a connection may take to complete its header: 3 s unless set,
     /// and the specification wants no less (spec 2). The deadline ends with the header: it is not left
-    /// on the connection.
+    /// on the connection. [`Duration::MAX`] is as good as none.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.header_timeout = timeout;
+        self.header_timeout = timeout.min(HEADER_TIMEOUT_MAX);
         self
     }
 

@@ -21,9 +21,7 @@ use std::net::SocketAddr;
 
 use ppcore::encode::Encoder;
 use ppcore::tlv::Tlvs;
-use ppcore::{
-    Addresses, Decoded, Error, ErrorKind, Header, V2_FIXED_LEN, Versions, decode_datagram, spp,
-};
+use ppcore::{Addresses, Decoded, Decoder, Error, Header, V2_FIXED_LEN, Versions, spp};
 
 use super::{Config, Refused};
 use crate::Policy;
@@ -107,7 +105,7 @@ pub fn read_v2<'a>(
 ) -> Result<Datagram<'a>, Refused> {
     read(config, peer, datagram, |policy| {
         let options = config.options_for(policy).versions(Versions::V2);
-        Ok(match decode_datagram(options, datagram)? {
+        Ok(match Decoder::new(options).finish(datagram)? {
             Decoded::Header(header) => Some((*header.addresses(), Some(header), header.len())),
             Decoded::Need(_) | Decoded::Absent => None,
         })
@@ -136,7 +134,7 @@ pub fn read_spp<'a>(
 ) -> Result<Datagram<'a>, Refused> {
     read(config, peer, datagram, |policy| match spp::decode(datagram) {
         Ok(addresses) => Ok(Some((addresses, None, spp::LEN))),
-        Err(error) if error.kind() == ErrorKind::NotProxy && policy != Policy::Require => Ok(None),
+        Err(_) if policy != Policy::Require && !datagram.starts_with(&spp::MAGIC) => Ok(None),
         Err(error) => Err(error),
     })
 }
@@ -189,6 +187,8 @@ pub fn write_spp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) ->
 
 #[cfg(test)]
 mod tests {
+    use ppcore::ErrorKind;
+
     use super::*;
     use crate::Trust;
 
@@ -237,6 +237,22 @@ mod tests {
             );
             let stranger = read(&config(Policy::Require), addr("10.0.0.2:9"), &with).map(|_| ());
             assert!(matches!(stranger, Err(Refused::Denied)));
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_header_alone_is_payload_where_a_header_may_be_absent() {
+        for (read, begin) in [(read_v2 as Read, &b"\r\n\r\n"[..]), (read_spp, b"V")] {
+            for sent in [b"", begin] {
+                for policy in [Policy::Use, Policy::Ignore, Policy::Reject, Policy::Skip] {
+                    assert_eq!(
+                        read(&config(policy), addr(BALANCER), sent).unwrap().payload(),
+                        sent
+                    );
+                }
+                let refused = read(&config(Policy::Require), addr(BALANCER), sent);
+                assert!(matches!(refused, Err(Refused::Header(_))), "{refused:?}");
+            }
         }
     }
 
