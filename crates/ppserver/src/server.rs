@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
@@ -91,6 +91,10 @@ pub struct Server {
     counters: Arc<[Counters]>,
     access_writer: Option<access_log::Writer>,
     watch: Watch,
+    /// The names of a reload, while they are being resolved: that may take long, and signals do not wait.
+    resolving: Option<JoinHandle<io::Result<Plan>>>,
+    /// Another reload is to follow.
+    is_reload_due: bool,
 }
 
 impl fmt::Debug for Server {
@@ -104,13 +108,13 @@ impl Server {
     /// [`run`](Self::run).
     ///
     /// # Errors
-    /// See [`ServerError`]; nothing is left behind then.
+    /// See [`ServerError`]; the process is to end then, for some workers may serve already.
     pub fn start(config: Config) -> Result<Self, ServerError> {
+        let plan = Arc::new(resolve(config).map_err(ServerError::Resolve)?);
         let watched = Watch::new(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1]);
         let watch = watched.map_err(system("cannot watch signals"))?;
         let descriptors =
             sys::raise_descriptor_limit().map_err(system("cannot raise the descriptor limit"))?;
-        let plan = Arc::new(resolve(config).map_err(ServerError::Resolve)?);
         let config = &plan.config;
         let workers = match config.server.workers {
             Count::Fixed(workers) => workers,
@@ -143,7 +147,17 @@ impl Server {
             controls.push(control);
         }
         announce(config, &bound, workers, connections_max);
-        Ok(Self { plan, bound, controls, threads, counters, access_writer, watch })
+        Ok(Self {
+            plan,
+            bound,
+            controls,
+            threads,
+            counters,
+            access_writer,
+            watch,
+            resolving: None,
+            is_reload_due: false,
+        })
     }
 
     /// Returns the addresses that are listened on, in the order of the configuration.
@@ -176,7 +190,8 @@ impl Server {
                         self.order(&Order::Stop);
                     }
                 }
-                Some(Event::Signal(SIGHUP)) => self.reload(file.as_ref()),
+                Some(Event::Signal(SIGHUP)) => self.reload(file.as_deref()),
+                Some(Event::Resolved) => self.finish_reload(file.as_deref()),
                 Some(Event::Signal(SIGUSR1)) => self.print_counters(),
                 Some(Event::Signal(signal)) if course == Course::Serving => {
                     course = Course::Draining { until: self.drain(signal) };
@@ -218,7 +233,8 @@ impl Server {
         }
     }
 
-    fn reload(&mut self, file: Option<&PathBuf>) {
+    /// Begins a reload: reads the file and has its names resolved.
+    fn reload(&mut self, file: Option<&Path>) {
         if let Some(writer) = &self.access_writer {
             writer.reopen();
         }
@@ -226,9 +242,11 @@ impl Server {
             tracing::warn!("SIGHUP: nothing to reload, the server was started with flags only");
             return;
         };
-        let refused = |why: &str| {
-            tracing::error!(file = %file.display(), why, "reload refused, the old configuration stays");
-        };
+        if self.resolving.is_some() {
+            self.is_reload_due = true;
+            return;
+        }
+        let refused = |why: &str| refuse_reload(file, why);
         let loaded = match config::load(file, host()) {
             Ok(loaded) => loaded,
             Err(report) => return refused(&report.render(Colour::Off)),
@@ -238,14 +256,32 @@ impl Server {
             return refused(&format!("a restart is needed to change {}", restart.join(", ")));
         }
         log::warnings(&loaded.warnings);
-        match resolve(loaded.config) {
+        let obituary = self.watch.tell_at_end(Event::Resolved);
+        let resolver = std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+            let _obituary = obituary;
+            resolve(loaded.config)
+        });
+        match resolver {
+            Ok(thread) => self.resolving = Some(thread),
+            Err(error) => refused(&error.to_string()),
+        }
+    }
+
+    /// Ends a reload whose names are resolved, or are not to be had.
+    fn finish_reload(&mut self, file: Option<&Path>) {
+        let (Some(thread), Some(file)) = (self.resolving.take(), file) else { return };
+        let resolved = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        match resolved {
             Ok(plan) => {
                 self.plan = Arc::new(plan);
                 self.order(&Order::Reload(Arc::clone(&self.plan)));
                 tracing::info!(file = %file.display(), "reloaded, for new connections");
                 warn_of_open_trust(&self.plan.config, &self.bound);
             }
-            Err(error) => refused(&error.to_string()),
+            Err(error) => refuse_reload(file, &error.to_string()),
+        }
+        if std::mem::take(&mut self.is_reload_due) {
+            self.reload(Some(file));
         }
     }
 
@@ -269,6 +305,11 @@ pub fn host() -> Host {
     Host { descriptors_max: limit.maximum }
 }
 
+fn refuse_reload(file: &Path, why: &str) {
+    tracing::error!(file = %file.display(), why, "reload refused, the old configuration stays");
+}
+
+/// Resolves the names of all endpoints. Blocks.
 fn resolve(config: Config) -> io::Result<Plan> {
     let endpoints = config.upstreams.iter().map(upstream::resolve).collect::<io::Result<_>>()?;
     Ok(Plan { config, endpoints })

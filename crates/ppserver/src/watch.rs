@@ -1,6 +1,6 @@
-//! What the main thread waits for: signals, and workers that end.
+//! What the main thread waits for: signals, and threads that end.
 //!
-//! Does nothing about either. Invariant: a worker's end is in the channel before the wake-up, and
+//! Does nothing about either. Invariant: a thread's end is in the channel before the wake-up, and
 //! everything is asked for before a wait, so none is missed.
 
 use std::io;
@@ -21,6 +21,8 @@ pub(crate) enum Event {
     Signal(i32),
     /// A worker has ended; an error if it was not told to.
     Ended(Result<(), String>),
+    /// The thread that resolves names for a reload has ended.
+    Resolved,
 }
 
 /// The main thread's ear.
@@ -28,17 +30,18 @@ pub(crate) struct Watch {
     poll: Poll,
     events: Events,
     signals: Signals,
-    ended: Receiver<Result<(), String>>,
-    teller: Sender<Result<(), String>>,
+    ended: Receiver<Event>,
+    teller: Sender<Event>,
     waker: Arc<Waker>,
 }
 
-/// Tells a [`Watch`] how a worker has ended: also that it panicked, when it is dropped in its midst.
+/// Tells a [`Watch`] that a thread has ended when it is dropped there, also by a panic.
 #[derive(Debug)]
 pub(crate) struct Obituary {
-    teller: Sender<Result<(), String>>,
+    teller: Sender<Event>,
     waker: Arc<Waker>,
-    result: Result<(), String>,
+    /// `None` once it has been told.
+    event: Option<Event>,
 }
 
 impl Watch {
@@ -57,8 +60,13 @@ impl Watch {
 
     /// Opens what is told when a worker ends; it begins with the worst, a panic.
     pub(crate) fn obituary(&self) -> Obituary {
+        self.tell_at_end(Event::Ended(Err("it panicked".to_owned())))
+    }
+
+    /// Opens what is told when another thread ends.
+    pub(crate) fn tell_at_end(&self, event: Event) -> Obituary {
         let (teller, waker) = (self.teller.clone(), Arc::clone(&self.waker));
-        Obituary { teller, waker, result: Err("it panicked".to_owned()) }
+        Obituary { teller, waker, event: Some(event) }
     }
 
     /// Waits for the next event; `None` once the time is `until`.
@@ -70,8 +78,8 @@ impl Watch {
             if let Some(signal) = self.signals.pending().next() {
                 return Ok(Some(Event::Signal(signal)));
             }
-            if let Ok(result) = self.ended.try_recv() {
-                return Ok(Some(Event::Ended(result)));
+            if let Ok(event) = self.ended.try_recv() {
+                return Ok(Some(event));
             }
             let left = until.map(|at| at.saturating_duration_since(now()));
             if left == Some(Duration::ZERO) {
@@ -89,14 +97,14 @@ impl Watch {
 impl Obituary {
     /// Tells how the worker ended.
     pub(crate) fn close(mut self, result: Result<(), String>) {
-        self.result = result;
+        self.event = Some(Event::Ended(result));
     }
 }
 
 impl Drop for Obituary {
     fn drop(&mut self) {
-        let result = std::mem::replace(&mut self.result, Ok(()));
-        if self.teller.send(result).is_ok()
+        if let Some(event) = self.event.take()
+            && self.teller.send(event).is_ok()
             && let Err(error) = self.waker.wake()
         {
             tracing::error!(%error, "the main thread could not be woken");
