@@ -65,7 +65,8 @@ endpoints = [\"{endpoint}\"]
   send = \"v2\"
 "
     );
-    let loaded = from_bytes("test".to_owned(), text.as_bytes(), Host { descriptors_max: None });
+    let loaded =
+        from_bytes("test".to_owned(), text.as_bytes(), Host { descriptors_max: None, cpus: 1 });
     let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
     let setup = Setup {
         index: 0,

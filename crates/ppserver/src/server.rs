@@ -116,11 +116,8 @@ impl Server {
         let descriptors =
             sys::raise_descriptor_limit().map_err(system("cannot raise the descriptor limit"))?;
         let config = &plan.config;
-        let workers = match config.server.workers {
-            Count::Fixed(workers) => workers,
-            Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let (connections_max, pipes) = limits(config, descriptors);
+        let workers = config.server.workers.or(host().cpus);
+        let (connections_max, pipes) = limits(config, workers, descriptors);
         let (sockets, bound) = bind_all(config, workers)?;
         let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
         let (access_log, access_writer) = if config.access_log.state.is_on() {
@@ -302,7 +299,8 @@ impl Server {
 /// one.
 pub fn host() -> Host {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    Host { descriptors_max: limit.maximum }
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    Host { descriptors_max: limit.maximum, cpus }
 }
 
 fn refuse_reload(file: &Path, why: &str) {
@@ -316,12 +314,15 @@ fn resolve(config: Config) -> io::Result<Plan> {
 }
 
 /// Returns how many connections and pipes there may be.
-fn limits(config: &Config, descriptors: usize) -> (usize, PipeLimits) {
-    let pipes_max = match config.splice.max_pipes {
-        Count::Auto => usize::MAX,
-        Count::Fixed(pipes) => pipes,
-    };
-    let (pipes, possible) = worker::limits(descriptors, config.splice.pipe_bytes, pipes_max);
+fn limits(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLimits) {
+    let addresses = config.listeners.iter().map(|listener| listener.bind.len()).sum();
+    let reserved = config::descriptors_reserved(workers, addresses);
+    let splice = &config.splice;
+    // Connections that are asked for go before pipes that are not.
+    let room =
+        (descriptors.saturating_sub(reserved) / 2).checked_sub(config.server.max_connections.or(0));
+    let pipes_max = splice.max_pipes.or(room.unwrap_or(usize::MAX));
+    let (pipes, possible) = worker::limits(descriptors, reserved, splice.pipe_bytes, pipes_max);
     match config.server.max_connections {
         Count::Auto => (possible, pipes),
         Count::Fixed(wanted) => {

@@ -1,6 +1,7 @@
 //! A start that succeeds, and what it says.
 
 use std::fs;
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -208,7 +209,9 @@ fn connections_possible(descriptors: u64) -> u64 {
     let pages: u64 = soft.trim().parse().expect("a number");
     // One half is for pipes of 1 MiB, 256 pages, the other for those of 64 KiB.
     let by_pages = if pages == 0 { u64::MAX } else { pages / 2 / 256 + pages / 2 / 16 };
-    (descriptors - 64) / 2 - by_pages.min(descriptors / 16)
+    let cpus = thread::available_parallelism().expect("Linux tells").get();
+    let workers = u64::try_from(cpus).expect("few");
+    (descriptors - 64 - workers * 3) / 2 - by_pages.min(descriptors / 16)
 }
 
 #[test]
@@ -218,6 +221,16 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     assert_eq!(procfs::descriptor_limits(server.pid()), (900, 900));
     let line = server.wait_for("listening", 0);
     assert_eq!(line["connections_max"], connections_possible(900));
+    assert_eq!(server.records("max_connections is lowered"), [Value::Null; 0]);
+}
+
+#[test]
+fn connections_that_descriptors_allow_are_not_lowered_for_the_sake_of_pipes() {
+    let possible = connections_possible(900) + 10;
+    let text = file(&[], "127.0.0.1:9".parse().expect("an address"));
+    let text = format!("server.max_connections = {possible}\n{text}");
+    let server = Server::start_after("ulimit -Sn 100 && ulimit -Hn 900", &text);
+    assert_eq!(server.wait_for("listening", 0)["connections_max"], possible);
     assert_eq!(server.records("max_connections is lowered"), [Value::Null; 0]);
 }
 

@@ -6,14 +6,11 @@ use std::net::SocketAddr;
 
 use super::diagnostics::{Code, Diagnostics};
 use super::validate::{Draft, ListenerDraft, UpstreamDraft};
-use super::{Accept, Count, Endpoint, Host, SendHeader, TlvPass, Version};
+use super::{Accept, Count, Endpoint, Host, SendHeader, TlvPass, Version, descriptors_reserved};
 use crate::trust::is_public;
 
-/// Descriptors kept back for listeners, logs and the loop itself.
-const DESCRIPTORS_RESERVED: u64 = 64;
-
 /// A connection has two sockets, a pipe two ends.
-const DESCRIPTORS_EACH: u64 = 2;
+const DESCRIPTORS_EACH: usize = 2;
 
 pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     for listener in &draft.listeners {
@@ -95,15 +92,16 @@ fn own_listener(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostic
 }
 
 fn few_descriptors(draft: &Draft, host: Host, faults: &mut Diagnostics) {
-    let fixed = |count: Count| match count {
-        Count::Auto => 0,
-        Count::Fixed(count) => u64::try_from(count).unwrap_or(u64::MAX),
+    let Some(limit) = host.descriptors_max.and_then(|limit| usize::try_from(limit).ok()) else {
+        return;
     };
-    let Some(limit) = host.descriptors_max else { return };
-    let connections = fixed(draft.server.max_connections);
-    let pairs = connections.saturating_add(fixed(draft.splice.max_pipes));
-    let needed = pairs.saturating_mul(DESCRIPTORS_EACH).saturating_add(DESCRIPTORS_RESERVED);
-    if connections > 0 && needed > limit {
+    let Count::Fixed(connections) = draft.server.max_connections else { return };
+    let addresses = draft.listeners.iter().map(|listener| listener.bind.len()).sum();
+    let reserved = descriptors_reserved(draft.server.workers.or(host.cpus), addresses);
+    // Without a number they make do with what is left.
+    let pipes = draft.splice.max_pipes.or(0);
+    let needed = (connections + pipes) * DESCRIPTORS_EACH + reserved;
+    if needed > limit {
         faults
             .add(
                 Code::FewDescriptors,

@@ -17,6 +17,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Host {
     /// The hard limit of open files; `None` if there is none or it is not known.
     pub descriptors_max: Option<u64>,
+    /// CPUs that the process may use.
+    pub cpus: usize,
 }
 
 /// A configuration that can be used, and what was noticed on the way.

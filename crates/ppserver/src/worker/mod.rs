@@ -395,18 +395,21 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-/// Returns how many pipes and connections a process may have: `descriptors` is its limit, large pipes
-/// hold `pipe_bytes`, and there should be at most `pipes_max` of them.
+/// Returns how many pipes and connections a process may have: `descriptors` is its limit, of which
+/// `reserved` serve something else, large pipes hold `pipe_bytes`, and there should be at most `pipes_max`
+/// of them.
 ///
-/// A pipe takes two descriptors, a connection two, and 64 are kept for the rest: listeners, epoll,
-/// logs, and the sockets that are accepted only to be refused.
-pub fn limits(descriptors: usize, pipe_bytes: usize, pipes_max: usize) -> (PipeLimits, usize) {
-    /// Descriptors that are no connection's.
-    const RESERVE: usize = 64;
+/// A pipe takes two descriptors, a connection two.
+pub fn limits(
+    descriptors: usize,
+    reserved: usize,
+    pipe_bytes: usize,
+    pipes_max: usize,
+) -> (PipeLimits, usize) {
     /// Beyond it the table would be larger than any kernel's defaults can fill.
     const CONNECTIONS_MAX: usize = 262_144;
     let count_max = pipes_max.min(descriptors / 16);
     let pipes = PipeLimits::new(pipe_bytes, sys::pipe_pages_max(), count_max);
-    let connections = (descriptors.saturating_sub(RESERVE) / 2).saturating_sub(pipes.total());
+    let connections = (descriptors.saturating_sub(reserved) / 2).saturating_sub(pipes.total());
     (pipes, connections.clamp(1, CONNECTIONS_MAX))
 }

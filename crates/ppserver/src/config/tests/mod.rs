@@ -339,12 +339,20 @@ fn more_retries_than_other_endpoints_are_warned_about() {
 
 #[test]
 fn too_few_descriptors_are_warned_about() {
-    let text = format!("{HEAD}[server]\nmax_connections=1000\n{LISTENER}{UPSTREAM}");
-    let warnings = |descriptors_max| {
-        let host = Host { descriptors_max };
-        from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings.warnings().count()
-    };
-    assert_eq!((warnings(None), warnings(Some(2064)), warnings(Some(2063))), (0, 0, 1));
+    for (settings, needed) in [
+        // Each worker has three.
+        ("", 64 + 2 * 3 + 2000),
+        ("workers=5\n", 64 + 5 * 3 + 2000),
+        ("[splice]\nmax_pipes=10\n", 64 + 2 * 3 + 2000 + 2 * 10),
+    ] {
+        let text = format!("{HEAD}[server]\nmax_connections=1000\n{settings}{LISTENER}{UPSTREAM}");
+        let warnings = |descriptors_max| {
+            let host = Host { descriptors_max, cpus: 2 };
+            from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings.warnings().count()
+        };
+        let around = (warnings(None), warnings(Some(needed)), warnings(Some(needed - 1)));
+        assert_eq!(around, (0, 0, 1), "{settings}");
+    }
 }
 
 #[test]
