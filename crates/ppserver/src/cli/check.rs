@@ -17,8 +17,20 @@ const EXIT_OK: u8 = 0;
 /// It cannot, or not be read: EX_CONFIG of sysexits(3), which units act on.
 const EXIT_CONFIG: u8 = 78;
 
-/// Check a configuration file: every error at once, with its place and what to do.
+const HELP: &str = "\
+Examples:
+  ppserver check -c ppserver.toml
+  ppserver check -c ppserver.toml --format json
+  ppserver check -c ppserver.toml --effective > whole.toml
+
+Exit codes:
+  0   the file can be used; warnings may have been shown
+  2   wrong arguments, or the answer cannot be written
+  78  the file has errors, or cannot be read";
+
+/// Checks a configuration file: every error at once, with its place and what to do
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     /// The configuration file
     #[arg(short = 'c', long = "config", value_name = "FILE")]
@@ -34,9 +46,9 @@ pub(super) struct Args {
 /// How `check` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum CheckFormat {
-    /// Faults with carets on stderr, the verdict on stdout.
+    /// Faults with carets on stderr, the verdict on stdout
     Text,
-    /// One object on stdout.
+    /// One object on stdout
     Json,
 }
 

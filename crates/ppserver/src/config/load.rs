@@ -50,7 +50,7 @@ pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
             let mut faults = Diagnostics::default();
             faults
                 .add(Code::Unreadable, None, format!("cannot read `{name}`: {error}"))
-                .with_help("-c takes the path of a configuration file that this user may read");
+                .with_help("-c takes the path of a configuration file: at most 1 MiB, and readable to this user");
             Err(faults.into_report(None))
         }
     }

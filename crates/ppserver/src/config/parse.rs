@@ -54,7 +54,7 @@ impl<'a, 'i> Section<'a, 'i> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let expected = format!("{} is a table", keys.title());
-            wrong_type(value, &expected, "give it a header of its own", faults);
+            wrong_type(value, &expected, "give it a header of its own, in single brackets", faults);
         }
         let section = Self { keys, table, span };
         section.check_keys(faults);
