@@ -92,7 +92,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// A second a run, two rounds, nothing recorded: to see that it works
+    /// A second a run, two rounds, criterion's own quick way, nothing recorded: to see that it works
     #[arg(long)]
     quick: bool,
 }
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         }
     }
     if is_chosen(Case::Decode) {
-        decode()?;
+        decode(args.quick)?;
     }
     Ok(())
 }
@@ -374,8 +374,14 @@ fn target() -> PathBuf {
 }
 
 /// The decoder's benches are a package of their own.
-fn decode() -> Result<()> {
-    cargo::run(cargo::cargo().args(["bench", "--package", "benches"]))
+fn decode(is_quick: bool) -> Result<()> {
+    let mut command = cargo::cargo();
+    command.args(["bench", "--package", "benches"]);
+    if is_quick {
+        // criterion's own.
+        command.args(["--", "--quick"]);
+    }
+    cargo::run(&mut command)
 }
 
 fn progress(line: &str) {
