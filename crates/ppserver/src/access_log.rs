@@ -176,7 +176,7 @@ fn write_lines<W: Write>(
                     let old = std::mem::replace(&mut output, buffered(opened));
                     lost.fetch_add(lines_left(old), Ordering::Relaxed);
                 }
-                Err(error) => tracing::error!(%error, "the old one goes on"),
+                Err(error) => tracing::error!(%error, "the access log stays as it was"),
             }
         }
         for line in std::iter::once(line).chain(waiting.try_iter()) {

@@ -201,15 +201,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "emfile-without-a-timer",
         file: "intake.rs",
-        find: "Accepted::Exhausted => self.state = State::Paused(now + PAUSE),",
-        replace: "Accepted::Exhausted => self.state = State::Quiet,",
+        find: "Accepted::Failed => self.state = State::Paused(now + PAUSE),",
+        replace: "Accepted::Failed => self.state = State::Quiet,",
         origin: "projecteru/redis-cerberus#29: no accept any more after EMFILE",
     },
     Mutant {
         name: "emfile-spins",
         file: "intake.rs",
-        find: "Accepted::Exhausted => self.state = State::Paused(now + PAUSE),",
-        replace: "Accepted::Exhausted => {}",
+        find: "Accepted::Failed => self.state = State::Paused(now + PAUSE),",
+        replace: "Accepted::Failed => {}",
         origin: "twisted/twisted#5368: a busy loop at the limit of descriptors",
     },
     Mutant {

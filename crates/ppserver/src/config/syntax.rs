@@ -115,14 +115,13 @@ impl Broken<'_> {
             let (start, end) = self.table_around(span);
             self.spans.iter().any(|broken| (start..=end).contains(&broken.start))
         };
-        let Some(span) = span else { return false };
+        // A table that stands nowhere.
+        let Some(span) = span else { return code == Code::MissingKey && is_header_lost() };
         if code != Code::Syntax && self.is_under_broken_header(span) {
             return true;
         }
         match code {
             Code::Syntax => false,
-            // What is missing at the top is a table.
-            Code::MissingKey if span.is_empty() => is_header_lost(),
             Code::MissingKey => self.swallowed || is_in_broken_table(span),
             Code::UnknownUpstream | Code::UnusedUpstream => is_header_lost(),
             Code::Unreadable

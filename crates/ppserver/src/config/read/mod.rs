@@ -90,7 +90,7 @@ fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
     let is_none = top.get("listener").is_none_or(|value| value.get_ref().is_array());
     if listeners.is_empty() && is_none {
         faults
-            .add(Code::MissingKey, 0..0, "there is no [[listener]], so nothing would be served")
+            .add(Code::MissingKey, None, "there is no [[listener]], so nothing would be served")
             .with_help("add one with name, bind and upstream");
     }
     let upstreams = top.entries("upstream", faults);

@@ -96,8 +96,8 @@ fn a_missing_version_is_told_and_an_unknown_one_stops_everything_else() {
     assert_eq!(faults(&format!("{LISTENER}{UPSTREAM}")), ["1:1 missing-key"]);
     assert_eq!(faults("config_version = 2\nnew_key = 1\n"), ["1:18 not-supported"]);
     assert_eq!(faults("config_version = '1'\n"), ["1:18 wrong-type"]);
-    assert_eq!(faults(HEAD), ["1:1 missing-key"]);
-    assert_eq!(faults(&format!("{HEAD}listener = []\n")), ["1:1 missing-key"]);
+    assert_eq!(faults(HEAD), ["null:null missing-key"]);
+    assert_eq!(faults(&format!("{HEAD}listener = []\n")), ["null:null missing-key"]);
     assert_eq!(faults(&format!("{HEAD}[listener]\n")), ["2:1 wrong-type"]);
 }
 
@@ -382,6 +382,12 @@ fn a_key_hidden_by_a_syntax_error_is_not_called_missing() {
     assert!(found.iter().all(|fault| fault.ends_with("syntax")), "{found:?}");
     let text = format!("{HEAD}{}{UPSTREAM}", LISTENER.replace("]]", "]"));
     assert_eq!(faults(&text), ["2:12 syntax"]);
+    let text = format!("[server]\nworkers=2\n{}{UPSTREAM}", LISTENER.replace("]]", "]"));
+    assert_eq!(
+        faults(&text),
+        ["1:1 missing-key", "3:12 syntax"],
+        "config_version is missing indeed"
+    );
 }
 
 #[test]
