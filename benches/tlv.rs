@@ -12,7 +12,7 @@ use std::hint::black_box;
 use benches::{input, input::Input, ours};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ppcore::tlv::View;
-use ppcore::{Crc32cStatus, Decoded, Header};
+use ppcore::{Crc32cPolicy, Crc32cStatus, Decoded, Header, Options};
 use timed::cell;
 
 /// How many TLVs, and the sum of their types: all that every crate tells.
@@ -25,11 +25,16 @@ fn add((count, sum): Walked, kind: u8) -> Walked {
 fn decode_and_walk(criterion: &mut Criterion, input: &Input) {
     let bytes = input.bytes;
     let group = &mut criterion.benchmark_group(format!("{}, TLV walk", input.name));
-    let want = ours::decode_and_walk(bytes).expect("the input is whole and valid");
+    let verified = Options::new();
+    let want = ours::decode_and_walk(bytes, verified).expect("the input is whole and valid");
     assert_eq!(want.0, input.tlvs);
     let same = |walked: &Walked| *walked;
-    cell(group, "ppcore", &Ok(want), || ours::decode_and_walk(black_box(bytes)), Clone::clone);
+    let walk = |options| move || ours::decode_and_walk(black_box(bytes), options);
+    cell(group, "ppcore", &Ok(want), walk(verified), Clone::clone);
     if input.tlvs == input::V2_SSL.tlvs {
+        // As its peers do: no checksum is looked for.
+        let unverified = verified.crc32c(Crc32cPolicy::Ignore);
+        cell(group, "ppcore, unverified", &Ok(want), walk(unverified), Clone::clone);
         cell(group, "ppp", &want, || ppp(black_box(bytes)), same);
         cell(group, "proxy-header", &want, || proxy_header(black_box(bytes)), same);
         cell(group, "proxy-protocol-codec", &want, || codec(black_box(bytes)), same);

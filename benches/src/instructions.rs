@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use benches::{input, ours, script};
-use ppcore::{Addresses, encode::EncodeError};
+use ppcore::{Addresses, Crc32cPolicy, Options, encode::EncodeError};
 
 /// A case by the name it has in `limits.toml`.
 struct Case {
@@ -34,14 +34,12 @@ const CASES: &[Case] = &[
     },
     Case { name: "decode-v2-tcp4", run: |_| decode(input::V2_TCP4.bytes) },
     Case { name: "decode-v2-tcp6", run: |_| decode(input::V2_TCP6.bytes) },
+    Case { name: "decode-v2-ssl-walk", run: |_| walk(input::V2_SSL.bytes, Options::new()) },
     Case {
-        name: "decode-v2-ssl-walk",
-        run: |_| keep(&ours::decode_and_walk(black_box(input::V2_SSL.bytes))),
+        name: "decode-v2-ssl-walk-unverified",
+        run: |_| walk(input::V2_SSL.bytes, Options::new().crc32c(Crc32cPolicy::Ignore)),
     },
-    Case {
-        name: "decode-v2-ssl-crc-walk",
-        run: |_| keep(&ours::decode_and_walk(black_box(input::V2_SSL_CRC.bytes))),
-    },
+    Case { name: "decode-v2-ssl-crc-walk", run: |_| walk(input::V2_SSL_CRC.bytes, Options::new()) },
     Case { name: "encode-v1", run: |subject| encode(subject, ours::encode_v1) },
     Case { name: "encode-v2", run: |subject| encode(subject, ours::encode_v2) },
     Case { name: "encode-v2-ssl-crc", run: |subject| encode(subject, ours::encode_v2_ssl_crc) },
@@ -55,6 +53,10 @@ const CASES: &[Case] = &[
 /// for the sake of the measurement.
 fn keep<T>(value: &T) {
     black_box(value);
+}
+
+fn walk(received: &[u8], options: Options) {
+    keep(&ours::decode_and_walk(black_box(received), options));
 }
 
 fn decode(received: &[u8]) {

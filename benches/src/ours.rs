@@ -34,8 +34,8 @@ pub fn decode_dribbled(received: &[u8]) -> Result<Decoded, Error> {
 ///
 /// # Errors
 /// As [`Decoder::decode`], and the first broken frame.
-pub fn decode_and_walk(received: &[u8]) -> Result<(usize, usize), Error> {
-    let decoded = decode(received);
+pub fn decode_and_walk(received: &[u8], options: Options) -> Result<(usize, usize), Error> {
+    let decoded = Decoder::new(options).decode(received);
     let (mut count, mut sum) = (0, 0);
     match black_box(&decoded) {
         Ok(Decoded::Header(header)) => {
