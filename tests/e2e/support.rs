@@ -24,7 +24,7 @@ pub(crate) use clock::Stopwatch;
 pub(crate) use crowd::{Crowd, raise_descriptor_limit};
 pub(crate) use header::{local, sealed, with_tlvs};
 pub(crate) use kernel::{
-    all_segments_received, has_keepalive, is_connecting, segments_received, unread, unsent,
+    all_segments_received, has_keepalive, is_connecting, queued, segments_received, unread, unsent,
     wait_until_taken,
 };
 pub(crate) use peer::{BlackHole, Listener, Peer, fresh_address, link};

@@ -70,6 +70,13 @@ pub(crate) fn all_segments_received(local: SocketAddr, remote: SocketAddr) -> us
     connection(local, remote).expect("the connection is there").segs_in
 }
 
+/// Connections that wait to be accepted from the socket that listens at `local`.
+pub(crate) fn queued(local: SocketAddr) -> usize {
+    let found = ask(0, ANY_STATE, notation(local), [0; 6]);
+    // Of a listening socket that is what its receive queue holds.
+    found.iter().find(|found| found.state == TCP_LISTEN).map_or(0, |found| found.unread)
+}
+
 /// Whether the socket at `local` will probe a silent peer (SO_KEEPALIVE).
 pub(crate) fn has_keepalive(local: SocketAddr, remote: SocketAddr) -> bool {
     connection(local, remote).is_some_and(|found| found.timer == TIMER_KEEPALIVE)

@@ -11,7 +11,8 @@ use crate::common::far_end::End;
 use crate::common::payload::{MIB, random};
 use crate::life::session::HEADER;
 use crate::support::{
-    BlackHole, Listener, Peer, REQUIRE, Setup, assert_closed, is_connecting, wait_until_taken,
+    BlackHole, Listener, Peer, REQUIRE, Setup, assert_closed, is_connecting, queued,
+    wait_until_taken,
 };
 
 /// A connection through a server to a listener of its own.
@@ -156,7 +157,8 @@ fn an_upstream_that_resets_before_it_accepts_or_in_our_header_resets_the_client(
         let Scene { far, victim } = Scene::new(mode, "");
         let client = Peer::connect(victim.server.addr());
         client.send(&[HEADER, b"request"].concat());
-        wait_until_taken(client.addr(), client.remote());
+        let is_queued = || (queued(far.addr()) == 1).then_some(());
+        poll_for(PATIENCE, is_queued).expect("the server connects");
         // close(2) of a listening socket resets who stands in its queue.
         drop(far);
         client.expect_reset();
