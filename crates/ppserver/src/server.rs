@@ -70,6 +70,9 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |error| ServerError::System { what, error }
 }
 
+/// There is at most one pipe for so many descriptors that the process may have.
+const DESCRIPTORS_PER_PIPE: usize = 16;
+
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -317,12 +320,12 @@ fn resolve(config: Config) -> io::Result<Plan> {
 fn limits(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLimits) {
     let addresses = config.listeners.iter().map(|listener| listener.bind.len()).sum();
     let reserved = config::descriptors_reserved(workers, addresses);
+    let pairs = descriptors.saturating_sub(reserved) / 2;
     let splice = &config.splice;
     // Connections that are asked for go before pipes that are not.
-    let room =
-        (descriptors.saturating_sub(reserved) / 2).checked_sub(config.server.max_connections.or(0));
-    let pipes_max = splice.max_pipes.or(room.unwrap_or(usize::MAX));
-    let (pipes, possible) = worker::limits(descriptors, reserved, splice.pipe_bytes, pipes_max);
+    let room = pairs.checked_sub(config.server.max_connections.or(0)).unwrap_or(usize::MAX);
+    let pipes_max = splice.max_pipes.or(room).min(descriptors / DESCRIPTORS_PER_PIPE);
+    let (pipes, possible) = worker::limits(pairs, splice.pipe_bytes, pipes_max);
     match config.server.max_connections {
         Count::Auto => (possible, pipes),
         Count::Fixed(wanted) => {

@@ -213,19 +213,21 @@ pub fn stop_queueing(listener: impl AsFd) -> io::Result<()> {
 /// Says whether accept(2) failed for the connection that it took from the queue and not for the socket, or
 /// was interrupted: the next try may follow at once.
 pub fn is_of_one_accept(error: &io::Error) -> bool {
-    let network = [
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::ENETDOWN,
-        libc::ENETUNREACH,
-        libc::ENONET,
-        libc::ENOPROTOOPT,
-        libc::EOPNOTSUPP,
-        libc::EPROTO,
-    ];
-    let is_here =
-        |code| [libc::ECONNABORTED, libc::EINTR].contains(&code) || network.contains(&code);
-    error.raw_os_error().is_some_and(is_here)
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::EINTR
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::EPROTO
+        )
+    )
 }
 
 /// Says whether an error means that the process or the system has run out of something, which time

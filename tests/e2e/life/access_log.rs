@@ -32,6 +32,14 @@ fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Value> {
     lines.map(line).collect()
 }
 
+/// Opens a connection and has it end in peace.
+#[track_caller]
+fn serve_one(server: &Server) {
+    let mut session = Session::open(server.addr());
+    session.finish();
+    session.rest();
+}
+
 /// An upstream that reads `asks` bytes, answers `answer` and ends.
 fn server_of_one(asks: usize, answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
@@ -165,25 +173,13 @@ fn a_file_is_appended_to() {
     fs::write(&path, "{\"end\":\"of yesterday\"}\n").expect("a file in it can be written");
     let output = format!("access_log.output = 'file:{}'", path.display());
     let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
-    for _ in 0..2 {
-        let mut session = Session::open(server.addr());
-        session.finish();
-        session.rest();
-    }
+    (0..2).for_each(|_| serve_one(&server));
     server.stop();
     assert_eq!(server.proc.lines(Stream::Stdout), [""; 0]);
     let text = fs::read_to_string(&path).expect("it is there");
     let lines = parse(text.lines());
     let ends: Vec<_> = lines.iter().map(|line| line["end"].as_str()).collect();
     assert_eq!(ends, [Some("of yesterday"), Some("done"), Some("done")]);
-}
-
-/// Opens a connection and has it end in peace.
-#[track_caller]
-fn serve_one(server: &Server) {
-    let mut session = Session::open(server.addr());
-    session.finish();
-    session.rest();
 }
 
 #[test]
@@ -233,8 +229,6 @@ fn a_file_that_cannot_be_written_stops_the_start_and_is_named() {
 fn nothing_is_written_unless_it_is_enabled() {
     let far_end = FarEnd::start();
     let mut server = Server::start(&file(&[], far_end.addr()));
-    let mut session = Session::open(server.addr());
-    session.finish();
-    session.rest();
+    serve_one(&server);
     assert_eq!(stdout(&mut server), [Value::Null; 0]);
 }

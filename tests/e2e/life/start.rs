@@ -121,9 +121,12 @@ fn a_text_log_in_a_pipe_has_no_escape_sequences() {
 fn trust_in_everybody_is_said_aloud() {
     let text = file(&[], "127.0.0.1:9".parse().expect("an address"));
     let mut careful = Server::start(&text);
-    for (trust, shown) in [("'any'", "any"), ("['10.0.0.0/8', '::/0']", "10.0.0.0/8, ::/0")] {
+    for (trust, said, shown) in [
+        ("'any'", "trust is \"any\"", "any"),
+        ("['10.0.0.0/8', '::/0']", "trust is a whole address family", "10.0.0.0/8, ::/0"),
+    ] {
         let mut open = Server::start(&text.replace("['127.0.0.1']\n", &format!("{trust}\n")));
-        let warning = open.wait_for("trust is ", 0);
+        let warning = open.wait_for(said, 0);
         assert_fields(&warning, &json!({ "level": "WARN", "listener": "edge" }));
         let message = warning["message"].as_str().expect("text");
         assert!(message.contains(&open.addr().to_string()), "{message}");

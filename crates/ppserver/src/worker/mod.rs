@@ -395,21 +395,12 @@ fn readiness(event: &Event) -> Readiness {
     }
 }
 
-/// Returns how many pipes and connections a process may have: `descriptors` is its limit, of which
-/// `reserved` serve something else, large pipes hold `pipe_bytes`, and there should be at most `pipes_max`
-/// of them.
-///
-/// A pipe takes two descriptors, a connection two.
-pub fn limits(
-    descriptors: usize,
-    reserved: usize,
-    pipe_bytes: usize,
-    pipes_max: usize,
-) -> (PipeLimits, usize) {
+/// Returns how many pipes and connections a process may have, of which each takes one of `pairs` of
+/// descriptors: large pipes hold `pipe_bytes`, and there should be at most `pipes_max` of them.
+pub fn limits(pairs: usize, pipe_bytes: usize, pipes_max: usize) -> (PipeLimits, usize) {
     /// Beyond it the table would be larger than any kernel's defaults can fill.
     const CONNECTIONS_MAX: usize = 262_144;
-    let count_max = pipes_max.min(descriptors / 16);
-    let pipes = PipeLimits::new(pipe_bytes, sys::pipe_pages_max(), count_max);
-    let connections = (descriptors.saturating_sub(reserved) / 2).saturating_sub(pipes.total());
+    let pipes = PipeLimits::new(pipe_bytes, sys::pipe_pages_max(), pipes_max);
+    let connections = pairs.saturating_sub(pipes.total());
     (pipes, connections.clamp(1, CONNECTIONS_MAX))
 }
