@@ -166,7 +166,7 @@ fn unfinished(input: &[u8], need: usize, options: &Options) -> Answer {
     let version = version(input);
     match options.input {
         Input::Open => Answer::Incomplete { version, need },
-        Input::Closed if options.optional && version.is_none() => Answer::Absent,
+        Input::Closed | Input::Datagram if options.optional && version.is_none() => Answer::Absent,
         Input::Closed if input.is_empty() => Answer::Error { version, kind: "empty", offset: 0 },
         Input::Closed | Input::Datagram | Input::Spp => {
             Answer::Error { version, kind: "truncated", offset: input.len() }

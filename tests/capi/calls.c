@@ -31,8 +31,10 @@ static void decoding_refuses(void)
     pp_options options = pp_options_default();
     pp_answer answer;
     char answers[2 * sizeof answer];
+    memset(&answer, 0xff, sizeof answer);
     memset(&room, 0xff, sizeof room);
     CHECK(pp_decode(&room.decoder, LINE, LINE_LEN, &answer) == PP_STATUS_NOT_INITIALISED);
+    CHECK(answer.need == 0 && answer.offset == 0 && answer.header.len == 0);
     CHECK(pp_finish(&room.decoder, LINE, LINE_LEN, &answer) == PP_STATUS_NOT_INITIALISED);
     CHECK(pp_decoder_init(NULL, NULL) == PP_STATUS_NULL_POINTER);
     CHECK(pp_decoder_init(odd(&room), NULL) == PP_STATUS_MISALIGNED);
@@ -64,6 +66,9 @@ static void decoding_refuses(void)
     options.may_be_absent = 1;
     CHECK(pp_decoder_init(&room.decoder, &options) == PP_STATUS_OK);
     CHECK(pp_decode(&room.decoder, (const uint8_t *)"GET", 3, &answer) == PP_STATUS_ABSENT);
+    CHECK(pp_decode_datagram(&options, LINE, 3, &answer) == PP_STATUS_ABSENT);
+    CHECK(pp_decode_datagram(NULL, LINE, 3, &answer) == PP_STATUS_TRUNCATED && answer.offset == 3);
+    CHECK(pp_decode_datagram(NULL, NULL, 0, &answer) == PP_STATUS_TRUNCATED && answer.offset == 0);
 }
 
 static void walks_refuse(void)

@@ -261,7 +261,7 @@ fn headers_explains_the_first_payload_of_each_flow_of_a_capture() {
     let expected = "10.0.0.2:1000 -> 10.0.0.1:9999\n\
         \x20 V2 Proxy Stream 203.0.113.7:51820 -> 192.0.2.1:443, 28 bytes, 3 of payload\n\
         10.0.0.2:1001 -> 10.0.0.1:9999\n\
-        \x20 no header: the bytes are not a PROXY protocol header (byte 0, spec 2.2)\n\
+        \x20 no header: the bytes are not a PROXY protocol header this receiver allows (byte 0, spec 2.2)\n\
         [2001:db8::1]:7 -> [2001:db8::1]:8\n\
         \x20 V1 Unknown, 15 bytes, 1 of payload\n";
     assert_eq!(headers(&capture), expected);

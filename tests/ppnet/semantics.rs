@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ppnet::ppcore::{Command, ErrorKind, Family, Options, UnixAddr};
-use ppnet::{Config, Policy, Refused, Trust};
+use ppnet::{Config, Greeting, Policy, Refused, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
 use crate::rig::{PEER, Rig, assert_closed, both, connect, echo, terms};
@@ -127,7 +127,7 @@ fn the_carried_addresses_are_the_connections() {
 // TestParse_ipv4, its last line: `ProxyHeader()` equals what was sent.
 #[test]
 fn the_whole_header_is_there_with_its_tlvs() {
-    let sent = ppnet::Greeting::v2(client(), server()).tlv(0xEA, b"\x01vpce-1").crc32c();
+    let sent = Greeting::v2(client(), server()).tlv(0xEA, b"\x01vpce-1").crc32c();
     let sent = sent.to_bytes().expect("it fits");
     for rig in both(&terms(Policy::Require)) {
         let mut stream = connect(rig.addr);
@@ -239,9 +239,10 @@ fn local_and_unknown_have_the_sockets_addresses() {
     }
 }
 
-// PROXY without IP addresses: Go's RemoteAddr is nil or a UNIX address there.
+// PROXY without IP addresses of a byte stream: Go's RemoteAddr is nil, a UNIX or a UDP address there.
 #[test]
-fn unspec_and_unix_have_the_sockets_addresses() {
+fn unspec_unix_and_datagrams_have_the_sockets_addresses() {
+    let datagram = Greeting::v2_datagram(client(), server()).to_bytes().unwrap();
     let unspec = [SIGNATURE, &b"\x21\0\0\0"[..]].concat();
     let unix = [SIGNATURE, &b"\x21\x31\0\xD8/run/x"[..], &[0; 210][..]].concat();
     for rig in both(&terms(Policy::Require)) {
@@ -249,6 +250,8 @@ fn unspec_and_unix_have_the_sockets_addresses() {
         let seen = assert_socket_addresses(&rig, &[&unix[..], b"ping"].concat(), b"ping");
         let (source, _) = seen.header().and_then(|header| header.unix()).expect("names");
         assert_eq!(source, UnixAddr::Path(b"/run/x"));
+        let seen = assert_socket_addresses(&rig, &[&datagram[..], b"ping"].concat(), b"ping");
+        assert_eq!(seen.header().expect("one came").source(), Some(client()));
     }
 }
 
@@ -354,14 +357,14 @@ fn a_broken_header_is_refused_by_all_who_look() {
 
 #[test]
 fn a_header_above_the_limit_is_refused() {
-    let long = ppnet::Greeting::v2(client(), server()).tlv(0xE0, vec![0; 4096]);
+    let long = Greeting::v2(client(), server()).tlv(0xE0, vec![0; 4096]);
     for reason in refuses(Policy::Require, &long.to_bytes().expect("it fits")) {
         assert_kind(reason, ErrorKind::V2TooLong);
     }
     // One that is longer than a read, within the limit that is set.
     let options = |options: Options| options.v2_len_max(u16::MAX);
     for rig in both(&terms(Policy::Require).options(options)) {
-        let sent = ppnet::Greeting::v2(client(), server()).tlv(0xE0, vec![7; 60_000]);
+        let sent = Greeting::v2(client(), server()).tlv(0xE0, vec![7; 60_000]);
         let sent = sent.to_bytes().expect("it fits");
         assert_addresses(&rig, &sent, client(), server());
     }

@@ -40,6 +40,23 @@ fn a_megabyte_in_the_same_write_as_the_header_comes_back_whole() {
     }
 }
 
+/// The task that reads the header panics, and without the listener's word nobody would hear of it.
+#[test]
+#[should_panic(expected = "timers are disabled")]
+fn a_runtime_without_timers_panics_where_connections_are_accepted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime
+        .expect("a runtime")
+        .block_on(async {
+            let mut listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any())
+                .await
+                .expect("a free port");
+            let _client = connect(listener.local_addr().expect("it is bound"));
+            listener.accept().await
+        })
+        .expect("it does not come so far");
+}
+
 /// One connection through the blocking listener, with `sent` behind its header in one write.
 fn blocking_pair(sent: &[u8]) -> (std::net::TcpStream, ppnet::Stream<std::net::TcpStream>) {
     let listener = ppnet::Listener::bind("127.0.0.1:0", Trust::any()).expect("a free port");

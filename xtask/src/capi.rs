@@ -17,8 +17,9 @@ const STATIC: &str = "target/release/libppcapi.a";
 const SHARED: &str = "target/release/libppcapi.so";
 /// The name that programs ask for at run time, as in crates/ppcapi/build.rs.
 const SONAME: &str = "libppcapi.so.0";
-/// What a program that is linked statically needs besides (`rustc --print native-static-libs`).
-const PRIVATE_LIBS: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
+/// What a program that is linked statically needs besides (`rustc --print native-static-libs`), but for
+/// libgcc_s: the C compiler brings that, and with `-static` libgcc_eh in its place.
+const PRIVATE_LIBS: &str = "-lutil -lrt -lpthread -lm -ldl -lc";
 
 const HELP: &str = "\
 Examples:

@@ -3,6 +3,7 @@
  *   cc whoami.c $(pkg-config --cflags --libs ppcapi) -o whoami && ./whoami 9000
  *
  * Whoever reaches the port may say who he is: let only the balancer reach it. */
+#define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <ppcapi.h>
@@ -47,12 +48,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "refused: %s at byte %zu\n", pp_status_name(status), answer.offset);
         return 1;
     }
-    if (answer.header.addresses.family == PP_FAMILY_UNSPEC) {
-        dprintf(client, "you are the balancer itself\n");
-    } else {
-        int family = answer.header.addresses.family == PP_FAMILY_INET ? AF_INET : AF_INET6;
-        inet_ntop(family, answer.header.addresses.source.ip, text, sizeof text);
+    switch (answer.header.addresses.family) {
+    case PP_FAMILY_INET:
+    case PP_FAMILY_INET6:
+        inet_ntop(answer.header.addresses.family == PP_FAMILY_INET ? AF_INET : AF_INET6,
+                  answer.header.addresses.source.ip, text, sizeof text);
         dprintf(client, "you are %s port %d\n", text, answer.header.addresses.source.port);
+        break;
+    default: /* LOCAL, UNKNOWN, or a UNIX socket: then it is who the socket says. */
+        dprintf(client, "you are the balancer itself\n");
     }
     close(client);
     return 0;

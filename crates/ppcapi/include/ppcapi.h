@@ -6,8 +6,11 @@
  * for one thread at a time. A pointer and a length describe that many readable (`const`) or writable
  * bytes; the pointer may be NULL only where the length is 0. Output never overlaps input.
  *
- * PP_STATUS_OK is 0; what is above 0 is no failure either; below 0 nothing was written, unless the
- * function says otherwise. */
+ * PP_STATUS_OK is 0; what is above 0 is no failure either; below 0 what a function writes holds nothing
+ * of use, unless it says otherwise.
+ *
+ * C99 or later, or C++. Types, constants and functions stay as they are as long as the library is called
+ * libppcapi.so.0; what a later one adds gets names of its own. */
 
 
 #ifndef PPCAPI_H
@@ -164,22 +167,38 @@
 #define PP_TLV_SSL_KEY_ALG 37
 
 /**
+ * Inside SSL: key exchange group.
+ */
+#define PP_TLV_SSL_GROUP 38
+
+/**
+ * Inside SSL: signature scheme of the handshake.
+ */
+#define PP_TLV_SSL_SIG_SCHEME 39
+
+/**
+ * Inside SSL: the client's certificate, DER.
+ */
+#define PP_TLV_SSL_CLIENT_CERT 40
+
+/**
  * TLV: network namespace (spec 2.2.7).
  */
 #define PP_TLV_NETNS 48
 
 /**
- * TLV: Google Cloud, the Private Service Connect connection id.
+ * TLV: Google Cloud, the Private Service Connect connection id: 8 bytes, big-endian.
  */
 #define PP_TLV_GCP 224
 
 /**
- * TLV: Amazon Web Services, the VPC endpoint id.
+ * TLV: Amazon Web Services. A first byte of 1 says that the id of the VPC endpoint follows, as text.
  */
 #define PP_TLV_AWS 234
 
 /**
- * TLV: Microsoft Azure, the private endpoint's LINKID.
+ * TLV: Microsoft Azure. A first byte of 1 says that the private endpoint's LINKID follows: 4 bytes,
+ * little-endian.
  */
 #define PP_TLV_AZURE 238
 
@@ -395,7 +414,8 @@ typedef struct pp_options {
    */
   uint8_t may_be_absent;
   /**
-   * The largest v2 length field to take; the whole header may be 16 bytes longer.
+   * The largest v2 length field to take, in bytes; the whole header may be 16 bytes longer. 0 takes
+   * headers without addresses and TLVs only.
    */
   uint16_t v2_len_max;
 } pp_options;
@@ -404,7 +424,7 @@ typedef struct pp_options {
  * A decoder of one stream's header. Its bytes are private and may be moved between calls; it owns
  * nothing, so it is not to be freed.
  */
-typedef struct PP_ALIGNED(16) pp_decoder {
+typedef struct PP_ALIGNED(8) pp_decoder {
   /**
    * Private.
    */
@@ -473,7 +493,8 @@ typedef struct pp_header {
    */
   uint8_t transport;
   /**
-   * The carried addresses. With PP_FAMILY_UNSPEC use those of the socket.
+   * The carried addresses. IP addresses are there if their family is PP_FAMILY_INET or
+   * PP_FAMILY_INET6; otherwise use those of the socket.
    */
   struct pp_addresses addresses;
 } pp_header;
@@ -676,8 +697,8 @@ enum pp_status pp_decoder_init(struct pp_decoder *decoder,
  *
  * Returns PP_STATUS_OK with the header, PP_STATUS_NEED with the number of bytes that are missing,
  * PP_STATUS_ABSENT, or a refusal with its offset, which is final: close the connection. Or
- * PP_STATUS_NULL_POINTER, PP_STATUS_MISALIGNED, PP_STATUS_NOT_INITIALISED, PP_STATUS_BAD_ARGUMENT; then
- * the answer is not written.
+ * PP_STATUS_NULL_POINTER, PP_STATUS_MISALIGNED, PP_STATUS_NOT_INITIALISED, PP_STATUS_BAD_ARGUMENT: then the
+ * answer, if it can be written, is all 0.
  *
  * # Safety
  * `decoder` points to an initialised pp_decoder, `received` to `received_len` readable bytes, `answer`
@@ -705,7 +726,8 @@ enum pp_status pp_finish(struct pp_decoder *decoder,
  * Decodes the v1 or v2 header of one UDP datagram; `options` may be NULL: the default ones.
  *
  * Returns as pp_decode, but never PP_STATUS_NEED: a datagram that ends inside its header is
- * PP_STATUS_TRUNCATED.
+ * PP_STATUS_TRUNCATED, and so is an empty one. v1 is a protocol of TCP: that datagrams should carry v2
+ * alone is for the options to say.
  *
  * # Safety
  * `options`, unless NULL, points to pp_options, `datagram` to `datagram_len` readable bytes, `answer`

@@ -73,8 +73,8 @@ pub unsafe extern "C" fn pp_decoder_init(
 ///
 /// Returns PP_STATUS_OK with the header, PP_STATUS_NEED with the number of bytes that are missing,
 /// PP_STATUS_ABSENT, or a refusal with its offset, which is final: close the connection. Or
-/// PP_STATUS_NULL_POINTER, PP_STATUS_MISALIGNED, PP_STATUS_NOT_INITIALISED, PP_STATUS_BAD_ARGUMENT; then
-/// the answer is not written.
+/// PP_STATUS_NULL_POINTER, PP_STATUS_MISALIGNED, PP_STATUS_NOT_INITIALISED, PP_STATUS_BAD_ARGUMENT: then the
+/// answer, if it can be written, is all 0.
 ///
 /// # Safety
 /// `decoder` points to an initialised pp_decoder, `received` to `received_len` readable bytes, `answer`
@@ -110,7 +110,8 @@ pub unsafe extern "C" fn pp_finish(
 /// Decodes the v1 or v2 header of one UDP datagram; `options` may be NULL: the default ones.
 ///
 /// Returns as pp_decode, but never PP_STATUS_NEED: a datagram that ends inside its header is
-/// PP_STATUS_TRUNCATED.
+/// PP_STATUS_TRUNCATED, and so is an empty one. v1 is a protocol of TCP: that datagrams should carry v2
+/// alone is for the options to say.
 ///
 /// # Safety
 /// `options`, unless NULL, points to pp_options, `datagram` to `datagram_len` readable bytes, `answer`
@@ -126,12 +127,9 @@ pub unsafe extern "C" fn pp_decode_datagram(
     let given = unsafe { read_options(options) };
     // SAFETY: this function's own contract.
     let bytes = unsafe { raw::all(datagram, datagram_len) };
-    flat(given.and_then(|options| {
-        let (told, status) = tell(decode_datagram(options, bytes?));
-        // SAFETY: this function's own contract.
-        unsafe { raw::put(answer, told) }?;
-        Ok(status)
-    }))
+    let judged = given.and_then(|options| Ok(decode_datagram(options, bytes?)));
+    // SAFETY: this function's own contract.
+    unsafe { tell(judged, answer) }
 }
 
 /// Decodes the Simple Proxy Protocol header of one UDP datagram, PP_SPP_LEN bytes.
@@ -202,7 +200,7 @@ unsafe fn run(
     let state = unsafe { raw::get_mut(decoder) };
     // SAFETY: this function's own contract.
     let bytes = unsafe { raw::all(received, received_len) };
-    flat(state.and_then(|state| {
+    let judged = state.and_then(|state| {
         let bytes = bytes?;
         let slot = std::ptr::from_mut(state).cast::<Slot>();
         // SAFETY: a Slot begins with its mark and fits; any 8 bytes are a u64.
@@ -211,11 +209,26 @@ unsafe fn run(
         }
         // SAFETY: the mark says that pp_decoder_init has written a Slot here.
         let slot = unsafe { &mut *slot };
-        let (told, status) = tell(judge(&mut slot.decoder, bytes));
-        // SAFETY: this function's own contract.
-        unsafe { raw::put(answer, told) }?;
-        Ok(status)
-    }))
+        Ok(judge(&mut slot.decoder, bytes))
+    });
+    // SAFETY: this function's own contract.
+    unsafe { tell(judged, answer) }
+}
+
+/// Writes the answer: nothing but zeros if there was nothing to judge.
+///
+/// # Safety
+/// `answer`, unless NULL or misaligned, points to room for a pp_answer.
+unsafe fn tell(judged: Result<Result<Decoded, Error>, Status>, answer: *mut Answer) -> Status {
+    let (told, status) = match judged {
+        Ok(judged) => answer_of(judged),
+        Err(status) => (Answer::default(), status),
+    };
+    // SAFETY: this function's own contract.
+    match unsafe { raw::put(answer, told) } {
+        Err(unwritable) if judged.is_ok() => unwritable,
+        Ok(()) | Err(_) => status,
+    }
 }
 
 /// # Safety
@@ -245,7 +258,7 @@ unsafe fn read_options(options: *const Options) -> Result<ppcore::Options, Statu
         .presence(presence))
 }
 
-fn tell(judged: Result<Decoded, Error>) -> (Answer, Status) {
+fn answer_of(judged: Result<Decoded, Error>) -> (Answer, Status) {
     let nothing = Answer::default();
     match judged {
         Ok(Decoded::Header(header)) => {

@@ -88,13 +88,20 @@ pub const PP_TLV_SSL_CIPHER: u8 = 0x23;
 pub const PP_TLV_SSL_SIG_ALG: u8 = 0x24;
 /// Inside SSL: key algorithm of the sender's certificate.
 pub const PP_TLV_SSL_KEY_ALG: u8 = 0x25;
+/// Inside SSL: key exchange group.
+pub const PP_TLV_SSL_GROUP: u8 = 0x26;
+/// Inside SSL: signature scheme of the handshake.
+pub const PP_TLV_SSL_SIG_SCHEME: u8 = 0x27;
+/// Inside SSL: the client's certificate, DER.
+pub const PP_TLV_SSL_CLIENT_CERT: u8 = 0x28;
 /// TLV: network namespace (spec 2.2.7).
 pub const PP_TLV_NETNS: u8 = 0x30;
-/// TLV: Google Cloud, the Private Service Connect connection id.
+/// TLV: Google Cloud, the Private Service Connect connection id: 8 bytes, big-endian.
 pub const PP_TLV_GCP: u8 = 0xE0;
-/// TLV: Amazon Web Services, the VPC endpoint id.
+/// TLV: Amazon Web Services. A first byte of 1 says that the id of the VPC endpoint follows, as text.
 pub const PP_TLV_AWS: u8 = 0xEA;
-/// TLV: Microsoft Azure, the private endpoint's LINKID.
+/// TLV: Microsoft Azure. A first byte of 1 says that the private endpoint's LINKID follows: 4 bytes,
+/// little-endian.
 pub const PP_TLV_AZURE: u8 = 0xEE;
 
 /// In pp_ssl: the client connected over TLS.
@@ -118,6 +125,9 @@ const _: () = {
     assert!(PP_TLV_SSL_CIPHER == tlv::SSL_CIPHER);
     assert!(PP_TLV_SSL_SIG_ALG == tlv::SSL_SIG_ALG);
     assert!(PP_TLV_SSL_KEY_ALG == tlv::SSL_KEY_ALG);
+    assert!(PP_TLV_SSL_GROUP == tlv::SSL_GROUP);
+    assert!(PP_TLV_SSL_SIG_SCHEME == tlv::SSL_SIG_SCHEME);
+    assert!(PP_TLV_SSL_CLIENT_CERT == tlv::SSL_CLIENT_CERT);
     assert!(PP_TLV_NETNS == tlv::NETNS);
     assert!(PP_TLV_GCP == tlv::GCP);
     assert!(PP_TLV_AWS == tlv::AWS);

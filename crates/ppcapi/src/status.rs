@@ -156,7 +156,7 @@ impl From<EncodeError> for Status {
             EncodeError::TooLong => Self::TooLong,
             EncodeError::Padding => Self::Padding,
             EncodeError::UnixName => Self::UnixName,
-            _ => Self::BadArgument,
+            EncodeError::UnixTransport | _ => Self::BadArgument,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::status::Status;
 
 /// A decoder of one stream's header. Its bytes are private and may be moved between calls; it owns
 /// nothing, so it is not to be freed.
-#[repr(C, align(16))]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderState {
     /// Private.
@@ -30,7 +30,8 @@ pub struct Options {
     /// Not 0: a stream may begin with its payload; the answer is then PP_STATUS_ABSENT. Only for peers
     /// that are trusted.
     pub may_be_absent: u8,
-    /// The largest v2 length field to take; the whole header may be 16 bytes longer.
+    /// The largest v2 length field to take, in bytes; the whole header may be 16 bytes longer. 0 takes
+    /// headers without addresses and TLVs only.
     pub v2_len_max: u16,
 }
 
@@ -73,7 +74,8 @@ pub struct Header {
     pub family: u8,
     /// PP_TRANSPORT_...
     pub transport: u8,
-    /// The carried addresses. With PP_FAMILY_UNSPEC use those of the socket.
+    /// The carried addresses. IP addresses are there if their family is PP_FAMILY_INET or
+    /// PP_FAMILY_INET6; otherwise use those of the socket.
     pub addresses: Addresses,
 }
 

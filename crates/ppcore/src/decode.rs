@@ -174,10 +174,12 @@ impl Default for Options {
 }
 
 /// A decoder's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "it may say that bytes are missing"]
 pub enum Decoded {
-    /// At least this many bytes are missing, 1 or more. Reading just as many never takes a byte of
-    /// the payload.
+    /// At least this many bytes of the header are missing, 1 or more. Reading just as many never takes
+    /// a byte of the payload behind it. With [`Presence::Optional`] do not wait for all of them: what is
+    /// there may be payload, and a peer that speaks plainly may have no more to say.
     Need(usize),
     /// The header. [`Header::len`] bytes belong to it.
     Header(Header),
@@ -290,6 +292,8 @@ impl Decoder {
 
 /// Decodes the header of one UDP datagram: each stands alone, and none is ever incomplete (spec 2).
 ///
+/// v1 is a protocol of TCP (spec 2.1); that datagrams should carry v2 alone is for the options to say.
+///
 /// ```
 /// use ppcore::{Decoded, Options, decode_datagram};
 ///
@@ -301,10 +305,13 @@ impl Decoder {
 /// ```
 ///
 /// # Errors
-/// As [`Decoder::decode`]; and [`ErrorKind::Truncated`] if the datagram ends inside the header.
+/// As [`Decoder::decode`]; and [`ErrorKind::Truncated`] if the datagram ends inside the header, or holds
+/// nothing.
 pub fn decode_datagram(options: Options, datagram: &[u8]) -> Result<Decoded, Error> {
-    match Decoder::new(options).decode(datagram)? {
-        Decoded::Need(_) => Err(Error::new(ErrorKind::Truncated, datagram.len())),
-        decided @ (Decoded::Header(_) | Decoded::Absent) => Ok(decided),
-    }
+    let decided = Decoder::new(options).finish(datagram);
+    // Nobody has closed anything.
+    decided.map_err(|error| match error.kind() == ErrorKind::Empty {
+        true => Error::new(ErrorKind::Truncated, 0),
+        false => error,
+    })
 }

@@ -54,6 +54,10 @@ pub enum EncodeError {
     /// A UNIX name is longer than 108 bytes.
     #[error("a UNIX socket name holds at most 108 bytes")]
     UnixName,
+    /// UNIX names without a transport: a receiver takes no addresses from such a header, and their bytes
+    /// for TLVs (spec 2.2).
+    #[error("UNIX socket names need a transport, stream or datagram")]
+    UnixTransport,
 }
 
 /// Writes a v1 line and returns its length, 15..=104 bytes (spec 2.1).
@@ -112,6 +116,7 @@ pub fn v1(out: &mut [u8], addresses: &Addresses) -> Result<usize, EncodeError> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "`finish` completes the header and tells its length"]
 pub struct Encoder<'a> {
     cursor: Cursor<'a>,
     /// Offset of the checksum's value.
@@ -138,7 +143,8 @@ impl<'a> Encoder<'a> {
         Self::begin(out, v2::LOCAL, Transport::Unspec, &Addresses::None)
     }
 
-    /// Begins a PROXY header of a UNIX socket; names are `sun_path` of unix(7), at most 108 bytes.
+    /// Begins a PROXY header of a UNIX socket, stream or datagram; names are `sun_path` of unix(7), at
+    /// most 108 bytes.
     pub fn unix(
         out: &'a mut [u8],
         transport: Transport,
@@ -146,6 +152,9 @@ impl<'a> Encoder<'a> {
         destination: &[u8],
     ) -> Self {
         let mut encoder = Self::fixed(out, v2::PROXY, 0x30 | nibble(transport));
+        if transport == Transport::Unspec {
+            encoder.fail(EncodeError::UnixTransport);
+        }
         for name in [source, destination] {
             encoder.cursor.push(name);
             match UNIX_NAME_LEN.checked_sub(name.len()) {
@@ -190,18 +199,18 @@ impl<'a> Encoder<'a> {
 
     /// Adds a TLV. A checksum is [`crc32c`](Self::crc32c)'s to add: one that is given here is written
     /// as it is, right or wrong.
-    #[must_use]
     pub fn tlv(mut self, kind: u8, value: &[u8]) -> Self {
-        self.tlv_header(kind, value.len());
-        self.cursor.push(value);
+        if self.tlv_header(kind, value.len()) {
+            self.cursor.push(value);
+        }
         self
     }
 
     /// Adds an SSL TLV: flags, verify result, and its inner TLVs (spec 2.2.6).
-    #[must_use]
     pub fn ssl(mut self, client: u8, verify: u32, sub_tlvs: &[(u8, &[u8])]) -> Self {
-        let inner: usize = sub_tlvs.iter().map(|(_, value)| TLV_HEADER_LEN + value.len()).sum();
-        self.tlv_header(tlv::SSL, 5 + inner);
+        let inner = sub_tlvs.iter().map(|(_, value)| TLV_HEADER_LEN + value.len());
+        let len = inner.fold(5, usize::saturating_add);
+        self.tlv_header(tlv::SSL, len);
         self.cursor.push(&[client]);
         self.cursor.push(&verify.to_be_bytes());
         for (kind, value) in sub_tlvs {
@@ -212,7 +221,6 @@ impl<'a> Encoder<'a> {
 
     /// Adds a checksum over the whole header, computed by [`finish`](Self::finish); a second call
     /// adds nothing.
-    #[must_use]
     pub fn crc32c(mut self) -> Self {
         if self.crc_at.is_none() {
             self.tlv_header(tlv::CRC32C, crc32c::LEN);
@@ -223,7 +231,6 @@ impl<'a> Encoder<'a> {
     }
 
     /// Pads with a NOOP TLV until the header is `len` bytes long (spec 2.2.4).
-    #[must_use]
     pub fn pad_to(mut self, len: usize) -> Self {
         match len.checked_sub(self.cursor.len) {
             Some(0) => {}
@@ -257,13 +264,18 @@ impl<'a> Encoder<'a> {
         self.cursor.finish()
     }
 
-    fn tlv_header(&mut self, kind: u8, len: usize) {
+    /// Writes type and length, unless they are too long already: counting on might overflow.
+    fn tlv_header(&mut self, kind: u8, len: usize) -> bool {
         match u16::try_from(len) {
-            Ok(len) => {
+            Ok(len) if self.cursor.len <= V2_LEN_MAX => {
                 self.cursor.push(&[kind]);
                 self.cursor.push(&len.to_be_bytes());
+                true
             }
-            Err(_) => self.fail(EncodeError::TooLong),
+            Ok(_) | Err(_) => {
+                self.fail(EncodeError::TooLong);
+                false
+            }
         }
     }
 
@@ -442,6 +454,13 @@ mod tests {
         assert_eq!(pad(17), Err(EncodeError::Padding));
         assert_eq!(pad(19), Ok(19));
         assert_eq!(pad(15), Err(EncodeError::Padding));
+    }
+
+    #[test]
+    fn unix_names_need_a_transport() {
+        let mut out = [0; 232];
+        let nameless = Encoder::unix(&mut out, Transport::Unspec, b"/a", b"/b").finish();
+        assert_eq!(nameless, Err(EncodeError::UnixTransport));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::Version;
 /// assert_eq!((error.kind().section(), error.kind().version()), ("2.1", Some(Version::V1)));
 /// assert!(ErrorKind::ALL.contains(&error.kind()));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{kind} (byte {offset}, spec {})", kind.section())]
 pub struct Error {
     kind: ErrorKind,
@@ -69,7 +69,7 @@ macro_rules! kinds {
 
 kinds! {
     /// The bytes begin neither a v1 nor a v2 header that this decoder allows.
-    NotProxy, "not_proxy", "2.2", "the bytes are not a PROXY protocol header";
+    NotProxy, "not_proxy", "2.2", "the bytes are not a PROXY protocol header this receiver allows";
     /// The peer closed without having sent a byte, as TCP health checks do.
     Empty, "empty", "2", "the peer closed before the first byte";
     /// The peer closed, or the datagram ended, inside the header.

@@ -193,7 +193,7 @@ fn to_v6(addr: SocketAddr) -> SocketAddrV6 {
 /// assert_eq!(names, Some((UnixAddr::Path(b"/run/client"), UnixAddr::Abstract(b"server"))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnixAddr<'a> {
     /// No name: all bytes are 0.
     Unnamed,
@@ -236,7 +236,7 @@ impl<'a> UnixAddr<'a> {
 /// assert_eq!(header.crc32c(&bytes), Crc32cStatus::Absent);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Header {
     pub(crate) version: Version,
     pub(crate) command: Command,

@@ -65,11 +65,12 @@ pub const SSL_SIG_SCHEME: u8 = 0x27;
 pub const SSL_CLIENT_CERT: u8 = 0x28;
 /// The network namespace's name (spec 2.2.7).
 pub const NETNS: u8 = 0x30;
-/// Google Cloud: the Private Service Connect connection id.
+/// Google Cloud: the Private Service Connect connection id, 8 bytes, big-endian; see [`View::Gcp`].
 pub const GCP: u8 = 0xE0;
-/// Amazon Web Services: the VPC endpoint id.
+/// Amazon Web Services: behind a first byte of 1, the VPC endpoint id; see [`View::AwsVpcEndpoint`].
 pub const AWS: u8 = 0xEA;
-/// Microsoft Azure: the private endpoint's LINKID.
+/// Microsoft Azure: behind a first byte of 1, the private endpoint's LINKID, 4 bytes, little-endian; see
+/// [`View::AzureLinkId`].
 pub const AZURE: u8 = 0xEE;
 
 /// The longest UNIQUE_ID in bytes (spec 2.2.5).

@@ -9,7 +9,11 @@
 //! let trust = ppnet::Trust::networks(["10.0.0.0/8"])?; // the balancers; there is no default
 //! let listener = ppnet::Listener::bind("0.0.0.0:8080", trust)?;
 //! for stream in listener.incoming() {
-//!     println!("{} calls", stream?.peer_addr());
+//!     match stream {
+//!         Ok(stream) => println!("{} calls", stream.peer_addr()),
+//!         // Mostly for want of descriptors: connections that end give some back.
+//!         Err(_) => std::thread::sleep(std::time::Duration::from_millis(100)),
+//!     }
 //! }
 //! # Ok(())
 //! # }
@@ -30,7 +34,7 @@
 //!
 //! - **It cannot be made without a [`Trust`].** Whoever may send a header chooses the address you
 //!   see (spec 2), so a peer outside is closed before a byte of it is read.
-//! - **A silent client never holds up the next one.** Headers are read beside accepting, at most
+//! - **A silent client does not hold up the next one.** Headers are read beside accepting, at most
 //!   [`Config::handshakes_max`] at a time, each until [`Config::header_timeout`] after its accept.
 //! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it.
 //! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through

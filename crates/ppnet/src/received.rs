@@ -22,18 +22,18 @@ use ppcore::{Header, UnixAddr};
 /// assert_eq!((header.tlvs().count(), header.unix()), (1, None));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Received {
     header: Header,
-    /// Exactly the header's bytes.
-    bytes: Vec<u8>,
+    /// Exactly the header's bytes: they stay as long as the connection, without the room for its payload.
+    bytes: Box<[u8]>,
 }
 
 impl Received {
     /// `bytes` are the header's, and no more.
     pub(crate) fn new(header: Header, bytes: Vec<u8>) -> Self {
         debug_assert_eq!(header.len(), bytes.len());
-        Self { header, bytes }
+        Self { header, bytes: bytes.into_boxed_slice() }
     }
 
     /// Decodes the header that `bytes` begin with and keeps a copy of it; `None` if it is incomplete

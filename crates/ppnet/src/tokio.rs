@@ -6,8 +6,11 @@
 //! let trust = ppnet::Trust::networks(["10.0.0.0/8"])?;
 //! let mut listener = ppnet::tokio::Listener::bind("0.0.0.0:8080", trust).await?;
 //! loop {
-//!     let stream = listener.accept().await?;
-//!     println!("{} calls", stream.peer_addr());
+//!     match listener.accept().await {
+//!         Ok(stream) => println!("{} calls", stream.peer_addr()),
+//!         // Mostly for want of descriptors: connections that end give some back.
+//!         Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+//!     }
 //! }
 //! # }
 //! ```
@@ -16,6 +19,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -80,6 +84,9 @@ impl Listener {
     /// # Errors
     /// When the system cannot accept, mostly for want of descriptors. The listener stays good and
     /// loses nothing: ask again, after a pause.
+    ///
+    /// # Panics
+    /// If the runtime has no timers: `enable_time` of its builder, or `enable_all`, gives it some.
     pub async fn accept(&mut self) -> io::Result<Stream<TcpStream>> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -120,8 +127,11 @@ impl Listener {
             match joined {
                 Ok((_, Ok(stream))) => return Poll::Ready(stream),
                 Ok((peer, Err(reason))) => self.config.refused(peer, &reason),
-                // A task is cancelled only by a runtime that shuts down.
-                Err(error) => debug_assert!(error.is_cancelled(), "{error}"),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    // A task is cancelled only by a runtime that shuts down.
+                    Err(error) => debug_assert!(error.is_cancelled(), "{error}"),
+                },
             }
         }
         Poll::Pending
@@ -180,6 +190,9 @@ impl futures_core::Stream for Listener {
 ///
 /// # Errors
 /// When the policy, the header or the time says so. [`Config::on_refused`] is not told.
+///
+/// # Panics
+/// If the runtime has no timers, as [`Listener::accept`].
 pub async fn handshake<S: AsyncRead + Unpin>(
     stream: S,
     peer: SocketAddr,

@@ -21,7 +21,9 @@ use std::net::SocketAddr;
 
 use ppcore::encode::Encoder;
 use ppcore::tlv::Tlvs;
-use ppcore::{Addresses, Decoded, Decoder, Error, Header, V2_FIXED_LEN, Versions, spp};
+use ppcore::{
+    Addresses, Decoded, Error, Header, Transport, V2_FIXED_LEN, Versions, decode_datagram, spp,
+};
 
 use super::{Config, Refused};
 use crate::Policy;
@@ -56,12 +58,13 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// Returns the client's address: that in the header, or the socket's peer if none counts.
+    /// Returns the client's address: that in the header, or the socket's peer if none counts, it is
+    /// LOCAL, or it carries no IP address of datagrams.
     pub fn peer_addr(&self) -> SocketAddr {
         self.addresses.source().unwrap_or(self.socket_peer)
     }
 
-    /// Returns the address the client sent to, if a header that counts says so.
+    /// Returns the address the client sent to, if a header that counts says so for datagrams.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses.destination()
     }
@@ -105,8 +108,12 @@ pub fn read_v2<'a>(
 ) -> Result<Datagram<'a>, Refused> {
     read(config, peer, datagram, |policy| {
         let options = config.options_for(policy).versions(Versions::V2);
-        Ok(match Decoder::new(options).finish(datagram)? {
-            Decoded::Header(header) => Some((*header.addresses(), Some(header), header.len())),
+        Ok(match decode_datagram(options, datagram)? {
+            Decoded::Header(header) => {
+                let is_datagram = header.transport() == Transport::Dgram;
+                let addresses = if is_datagram { *header.addresses() } else { Addresses::None };
+                Some((addresses, Some(header), header.len()))
+            }
             Decoded::Need(_) | Decoded::Absent => None,
         })
     })
@@ -268,6 +275,16 @@ mod tests {
                 matches!(refused, Err(Refused::Header(error)) if error.kind() == ErrorKind::Truncated)
             );
         }
+    }
+
+    #[test]
+    fn the_addresses_of_a_byte_stream_are_no_datagrams() {
+        let client = addr("1.2.3.4:5");
+        let sent = crate::Greeting::v2(client, addr("5.6.7.8:9")).to_bytes().unwrap();
+        let config = config(Policy::Require);
+        let read = read_v2(&config, addr(BALANCER), &sent).unwrap();
+        assert_eq!((read.peer_addr(), read.local_addr()), (addr(BALANCER), None));
+        assert_eq!(read.header().unwrap().source(), Some(client));
     }
 
     #[test]

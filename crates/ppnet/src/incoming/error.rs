@@ -4,7 +4,8 @@ use std::io;
 
 /// The reason why a connection never reached the caller, or a datagram is not one.
 ///
-/// It ends that connection and never the listener.
+/// It ends that connection and never the listener. What it is displayed as tells its cause too, which is
+/// therefore no [`source`](std::error::Error::source).
 ///
 /// ```
 /// use ppnet::ppcore::ErrorKind;
@@ -26,7 +27,7 @@ pub enum Refused {
     /// [`Empty`](ppcore::ErrorKind::Empty) is no offence but how TCP health checks look: a connect
     /// and a close.
     #[error("the peer broke the PROXY protocol: {0}")]
-    Header(#[from] ppcore::Error),
+    Header(ppcore::Error),
     /// The peer sent a header that its policy forbids
     /// ([`Policy::Reject`](crate::Policy::Reject)).
     #[error("the peer sent a header and may not send one")]
@@ -37,7 +38,19 @@ pub enum Refused {
     TimedOut,
     /// The connection failed before its header was complete, mostly because the peer reset it.
     #[error("the connection failed before its header was complete: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<ppcore::Error> for Refused {
+    fn from(error: ppcore::Error) -> Self {
+        Self::Header(error)
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// Errors of accept(2) that belong to a connection which is gone, not to the listener.

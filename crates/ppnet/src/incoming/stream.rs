@@ -6,12 +6,14 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ppcore::Transport;
+
 use super::Opening;
 use crate::Received;
 
 /// The four addresses of a connection and the header that told them. Cheap to clone; shown at
 /// [`Stream`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoints {
     socket_peer: SocketAddr,
     socket_local: SocketAddr,
@@ -24,14 +26,19 @@ impl Endpoints {
     }
 
     /// Returns the client's address: that in the header, or the socket's peer if there is no header,
-    /// it is LOCAL or UNKNOWN, or it carries no IP address.
+    /// it is LOCAL or UNKNOWN, or it carries no IP address of a byte stream: one of datagrams is no
+    /// connection's, and is found in the [`header`](Self::header) alone.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.header.as_ref().and_then(|header| header.source()).unwrap_or(self.socket_peer)
+        self.carrying().and_then(|header| header.source()).unwrap_or(self.socket_peer)
     }
 
     /// Returns the address the client connected to, as [`peer_addr`](Self::peer_addr) has its own.
     pub fn local_addr(&self) -> SocketAddr {
-        self.header.as_ref().and_then(|header| header.destination()).unwrap_or(self.socket_local)
+        self.carrying().and_then(|header| header.destination()).unwrap_or(self.socket_local)
+    }
+
+    fn carrying(&self) -> Option<&Received> {
+        self.header().filter(|header| header.transport() == Transport::Stream)
     }
 
     /// Returns the socket's peer: the balancer.
