@@ -20,10 +20,11 @@ pub(crate) enum Step {
     Fmt,
     /// The rules of the sources that no compiler checks (the same as `cargo xtask tidy`)
     Tidy,
+    /// The real servers and tools that tests talk to are installed, and the C++ compiler that the fuzzer
+    /// is built with; installs them when it may
+    Peers,
     /// Clippy finds nothing in any target
     Clippy,
-    /// The real servers and tools that tests talk to are installed; installs them when it may
-    Peers,
     /// Every test of the workspace, interop with the real servers included
     Test,
     /// Odd sessions of every kind, and 10,000 random ones, end as they must and leave nothing behind
@@ -79,6 +80,7 @@ impl Step {
                 run_command(fuzz::targets_cargo("fmt").arg("--check"))
             }
             Self::Tidy => tidy::run(Path::new(".")),
+            Self::Peers => peers::ensure(),
             Self::Clippy => {
                 needs_component("clippy", "clippy")?;
                 let strict = ["--", "-D", "warnings"];
@@ -87,7 +89,6 @@ impl Step {
                 embed::clippy()?;
                 run_command(fuzz::targets_cargo("clippy").arg("--all-targets").args(strict))
             }
-            Self::Peers => peers::ensure(),
             // One optimised build with every assertion on: the exhaustive grid needs the speed,
             // the rest does not mind it.
             Self::Test => run_command(cargo().args(["test", "--workspace", "--profile", "gate"])),

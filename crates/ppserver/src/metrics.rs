@@ -1,7 +1,8 @@
 //! What happened, in numbers: one set of counters a worker, summed when somebody asks.
 //!
 //! Each cell has one writer, so a change is a plain load and store; readers see a value that was true
-//! a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest.
+//! a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest; who sees
+//! a connection gone from `active` sees what it counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,13 +20,14 @@ impl Counter {
         self.0.store(self.get() + count, Ordering::Relaxed);
     }
 
+    /// Subtracts from it, behind all that its writer has counted before.
     fn sub(&self, count: u64) {
-        self.0.store(self.get() - count, Ordering::Relaxed);
+        self.0.store(self.get() - count, Ordering::Release);
     }
 
     /// Returns its value a moment ago.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -76,8 +78,8 @@ impl Counters {
 
     /// Notes the end of a connection that was opened.
     pub fn close(&self, reason: CloseReason) {
-        self.active.sub(1);
         self.closed[reason.index()].add(1);
+        self.active.sub(1);
     }
 }
 
@@ -89,6 +91,8 @@ pub fn active(workers: &[Counters]) -> u64 {
 /// Sums all workers into the object of the counters line; every reason is there, also at 0. Lines of the
 /// access log that its output refused are no worker's.
 pub fn summary(workers: &[Counters], access_lines_refused: u64) -> Value {
+    // First: what is gone from it has been counted below.
+    let active = active(workers);
     let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
         workers.iter().map(|worker| counter(worker).get()).sum()
     };
@@ -100,7 +104,7 @@ pub fn summary(workers: &[Counters], access_lines_refused: u64) -> Value {
         })
         .collect();
     json!({
-        "active": active(workers),
+        "active": active,
         "accepted": sum(|counters| &counters.accepted),
         "closed": closed,
         "bytes_up": sum(|counters| &counters.bytes_up),

@@ -173,7 +173,6 @@ impl Connection {
         ctx: &mut Ctx<'_>,
     ) {
         sys::reset_on_close(client);
-        ctx.counters.close(reason);
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
             let (listener, reason) = (&rules.name, reason.name());
             tracing::warn!(listener, %peer, reason, suppressed, "refused");
@@ -190,6 +189,7 @@ impl Connection {
             end: reason.name(),
         };
         write_access_log(&record, Purpose::Service, ctx);
+        ctx.counters.close(reason);
     }
 
     /// Notes an event of one of the sockets.
@@ -529,7 +529,6 @@ impl Connection {
         let bytes_out = self.session.moved(Direction::Down);
         ctx.counters.bytes_up.add(bytes_in);
         ctx.counters.bytes_down.add(bytes_out);
-        ctx.counters.close(reason);
         if reason == CloseReason::HeaderTimeout {
             self.report_timeout(ctx);
         }
@@ -546,6 +545,7 @@ impl Connection {
         };
         let purpose = if reason == CloseReason::Probe { Purpose::Probe } else { self.purpose };
         write_access_log(&record, purpose, ctx);
+        ctx.counters.close(reason);
     }
 }
 
