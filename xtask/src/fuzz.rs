@@ -44,7 +44,8 @@ pub(crate) struct FuzzArgs {
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<Target>,
     /// Run each target for so long
-    #[arg(long, value_name = "N", conflicts_with = "runs")]
+    #[arg(long, value_name = "N", conflicts_with = "runs",
+          value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
     /// Run each target so often, over all processes
     #[arg(long, value_name = "N")]
@@ -213,6 +214,14 @@ fn row([target, executions, seconds, edges]: [&str; 4]) -> String {
 struct Process {
     child: Child,
     log: PathBuf,
+}
+
+impl Drop for Process {
+    /// One that has ended is not hurt.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn fuzz_one(target: Target, bound: Bound, processes: u32) -> Result<Tally> {

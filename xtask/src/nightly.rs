@@ -6,9 +6,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::cargo::{needs, run};
@@ -20,9 +20,8 @@ const MIRI_DIR: &str = "target/miri";
 /// The parts of ppserver that make no system call, by the names of their tests. Of the configuration
 /// a few whole files: each report that is drawn takes a second to interpret. Not the simulator, nor
 /// the wheel's longest property: one seed, or four cases, take minutes.
-const PURE: [&str; 12] = [
+const PURE: [&str; 11] = [
     "session::flow",
-    "session::intake",
     "session::tests",
     "a_late_caller_gets_everything_that_is_due",
     "an_empty_wheel_asks_for_nothing",
@@ -87,9 +86,22 @@ pub(crate) fn miri() -> Result<()> {
     };
     run(&mut test(&["ppcore", "--lib"]))?;
     for (file, tests) in QUICK {
+        all_exist(&mut test(&["ppcore", "--test", file]), tests)?;
         run(test(&["ppcore", "--test", file, "--"]).args(tests))?;
     }
+    all_exist(&mut test(&["ppserver", "--lib"]), &PURE)?;
     run(test(&["ppserver", "--lib", "--"]).args(PURE))
+}
+
+/// Checks that each name is part of a test's: one that was renamed would be left out in silence.
+fn all_exist(tests: &mut Command, names: &[&str]) -> Result<()> {
+    let listed = tests.args(["--", "--list"]).stderr(Stdio::inherit()).output()?;
+    ensure!(listed.status.success(), "the tests cannot be listed ({})", listed.status);
+    let listed = String::from_utf8(listed.stdout)?;
+    match names.iter().find(|name| !listed.contains(**name)) {
+        Some(name) => bail!("no test is called `{name}`"),
+        None => Ok(()),
+    }
 }
 
 /// Runs the sanitizers.

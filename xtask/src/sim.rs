@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::cargo;
 use crate::host;
@@ -24,7 +24,8 @@ const MODULE: &str = "session::sim::";
 #[derive(Debug, clap::Args)]
 pub(crate) struct SimArgs {
     /// How many seeds to run, from --from on
-    #[arg(long, value_name = "N", default_value_t = 512, conflicts_with = "seed")]
+    #[arg(long, value_name = "N", default_value_t = 512, conflicts_with = "seed",
+          value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "seed")]
@@ -33,8 +34,8 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// Processes at a time; by default one a core
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
 }
 
 /// Runs what the arguments say.
@@ -53,12 +54,12 @@ pub(crate) fn run(args: &SimArgs) -> Result<()> {
         }
         return Ok(());
     }
-    let jobs = args.jobs.map_or_else(cores, Ok)?;
-    run_many(&program, args.from..args.from + args.seeds, jobs)
-}
-
-fn cores() -> Result<usize> {
-    Ok(std::thread::available_parallelism().context("the number of cores")?.get())
+    let jobs = match args.jobs {
+        Some(jobs) => usize::try_from(jobs)?,
+        None => std::thread::available_parallelism().context("the number of cores")?.get(),
+    };
+    let end = args.from.checked_add(args.seeds).context("there are no seeds beyond 2^64")?;
+    run_many(&program, args.from..end, jobs)
 }
 
 /// What a stretch of seeds came to.
@@ -117,6 +118,7 @@ fn run_many(program: &Path, seeds: std::ops::Range<u64>, jobs: usize) -> Result<
     if let Some((seed, rule)) = &progress.failure {
         bail!("seed {seed} breaks {rule}\nits story: cargo xtask sim --seed {seed}");
     }
+    ensure!(done == all, "only {done} of {all} seeds were run");
     println!("every rule held");
     Ok(())
 }

@@ -741,13 +741,15 @@ mod tests {
               ffff:ffff:ffff:ffff:ffff:ffff:25.25.25.255 6553 6553\r\n",
             b"PROXY UNKNOWN 1.2.3.4 5.6.7.8 1 2\r\n",
         ];
+        // Interpreted, all of them take hours.
+        let step = if cfg!(miri) { 23 } else { 1 };
         for line in lines {
-            (1..line.len()).for_each(|first| check_jumps(line, first));
-            for at in (0..line.len()).step_by(if cfg!(miri) { 7 } else { 1 }) {
+            (1..line.len()).step_by(step).for_each(|first| check_jumps(line, first));
+            for at in (0..line.len()).step_by(step) {
                 for &byte in b"059fg:. \r" {
                     let mut changed = line.to_vec();
                     changed.insert(at, byte);
-                    for first in 1..changed.len() {
+                    for first in (1..changed.len()).step_by(step) {
                         check_cuts(&changed, first);
                     }
                 }

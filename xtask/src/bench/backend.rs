@@ -38,7 +38,7 @@ impl Backend {
                 let dir = tempfile::tempdir()?;
                 let file = write(dir.path(), "nginx.conf", &nginx_conf(dir.path()))?;
                 let words = ["-e", "stderr", "-c", &file];
-                let mut process = Process::start("nginx (backend)", cores.load, nginx, &words)?;
+                let mut process = Process::pinned("nginx (backend)", cores.load, nginx, &words)?;
                 process.wait_for_port(ports::BACKEND)?;
                 process.wait_for_port(ports::BACKEND_STATUS)?;
                 Ok(Serving::Nginx { process, _dir: dir })
@@ -47,7 +47,7 @@ impl Backend {
                 let own = std::env::current_exe().context("the path of this program")?;
                 let listen = ports::addr(ports::BACKEND).to_string();
                 let words = ["sink", "--proxy", "--listen", &listen, "--check", "ends", "--json"];
-                let mut process = Process::start("sink", cores.load, &own, &words)?;
+                let mut process = Process::pinned("sink", cores.load, &own, &words)?;
                 process.wait_for_line("where it listens", |line| {
                     line.starts_with(LISTENING).then_some(())
                 })?;

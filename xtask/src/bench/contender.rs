@@ -138,7 +138,7 @@ impl Contender {
             }
         };
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut process = Process::start(self.name, cores.proxy, &self.program, &words)?;
+        let mut process = Process::pinned(self.name, cores.proxy, &self.program, &words)?;
         process.wait_for_port(ports::PROXY)?;
         let family = Family::of(process.id());
         Ok(Running { kind: self.kind, process, family, dir, asked: 0 })

@@ -99,17 +99,18 @@ pub(super) fn start_load(
     };
     let always = ["--to", &to, "--proxy", header, "--json"];
     let words = [&["load"], words, &always].concat();
-    Process::start("load", cores.load, own, &words)
+    Process::pinned("load", cores.load, own, &words)
 }
 
 /// Reads what our generator printed.
 pub(super) fn read_load(lines: &[String]) -> Result<Outcome> {
     let json = lines.iter().rev().find(|line| line.starts_with('{'));
     let report: Report = serde_json::from_str(json.context("the generator printed no report")?)?;
+    let never = report.schedule.map_or(0, |kept| kept.never_started);
     let driven = Driven {
         connections: report.connections.completed,
         exchanges: report.exchanges,
-        failures: report.connections.failures() + report.connections.abandoned,
+        failures: report.connections.failures() + report.connections.abandoned + never,
         slack: 0,
     };
     let latency = Some(report.latency);
@@ -137,7 +138,7 @@ fn wrk(
     let span = format!("{}s", run_for.as_secs().max(1));
     let url = format!("http://{}/", ports::addr(ports::PROXY));
     let words = ["-t", "1", "-c", &connections, "-d", &span, "-s", &script, &url];
-    let lines = Process::start("wrk", cores.load, wrk, &words)?.finish(run_for + OVERTIME)?;
+    let lines = Process::pinned("wrk", cores.load, wrk, &words)?.finish(run_for + OVERTIME)?;
     let json = lines.iter().rev().find(|line| line.starts_with('{'));
     let report: WrkReport = serde_json::from_str(json.context("wrk printed no summary")?)?;
     let driven = Driven {

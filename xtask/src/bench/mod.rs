@@ -322,7 +322,7 @@ impl Bench {
     /// Prints and records a series, and draws it if there is something to compare.
     fn publish(&self, series: &Series) -> Result<()> {
         print!("{}", series.render());
-        record::append(&self.record, series, &self.contenders, &self.circumstances)?;
+        record::append(&self.record, series, &self.circumstances)?;
         if series.contenders().len() > 1 {
             Picture::of(series).draw(&self.plots, &self.circumstances.footer())?;
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
 
 use super::statistics::Summary;
-use super::table::Series;
+use super::table::{Series, number};
 use crate::host::real;
 
 const SIZE: (u32, u32) = (640, 360);
@@ -96,7 +96,7 @@ fn bars_into(svg: &mut String, picture: &Picture<'_>, footer: &str) -> Result<()
         let Summary { median, min, max, .. } = *found;
         let bar = Rectangle::new([(x - HALF_BAR, 0.0), (x + HALF_BAR, median)], colour.filled());
         let range = PathElement::new(vec![(x, min), (x, max)], BLACK.stroke_width(2));
-        let label = format!("{label}: {median:.1}");
+        let label = format!("{label}: {}", number(median));
         let font = ("sans-serif", font_size).into_font();
         // A low bar has no room for its label.
         let ink = if median < top * 0.1 { BLACK } else { WHITE };
@@ -124,6 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sample = |contender, value, faults| Sample {
             contender,
+            version: String::new(),
             round: 1,
             metrics: vec![Metric::new("proxy CPU us/connection", value)],
             faults,

@@ -49,11 +49,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` with `words` on `cores`, a list of taskset(1); `name` is for messages.
-    pub(crate) fn start(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
+    /// Starts `program` with `words`; `name` is for messages.
+    pub(crate) fn start(name: &str, program: &Path, words: &[&str]) -> Result<Self> {
+        Self::spawn(name, Command::new(program).args(words))
+    }
+
+    /// Starts it on `cores`, a list of taskset(1).
+    pub(super) fn pinned(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
         // taskset becomes the program: the id stays the same, and no thread escapes the core.
         let mut command = Command::new("taskset");
-        command.args(["-c", cores]).arg(program).args(words);
+        Self::spawn(name, command.args(["-c", cores]).arg(program).args(words))
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{name} does not start"))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -196,7 +204,7 @@ mod tests {
         let shell = find_program("sh").unwrap();
         let words =
             ["-c", "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.01; done"];
-        let mut process = Process::start("shell", "0", &shell, &words).unwrap();
+        let mut process = Process::start("shell", &shell, &words).unwrap();
         let id = process.id();
         process.wait_for_line("hello", |line| (line == "hello").then_some(())).unwrap();
         assert_eq!(process.stop().unwrap(), ["hello", "bye"]);
@@ -207,7 +215,7 @@ mod tests {
     fn a_program_that_ends_early_shows_its_last_words() {
         let shell = find_program("sh").unwrap();
         let mut process =
-            Process::start("shell", "0", &shell, &["-c", "echo no config >&2; exit 1"]).unwrap();
+            Process::start("shell", &shell, &["-c", "echo no config >&2; exit 1"]).unwrap();
         let error = process.wait_for_port(1).unwrap_err().to_string();
         assert!(error.contains("shell ended early"), "{error}");
         let error = process.finish(PATIENCE).unwrap_err().to_string();

@@ -9,14 +9,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::contender::Contender;
 use super::process::output;
 use super::table::Series;
 
 const COLUMNS: &str =
-    "date,commit,case,contender,version,round,figure,value,faults,cpu,cores,kernel,rustc,wrk";
+    "date,commit,case,contender,version,round,figure,value,faults,cpu,cores,kernel,rustc,wrk,notes";
 
 /// Where and when a bench ran, and on what.
 #[derive(Clone, Debug)]
@@ -76,21 +75,19 @@ impl Circumstances {
 /// Appends a series to `DIR/NAME.csv`.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub(super) fn append(
-    dir: &Path,
-    series: &Series,
-    contenders: &[Contender],
-    circumstances: &Circumstances,
-) -> Result<()> {
+/// When the file cannot be written, or holds other columns.
+pub(super) fn append(dir: &Path, series: &Series, circumstances: &Circumstances) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let path = dir.join(format!("{}.csv", series.name));
     let mut text = String::new();
-    if !path.exists() {
-        text.push_str(COLUMNS);
-        text.push('\n');
+    match fs::read_to_string(&path) {
+        Ok(held) => {
+            let columns = held.lines().next();
+            ensure!(columns == Some(COLUMNS), "{} holds other columns", path.display());
+        }
+        Err(_) => text = format!("{COLUMNS}\n"),
     }
-    text.push_str(&rows(series, contenders, circumstances));
+    text.push_str(&rows(series, circumstances));
     let mut file = OpenOptions::new().append(true).create(true).open(&path);
     let written = file.as_mut().map(|file| file.write_all(text.as_bytes()));
     match written {
@@ -100,23 +97,19 @@ pub(super) fn append(
     }
 }
 
-fn rows(series: &Series, contenders: &[Contender], around: &Circumstances) -> String {
+fn rows(series: &Series, around: &Circumstances) -> String {
     let mut text = String::new();
     for sample in &series.samples {
-        let version = contenders
-            .iter()
-            .find(|contender| contender.name == sample.contender)
-            .map_or("", |contender| contender.version.as_str());
         for metric in &sample.metrics {
             let round = sample.round.to_string();
             let value = format!("{:.6}", metric.value);
-            let faults = sample.faults.join("; ");
+            let [faults, notes] = [&sample.faults, &sample.notes].map(|words| words.join("; "));
             let fields = [
                 &around.date,
                 &around.commit,
                 &series.name,
                 sample.contender,
-                version,
+                &sample.version,
                 &round,
                 metric.name.trim(),
                 &value,
@@ -126,6 +119,7 @@ fn rows(series: &Series, contenders: &[Contender], around: &Circumstances) -> St
                 &around.kernel,
                 &around.rustc,
                 &around.wrk,
+                &notes,
             ];
             let _ = writeln!(text, "{}", fields.map(quoted).join(","));
         }
@@ -162,10 +156,11 @@ mod tests {
         };
         let sample = Sample {
             contender: "ppserver",
+            version: "ppserver 1".to_owned(),
             round: 1,
             metrics: vec![Metric::new("proxy CPU us/connection", 70.5)],
             faults: vec!["it said \"no\"".to_owned()],
-            notes: Vec::new(),
+            notes: vec!["a busy machine".to_owned()],
         };
         let series = Series {
             name: "short".to_owned(),
@@ -173,15 +168,17 @@ mod tests {
             main: String::new(),
             samples: vec![sample],
         };
-        append(dir.path(), &series, &[], &around).unwrap();
-        append(dir.path(), &series, &[], &around).unwrap();
+        append(dir.path(), &series, &around).unwrap();
+        append(dir.path(), &series, &around).unwrap();
         let text = fs::read_to_string(dir.path().join("short.csv")).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), lines[0], lines[1]), (3, COLUMNS, lines[2]));
         assert_eq!(
             lines[1],
-            "2026-01-02T03:04:05Z,abc,short,ppserver,,1,proxy CPU us/connection,70.500000,\
-             \"it said \"\"no\"\"\",\"a, b\",2,6.1,rustc 1,wrk 4"
+            "2026-01-02T03:04:05Z,abc,short,ppserver,ppserver 1,1,proxy CPU us/connection,70.500000,\
+             \"it said \"\"no\"\"\",\"a, b\",2,6.1,rustc 1,wrk 4,a busy machine"
         );
+        fs::write(dir.path().join("short.csv"), "date,value\n").unwrap();
+        append(dir.path(), &series, &around).unwrap_err();
     }
 }

@@ -75,6 +75,7 @@ pub(super) struct Metric {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
     pub(super) contender: &'static str,
+    pub(super) version: String,
     pub(super) round: usize,
     pub(super) metrics: Vec<Metric>,
     /// Why it does not count.
@@ -110,7 +111,14 @@ impl Rig {
             let stood = crowd.map(Crowd::leave).transpose()?.unwrap_or_default();
             Ok(outcome.driven + stood)
         })?;
-        Ok(Sample { contender: contender.name, round, metrics: figures, faults, notes })
+        Ok(Sample {
+            contender: contender.name,
+            version: contender.version.clone(),
+            round,
+            metrics: figures,
+            faults,
+            notes,
+        })
     }
 
     /// Counts the system calls of the same load, in a run of its own: tracing slows all of it.
@@ -123,12 +131,13 @@ impl Rig {
         let faults = self.with_proxy(contender, job, |proxy| {
             let words_of_strace = strace::words(&file, proxy.family.pids());
             let words_of_strace: Vec<&str> = words_of_strace.iter().map(String::as_str).collect();
-            let mut tracer = Process::start("strace", job.cores.load, &strace, &words_of_strace)?;
-            for _ in proxy.family.pids() {
-                tracer.wait_for_line("whom it traces", |line| {
-                    line.contains("attached").then_some(())
-                })?;
-            }
+            let tracer = Process::pinned("strace", job.cores.load, &strace, &words_of_strace)?;
+            let is_attached = |line: &&String| line.contains("attached");
+            let attached = poll_for(STRACE_WAIT, || {
+                let count = tracer.lines().iter().filter(is_attached).count();
+                Ok((count >= proxy.family.pids().len()).then_some(()))
+            })?;
+            attached.context("strace does not say that it traces every process")?;
             let outcome = start_load(words, job.setup.inbound, job.cores, &self.programs.own)?
                 .finish(TRACED_WAIT)
                 .and_then(|lines| read_load(&lines))?;
@@ -144,7 +153,14 @@ impl Rig {
             Ok(outcome.driven)
         })?;
         let notes = Vec::new();
-        Ok(Sample { contender: contender.name, round: 1, metrics: counted, faults, notes })
+        Ok(Sample {
+            contender: contender.name,
+            version: contender.version.clone(),
+            round: 1,
+            metrics: counted,
+            faults,
+            notes,
+        })
     }
 
     /// Samples the stacks of a load: a line each, with its number of samples.
@@ -158,7 +174,7 @@ impl Rig {
             let pids = pids.join(",");
             let clock = ["record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o", file, "-p"];
             let words = [&clock[..], &[&pids]].concat();
-            let sampler = Process::start("perf", job.cores.load, &perf, &words)?;
+            let sampler = Process::pinned("perf", job.cores.load, &perf, &words)?;
             let outcome = job.driver.run(job.setup.inbound, job.cores, &self.programs)?;
             sampler.stop()?;
             Ok(outcome.driven)
@@ -192,7 +208,14 @@ impl Rig {
             crowd.leave()
         })?;
         let notes = Vec::new();
-        Ok(Sample { contender: contender.name, round, metrics, faults, notes })
+        Ok(Sample {
+            contender: contender.name,
+            version: contender.version.clone(),
+            round,
+            metrics,
+            faults,
+            notes,
+        })
     }
 
     /// Opens connections that stand idle, each behind one exchange.

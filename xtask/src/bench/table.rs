@@ -130,7 +130,7 @@ impl Series {
 }
 
 /// Four digits or so, whatever the size.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -146,7 +146,14 @@ mod tests {
 
     fn sample(contender: &'static str, round: usize, value: f64) -> Sample {
         let metrics = vec![Metric::new("proxy CPU us/connection", value)];
-        Sample { contender, round, metrics, faults: Vec::new(), notes: Vec::new() }
+        Sample {
+            contender,
+            version: String::new(),
+            round,
+            metrics,
+            faults: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     fn series(samples: Vec<Sample>) -> Series {

@@ -98,11 +98,14 @@ pub(crate) struct Kept {
     /// Starts more than 1 ms late because all connections were taken.
     pub(crate) held_back: u64,
     pub(crate) worst_us: f64,
+    /// Starts meant before the end that found all connections taken until then.
+    pub(crate) never_started: u64,
 }
 
 impl From<Lag> for Kept {
     fn from(lag: Lag) -> Self {
-        Self { late: lag.late, held_back: lag.held_back, worst_us: micros(lag.worst) }
+        let Lag { late, held_back, worst, never } = lag;
+        Self { late, held_back, worst_us: micros(worst), never_started: never }
     }
 }
 
@@ -152,6 +155,14 @@ impl Report {
                 kept.late
             ));
         }
+        if let Some(kept) = &self.schedule
+            && kept.never_started > 0
+        {
+            self.bottleneck.push(format!(
+                "{} starts were never made, all connections being taken: the worst latencies are missing",
+                kept.never_started
+            ));
+        }
     }
 
     /// Checks that every connection has one end.
@@ -197,8 +208,8 @@ impl fmt::Display for Report {
         if let Some(kept) = &self.schedule {
             writeln!(
                 f,
-                "schedule     {} late, {} held back by the target, worst {:.0} us",
-                kept.late, kept.held_back, kept.worst_us
+                "schedule     {} late, {} held back by the target, worst {:.0} us, {} never made",
+                kept.late, kept.held_back, kept.worst_us, kept.never_started
             )?;
         }
         writeln!(
@@ -318,10 +329,11 @@ mod tests {
         futile.judge();
         assert_eq!(futile.bottleneck, [""; 0], "it measured nothing");
         assert!(futile.to_string().contains(" 0.00 us an exchange"), "{futile}");
-        let kept = Kept { late: 1, held_back: 0, worst_us: 2000.0 };
+        let kept = Kept { late: 1, held_back: 0, worst_us: 2000.0, never_started: 7 };
         let mut late = Report { schedule: Some(kept), ..report() };
         late.judge();
         assert!(late.bottleneck[0].contains("1 starts"), "{:?}", late.bottleneck);
+        assert!(late.bottleneck[1].contains("7 starts were never made"), "{:?}", late.bottleneck);
         assert!(late.to_string().contains("BOTTLENECK"), "{late}");
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Schedule {
     start: Instant,
     /// Nothing begins from here on.
     end: Instant,
+    /// Starts that are meant to come before the end, in open loop.
+    meant: u64,
     count_max: u64,
     taken: u64,
     /// Starts a second, in open loop.
@@ -31,6 +33,9 @@ pub(super) struct Lag {
     pub(super) held_back: u64,
     /// The latest start.
     pub(super) worst: Duration,
+    /// Starts that never came: those meant so long before the end that, made at it, they would have been
+    /// late.
+    pub(super) never: u64,
 }
 
 impl Schedule {
@@ -40,7 +45,10 @@ impl Schedule {
         count_max: u64,
         rate: Option<u32>,
     ) -> Self {
-        Self { start, end: start + run_for, count_max, taken: 0, rate, lag: Lag::default() }
+        let nanos = run_for.saturating_sub(LATE).as_nanos() * u128::from(rate.unwrap_or_default());
+        let meant = u64::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(u64::MAX);
+        let (end, lag) = (start + run_for, Lag::default());
+        Self { start, end, meant, count_max, taken: 0, rate, lag }
     }
 
     /// Takes the next start when it is due: the moment that was meant. `was_full` says that there
@@ -79,7 +87,8 @@ impl Schedule {
 
     /// How well it was kept; none in a closed loop.
     pub(super) fn lag(&self) -> Option<Lag> {
-        self.rate.map(|_| self.lag)
+        let never = self.meant.min(self.count_max).saturating_sub(self.taken);
+        self.rate.map(|_| Lag { never, ..self.lag })
     }
 
     /// The time between two starts, in open loop.
@@ -113,8 +122,11 @@ mod tests {
         let after = start + SECOND;
         let taken: Vec<_> = std::iter::from_fn(|| schedule.take(after, false)).collect();
         assert_eq!(taken, [2, 3, 4].map(|quarter| start + SECOND / 4 * quarter));
-        let expected = Lag { late: 2, held_back: 0, worst: SECOND / 2 };
+        let expected = Lag { late: 2, held_back: 0, worst: SECOND / 2, never: 35 };
         assert_eq!(schedule.lag(), Some(expected));
+        // Who interrupts it does not mean the rest.
+        schedule.stop();
+        assert_eq!(schedule.lag(), Some(Lag { never: 0, ..expected }));
     }
 
     #[test]
@@ -125,6 +137,22 @@ mod tests {
         schedule.take(start + SECOND / 2, false);
         let lag = schedule.lag().unwrap();
         assert_eq!((lag.held_back, lag.late), (1, 1));
+    }
+
+    #[test]
+    fn a_start_that_was_due_and_never_came_is_told() {
+        let start = host::now();
+        let never = |run_for, count_max, takes| {
+            let mut schedule = Schedule::new(start, run_for, count_max, Some(1000));
+            (0..takes).for_each(|at| {
+                schedule.take(start + Duration::from_millis(at), false);
+            });
+            schedule.lag().map(|lag| lag.never)
+        };
+        assert_eq!(never(SECOND, u64::MAX, 10), Some(989));
+        // The last one is not late before the end.
+        assert_eq!(never(SECOND, u64::MAX, 999), Some(0));
+        assert_eq!(never(SECOND, 100, 100), Some(0));
     }
 
     #[test]

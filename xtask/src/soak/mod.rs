@@ -71,6 +71,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(100);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Between two reloads; every third file is a bad one.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
+/// Of so many reloads one is of a bad file, which the server refuses with an error.
+const BAD_FILE_EVERY: u32 = 3;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Memory still rises to its level: buffers are made, tables grow. A fifth of the run at most.
 const WARM_UP_MAX: Duration = Duration::from_secs(300);
@@ -156,7 +158,7 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
         }
         if is_due(RELOAD_EVERY, reloads, at) {
             reloads += 1;
-            let is_bad = reloads % 3 == 0;
+            let is_bad = reloads.is_multiple_of(BAD_FILE_EVERY);
             server.reload(if is_bad { File::Bad } else { File::Good(reloads.into()) })?;
         }
         if is_due(REPORT_EVERY, minutes, at) {

@@ -57,10 +57,9 @@ impl Server {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("ppserver.toml");
         fs::write(&file, text(upstreams, &any_ports(), File::Good(0)))?;
-        let cores = std::thread::available_parallelism()?.get();
         let name = file.to_str().context("the temporary directory has a UTF-8 name")?;
         let words = ["run", "-c", name];
-        let process = Process::start("ppserver", &format!("0-{}", cores - 1), program, &words)?;
+        let process = Process::start("ppserver", program, &words)?;
         let family = Family::of(process.id());
         Ok(Self { process, family, upstreams, file, seen: String::new(), _dir: dir })
     }

@@ -153,8 +153,7 @@ fn torment(
     let dir = tempfile::tempdir()?;
     let (program, version, words) = target.prepare(ours, dir.path(), upstreams, ports)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let cores = thread::available_parallelism()?.get();
-    let mut process = Process::start("the proxy", &format!("0-{}", cores - 1), &program, &words)?;
+    let mut process = Process::start("the proxy", &program, &words)?;
     process.wait_for_port(PROXY)?;
     process.wait_for_port(PROXY_STATUS)?;
     let mut verdicts = Vec::new();
@@ -169,7 +168,8 @@ fn torment(
 
 /// All sessions of a kind, at once.
 fn one_kind(kind: Kind, seeds: u64, ports: Ports, pattern: &Pattern, faults: &Faults) -> Verdict {
-    let seen = faults.words().len();
+    let count = |(lost, other)| lost + other;
+    let (seen, noted) = (faults.words().len(), count(faults.counts()));
     let results: Vec<_> = thread::scope(|scope| {
         let sessions: Vec<_> = (0..seeds)
             .map(|seed| {
@@ -181,7 +181,8 @@ fn one_kind(kind: Kind, seeds: u64, ports: Ports, pattern: &Pattern, faults: &Fa
     let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     // What the upstream noted belongs to one of these sessions.
     let upstream = faults.words().split_off(seen);
-    let bad = u64::try_from(failed.len().max(upstream.len())).unwrap_or(seeds).min(seeds);
+    let noted = count(faults.counts()) - noted;
+    let bad = u64::try_from(failed.len()).unwrap_or(seeds).max(noted).min(seeds);
     // The words of one of the upstream's begin with its order.
     let upstream = upstream.first().map(|words| words.rsplit(": ").next().unwrap_or(words));
     let why = failed.first().map(ToString::to_string).or_else(|| upstream.map(str::to_owned));
