@@ -15,6 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use naive::{Answer, Input, Options};
 
@@ -218,7 +219,23 @@ fn the_header_is_good_cpp_too() {
 #[test]
 fn the_example_tells_a_client_its_address() {
     let source = root().join("crates/ppcapi/examples/whoami.c");
-    let program = built("gcc", &source, "-Wall -Wextra -Werror", Link::Shared);
+    let program = built("gcc", &source, "-std=c99 -Wall -Wextra -Wpedantic -Werror", Link::Shared);
+    let unix = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xD8/run/x"[..], &[0; 210]].concat();
+    for (header, expected) in [
+        (
+            &b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n"[..],
+            "you are 203.0.113.7 port 51820\n",
+        ),
+        (b"PROXY TCP6 2001:db8::7 ::1 51820 443\r\n", "you are 2001:db8::7 port 51820\n"),
+        (b"PROXY UNKNOWN\r\n", "you are the balancer itself\n"),
+        (&unix, "you are the balancer itself\n"),
+    ] {
+        assert_eq!(whoami(&program, header), expected);
+    }
+}
+
+/// What the example tells a client that sends this header.
+fn whoami(program: &Path, header: &[u8]) -> String {
     let mut server =
         Command::new(program).stdout(Stdio::piped()).spawn().expect("it has been built");
     let mut line = String::new();
@@ -227,9 +244,10 @@ fn the_example_tells_a_client_its_address() {
     let port: u16 =
         line.trim_end().rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a port");
     let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    client.write_all(b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n").expect("it reads");
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("no such time is refused");
+    client.write_all(header).expect("it reads");
     let mut told = String::new();
     client.read_to_string(&mut told).expect("it answers and closes");
-    assert_eq!(told, "you are 203.0.113.7 port 51820\n");
     assert!(server.wait().expect("it ends").success());
+    told
 }
