@@ -8,10 +8,11 @@
 
 mod table;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::FlockOperation;
 
 use self::table::{MUTANTS, Mutant};
 use crate::cargo::{cargo, needs, run_expecting};
@@ -89,9 +90,10 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
     if let Some(shard) = shard {
         command.args(["--shard", shard]);
     }
+    let mut copy = None;
     match place {
         Place::Session => {
-            let copy = Copy::new()?;
+            let copy = copy.insert(Copy::new()?);
             let config = std::path::absolute(CONFIG)?;
             command.arg("--config").arg(config).arg("--in-place").arg("--dir").arg(&copy.root);
             // The tests are not to be changed, and the long search adds nothing to the seeds.
@@ -109,6 +111,7 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
         }
     }
     run_expecting(&mut command, &[0, NEVER_ENDING])?;
+    drop(copy);
     let path = Path::new(SCRATCH).join("mutants.out/missed.txt");
     let missed = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     ensure!(missed.trim().is_empty(), "nothing finds these changes:\n{missed}");
@@ -170,14 +173,19 @@ fn find(program: &Path) -> Result<Option<(u64, String)>> {
     Ok(None)
 }
 
-/// A copy of the session as a package.
+/// A copy of the session as a package, for one run at a time: two would test each other's mutants.
 struct Copy {
     root: PathBuf,
+    _lock: File,
 }
 
 impl Copy {
     fn new() -> Result<Self> {
         let root = PathBuf::from(SCRATCH);
+        fs::create_dir_all(&root)?;
+        let lock = File::create(root.join("lock"))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .with_context(|| format!("another run works in {SCRATCH}: wait for its end"))?;
         let sources = root.join("src");
         if sources.exists() {
             fs::remove_dir_all(&sources).with_context(|| format!("{}", sources.display()))?;
@@ -185,7 +193,7 @@ impl Copy {
         copy_dir(Path::new(SESSION), &sources.join("session"))?;
         fs::write(sources.join("lib.rs"), "pub mod session;\n")?;
         fs::write(root.join("Cargo.toml"), MANIFEST)?;
-        Ok(Self { root })
+        Ok(Self { root, _lock: lock })
     }
 
     fn path(&self, file: &str) -> PathBuf {
