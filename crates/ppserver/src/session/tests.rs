@@ -259,3 +259,44 @@ fn an_answered_client_that_has_ended_already_is_not_waited_for() {
     session.handle_shut(Direction::Down, None, now);
     assert_eq!(session.next(), Action::Close(CloseReason::LocalAnswered));
 }
+
+#[test]
+fn our_header_is_sent_before_any_event_of_the_upstream_or_at_the_first() {
+    let now = start();
+    let drain = Action::Drain(Direction::Up);
+    for (first_send, before) in [(FirstUse::AtOnce, drain), (FirstUse::WhenReady, Action::Wait)] {
+        let mut session = Session::new(policy(), FirstUse::WhenReady, now);
+        session.handle_ready(Side::Client, ROOM, now);
+        session.handle_greeted(28);
+        session.handle_connecting(first_send, now);
+        assert_eq!(session.next(), before);
+        session.handle_ready(Side::Upstream, ROOM, now);
+        assert_eq!(session.next(), drain);
+    }
+}
+
+#[test]
+fn attempts_that_come_to_nothing_are_counted() {
+    let mut now = start();
+    let mut session = connecting(now);
+    assert_eq!(session.failed_attempts(), 0);
+    now = session.deadline();
+    session.handle_time(now);
+    assert_eq!(session.failed_attempts(), 1);
+    session.handle_reset(Side::Upstream);
+    session.handle_connect_failed(CloseReason::ConnectFailed, now);
+    assert_eq!(session.failed_attempts(), 2);
+}
+
+#[test]
+fn a_listening_socket_is_closed_once_a_drain_has_emptied_its_queue_and_not_before() {
+    let now = start();
+    let mut intake = Intake::new();
+    assert_eq!(intake.next(), Intaking::Accept);
+    intake.handle_accepted(Accepted::Empty, now);
+    assert_eq!(intake.next(), Intaking::Wait);
+    intake.handle_drain();
+    assert_eq!(intake.next(), Intaking::Accept);
+    intake.handle_accepted(Accepted::Empty, now);
+    assert_eq!(intake.next(), Intaking::Close);
+}
