@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::{self, MIB, assert_same};
@@ -72,6 +74,9 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some
     let pauses_after = server.counters()["accept_pauses"].as_u64();
     assert!(pauses_after > pauses, "it has to try again: {pauses_after:?}");
     sessions.iter_mut().for_each(|session| session.echo(b"unharmed"));
+    let is_cut = |line: &Value| line["suppressed"].as_u64() > Some(0);
+    let is_said = || server.records("accepting pauses").iter().any(is_cut).then_some(());
+    poll_for(PATIENCE, is_said).expect("a line tells of pauses that had none");
 
     // All at once: a client that is accepted with the last one would find none for its upstream.
     server.unlimit_descriptors();

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
+use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +15,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file, ppserver};
+use crate::life::server::{Server, file, ppserver, raise_own_limit};
 use crate::life::session::{HEADER, Session};
 
 const REFUSED: &str = "refused";
@@ -97,31 +98,105 @@ fn a_header_that_stops_halfway_is_shown_too() {
     );
 }
 
+/// Has so many connections refused, all there at once.
+fn refuse_all(to: SocketAddr, count: usize, bytes: &[u8]) {
+    let session = |_| {
+        let mut session = Session::connect(to);
+        session.send(bytes);
+        session
+    };
+    let sessions: Vec<_> = (0..count).map(session).collect();
+    sessions.into_iter().for_each(Session::assert_reset);
+}
+
+/// Has so many connections refused as they come, one behind the other.
+fn turn_away(to: SocketAddr, count: usize, from: [u8; 4]) {
+    for _ in 0..count {
+        Client::connect(from.into(), to).ask(b"").assert_reset();
+    }
+}
+
+/// A kind of line that peers cause.
+struct Kind {
+    /// What the server is told to bring it about.
+    settings: &'static [&'static str],
+    message: &'static str,
+    /// What these connections are counted as.
+    end: &'static str,
+    cause: fn(SocketAddr, usize),
+}
+
+const KINDS: [Kind; 5] = [
+    Kind {
+        settings: &[],
+        message: REFUSED,
+        end: "header_absent",
+        cause: |to, count| refuse_all(to, count, b"GET"),
+    },
+    Kind {
+        settings: &["timeouts.header = '200ms'"],
+        message: REFUSED,
+        end: "header_timeout",
+        cause: |to, count| refuse_all(to, count, b""),
+    },
+    Kind {
+        settings: &[],
+        message: REFUSED,
+        end: "untrusted",
+        cause: |to, count| turn_away(to, count, [127, 0, 0, 2]),
+    },
+    Kind {
+        settings: &["server.max_connections = 1", "timeouts.header = '1h'"],
+        message: REFUSED,
+        end: "overload",
+        cause: |to, count| turn_away(to, count, [127, 0, 0, 1]),
+    },
+    Kind {
+        settings: &[],
+        message: "cannot connect",
+        end: "connect_failed",
+        cause: |to, count| refuse_all(to, count, HEADER),
+    },
+];
+
+#[track_caller]
+fn assert_flood_is_cut(Kind { settings, message, end, cause }: &Kind) {
+    const FLOOD: usize = 500;
+    let server = Server::start(&file(&[&["server.workers = 1"], *settings].concat(), nowhere()));
+    let _holds_the_only_place = (*end == "overload").then(|| Session::connect(server.addr()));
+    let mut caused = 0;
+    let mut cause = |count| {
+        cause(server.addr(), count);
+        caused += count;
+        server.wait_until("all are counted", |counters| counters["closed"][end] == caused);
+        caused
+    };
+    cause(FLOOD);
+    // The next line that is written tells how many were not; until then this adds to them.
+    let caused = poll_for(PATIENCE, || {
+        let lines = server.records(message).len();
+        let caused = cause(1);
+        (server.records(message).len() > lines).then_some(caused)
+    });
+    let caused = caused.unwrap_or_else(|| panic!("{end}: no line is written again"));
+    let lines = server.records(message);
+    let suppressed = lines.iter().map(|line| line["suppressed"].as_u64().expect("a count"));
+    let suppressed = usize::try_from(suppressed.sum::<u64>()).expect("few");
+    assert_eq!(lines.len() + suppressed, caused, "{end}");
+    // Ten a second; that it took ten seconds is not to be believed, and still a fifth.
+    assert!(lines.len() <= 100, "{} lines for {caused} of {end}", lines.len());
+    assert!(suppressed > 0, "{end}");
+}
+
 #[test]
 fn a_flood_of_refusals_is_cut_and_none_goes_uncounted() {
-    const FLOOD: u64 = 500;
-    let server = Server::start(&file(&["server.workers = 1"], nowhere()));
-    for _ in 0..FLOOD {
-        refuse(server.addr(), b"GET");
-    }
-    server.wait_until("all are refused", |counters| counters["closed"]["header_absent"] == FLOOD);
-    // The next line that is written tells how many were not; until then this adds to them.
-    let mut sent = FLOOD;
-    poll_for(PATIENCE, || {
-        let lines = server.records(REFUSED).len();
-        refuse(server.addr(), b"GET");
-        sent += 1;
-        server.wait_until("it is refused", |counters| counters["closed"]["header_absent"] == sent);
-        (server.records(REFUSED).len() > lines).then_some(())
-    })
-    .expect("a line is written again");
-    let lines = server.records(REFUSED);
-    let suppressed = lines.iter().map(|line| line["suppressed"].as_u64().expect("a count"));
-    let suppressed: u64 = suppressed.sum();
-    assert_eq!(lines.len() as u64 + suppressed, sent);
-    // Ten a second; that it took ten seconds is not to be believed, and still a fifth.
-    assert!(lines.len() <= 100, "{} lines for {sent} refusals", lines.len());
-    assert!(suppressed > 0);
+    raise_own_limit();
+    // Side by side: each waits for a second to go by.
+    thread::scope(|scope| {
+        for kind in &KINDS {
+            scope.spawn(|| assert_flood_is_cut(kind));
+        }
+    });
 }
 
 #[test]
