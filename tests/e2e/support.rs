@@ -24,8 +24,8 @@ pub(crate) use clock::Stopwatch;
 pub(crate) use crowd::{Crowd, raise_descriptor_limit};
 pub(crate) use header::{local, sealed, with_tlvs};
 pub(crate) use kernel::{
-    all_segments_received, has_keepalive, is_connecting, queued, segments_received, unread, unsent,
-    wait_until_taken,
+    all_segments_received, backlog, has_keepalive, is_connecting, queued, segments_received,
+    unread, unsent, wait_until_taken,
 };
 pub(crate) use peer::{BlackHole, Listener, Peer, fresh_address, link};
 pub(crate) use usage::{cpu_time, resident_bytes};

@@ -260,6 +260,41 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
+    /// Takes the first of two connections, one silent and one behind it that speaks; says whether that
+    /// is the second one.
+    fn accept_one_of_two(options: &ListenOptions) -> (Socket, bool) {
+        let socket = bind(loopback(), Sharing::Port).unwrap();
+        listen(&socket, options).unwrap();
+        socket.set_nonblocking(false).unwrap();
+        let addr = socket.local_addr().unwrap().as_socket().unwrap();
+        let _silent = TcpStream::connect(addr).unwrap();
+        let mut second = TcpStream::connect(addr).unwrap();
+        second.write_all(b"x").unwrap();
+        let (accepted, peer) = socket.accept().unwrap();
+        (accepted, peer.as_socket().unwrap() == second.local_addr().unwrap())
+    }
+
+    #[test]
+    fn accepted_sockets_have_the_options_of_their_listener() {
+        let [idle, interval] = [5, 7].map(Duration::from_secs);
+        let keepalive = Keepalive { idle, interval, count: 3 };
+        for is_on in [true, false] {
+            let options =
+                ListenOptions { nodelay: is_on, keepalive, defer_accept: is_on, backlog: 2 };
+            let (accepted, mut is_second) = accept_one_of_two(&options);
+            assert_eq!(accepted.tcp_nodelay().unwrap(), is_on);
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), idle);
+            assert_eq!(accepted.tcp_keepalive_interval().unwrap(), interval);
+            assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+            // Silence is deferred for a second, which may go by on a busy machine, but not each time.
+            for _ in 0..2 {
+                is_second |= accept_one_of_two(&options).1;
+            }
+            assert_eq!(is_second, is_on, "defer_accept");
+        }
+    }
+
     #[test]
     fn unsent_bytes_stay_counted_until_the_peer_takes_them() {
         let listener = TcpListener::bind(loopback()).unwrap();

@@ -86,9 +86,13 @@ fn a_line_tells_the_carried_client_and_exact_payload_bytes() {
 fn each_connection_has_one_line_with_its_end_and_probes_have_none() {
     let far_end = FarEnd::start();
     let dead = ReservedPort::new();
-    let text = file(&[ON], far_end.addr()) + &listener("dead", dead.addr());
-    let mut server = Server::start_ports(&text, 2);
-    let [edge, dead_port] = server.addrs()[..] else { panic!("two ports") };
+    let mut text = file(&[ON], far_end.addr()) + &listener("dead", dead.addr());
+    for policy in ["answer", "reject"] {
+        let local = format!("local = '{policy}'\naccept");
+        text += &listener(policy, far_end.addr()).replace("accept", &local);
+    }
+    let mut server = Server::start_ports(&text, 4);
+    let [edge, dead_port, answers, rejects] = server.addrs()[..] else { panic!("four ports") };
     let local = [SIGNATURE, &[0x20, 0, 0, 0][..]].concat();
 
     drop(Session::connect(edge));
@@ -107,10 +111,10 @@ fn each_connection_has_one_line_with_its_end_and_probes_have_none() {
     session.assert_reset();
     let stranger = Client::connect(IpAddr::from([127, 0, 0, 2]), edge);
     stranger.ask(HEADER).assert_reset();
-    let mut session = Session::connect(edge);
-    session.send(&local);
-    session.finish();
-    session.rest();
+    for to in [edge, answers] {
+        Client::connect(to.ip(), to).exchange(&local).complete();
+    }
+    Client::connect(rejects.ip(), rejects).exchange(&local).assert_reset();
 
     let mut seen: Vec<_> = stdout(&mut server)
         .iter()
@@ -132,7 +136,7 @@ fn each_connection_has_one_line_with_its_end_and_probes_have_none() {
         (some("header_absent"), told(bad), told(bad), false, Some(0)),
         (some("connect_failed"), carried(), told(unconnected), true, Some(0)),
     ];
-    // Two workers may write in either order; the LOCAL connection was relayed, but it is a probe.
+    // Two workers may write in either order; LOCAL connections are probes, whatever becomes of them.
     seen.sort();
     let mut expected = expected.to_vec();
     expected.sort();

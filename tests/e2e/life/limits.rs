@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::{self, MIB, assert_same};
@@ -20,7 +22,8 @@ fn one_connection_too_many_is_reset_until_another_ends() {
     let server = Server::start(&file(&settings, far_end.addr()));
     let mut sessions: Vec<_> = (0..10).map(|_| Session::open(server.addr())).collect();
     for _ in 0..5 {
-        assert!(Session::try_open(server.addr()).is_none(), "the eleventh");
+        // Silent: unread bytes would turn a FIN into a reset.
+        Client::connect(server.addr().ip(), server.addr()).ask(b"").assert_reset();
     }
     let counters = server.counters();
     assert_eq!((&counters["active"], &counters["closed"]["overload"]), (&10.into(), &5.into()));
@@ -32,6 +35,19 @@ fn one_connection_too_many_is_reset_until_another_ends() {
     assert!(Session::try_open(server.addr()).is_none(), "the eleventh again");
     sessions.iter_mut().for_each(|session| session.echo(b"unharmed"));
     assert_eq!(far_end.accepted(), 11);
+}
+
+#[test]
+fn a_stranger_is_counted_as_untrusted_also_when_there_is_no_room() {
+    let far_end = FarEnd::start();
+    let server = Server::start(&file(&["server.max_connections = 1"], far_end.addr()));
+    let mut session = Session::open(server.addr());
+    let stranger = Client::connect("127.0.0.2".parse().expect("an address"), server.addr());
+    stranger.ask(b"").assert_reset();
+    let counters = server.counters();
+    let closed = &counters["closed"];
+    assert_eq!((&closed["untrusted"], &closed["overload"]), (&1.into(), &0.into()));
+    session.echo(b"unharmed");
 }
 
 #[test]
@@ -58,6 +74,9 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some
     let pauses_after = server.counters()["accept_pauses"].as_u64();
     assert!(pauses_after > pauses, "it has to try again: {pauses_after:?}");
     sessions.iter_mut().for_each(|session| session.echo(b"unharmed"));
+    let is_cut = |line: &Value| line["suppressed"].as_u64() > Some(0);
+    let is_said = || server.records("accepting pauses").iter().any(is_cut).then_some(());
+    poll_for(PATIENCE, is_said).expect("a line tells of pauses that had none");
 
     // All at once: a client that is accepted with the last one would find none for its upstream.
     server.unlimit_descriptors();

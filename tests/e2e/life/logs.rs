@@ -1,20 +1,24 @@
 //! The log: a reason for each refusal, and nothing a peer can flood or forge.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, PipeReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
-use crate::common::process::Stream;
+use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file, ppserver};
+use crate::life::server::{Server, file, ppserver, raise_own_limit};
 use crate::life::session::{HEADER, Session};
 
 const REFUSED: &str = "refused";
@@ -97,31 +101,105 @@ fn a_header_that_stops_halfway_is_shown_too() {
     );
 }
 
+/// Has so many connections refused, all there at once.
+fn refuse_all(to: SocketAddr, count: usize, bytes: &[u8]) {
+    let session = |_| {
+        let mut session = Session::connect(to);
+        session.send(bytes);
+        session
+    };
+    let sessions: Vec<_> = (0..count).map(session).collect();
+    sessions.into_iter().for_each(Session::assert_reset);
+}
+
+/// Has so many connections refused as they come, one behind the other.
+fn turn_away(to: SocketAddr, count: usize, from: [u8; 4]) {
+    for _ in 0..count {
+        Client::connect(from.into(), to).ask(b"").assert_reset();
+    }
+}
+
+/// A kind of line that peers cause.
+struct Kind {
+    /// What the server is told to bring it about.
+    settings: &'static [&'static str],
+    message: &'static str,
+    /// What these connections are counted as.
+    end: &'static str,
+    cause: fn(SocketAddr, usize),
+}
+
+const KINDS: [Kind; 5] = [
+    Kind {
+        settings: &[],
+        message: REFUSED,
+        end: "header_absent",
+        cause: |to, count| refuse_all(to, count, b"GET"),
+    },
+    Kind {
+        settings: &["timeouts.header = '200ms'"],
+        message: REFUSED,
+        end: "header_timeout",
+        cause: |to, count| refuse_all(to, count, b""),
+    },
+    Kind {
+        settings: &[],
+        message: REFUSED,
+        end: "untrusted",
+        cause: |to, count| turn_away(to, count, [127, 0, 0, 2]),
+    },
+    Kind {
+        settings: &["server.max_connections = 1", "timeouts.header = '1h'"],
+        message: REFUSED,
+        end: "overload",
+        cause: |to, count| turn_away(to, count, [127, 0, 0, 1]),
+    },
+    Kind {
+        settings: &[],
+        message: "cannot connect",
+        end: "connect_failed",
+        cause: |to, count| refuse_all(to, count, HEADER),
+    },
+];
+
+#[track_caller]
+fn assert_flood_is_cut(Kind { settings, message, end, cause }: &Kind) {
+    const FLOOD: usize = 500;
+    let server = Server::start(&file(&[&["server.workers = 1"], *settings].concat(), nowhere()));
+    let _holds_the_only_place = (*end == "overload").then(|| Session::connect(server.addr()));
+    let mut caused = 0;
+    let mut cause = |count| {
+        cause(server.addr(), count);
+        caused += count;
+        server.wait_until("all are counted", |counters| counters["closed"][end] == caused);
+        caused
+    };
+    cause(FLOOD);
+    // The next line that is written tells how many were not; until then this adds to them.
+    let caused = poll_for(PATIENCE, || {
+        let lines = server.records(message).len();
+        let caused = cause(1);
+        (server.records(message).len() > lines).then_some(caused)
+    });
+    let caused = caused.unwrap_or_else(|| panic!("{end}: no line is written again"));
+    let lines = server.records(message);
+    let suppressed = lines.iter().map(|line| line["suppressed"].as_u64().expect("a count"));
+    let suppressed = usize::try_from(suppressed.sum::<u64>()).expect("few");
+    assert_eq!(lines.len() + suppressed, caused, "{end}");
+    // Ten a second; that it took ten seconds is not to be believed, and still a fifth.
+    assert!(lines.len() <= 100, "{} lines for {caused} of {end}", lines.len());
+    assert!(suppressed > 0, "{end}");
+}
+
 #[test]
 fn a_flood_of_refusals_is_cut_and_none_goes_uncounted() {
-    const FLOOD: u64 = 500;
-    let server = Server::start(&file(&["server.workers = 1"], nowhere()));
-    for _ in 0..FLOOD {
-        refuse(server.addr(), b"GET");
-    }
-    server.wait_until("all are refused", |counters| counters["closed"]["header_absent"] == FLOOD);
-    // The next line that is written tells how many were not; until then this adds to them.
-    let mut sent = FLOOD;
-    poll_for(PATIENCE, || {
-        let lines = server.records(REFUSED).len();
-        refuse(server.addr(), b"GET");
-        sent += 1;
-        server.wait_until("it is refused", |counters| counters["closed"]["header_absent"] == sent);
-        (server.records(REFUSED).len() > lines).then_some(())
-    })
-    .expect("a line is written again");
-    let lines = server.records(REFUSED);
-    let suppressed = lines.iter().map(|line| line["suppressed"].as_u64().expect("a count"));
-    let suppressed: u64 = suppressed.sum();
-    assert_eq!(lines.len() as u64 + suppressed, sent);
-    // Ten a second; that it took ten seconds is not to be believed, and still a fifth.
-    assert!(lines.len() <= 100, "{} lines for {sent} refusals", lines.len());
-    assert!(suppressed > 0);
+    raise_own_limit();
+    // Side by side: each waits for a second to go by.
+    thread::scope(|scope| {
+        for kind in &KINDS {
+            scope.spawn(|| assert_flood_is_cut(kind));
+        }
+    });
 }
 
 #[test]
@@ -213,43 +291,127 @@ impl Drop for Ends {
     }
 }
 
+/// A server whose stderr is a full pipe.
+struct Unread {
+    server: Ends,
+    addr: SocketAddr,
+    file: PathBuf,
+    /// What comes of its stderr once it is read: blanks go before the first line.
+    log: Lines<BufReader<PipeReader>>,
+    _dir: TempDir,
+}
+
+impl Unread {
+    #[track_caller]
+    fn start(text: &str) -> Unread {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let file = dir.path().join("ppserver.toml");
+        fs::write(&file, text).expect("a file in it can be written");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
+        let stderr = writer.try_clone().expect("a descriptor can be doubled");
+        let mut command = ppserver();
+        command.args(["run", "-c"]).arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        let server = Ends(command.stderr(stderr).spawn().expect("it starts"));
+        let mut log = BufReader::new(reader).lines();
+        let addr = loop {
+            let record = next_record(&mut log);
+            if let Some(addr) = record["bind"].as_str() {
+                break addr.parse().expect("`bind` is an address");
+            }
+        };
+        // A pipe that polls writable has room for a page (pipe(7)).
+        loop {
+            let mut polled = [PollFd::from_borrowed_fd(writer.as_fd(), PollFlags::OUT)];
+            if poll(&mut polled, Some(&Timespec::default())).expect("a pipe can be polled") == 0 {
+                break;
+            }
+            writer.write_all(&[b' '; 4096]).expect("the reader is here");
+        }
+        Unread { server, addr, file, log, _dir: dir }
+    }
+
+    #[track_caller]
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.server.0), signal).expect("it is our child");
+    }
+}
+
+#[track_caller]
+fn next_record(log: &mut Lines<BufReader<PipeReader>>) -> Value {
+    let line = log.next().expect("the server runs").expect("it is UTF-8");
+    serde_json::from_str(&line).expect("the log is JSON")
+}
+
 #[test]
 fn a_stderr_that_nobody_reads_holds_up_neither_connections_nor_the_end() {
     let far_end = FarEnd::start();
-    let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    let path = dir.path().join("ppserver.toml");
-    std::fs::write(&path, file(&["server.workers = 1"], far_end.addr())).expect("it is ours");
-    let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
-    let stderr = writer.try_clone().expect("a descriptor can be doubled");
-    let mut command = ppserver();
-    command.args(["run", "-c"]).arg(&path).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut server = Ends(command.stderr(stderr).spawn().expect("it starts"));
-    drop(command);
-    let mut lines = BufReader::new(&reader).lines();
-    let to: SocketAddr = loop {
-        let line = lines.next().expect("a start line comes").expect("it is UTF-8");
-        let record: Value = serde_json::from_str(&line).expect("the log is JSON");
-        if let Some(addr) = record["bind"].as_str() {
-            break addr.parse().expect("`bind` is an address");
+    let mut unread = Unread::start(&file(&["server.workers = 1"], far_end.addr()));
+    for _ in 0..5 {
+        refuse(unread.addr, b"GET / HTTP/1.0\r\n");
+        Session::open(unread.addr).echo(b"unharmed");
+    }
+    unread.signal(Signal::USR1);
+    Session::open(unread.addr).echo(b"unharmed");
+    unread.signal(Signal::TERM);
+    let status = poll_for(PATIENCE, || unread.server.0.try_wait().expect("it is our child"));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "it ends all the same");
+}
+
+#[test]
+fn lines_that_nobody_read_are_counted() {
+    /// A reload writes 200 warnings at most, and 1024 lines may wait.
+    const RELOADS: usize = 6;
+    let ends = [FarEnd::start(), FarEnd::start()];
+    let networks: String = (0..200).map(|nth| format!(", '10.{nth}.2.3/16'")).collect();
+    let trust = format!("['127.0.0.1'{networks}]\n");
+    let mut unread = Unread::start(&file(&[], ends[0].addr()));
+    for end in ends.iter().rev().cycle().take(RELOADS) {
+        let before = end.accepted();
+        let text = file(&[], end.addr()).replace("['127.0.0.1']\n", &trust);
+        fs::write(&unread.file, text).expect("the file can be written");
+        unread.signal(Signal::HUP);
+        poll_for(PATIENCE, || {
+            Session::open(unread.addr);
+            (end.accepted() > before).then_some(())
+        })
+        .expect("the reload is over");
+    }
+    // Behind the second line that comes one of those that waited has gone: there is room for another.
+    (0..2).for_each(|_| drop(next_record(&mut unread.log)));
+    unread.signal(Signal::USR1);
+    let counters = loop {
+        let record = next_record(&mut unread.log);
+        if record["message"] == "counters" {
+            break record;
         }
     };
-    // A pipe that polls writable has room for a page (pipe(7)).
-    loop {
-        let mut polled = [PollFd::from_borrowed_fd(writer.as_fd(), PollFlags::OUT)];
-        if poll(&mut polled, Some(&Timespec::default())).expect("a pipe can be polled") == 0 {
-            break;
-        }
-        writer.write_all(&[b' '; 4096]).expect("the reader is here");
-    }
+    assert_ne!(counters["log_lines_dropped"], 0, "{counters}");
+}
 
-    for _ in 0..5 {
-        refuse(to, b"GET / HTTP/1.0\r\n");
-        Session::open(to).echo(b"unharmed");
+#[test]
+fn the_level_decides_what_is_said_and_counters_are_said_at_all() {
+    for (level, expected) in [
+        ("error", &["counters"][..]),
+        ("warn", &["refused", "counters"]),
+        ("info", &["listening", "refused", "draining", "counters"]),
+    ] {
+        let port = ReservedPort::new();
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let path = dir.path().join("ppserver.toml");
+        let text = file(&[&format!("log.level = '{level}'")], nowhere());
+        let text = text.replace("127.0.0.1:0", &port.addr().to_string());
+        fs::write(&path, text).expect("a file in it can be written");
+        let mut proc = Proc::spawn("ppserver", ppserver().args(["run", "-c"]).arg(&path));
+        poll_for(PATIENCE, || TcpStream::connect(port.addr()).ok()).expect("it listens");
+        refuse(port.addr(), b"GET");
+        proc.signal(Signal::TERM);
+        assert_eq!(proc.wait_for_exit().code(), Some(0), "{}", proc.transcript());
+        let lines = proc.lines(Stream::Stderr);
+        let records = lines.iter().map(|line| serde_json::from_str(line).expect("it is JSON"));
+        let said: Vec<String> = records
+            .map(|record: Value| record["message"].as_str().expect("text").to_owned())
+            .map(|message| message.split([':', ';']).next().expect("one at least").to_owned())
+            .collect();
+        assert_eq!(said, expected, "{level}");
     }
-    let pid = Pid::from_child(&server.0);
-    kill_process(pid, Signal::USR1).expect("it is our child");
-    Session::open(to).echo(b"unharmed");
-    kill_process(pid, Signal::TERM).expect("it is our child");
-    let status = poll_for(PATIENCE, || server.0.try_wait().expect("it is our child"));
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "it ends all the same");
 }

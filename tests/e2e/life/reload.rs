@@ -1,8 +1,11 @@
 //! SIGHUP: new connections follow the new file, running sessions and the ports stay.
 
+use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, thread};
 
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::Signal;
 
 use crate::common::deadline::{PATIENCE, poll_for};
@@ -57,6 +60,65 @@ fn upstreams_change_for_new_connections_only() {
 }
 
 #[test]
+fn the_grace_period_changes_for_those_who_are_here_too() {
+    let far_end = FarEnd::start();
+    let mut server = Server::start(&file(&["server.shutdown_grace = '1h'"], far_end.addr()));
+    let session = Session::open(server.addr());
+    server.reload(&file(&["server.shutdown_grace = '300ms'"], far_end.addr()), RELOADED);
+    server.proc.signal(Signal::TERM);
+    assert_eq!(server.wait_for("draining", 0)["grace"], "300ms");
+    session.assert_reset();
+    assert_eq!(server.ended()["closed"]["drained"], 1);
+}
+
+#[test]
+fn a_reload_warns_of_what_a_start_warns_of() {
+    let far_end = FarEnd::start();
+    let text = file(&[], far_end.addr());
+    let server = Server::start(&text);
+    let open = text.replace("['127.0.0.1']\n", "['10.1.2.3/8', '0.0.0.0/0']\n");
+    server.reload(&open, RELOADED);
+    let warning = server.wait_for("`10.1.2.3/8` has bits set", 0);
+    assert_eq!((&warning["level"], warning["line"].is_u64()), (&"WARN".into(), true), "{warning}");
+    let warning = server.wait_for("trust is a whole address family", 0);
+    assert_eq!((&warning["level"], &warning["listener"]), (&"WARN".into(), &"edge".into()));
+}
+
+/// Puts a FIFO in the place of the server's file: whoever opens it waits for the other end.
+#[track_caller]
+fn replace_by_fifo(file: &Path) {
+    fs::remove_file(file).expect("it is there");
+    mkfifoat(CWD, file, Mode::RUSR | Mode::WUSR).expect("a FIFO can be made");
+}
+
+/// Waits until the server reads its FIFO, and returns the other end: the server waits for it to go.
+#[track_caller]
+fn writer(fifo: &Path) -> fs::File {
+    // Without a reader that fails (fifo(7)).
+    let writer = || open(fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+    poll_for(PATIENCE, writer).expect("the file is read").into()
+}
+
+#[test]
+fn a_hangup_that_comes_while_names_are_resolved_is_not_lost() {
+    let ends = [(); 3].map(|()| FarEnd::start());
+    let [old, first, second] = ends.each_ref().map(|end| file(&[], end.addr()));
+    let server = Server::start(&old);
+    replace_by_fifo(server.file());
+    server.proc.signal(Signal::HUP);
+    let mut writing = writer(server.file());
+    // It is there when reading ends, and so before any word of the names.
+    server.proc.signal(Signal::HUP);
+    writing.write_all(first.as_bytes()).expect("a FIFO has room for it");
+    drop(writing);
+    server.wait_for(RELOADED, 0);
+    writer(server.file()).write_all(second.as_bytes()).expect("a FIFO has room for it");
+    server.wait_for(RELOADED, 1);
+    Session::open(server.addr());
+    assert_eq!(ends.map(|end| end.accepted()), [0, 0, 1]);
+}
+
+#[test]
 fn a_broken_file_changes_nothing_but_a_log_line() {
     let (old, new) = (FarEnd::start(), FarEnd::start());
     let server = Server::start(&file(&[], old.addr()));
@@ -68,6 +130,11 @@ fn a_broken_file_changes_nothing_but_a_log_line() {
     assert!(why.contains(":2:8") && why.contains("`workers`"), "{why}");
     Session::open(server.addr()).finish();
     assert_eq!((old.ended(0).received, new.accepted()), (b"x".to_vec(), 0));
+
+    // RFC 6761: no resolver knows a name below `invalid`.
+    let nowhere = file(&[], new.addr()).replace(&new.addr().to_string(), "no-such-host.invalid:80");
+    let why = server.reload(&nowhere, REFUSED)["why"].to_string();
+    assert!(why.contains("cannot resolve `no-such-host.invalid`"), "{why}");
 
     fs::remove_file(server.file()).expect("it is there");
     let why = server.hang_up(REFUSED)["why"].to_string();

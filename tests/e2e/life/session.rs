@@ -46,7 +46,7 @@ impl Session {
         session
     }
 
-    /// As `open`, where a refusal is an answer.
+    /// As `open`, where a reset is an answer.
     #[track_caller]
     pub(crate) fn try_open(to: SocketAddr) -> Option<Session> {
         let mut session = Session::try_connect(to)?;
@@ -55,7 +55,11 @@ impl Session {
             .stream
             .write_all(&[HEADER, b"x"].concat())
             .and_then(|()| session.stream.read_exact(&mut byte));
-        echoed.is_ok().then_some(session)
+        match echoed {
+            Ok(()) => Some(session),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("neither served nor reset: {error}"),
+        }
     }
 
     /// Its own address.

@@ -171,3 +171,16 @@ fn a_header_of_exactly_the_longest_length_taken_is_relayed() {
     client.send_with_fin(&[&header[..], PAYLOAD].concat());
     assert_same(&far.ended(0).received, &[&header[..], PAYLOAD].concat());
 }
+
+#[test]
+fn a_wrong_checksum_is_relayed_where_nobody_is_to_look() {
+    let far = FarEnd::start();
+    let accept = format!("{REQUIRE}\ncrc32c = \"ignore\"");
+    let server = Setup::to(&[far.addr()]).accept(&accept).send("send = \"v2\"").start();
+    let mut header = v2_with_tlvs();
+    *header.last_mut().expect("a header has bytes") ^= 1;
+    let client = Peer::connect(server.addr());
+    client.send_with_fin(&[&header[..], PAYLOAD].concat());
+    // One came in, so one goes out: computed anew, it is right.
+    assert_relayed(&far.ended(0), 1);
+}

@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use socket2::SockRef;
+
 use crate::common::far_end::FarEnd;
 use crate::common::payload::assert_same;
 use crate::common::wire::{CRC32C, Command, SIGNATURE, V2, v1, v2};
 use crate::support::{
-    Listener, OPTIONAL, Peer, REQUIRE, Setup, local, sealed, segments_received, wait_until_taken,
-    with_tlvs,
+    Listener, OPTIONAL, Peer, REQUIRE, Setup, link, local, sealed, segments_received,
+    wait_until_taken, with_tlvs,
 };
 
 const PAYLOAD: &[u8] = b"payload";
@@ -290,4 +292,23 @@ fn the_first_bytes_of_a_plain_client_leave_with_our_header() {
         }
     }
     assert!(merged > 0, "not one of 100");
+}
+
+#[test]
+fn small_writes_leave_at_once_though_the_last_one_is_not_acknowledged() {
+    const WRITES: usize = 10;
+    let far = Listener::start();
+    let server = Setup::to(&[far.addr()]).start();
+    let (client, upstream) = link(server.addr(), &far);
+    // Nagle's rule would wait for acknowledgements, and so these are to come late (tcp(7)).
+    SockRef::from(upstream.stream()).set_tcp_quickack(false).expect("a TCP socket has the option");
+    let segments = || segments_received(upstream.addr(), upstream.remote());
+    let before = segments();
+    for _ in 0..WRITES {
+        client.send(PAYLOAD);
+        wait_until_taken(client.addr(), server.addr());
+    }
+    upstream.expect(&PAYLOAD.repeat(WRITES));
+    eprintln!("SEGS {}", segments() - before);
+    assert!(segments() - before >= WRITES, "{} for {WRITES} writes", segments() - before);
 }

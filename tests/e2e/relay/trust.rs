@@ -50,23 +50,26 @@ fn an_untrusted_silent_peer_is_reset_without_being_waited_for() {
 
 #[test]
 fn an_untrusted_peer_taken_as_plain_cannot_forge_an_address() {
-    let far = FarEnd::start();
-    let accept = "accept = \"require\"\ntrust = [\"127.0.0.0/24\"]\nuntrusted = \"plain\"";
-    let mut server = Setup::to(&[far.addr()]).accept(accept).send("send = \"v2\"").start();
     let sent = [&header()[..], b"payload"].concat();
-    let client = Peer::connect_from(STRANGER, server.addr());
-    client.send_with_fin(&sent);
-    let seen = far.ended(0);
-    // Ours goes first and tells the socket's own addresses; theirs is payload behind it.
-    let ours = v2(client.addr(), server.addr());
-    assert_same(&seen.received, &[&ours[..], &sent].concat());
-    assert_eq!(server.account_of(client.addr()).client, client.addr().to_string());
-    assert_eq!(client.rest().1, End::Fin);
-    // The same bytes from a trusted peer are believed.
-    let client = Peer::connect_from(TRUSTED, server.addr());
-    client.send_with_fin(&sent);
-    assert_same(&far.ended(1).received, &sent);
-    assert_eq!(server.account_of(client.addr()).client, "192.0.2.7:51000");
+    for presence in ["require", "optional"] {
+        let far = FarEnd::start();
+        let accept =
+            format!("accept = \"{presence}\"\ntrust = [\"127.0.0.0/24\"]\nuntrusted = \"plain\"");
+        let mut server = Setup::to(&[far.addr()]).accept(&accept).send("send = \"v2\"").start();
+        let client = Peer::connect_from(STRANGER, server.addr());
+        client.send_with_fin(&sent);
+        let seen = far.ended(0);
+        // Ours goes first and tells the socket's own addresses; theirs is payload behind it.
+        let ours = v2(client.addr(), server.addr());
+        assert_same(&seen.received, &[&ours[..], &sent].concat());
+        assert_eq!(server.account_of(client.addr()).client, client.addr().to_string());
+        assert_eq!(client.rest().1, End::Fin);
+        // The same bytes from a trusted peer are believed.
+        let client = Peer::connect_from(TRUSTED, server.addr());
+        client.send_with_fin(&sent);
+        assert_same(&far.ended(1).received, &sent);
+        assert_eq!(server.account_of(client.addr()).client, "192.0.2.7:51000");
+    }
 }
 
 #[test]

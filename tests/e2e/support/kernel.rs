@@ -72,9 +72,20 @@ pub(crate) fn all_segments_received(local: SocketAddr, remote: SocketAddr) -> us
 
 /// Connections that wait to be accepted from the socket that listens at `local`.
 pub(crate) fn queued(local: SocketAddr) -> usize {
-    let found = ask(0, ANY_STATE, notation(local), [0; 6]);
     // Of a listening socket that is what its receive queue holds.
-    found.iter().find(|found| found.state == TCP_LISTEN).map_or(0, |found| found.unread)
+    listening(local).map_or(0, |found| found.unread)
+}
+
+/// Connections that may wait there (the argument of listen(2)).
+#[track_caller]
+pub(crate) fn backlog(local: SocketAddr) -> usize {
+    // Of a listening socket that is what its send queue holds.
+    listening(local).expect("it listens").unsent
+}
+
+fn listening(local: SocketAddr) -> Option<Found> {
+    let found = ask(0, ANY_STATE, notation(local), [0; 6]);
+    found.into_iter().find(|found| found.state == TCP_LISTEN)
 }
 
 /// Whether the socket at `local` will probe a silent peer (SO_KEEPALIVE).

@@ -1,12 +1,14 @@
-//! More connections than a server may have, all at once.
+//! Crowds: more connections than a server may have, and more at one place than others should wait for.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Calm, serve_one, wait_until_idle};
+use rustix::process::Signal;
+
+use super::{Calm, serve_one, wait_for_worker, wait_until_idle};
 use crate::common::far_end::FarEnd;
-use crate::life::server::{Server, assert_balanced, file, raise_own_limit};
+use crate::life::server::{Server, assert_balanced, file, listener, raise_own_limit};
 use crate::life::session::Session;
 
 /// Connections it may have.
@@ -51,4 +53,52 @@ fn a_flood_gets_the_room_there_is_the_rest_is_reset_and_who_is_served_is_not_dis
     assert_eq!(counters["closed"]["overload"], THREADS * EACH - kept, "{counters}");
     serve_one(&server);
     calm.assert_back("a flood");
+}
+
+/// Has so many connections come to the first port and one to the second while the server stands still,
+/// so that it finds them all at once; returns how many reach the upstream of both before that one.
+#[track_caller]
+fn reach_upstream_first(text: &str, crowd: usize, far_end: &FarEnd) -> usize {
+    const OTHER: &[u8] = b"from the second port";
+    let plain = text.replace("accept = 'require'\ntrust = ['127.0.0.1']\n", "");
+    let server = Server::start_ports(&plain, 2);
+    wait_for_worker(server.pid(), 'S');
+    server.proc.signal(Signal::STOP);
+    wait_for_worker(server.pid(), 'T');
+    let session = |to, bytes| {
+        let mut session = Session::connect(to);
+        session.send(bytes);
+        session.finish();
+        session
+    };
+    let (first, second) = (server.addrs()[0], server.addrs()[1]);
+    let mut sessions: Vec<_> = (0..crowd).map(|_| session(first, b"from the first port")).collect();
+    sessions.push(session(second, OTHER));
+    server.proc.signal(Signal::CONT);
+    let is_other = |nth: &usize| far_end.ended(*nth).received == OTHER;
+    (0..=crowd).find(is_other).expect("all come")
+}
+
+#[test]
+fn a_crowd_at_one_port_is_not_taken_as_a_whole_before_another_port() {
+    /// More than are taken from one port at a time, and no more than can wait upstream.
+    const CROWD: usize = 100;
+    let far_end = FarEnd::start();
+    let text = file(&["server.workers = 1"], far_end.addr()) + &listener("other", far_end.addr());
+    let before = reach_upstream_first(&text, CROWD, &far_end);
+    assert!(before < CROWD, "{before} were taken before it");
+}
+
+#[test]
+fn a_connection_with_much_to_do_does_not_keep_another_waiting() {
+    /// More than one may try before others have their turn. Each is refused by the call that tries.
+    const DEAD: usize = 100;
+    let far_end = FarEnd::start();
+    let last = format!("'{}'", far_end.addr());
+    let dead: String = (1..=DEAD).map(|nth| format!("'127.0.9.{nth}:9', ")).collect();
+    let text = file(&["server.workers = 1"], far_end.addr())
+        .replace(&format!("[{last}]"), &format!("[{dead}{last}]\nretries = {DEAD}"));
+    let text = text + &listener("other", far_end.addr());
+    let before = reach_upstream_first(&text, 1, &far_end);
+    assert_eq!(before, 0, "the first had {DEAD} endpoints to try");
 }

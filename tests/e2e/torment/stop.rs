@@ -10,7 +10,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
 use crate::life::server::{Server, assert_balanced, file};
 use crate::life::session::{HEADER, Session};
-use crate::support::{Listener, Setup, assert_closed, link};
+use crate::support::{Listener, Setup, Stopwatch, assert_closed, link};
 
 /// Connections that are there while it stands still.
 const SESSIONS: usize = 100;
@@ -58,7 +58,8 @@ fn a_stop_in_the_middle_of_a_turn_ends_nobody() {
     const LINKS: usize = 20;
     let far = Listener::start();
     let setup = Setup::to(&[far.addr()]).splice("off").timeouts("idle = \"2s\"");
-    let victim = Victim::start(&setup);
+    let mut victim = Victim::start(&setup);
+    let began = Stopwatch::start();
     let links: Vec<_> = (0..LINKS).map(|_| link(victim.server.addr(), &far)).collect();
     for (client, upstream) in &links {
         client.send(b"before");
@@ -72,8 +73,10 @@ fn a_stop_in_the_middle_of_a_turn_ends_nobody() {
     strace.wait_for_line(Stream::Stderr, "the stop", |line| {
         line.contains("stopped by SIGSTOP").then_some(())
     });
+    let stopped = Stopwatch::start();
     // The time that passes is the thing itself here.
     poll_for::<()>(IDLE * 2, || None);
+    let stood_still = stopped.read();
     kill_process(victim.calm.pid, Signal::CONT).expect("it is our child");
     // Nobody sends a byte before the server has had a turn behind this one.
     for (_, upstream) in &links {
@@ -87,6 +90,8 @@ fn a_stop_in_the_middle_of_a_turn_ends_nobody() {
         upstream.expect_last(b"");
         upstream.send_with_fin(b"answer");
         client.expect_last(b"answer");
+        let account = victim.server.account_of(client.addr());
+        assert!(account.duration <= began.read() - stood_still, "{account:?}, {stood_still:?}");
     }
     assert_closed(&victim.finish("a stop in a turn"), &[("done", LINKS)]);
 }

@@ -115,3 +115,27 @@ fn options(accept: &Accept) -> Options {
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Host;
+
+    use super::*;
+
+    #[test]
+    fn a_session_is_told_when_to_splice() {
+        for (mode, splicing) in
+            [("auto", Splicing::Auto), ("always", Splicing::Always), ("off", Splicing::Off)]
+        {
+            let text = format!(
+                "config_version = 1\nsplice.mode = '{mode}'\n[[listener]]\nname = 'a'\n\
+                 bind = ['127.0.0.1:1']\nupstream = 'u'\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n"
+            );
+            let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
+            let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
+            let plan = Plan { config: loaded.unwrap().config, endpoints };
+            let policy = Rules::all(&plan, 0)[0].admit("127.0.0.1:3".parse().unwrap());
+            assert_eq!(policy.map(|policy| policy.splicing), Some(splicing), "{mode}");
+        }
+    }
+}
