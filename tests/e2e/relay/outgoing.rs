@@ -309,6 +309,5 @@ fn small_writes_leave_at_once_though_the_last_one_is_not_acknowledged() {
         wait_until_taken(client.addr(), server.addr());
     }
     upstream.expect(&PAYLOAD.repeat(WRITES));
-    eprintln!("SEGS {}", segments() - before);
     assert!(segments() - before >= WRITES, "{} for {WRITES} writes", segments() - before);
 }
