@@ -469,6 +469,7 @@ mod tests {
         let exact = Encoder::local(&mut out).tlv(0xE0, &[0; 65_532]).finish();
         assert_eq!(exact, Ok(65_551));
         assert_eq!(exact, Ok(V2_LEN_MAX));
+        assert_eq!(Encoder::local(&mut out).pad_to(V2_LEN_MAX).finish(), exact);
         let long = Encoder::local(&mut out).tlv(0xE0, &[0; 65_533]).finish();
         assert_eq!(long, Err(EncodeError::TooLong));
         let endless = Encoder::local(&mut out).pad_to(usize::MAX).tlv(0xE0, b"more").crc32c();
