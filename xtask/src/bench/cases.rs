@@ -98,8 +98,8 @@ pub(super) fn short(amount: Amount) -> [Job; 2] {
     [by_wrk, by_load]
 }
 
-/// Requests on connections that stay.
-pub(super) fn keepalive(amount: Amount) -> [Job; 2] {
+/// Requests on connections that stay; also to a HAProxy that splices, for who moves bulk with the same one.
+pub(super) fn keepalive(amount: Amount) -> [Job; 3] {
     let what = "keep-alive requests, 64 connections, plain in, v2 out";
     let by_wrk = Job {
         name: "keepalive-wrk".to_owned(),
@@ -120,7 +120,13 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 2] {
         driver: Driver::load(&["keepalive", "--for", &words_of(amount.run_for)]),
         ..by_wrk.clone()
     };
-    [by_wrk, by_load]
+    let spliced = Job {
+        name: "keepalive-spliced".to_owned(),
+        title: format!("{what}, HAProxy with splice forced: load -> proxy -> sink"),
+        setup: Setup { transfer: Transfer::Spliced, ..PLAIN },
+        ..by_load.clone()
+    };
+    [by_wrk, by_load, spliced]
 }
 
 /// Bulk transfers each way. The warm-up compares every byte, the measured load the ends of reads.
@@ -189,7 +195,7 @@ pub(super) struct Growth {
 /// the pieces a header comes in.
 pub(super) fn scale(amount: Amount) -> [Growth; 4] {
     let span = words_of(amount.run_for);
-    let ([_, base_short], [_, base]) = (short(amount), keepalive(amount));
+    let ([_, base_short], [_, base, _]) = (short(amount), keepalive(amount));
     let job = |base: &Job, name: String, title: String, words: [&str; 3]| Job {
         name: format!("scale-{name}"),
         title,
