@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -85,16 +85,14 @@ pub(super) fn append(dir: &Path, series: &Series, circumstances: &Circumstances)
             let columns = held.lines().next();
             ensure!(columns == Some(COLUMNS), "{} holds other columns", path.display());
         }
-        Err(_) => text = format!("{COLUMNS}\n"),
+        Err(error) if error.kind() == ErrorKind::NotFound => text = format!("{COLUMNS}\n"),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     }
     text.push_str(&rows(series, circumstances));
-    let mut file = OpenOptions::new().append(true).create(true).open(&path);
-    let written = file.as_mut().map(|file| file.write_all(text.as_bytes()));
-    match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error).with_context(|| format!("writing {}", path.display())),
-        Err(_) => file.map(drop).with_context(|| format!("opening {}", path.display())),
-    }
+    let shown = path.display();
+    let file = OpenOptions::new().append(true).create(true).open(&path);
+    let mut file = file.with_context(|| format!("opening {shown}"))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("writing {shown}"))
 }
 
 fn rows(series: &Series, around: &Circumstances) -> String {

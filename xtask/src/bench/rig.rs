@@ -84,6 +84,19 @@ pub(super) struct Sample {
     pub(super) notes: Vec<String>,
 }
 
+impl Sample {
+    fn of(
+        contender: &Contender,
+        round: usize,
+        metrics: Vec<Metric>,
+        faults: Vec<String>,
+        notes: Vec<String>,
+    ) -> Self {
+        let (contender, version) = (contender.name, contender.version.clone());
+        Self { contender, version, round, metrics, faults, notes }
+    }
+}
+
 /// What all runs need.
 #[derive(Clone, Debug)]
 pub(super) struct Rig {
@@ -111,14 +124,7 @@ impl Rig {
             let stood = crowd.map(Crowd::leave).transpose()?.unwrap_or_default();
             Ok(outcome.driven + stood)
         })?;
-        Ok(Sample {
-            contender: contender.name,
-            version: contender.version.clone(),
-            round,
-            metrics: figures,
-            faults,
-            notes,
-        })
+        Ok(Sample::of(contender, round, figures, faults, notes))
     }
 
     /// Counts the system calls of the same load, in a run of its own: tracing slows all of it.
@@ -153,14 +159,7 @@ impl Rig {
             Ok(outcome.driven)
         })?;
         let notes = Vec::new();
-        Ok(Sample {
-            contender: contender.name,
-            version: contender.version.clone(),
-            round: 1,
-            metrics: counted,
-            faults,
-            notes,
-        })
+        Ok(Sample::of(contender, 1, counted, faults, notes))
     }
 
     /// Samples the stacks of a load: a line each, with its number of samples.
@@ -208,14 +207,7 @@ impl Rig {
             crowd.leave()
         })?;
         let notes = Vec::new();
-        Ok(Sample {
-            contender: contender.name,
-            version: contender.version.clone(),
-            round,
-            metrics,
-            faults,
-            notes,
-        })
+        Ok(Sample::of(contender, round, metrics, faults, notes))
     }
 
     /// Opens connections that stand idle, each behind one exchange.
