@@ -59,25 +59,30 @@ fn judge(
 ) -> (Status, Answer) {
     let answer = Guarded::one(decoder.fence, junk_answer());
     let args = [decoder.arg(Kind::One), received.arg(Kind::Array), answer.arg(Kind::One)];
-    let status = call(args, |[decoder, received, answer]| {
+    let function = |[decoder, received, answer]: [Arg; 3]| {
         // SAFETY: a decoder, so many bytes, room for an answer; what is broken is refused.
         unsafe { function(decoder.at.cast(), received.at.cast(), received.len, answer.at.cast()) }
-    });
-    if status == Status::NotInitialised {
-        assert_eq!(answer[0], Answer::default());
+    };
+    let told = (function(args), answer[0]);
+    if told.0 == Status::NotInitialised {
+        assert_eq!(told.1, Answer::default());
     }
-    (status, answer[0])
+    // A refusal writes zeros over the answer.
+    refuses(args, told.0, function);
+    told
 }
 
 fn datagram(fence: Fence, options: Arg, rust: ppcore::Options, received: &Guarded<u8>) {
     let answer = Guarded::one(fence, junk_answer());
     let args = [options, received.arg(Kind::Array), answer.arg(Kind::One)];
-    let status = call(args, |[options, bytes, answer]| {
+    let function = |[options, bytes, answer]: [Arg; 3]| {
         let (options, answer) = (options.at.cast(), answer.at.cast());
         // SAFETY: options or NULL, so many bytes, room for an answer; what is broken is refused.
         unsafe { ppcapi::pp_decode_datagram(options, bytes.at.cast(), bytes.len, answer) }
-    });
-    assert_told((status, answer[0]), ppcore::decode_datagram(rust, received));
+    };
+    let told = (function(args), answer[0]);
+    assert_told(told, ppcore::decode_datagram(rust, received));
+    refuses(args, told.0, function);
 }
 
 fn spp(fence: Fence, received: &Guarded<u8>) {
