@@ -183,8 +183,6 @@ fn nine_thousand_half_headers_are_held_to_the_deadline_while_others_are_served()
     let limit = Duration::from_secs(3);
     // The promise is 100 ms; this is for the threads of other tests on the same processors.
     let late_max = Duration::from_millis(500);
-    // Time is told once a turn: who comes during one has its beginning for an accept.
-    let early_max = Duration::from_millis(100);
     raise_descriptor_limit(11_000);
     let far = FarEnd::start();
     // The default deadline.
@@ -211,7 +209,7 @@ fn nine_thousand_half_headers_are_held_to_the_deadline_while_others_are_served()
         (crowd.join().expect("all end"), spans)
     });
     let (first, last) = (lives.iter().min(), lives.iter().max());
-    assert!(*first.expect("9,000") >= limit - early_max, "early: {first:?}");
+    assert!(*first.expect("9,000") >= limit, "early: {first:?}");
     assert!(*last.expect("9,000") <= limit + late_max, "late: {last:?}");
     spans.sort_unstable();
     let p99 = spans[spans.len() * 99 / 100];

@@ -10,7 +10,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::process::Stream;
 use crate::life::server::{Server, assert_balanced, file};
 use crate::life::session::{HEADER, Session};
-use crate::support::{Listener, Setup, Stopwatch, assert_closed, link};
+use crate::support::{Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, link};
 
 /// Connections that are there while it stands still.
 const SESSIONS: usize = 100;
@@ -94,4 +94,31 @@ fn a_stop_in_the_middle_of_a_turn_ends_nobody() {
         assert!(account.duration <= began.read() - stood_still, "{account:?}, {stood_still:?}");
     }
     assert_closed(&victim.finish("a stop in a turn"), &[("done", LINKS)]);
+}
+
+/// Who comes while a turn accepts others was dated to the beginning of the turn, and lost that much of
+/// its time.
+#[test]
+fn a_deadline_counts_from_the_accept_and_not_from_the_turn_it_falls_into() {
+    let limit = Duration::from_millis(500);
+    let far = Listener::start();
+    let setup = Setup::to(&[far.addr()]).accept(REQUIRE).timeouts("header = \"500ms\"");
+    let victim = Victim::start(&setup);
+    let slow = ["-e", "trace=accept4", "-e", "inject=accept4:delay_enter=100000"];
+    let strace = strace::attach(victim.calm.pid, &slow);
+    let clients = [(); 2].map(|()| {
+        let began = Stopwatch::start();
+        let client = Peer::connect(victim.server.addr());
+        // The call behind it takes long as well: the second one is there before it is made.
+        strace.wait_for_line(Stream::Stderr, "an accept", |line| {
+            line.contains("sa_family").then_some(())
+        });
+        (client, began)
+    });
+    for (client, began) in clients {
+        client.expect_reset();
+        assert!(began.read() >= limit, "early: {:?}", began.read());
+    }
+    strace::detach(strace);
+    assert_closed(&victim.finish("slow accepts"), &[("header_timeout", 2)]);
 }

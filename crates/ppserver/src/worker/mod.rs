@@ -184,7 +184,7 @@ impl Worker {
                 self.note(event, now.instant);
             }
             self.take_orders(now);
-            self.accept(now);
+            let now = self.accept(now);
             self.work(now);
             self.expire(now);
         }
@@ -264,7 +264,9 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, now: Now) {
+    /// Takes who waits at the ports, and returns the time it is then: no deadline counts from before its
+    /// connection was accepted.
+    fn accept(&mut self, mut now: Now) -> Now {
         let mut accepted = std::mem::take(&mut self.accepted);
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
@@ -279,11 +281,15 @@ impl Worker {
             if port.intake.next() == Intaking::Close {
                 self.ports[at] = None;
             }
+            if !accepted.is_empty() {
+                now.instant = self.clock.read(Some(Duration::ZERO));
+            }
             for (client, peer) in accepted.drain(..) {
                 self.admit(client, peer, listener, now);
             }
         }
         self.accepted = accepted;
+        now
     }
 
     fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
