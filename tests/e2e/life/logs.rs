@@ -18,7 +18,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file, ppserver, raise_own_limit};
+use crate::life::server::{Server, file, ppserver, raise_own_limit, written};
 use crate::life::session::{HEADER, Session};
 
 const REFUSED: &str = "refused";
@@ -304,9 +304,7 @@ struct Unread {
 impl Unread {
     #[track_caller]
     fn start(text: &str) -> Unread {
-        let dir = TempDir::new().expect("a temporary directory can be made");
-        let file = dir.path().join("ppserver.toml");
-        fs::write(&file, text).expect("a file in it can be written");
+        let (dir, file) = written(text);
         let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
         let stderr = writer.try_clone().expect("a descriptor can be doubled");
         let mut command = ppserver();
@@ -396,11 +394,8 @@ fn the_level_decides_what_is_said_and_counters_are_said_at_all() {
         ("info", &["listening", "refused", "draining", "counters"]),
     ] {
         let port = ReservedPort::new();
-        let dir = TempDir::new().expect("a temporary directory can be made");
-        let path = dir.path().join("ppserver.toml");
         let text = file(&[&format!("log.level = '{level}'")], nowhere());
-        let text = text.replace("127.0.0.1:0", &port.addr().to_string());
-        fs::write(&path, text).expect("a file in it can be written");
+        let (_dir, path) = written(&text.replace("127.0.0.1:0", &port.addr().to_string()));
         let mut proc = Proc::spawn("ppserver", ppserver().args(["run", "-c"]).arg(&path));
         poll_for(PATIENCE, || TcpStream::connect(port.addr()).ok()).expect("it listens");
         refuse(port.addr(), b"GET");

@@ -61,6 +61,15 @@ pub(crate) fn raise_own_limit() {
         .expect("the soft limit may be raised to the hard one");
 }
 
+/// A configuration in a file, which is there as long as its directory.
+#[track_caller]
+pub(crate) fn written(text: &str) -> (TempDir, PathBuf) {
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let file = dir.path().join("ppserver.toml");
+    fs::write(&file, text).expect("a file in it can be written");
+    (dir, file)
+}
+
 /// A running `ppserver run -c FILE`.
 pub(crate) struct Server {
     pub(crate) proc: Proc,
@@ -99,9 +108,7 @@ impl Server {
 
     #[track_caller]
     fn launch(text: &str, ports: usize, command: impl FnOnce(&Path) -> Command) -> Server {
-        let dir = TempDir::new().expect("a temporary directory can be made");
-        let file = dir.path().join("ppserver.toml");
-        fs::write(&file, text).expect("a file in it can be written");
+        let (dir, file) = written(text);
         let proc = Proc::spawn("ppserver", &mut command(&file));
         let bound = bound(&proc, ports);
         Server { proc, bound, file, _dir: dir }

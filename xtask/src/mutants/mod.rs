@@ -83,6 +83,7 @@ pub(crate) fn run(args: &MutantsArgs) -> Result<()> {
 /// Runs cargo-mutants, which changes one expression or function at a time.
 fn every(place: Place, shard: Option<&str>) -> Result<()> {
     const INSTALL: &str = "cargo install --locked cargo-mutants";
+    let _lock = lock_scratch()?;
     needs(cargo().args(["mutants", "--version"]), INSTALL)?;
     let mut command = cargo();
     command.args(["mutants", "--no-shuffle", "--baseline", "skip"]);
@@ -90,10 +91,9 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
     if let Some(shard) = shard {
         command.args(["--shard", shard]);
     }
-    let mut copy = None;
     match place {
         Place::Session => {
-            let copy = copy.insert(Copy::new()?);
+            let copy = Copy::new()?;
             let config = std::path::absolute(CONFIG)?;
             command.arg("--config").arg(config).arg("--in-place").arg("--dir").arg(&copy.root);
             // The tests are not to be changed, and the long search adds nothing to the seeds.
@@ -111,7 +111,6 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
         }
     }
     run_expecting(&mut command, &[0, NEVER_ENDING])?;
-    drop(copy);
     let path = Path::new(SCRATCH).join("mutants.out/missed.txt");
     let missed = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     ensure!(missed.trim().is_empty(), "nothing finds these changes:\n{missed}");
@@ -126,6 +125,7 @@ pub(crate) fn plant_all(name: Option<&str>) -> Result<()> {
     let wanted = |mutant: &&Mutant| name.is_none_or(|part| mutant.name.contains(part));
     let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
     ensure!(!chosen.is_empty(), "no mutant is called so");
+    let _lock = lock_scratch()?;
     let copy = Copy::new()?;
     let program = copy.build()?;
     let outcome = run_seeds(&program, 0..512)?;
@@ -173,19 +173,26 @@ fn find(program: &Path) -> Result<Option<(u64, String)>> {
     Ok(None)
 }
 
-/// A copy of the session as a package, for one run at a time: two would test each other's mutants.
+/// Takes the scratch for one run at a time: two would test each other's mutants.
+///
+/// # Errors
+/// While another run has it.
+fn lock_scratch() -> Result<File> {
+    fs::create_dir_all(SCRATCH)?;
+    let lock = File::create(Path::new(SCRATCH).join("lock"))?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another run works in {SCRATCH}: wait for its end"))?;
+    Ok(lock)
+}
+
+/// A copy of the session as a package.
 struct Copy {
     root: PathBuf,
-    _lock: File,
 }
 
 impl Copy {
     fn new() -> Result<Self> {
         let root = PathBuf::from(SCRATCH);
-        fs::create_dir_all(&root)?;
-        let lock = File::create(root.join("lock"))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .with_context(|| format!("another run works in {SCRATCH}: wait for its end"))?;
         let sources = root.join("src");
         if sources.exists() {
             fs::remove_dir_all(&sources).with_context(|| format!("{}", sources.display()))?;
@@ -193,7 +200,7 @@ impl Copy {
         copy_dir(Path::new(SESSION), &sources.join("session"))?;
         fs::write(sources.join("lib.rs"), "pub mod session;\n")?;
         fs::write(root.join("Cargo.toml"), MANIFEST)?;
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root })
     }
 
     fn path(&self, file: &str) -> PathBuf {
