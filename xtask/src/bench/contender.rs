@@ -105,7 +105,10 @@ impl Contender {
         let text = output(&program, &[word])?;
         let version = text.lines().map(str::trim).find(|line| !line.is_empty());
         let version = version.with_context(|| format!("{name} does not tell its version"))?;
-        Ok(Self { name, kind, program, version: version.to_owned(), tuning: Tuning::PLAIN })
+        // Envoy says where it is.
+        let place = program.to_string_lossy();
+        let version = version.strip_prefix(&*place).unwrap_or(version).trim_start().to_owned();
+        Ok(Self { name, kind, program, version, tuning: Tuning::PLAIN })
     }
 
     /// The same program of ours under another name, tuned.

@@ -37,7 +37,10 @@ impl Circumstances {
     pub(super) fn look(wrk: &Path) -> Result<Self> {
         let git = |words: &[&str]| output(Path::new("git"), words);
         let mut commit = git(&["rev-parse", "--short=12", "HEAD"])?.trim().to_owned();
-        if !git(&["status", "--porcelain", "--untracked-files=no"])?.trim().is_empty() {
+        // What a case before this one has recorded and drawn changes nothing that is measured.
+        let others = [":/", ":/!benches/record", ":/!docs/plots"];
+        let status = ["status", "--porcelain", "--untracked-files=no", "--"];
+        if !git(&[&status[..], &others[..]].concat())?.trim().is_empty() {
             commit.push_str("-dirty");
         }
         let cpus = fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
