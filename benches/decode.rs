@@ -2,8 +2,9 @@
 //!
 //! Each crate is called as its documentation shows. A crate that cannot resume parses from the
 //! start again for every byte that arrives: that is the comparison. What is missing one byte at a
-//! time: `ppp`, which refuses a line that stops right behind a blank; `proxy-protocol` and
-//! `proxy-protocol-codec`, which tell an incomplete v1 line by the same errors as a broken one.
+//! time: `ppp`, which refuses a line that stops right behind a blank; `haprox-rs`, which refuses less than
+//! six bytes; `proxy-protocol` and `proxy-protocol-codec`, which tell an incomplete v1 line by the same
+//! errors as a broken one.
 
 mod timed;
 
@@ -43,6 +44,7 @@ fn v1(criterion: &mut Criterion, input: &Input) {
     cell(group, "proxy-protocol-codec", &want, || codec::v1(black_box(bytes)), codec::v1_answer);
     cell(group, "proxyproto", &want, || proto::v1(black_box(bytes)), proto::v1_answer);
     cell(group, "proxy-protocol-rs", &want, || rs::any(black_box(bytes)), rs::answer);
+    cell(group, "haprox-rs", &want, || haprox::v1(black_box(bytes)), haprox::v1_answer);
 }
 
 fn v1_dribbled(criterion: &mut Criterion, input: &Input) {
@@ -72,6 +74,7 @@ fn v2(criterion: &mut Criterion, input: &Input) {
     cell(group, "proxy-protocol-codec", &want, || codec::v2(black_box(bytes)), codec::v2_answer);
     cell(group, "proxyproto", &want, || proto::v2(black_box(bytes)), proto::v2_answer);
     cell(group, "proxy-protocol-rs", &want, || rs::any(black_box(bytes)), rs::answer);
+    cell(group, "haprox-rs", &want, || haprox::v2(black_box(bytes)), haprox::v2_answer);
 }
 
 mod ppp {
@@ -294,6 +297,36 @@ mod rs {
     pub(crate) fn answer(parsed: &Option<(ProxyInfo, usize)>) -> Answer {
         let (info, _) = parsed.as_ref().expect("a header");
         both(info.source_inet(), info.destination_inet())
+    }
+}
+
+mod haprox {
+    use haprox_rs::{HapProtoV1, ProxyV1Parser, ProxyV2Addr, ProxyV2Parser};
+
+    use super::Answer;
+
+    pub(crate) fn v1(bytes: &[u8]) -> HapProtoV1 {
+        ProxyV1Parser::try_from_slice(bytes, false).expect("a header")
+    }
+
+    pub(crate) fn v1_answer(header: &HapProtoV1) -> Answer {
+        let addr =
+            |ip: Option<_>, port: Option<_>| (ip.expect("an IP"), port.expect("a port")).into();
+        (
+            addr(header.get_src_addr(), header.get_src_port()),
+            addr(header.get_dst_addr(), header.get_dst_port()),
+        )
+    }
+
+    /// It reads the addresses when it is asked for them.
+    pub(crate) fn v2(bytes: &[u8]) -> ProxyV2Addr {
+        let header = ProxyV2Parser::try_from_slice(bytes).expect("a header");
+        header.get_address().expect("good addresses").expect("addresses")
+    }
+
+    pub(crate) fn v2_answer(addresses: &ProxyV2Addr) -> Answer {
+        let ProxyV2Addr::Ip { src, dst } = *addresses else { panic!("no addresses") };
+        (src, dst)
     }
 }
 

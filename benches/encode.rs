@@ -105,6 +105,16 @@ fn v1(criterion: &mut Criterion) {
         },
         Clone::clone,
     );
+    cell(
+        group,
+        "haprox-rs",
+        &want,
+        || {
+            let (source, destination) = black_box((source, destination));
+            haprox_rs::ProxyHdrV1::new(source, destination).expect("a header").to_string()
+        },
+        |line| line.clone().into_bytes(),
+    );
 }
 
 fn header(source: SocketAddr, destination: SocketAddr, is_v2: bool) -> ([u8; ROOM], usize) {
@@ -190,6 +200,19 @@ fn v2(criterion: &mut Criterion) {
         || {
             let (source, destination) = black_box((source, destination));
             proxy_protocol_rs::HeaderBuilder::v2_proxy(source, destination).build()
+        },
+        Clone::clone,
+    );
+    cell(
+        group,
+        "haprox-rs",
+        &want,
+        || {
+            use haprox_rs::{HdrV2OpProxy, ProxyHdrV2, ProxyTransportFam, ProxyV2Addr};
+            let (src, dst) = black_box((source, destination));
+            let addresses = ProxyV2Addr::Ip { src, dst };
+            let header = ProxyHdrV2::<HdrV2OpProxy>::new(ProxyTransportFam::STREAM, addresses);
+            Vec::<u8>::try_from(header.expect("a header")).expect("it fits")
         },
         Clone::clone,
     );

@@ -2,8 +2,8 @@
 //!
 //! Decoding and looking at every TLV is one cell, because crates do the work at different times:
 //! some when they decode, some when asked. What is missing: `proxy-protocol` and `haproxy-protocol`
-//! drop the TLVs; with a checksum also `ppp`, `proxy-header` and `proxy-protocol-codec`, which do not
-//! verify it.
+//! drop the TLVs; `haprox-rs` walks into SSL as well, and takes CRC-32 for CRC32C; with a checksum also
+//! `ppp`, `proxy-header` and `proxy-protocol-codec`, which do not verify it.
 
 mod timed;
 

@@ -2,7 +2,8 @@
 //!
 //! Not a measurement: `cargo xtask test --step instructions` runs it under callgrind, twice for each
 //! case, and takes the difference. That leaves out what starting a program costs, and needs
-//! no marks that an optimiser could move. Invariant: a call of a case costs the same every time.
+//! no marks that an optimiser could move. What the same calls answer to the same input, the benches check,
+//! each of which the gate runs once. Invariant: a call of a case costs the same every time.
 #![expect(clippy::print_stdout, reason = "its list of cases is its output")]
 
 use std::hint::black_box;

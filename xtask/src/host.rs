@@ -47,6 +47,17 @@ pub(crate) fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
+/// Returns the processors' names, one for each core, from /proc/cpuinfo.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn cpu_models() -> Result<Vec<String>> {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
+    let models =
+        cpus.lines().filter_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    Ok(models.map(str::to_owned).collect())
+}
+
 /// Returns the CPU time, user and system, that this thread has used (clock_gettime(2)).
 pub(crate) fn thread_cpu() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::process::output;
 use super::table::Series;
+use crate::host;
 
 const COLUMNS: &str =
     "date,commit,case,contender,version,round,figure,value,faults,cpu,cores,kernel,rustc,wrk,notes";
@@ -43,17 +44,13 @@ impl Circumstances {
         if !git(&[&status[..], &others[..]].concat())?.trim().is_empty() {
             commit.push_str("-dirty");
         }
-        let cpus = fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
-        let models: Vec<&str> = cpus
-            .lines()
-            .filter_map(|line| line.strip_prefix("model name")?.split(": ").nth(1))
-            .collect();
+        let models = host::cpu_models()?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let wrk = output(wrk, &["-v"])?;
         Ok(Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             commit,
-            cpu: models.first().copied().unwrap_or("unknown").to_owned(),
+            cpu: models.first().cloned().unwrap_or_else(|| "unknown".to_owned()),
             cores: models.len().to_string(),
             kernel: kernel.trim().to_owned(),
             rustc: output(Path::new("rustc"), &["-V"])?.trim().to_owned(),
