@@ -86,12 +86,14 @@ pub struct Writer {
     /// Disconnected when it has ended.
     ended: Receiver<()>,
     orders: Arc<Orders>,
+    /// Gone with [`finish`](Self::finish): the writer ends when nobody can send any more.
+    wake: Option<SyncSender<String>>,
 }
 
 /// What passes between the server and the thread that writes, beside the lines.
 #[derive(Debug, Default)]
 struct Orders {
-    /// The output is to be opened anew, for the next line.
+    /// The output is to be opened anew.
     reopen: AtomicBool,
     /// Lines that the output refused.
     lost: AtomicU64,
@@ -100,7 +102,8 @@ struct Orders {
 impl Writer {
     /// Waits until the last line is written, once the workers have gone. A reader that has stopped
     /// reading does not hold the process up: its lines are lost, which the log says.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
+        self.wake = None;
         if self.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
             tracing::error!("nobody reads the access log; its last lines are lost");
         }
@@ -111,14 +114,16 @@ impl Writer {
         self.orders.lost.load(Ordering::Relaxed)
     }
 
-    /// Has a file opened anew before its next line: somebody may have renamed it.
+    /// Has a file opened anew: somebody may have renamed it.
     pub fn reopen(&self) {
         self.orders.reopen.store(true, Ordering::Relaxed);
+        // No bytes, only to wake it: where this does not fit, lines do.
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(String::new()));
     }
 }
 
 impl AccessLog {
-    /// Opens the output and starts the writer; it ends when the last worker has gone.
+    /// Opens the output and starts the writer; it ends when it is finished and the last worker has gone.
     ///
     /// # Errors
     /// When the file cannot be opened, or no thread started.
@@ -128,7 +133,8 @@ impl AccessLog {
         let (lines, waiting) = sync_channel(LINES_MAX);
         let (alive, ended) = channel();
         let orders = Arc::<Orders>::default();
-        let writer = Writer { ended, orders: Arc::clone(&orders) };
+        let wake = Some(lines.clone());
+        let writer = Writer { ended, orders: Arc::clone(&orders), wake };
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_lines(&waiting, output, || open(&again), &orders, alive))?;

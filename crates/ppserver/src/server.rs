@@ -22,7 +22,6 @@ use crate::config::{
 use crate::log;
 use crate::metrics::{self, Counters};
 use crate::sys::{self, ListenOptions, Sharing};
-use crate::trust::Trust;
 use crate::upstream;
 use crate::watch::{self, Event, Obituary, Watch};
 use crate::worker::{self, Control, Order, PipeLimits, Plan, Setup, Worker};
@@ -72,6 +71,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
 
 /// There is at most one pipe for so many descriptors that the process may have.
 const DESCRIPTORS_PER_PIPE: usize = 16;
+/// Fewer connections than this are hardly what somebody meant who gave no number.
+const FEW_CONNECTIONS: usize = 256;
 
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +210,7 @@ impl Server {
             // A panic has been reported as the worker's end.
             let _ = thread.join();
         }
-        if let Some(writer) = &self.access_writer {
+        if let Some(writer) = &mut self.access_writer {
             writer.finish();
         }
         self.print_counters();
@@ -323,11 +324,20 @@ fn limits(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLi
     let pairs = descriptors.saturating_sub(reserved) / 2;
     let splice = &config.splice;
     // Connections that are asked for go before pipes that are not.
-    let room = pairs.checked_sub(config.server.max_connections.or(0)).unwrap_or(usize::MAX);
+    let room = pairs.saturating_sub(config.server.max_connections.or(0));
     let pipes_max = splice.max_pipes.or(room).min(descriptors / DESCRIPTORS_PER_PIPE);
     let (pipes, possible) = worker::limits(pairs, splice.pipe_bytes, pipes_max);
     match config.server.max_connections {
-        Count::Auto => (possible, pipes),
+        Count::Auto => {
+            if possible < FEW_CONNECTIONS {
+                tracing::warn!(
+                    possible,
+                    descriptors,
+                    "the descriptor limit leaves room for few connections: raise it (LimitNOFILE=, ulimit -n)"
+                );
+            }
+            (possible, pipes)
+        }
         Count::Fixed(wanted) => {
             if wanted > possible {
                 tracing::warn!(
@@ -440,18 +450,11 @@ fn warn_of_open_trust(config: &Config, bound: &[SocketAddr]) {
         {
             tracing::warn!(
                 listener = listener.name,
-                "trust is {}: whoever reaches {bind} can claim any client address",
-                open(&policy.trust)
+                %bind,
+                trust = %policy.trust,
+                "whoever reaches this port can claim any client address"
             );
         }
-    }
-}
-
-/// Names what lets everybody in.
-fn open(trust: &Trust) -> &'static str {
-    match trust {
-        Trust::Any => "\"any\"",
-        Trust::Networks(_) => "a whole address family",
     }
 }
 

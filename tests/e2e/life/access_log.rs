@@ -198,9 +198,25 @@ fn a_hangup_opens_the_file_anew_also_when_the_reload_is_refused() {
     poll_for(PATIENCE, || (lines(&path) == 1).then_some(())).expect("the line is written");
     fs::rename(&path, &old).expect("it can be renamed");
     server.reload("nonsense", "reload refused");
+    poll_for(PATIENCE, || path.exists().then_some(())).expect("not only with the next line");
     serve_one(&server);
     server.stop();
     assert_eq!((lines(&old), lines(&path)), (1, 1));
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_anew_is_told_at_the_hangup() {
+    let far_end = FarEnd::start();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let (path, old) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let output = format!("access_log.output = 'file:{}'", path.display());
+    let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
+    fs::rename(&path, &old).expect("it can be renamed");
+    fs::create_dir(&path).expect("the name is free");
+    server.hang_up("the access log stays as it was");
+    serve_one(&server);
+    server.stop();
+    assert_eq!(fs::read_to_string(&old).expect("it is there").lines().count(), 1);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Write the binary block of version 2: the default
     #[arg(long)]
     v2: bool,
-    /// The sender speaks for itself (v1: UNKNOWN): no addresses are written
+    /// The sender speaks for itself (v1: UNKNOWN): no addresses are written, also where they are given
     #[arg(long)]
     local: bool,
     /// The addresses are of a datagram socket

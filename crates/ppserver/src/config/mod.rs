@@ -314,7 +314,7 @@ pub enum Untrusted {
 pub enum LocalPolicy {
     /// It goes upstream.
     Forward,
-    /// It is closed in peace here.
+    /// It is closed here with a FIN.
     Answer,
     /// It is reset.
     Reject,

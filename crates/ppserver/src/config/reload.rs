@@ -5,27 +5,34 @@ use super::Config;
 impl Config {
     /// The keys whose change in `next` takes effect only when the process starts anew; the rest of
     /// `next` holds for new connections. The "on reload" column of docs/operations.md is this.
-    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
-        let names = |config: &Self| -> Vec<_> {
-            config.listeners.iter().map(|listener| listener.name.clone()).collect()
-        };
-        let binds = |config: &Self| -> Vec<_> {
-            config.listeners.iter().map(|listener| listener.bind.clone()).collect()
-        };
+    pub fn needs_restart(&self, next: &Self) -> Vec<String> {
         let (old, new) = (&self.server, &next.server);
-        [
+        let mut keys: Vec<String> = [
             ("server.workers", old.workers != new.workers),
             ("server.max_connections", old.max_connections != new.max_connections),
             ("log", self.log != next.log),
             ("access_log", self.access_log != next.access_log),
             ("tcp", self.tcp != next.tcp),
             ("splice", self.splice != next.splice),
-            ("listener.name", names(self) != names(next)),
-            ("listener.bind", binds(self) != binds(next)),
         ]
         .into_iter()
-        .filter_map(|(key, is_changed)| is_changed.then_some(key))
-        .collect()
+        .filter(|(_, is_changed)| *is_changed)
+        .map(|(key, _)| key.to_owned())
+        .collect();
+        let names = |config: &Self| -> Vec<_> {
+            config.listeners.iter().map(|listener| listener.name.clone()).collect()
+        };
+        let (old, new) = (names(self), names(next));
+        if old != new {
+            keys.push(format!("listener.name ({}, now {})", old.join(", "), new.join(", ")));
+        }
+        for listener in &self.listeners {
+            let same = next.listeners.iter().find(|other| other.name == listener.name);
+            if same.is_some_and(|other| other.bind != listener.bind) {
+                keys.push(format!("listener.bind of `{}`", listener.name));
+            }
+        }
+        keys
     }
 }
 
@@ -39,7 +46,7 @@ mod tests {
         bind = ['127.0.0.1:1']\nupstream = 'u'\n[listener.proxy_protocol]\naccept = 'require'\n\
         trust = ['10.0.0.0/8']\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n";
 
-    fn after(old: &str, new: &str) -> Vec<&'static str> {
+    fn after(old: &str, new: &str) -> Vec<String> {
         assert!(FILE.contains(old), "{old}");
         let config =
             |text: &str| from_bytes("f".into(), text.as_bytes(), Host::default()).unwrap().config;
@@ -57,7 +64,7 @@ mod tests {
             ("'require'", "'optional'"),
             ("127.0.0.1:2", "127.0.0.1:3"),
         ] {
-            assert_eq!(after(old, new), Vec::<&str>::new(), "{old} -> {new}");
+            assert_eq!(after(old, new), [""; 0], "{old} -> {new}");
         }
     }
 
@@ -70,8 +77,8 @@ mod tests {
             ("enabled = false", "enabled = true", "access_log"),
             ("backlog = 7", "backlog = 8", "tcp"),
             ("mode = 'auto'", "mode = 'off'", "splice"),
-            ("name = 'a'", "name = 'b'", "listener.name"),
-            ("127.0.0.1:1", "127.0.0.1:4", "listener.bind"),
+            ("name = 'a'", "name = 'b'", "listener.name (a, now b)"),
+            ("127.0.0.1:1", "127.0.0.1:4", "listener.bind of `a`"),
         ] {
             assert_eq!(after(old, new), [key], "{old} -> {new}");
         }

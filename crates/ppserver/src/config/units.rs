@@ -22,8 +22,13 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// Writes a duration so that it reads back exactly.
+/// Writes a duration so that it reads back exactly; whole days as days, not as months of 30.44 of them.
 pub(super) fn format_duration(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds = duration.as_secs();
+    if seconds > 0 && duration.subsec_nanos() == 0 && seconds.is_multiple_of(DAY) {
+        return format!("{}d", seconds / DAY);
+    }
     humantime::format_duration(duration).to_string()
 }
 
@@ -100,6 +105,14 @@ mod tests {
         assert_eq!(format_size(4096), "4KiB");
         assert_eq!(format_size(65_551), "65551B");
         assert_eq!(format_size(3 << 20), "3MiB");
+    }
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        for text in ["366d", "1d", "25h", "1m 30s", "0s", "1ms"] {
+            let written = format_duration(parse_duration(text).unwrap());
+            assert_eq!(written, text.replace("25h", "1day 1h"));
+        }
     }
 
     proptest! {

@@ -389,7 +389,8 @@ impl Connection {
                 offset = error.offset(),
                 bytes = log::first_bytes(bytes),
                 suppressed,
-                "refused: {error}",
+                why = self.rules.why(error),
+                "refused",
             );
         }
         Verdict::Refuse(reason)
@@ -405,7 +406,8 @@ impl Connection {
                 offset = self.partial.len(),
                 bytes = log::first_bytes(&self.partial),
                 suppressed,
-                "refused: the header was not complete in time",
+                why = "the header was not complete in time",
+                "refused",
             );
         }
     }

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ppcore::{Crc32cPolicy, Options, TlvFraming};
+use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
 
 use super::control::Plan;
 use crate::config::{self, Accept, ChecksumPolicy, SpliceMode, Untrusted, Versions};
@@ -85,6 +85,16 @@ impl Rules {
         };
         Some(Policy { opening, ..self.policy })
     }
+
+    /// Says why a header is refused, and by which key where one decides.
+    pub(super) fn why(&self, error: Error) -> String {
+        match &self.accept {
+            Accept::Headers(header) if error.kind() == ErrorKind::V2TooLong => {
+                format!("{error}: header_max is {} B", header.header_bytes_max)
+            }
+            Accept::Off | Accept::Headers(_) => error.to_string(),
+        }
+    }
 }
 
 /// Translates the keepalive of the configuration.
@@ -122,20 +132,41 @@ mod tests {
 
     use super::*;
 
+    /// The rules of a listener with these keys, in a file with these.
+    fn rules(top: &str, listener: &str) -> Arc<Rules> {
+        let text = format!(
+            "config_version = 1\n{top}\n[[listener]]\nname = 'a'\nbind = ['127.0.0.1:1']\n\
+             upstream = 'u'\n{listener}\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n"
+        );
+        let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
+        let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
+        let plan = Plan { config: loaded.unwrap().config, endpoints };
+        Arc::clone(&Rules::all(&plan, 0)[0])
+    }
+
     #[test]
     fn a_session_is_told_when_to_splice() {
         for (mode, splicing) in
             [("auto", Splicing::Auto), ("always", Splicing::Always), ("off", Splicing::Off)]
         {
-            let text = format!(
-                "config_version = 1\nsplice.mode = '{mode}'\n[[listener]]\nname = 'a'\n\
-                 bind = ['127.0.0.1:1']\nupstream = 'u'\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n"
-            );
-            let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
-            let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
-            let plan = Plan { config: loaded.unwrap().config, endpoints };
-            let policy = Rules::all(&plan, 0)[0].admit("127.0.0.1:3".parse().unwrap());
+            let rules = rules(&format!("splice.mode = '{mode}'"), "");
+            let policy = rules.admit("127.0.0.1:3".parse().unwrap());
             assert_eq!(policy.map(|policy| policy.splicing), Some(splicing), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_is_refused_with_the_key_that_says_so() {
+        let accept = "accept = 'require', trust = 'any', header_max = '52B'";
+        let rules = rules("", &format!("proxy_protocol = {{ {accept} }}"));
+        for (head, expected) in [
+            (b"\x21\x11\x00\x25", "this receiver allows (byte 15, spec 2.2): header_max is 52 B"),
+            (b"\x31\x11\x00\x25", "(byte 12, spec 2.2)"),
+        ] {
+            let bytes = [&b"\r\n\r\n\0\r\nQUIT\n"[..], head].concat();
+            let error = ppcore::Decoder::new(rules.options).decode(&bytes).unwrap_err();
+            let why = rules.why(error);
+            assert!(why.ends_with(expected), "{why}");
         }
     }
 }
