@@ -57,17 +57,18 @@ pub(super) struct Contender {
     tuning: Tuning,
 }
 
-/// What our own configuration says beyond the case.
+/// What a configuration says beyond the case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tuning {
+    /// Of ours.
     pub(super) workers: u32,
-    /// Lines of its `[splice]` table.
-    pub(super) splice: &'static str,
+    /// Lines of our `[splice]` table, of HAProxy's `global` section, of nginx's `server` block.
+    pub(super) lines: &'static str,
 }
 
 impl Tuning {
     /// One worker, and the defaults.
-    pub(super) const PLAIN: Self = Self { workers: 1, splice: "" };
+    pub(super) const PLAIN: Self = Self { workers: 1, lines: "" };
 }
 
 impl Contender {
@@ -111,7 +112,7 @@ impl Contender {
         Ok(Self { name, kind, program, version, tuning: Tuning::PLAIN })
     }
 
-    /// The same program of ours under another name, tuned.
+    /// The same program under another name, tuned.
     pub(super) fn tuned(&self, name: &'static str, tuning: Tuning) -> Self {
         Self { name, tuning, ..self.clone() }
     }
@@ -125,12 +126,13 @@ impl Contender {
                 vec!["run".to_owned(), "-c".to_owned(), file]
             }
             Kind::Haproxy => {
-                let file = write(dir.path(), "haproxy.cfg", &haproxy_cfg(setup, dir.path()))?;
+                let text = haproxy_cfg(setup, self.tuning, dir.path());
+                let file = write(dir.path(), "haproxy.cfg", &text)?;
                 vec!["-db".to_owned(), "-f".to_owned(), file]
             }
             Kind::Nginx => {
                 let module = stream_module(&self.program)?;
-                let text = nginx_conf(setup, dir.path(), &module);
+                let text = nginx_conf(setup, self.tuning, dir.path(), &module);
                 let file = write(dir.path(), "nginx.conf", &text)?;
                 vec!["-e".to_owned(), "stderr".to_owned(), "-c".to_owned(), file]
             }
@@ -264,7 +266,7 @@ fn ppserver_toml(setup: Setup, tuning: Tuning) -> String {
 [server]
 workers = {workers}
 [splice]
-{splice}
+{lines}
 [[listener]]
 name = \"bench\"
 bind = [\"{listen}\"]
@@ -277,13 +279,13 @@ endpoints = [\"{backend}\"]
   send = \"v2\"
 ",
         workers = tuning.workers,
-        splice = tuning.splice,
+        lines = tuning.lines,
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
     )
 }
 
-fn haproxy_cfg(setup: Setup, dir: &Path) -> String {
+fn haproxy_cfg(setup: Setup, tuning: Tuning, dir: &Path) -> String {
     let accept = match setup.inbound {
         Inbound::Header => " accept-proxy",
         Inbound::Plain => "",
@@ -298,6 +300,7 @@ fn haproxy_cfg(setup: Setup, dir: &Path) -> String {
     maxconn 7000
     nbthread 1
     stats socket {dir}/stats
+    {lines}
 defaults
     mode tcp
     timeout connect 5s
@@ -308,12 +311,13 @@ defaults
     server backend {backend} send-proxy-v2
 ",
         dir = dir.display(),
+        lines = tuning.lines,
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
     )
 }
 
-fn nginx_conf(setup: Setup, dir: &Path, module: &str) -> String {
+fn nginx_conf(setup: Setup, tuning: Tuning, dir: &Path, module: &str) -> String {
     let accept = match setup.inbound {
         Inbound::Header => " proxy_protocol",
         Inbound::Plain => "",
@@ -330,12 +334,14 @@ stream {{
         listen {listen}{accept} backlog=4096;
         proxy_pass {backend};
         proxy_protocol on;
+        {lines}
     }}
 }}
 {status}",
         dir = dir.display(),
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
+        lines = tuning.lines,
         status = nginx_http(dir, ports::PROXY_STATUS, ""),
     )
 }

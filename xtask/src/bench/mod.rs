@@ -181,7 +181,10 @@ impl Bench {
         match case {
             Case::Short => self.compare_all(&cases::short(self.amount)),
             Case::Keepalive => self.compare_all(&cases::keepalive(self.amount)),
-            Case::Bulk => self.compare_all(&cases::bulk(self.amount)),
+            Case::Bulk => {
+                let movers = cases::movers(&self.contenders);
+                cases::bulk(self.amount).iter().try_for_each(|job| self.compare_with(job, &movers))
+            }
             Case::Idle => {
                 let job = cases::idle(self.amount);
                 let series = self.rounds_of(&job, &self.contenders, |contender, round| {
