@@ -177,6 +177,11 @@ impl Running {
         Ok(last)
     }
 
+    /// How it died, if it has.
+    pub(super) fn death(&mut self) -> Option<String> {
+        self.process.death()
+    }
+
     /// Ends it.
     pub(super) fn stop(self) -> Result<()> {
         self.process.stop().map(drop)

@@ -15,7 +15,7 @@ use super::driver::{Driver, Outcome, Programs, read_load, start_load};
 use super::flame;
 use super::ports;
 use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output};
-use super::reconcile::{Driven, faults};
+use super::reconcile::{Driven, Seen, faults};
 use super::setup::Setup;
 use super::strace;
 use super::usage::Machine;
@@ -95,6 +95,11 @@ impl Sample {
             faults: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// One of a run that came to nothing.
+    pub(super) fn failed(contender: &Contender, round: usize, error: &anyhow::Error) -> Self {
+        Self { faults: vec![format!("{error:#}")], ..Self::of(contender, round) }
     }
 
     /// Waits until the proxy does nothing more, and notes when it does not come to that.
@@ -241,16 +246,32 @@ impl Rig {
         let mut sample = Sample::of(contender, round);
         let backend = job.backend.start(job.cores, &self.nginx)?;
         let mut proxy = contender.start(job.setup, job.cores)?;
-        let warm = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
-        proxy.find_family();
-        sample.wait_until_quiet(&proxy)?;
-        let driven = work(&mut proxy, &mut sample)?;
-        sample.wait_until_quiet(&proxy)?;
-        let proxy_seen = proxy.settled_counts()?;
+        let driven = self.drive(&mut proxy, &mut sample, job, work);
+        // Of a proxy that is gone, others only say that it does not answer.
+        let (driven, proxy_seen) = driven.map_err(|error| match proxy.death() {
+            Some(death) => error.context(death),
+            None => error,
+        })?;
         proxy.stop()?;
         let backend_seen = backend.stop()?;
-        sample.faults.extend(faults(&(driven + warm), &proxy_seen, &backend_seen));
+        sample.faults.extend(faults(&driven, &proxy_seen, &backend_seen));
         Ok(sample)
+    }
+
+    /// What passes through the proxy of a run, and what it says of that.
+    fn drive(
+        &self,
+        proxy: &mut Running,
+        sample: &mut Sample,
+        job: &Job,
+        work: impl FnOnce(&mut Running, &mut Sample) -> Result<Driven>,
+    ) -> Result<(Driven, Seen)> {
+        let warm = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
+        proxy.find_family();
+        sample.wait_until_quiet(proxy)?;
+        let driven = work(proxy, sample)?;
+        sample.wait_until_quiet(proxy)?;
+        Ok((driven + warm, proxy.settled_counts()?))
     }
 }
 

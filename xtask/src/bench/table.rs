@@ -187,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_came_to_nothing_leaves_medians_and_pairs_alone() {
+        let mut failed = sample("haproxy", 1, 0.0);
+        failed.metrics.clear();
+        failed.faults.push("haproxy died".to_owned());
+        let (ours, theirs) = (sample("ppserver", 1, 10.0), sample("haproxy", 2, 80.0));
+        let series = series(vec![ours, failed, sample("ppserver", 2, 60.0), theirs]);
+        let text = series.render();
+        let row = text.lines().find(|line| line.contains("80.0")).unwrap();
+        let words: Vec<&str> = row.split_ascii_whitespace().collect();
+        assert_eq!(words, ["haproxy", "80.0", "80.0", "80.0", "1", "0.750", "(0.750..0.750)"]);
+        assert!(text.contains("DOES NOT COUNT: haproxy, round 1: haproxy died"), "{text}");
+    }
+
+    #[test]
     fn numbers_keep_about_four_digits() {
         for (value, text) in
             [(12345.6, "12346"), (78.94, "78.9"), (1.234, "1.23"), (0.4567, "0.457"), (0.0, "0.00")]
