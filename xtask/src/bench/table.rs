@@ -112,20 +112,33 @@ impl Series {
                 let _ = writeln!(text, "DOES NOT COUNT: {contender}, round {round}: {fault}");
             }
         }
-        let mut notes: Vec<(&str, Vec<String>)> = Vec::new();
-        for sample in &self.samples {
-            for note in &sample.notes {
-                let place = format!("{} {}", sample.contender, sample.round);
-                match notes.iter_mut().find(|(known, _)| known == note) {
-                    Some((_, places)) => places.push(place),
-                    None => notes.push((note, vec![place])),
-                }
+        let mut notes: Vec<&str> = Vec::new();
+        for note in self.samples.iter().flat_map(|sample| &sample.notes) {
+            if !notes.contains(&note.as_str()) {
+                notes.push(note);
             }
         }
-        for (note, places) in notes {
-            let _ = writeln!(text, "note: {note} ({})", places.join(", "));
+        for note in notes {
+            let _ = writeln!(text, "note: {note} ({})", self.places(note).join(", "));
         }
         text
+    }
+
+    /// Whose runs have a note: a contender whose runs all have it, or which of them.
+    fn places(&self, note: &str) -> Vec<String> {
+        let mut places = Vec::new();
+        for contender in self.contenders() {
+            let of_it = self.samples.iter().filter(|sample| sample.contender == contender);
+            let (with, without): (Vec<&Sample>, Vec<&Sample>) =
+                of_it.partition(|sample| sample.notes.iter().any(|known| known == note));
+            let rounds: Vec<String> = with.iter().map(|sample| sample.round.to_string()).collect();
+            match (with.is_empty(), without.is_empty()) {
+                (true, _) => {}
+                (false, true) => places.push(contender.to_owned()),
+                (false, false) => places.push(format!("{contender} {}", rounds.join("+"))),
+            }
+        }
+        places
     }
 }
 
@@ -198,6 +211,20 @@ mod tests {
         let words: Vec<&str> = row.split_ascii_whitespace().collect();
         assert_eq!(words, ["haproxy", "80.0", "80.0", "80.0", "1", "0.750", "(0.750..0.750)"]);
         assert!(text.contains("DOES NOT COUNT: haproxy, round 1: haproxy died"), "{text}");
+    }
+
+    #[test]
+    fn a_note_stands_once_with_whose_runs_it_is_about() {
+        let noted = |contender, round| {
+            let mut sample = sample(contender, round, 1.0);
+            sample.notes.push("a full core".to_owned());
+            sample
+        };
+        let some = [noted("haproxy", 1), sample("haproxy", 2, 1.0), noted("haproxy", 3)];
+        let mut samples = vec![noted("ppserver", 1), noted("ppserver", 2), sample("nginx", 1, 1.0)];
+        samples.extend(some);
+        let text = series(samples).render();
+        assert!(text.ends_with("\nnote: a full core (ppserver, haproxy 1+3)\n"), "{text}");
     }
 
     #[test]
