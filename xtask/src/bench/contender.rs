@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::ports;
 use super::process::{Cores, Process, find_program, output};
 use super::reconcile::Seen;
-use super::setup::{Inbound, Setup, Transfer, fetch, read_stub_status, write};
+use super::setup::{Inbound, Setup, Transfer, fetch, read_dropped, read_stub_status, write};
 use super::usage::Family;
 use crate::host::poll_for;
 
@@ -166,7 +166,8 @@ impl Running {
         self.family = Family::of(self.process.id());
     }
 
-    /// Its counts, once it has no connection open or does not get there.
+    /// Its counts, once it has no connection open or does not get there. An error that it writes is
+    /// a failure beside those that it counts.
     pub(super) fn settled_counts(&mut self) -> Result<Seen> {
         let mut last = Seen::default();
         poll_for(SETTLE, || {
@@ -174,7 +175,9 @@ impl Running {
             last = seen;
             Ok((open == 0).then_some(()))
         })?;
-        Ok(last)
+        let lines = self.process.lines();
+        let errors = lines.iter().filter(|line| is_error(self.kind, line)).count();
+        Ok(Seen { failures: last.failures + u64::try_from(errors)?, ..last })
     }
 
     /// How it died, if it has.
@@ -202,9 +205,10 @@ impl Running {
             Kind::Nginx => {
                 self.asked += 1;
                 let page = fetch(ports::PROXY_STATUS, "/status")?;
-                let counts = read_stub_status(&page, self.asked);
-                let (accepted, _) = counts.context("nginx's status is not as expected")?;
-                Ok((Seen { accepted, failures: 0, requests: None }, 0))
+                let counts = read_stub_status(&page, self.asked).zip(read_dropped(&page));
+                let ((accepted, _), failures) =
+                    counts.context("nginx's status is not as expected")?;
+                Ok((Seen { accepted, failures, requests: None }, 0))
             }
             Kind::Envoy => {
                 let page = fetch(ports::PROXY_STATUS, "/stats")?;
@@ -223,6 +227,17 @@ impl Running {
         let Some(line) = line else { bail!("ppserver prints no counters on SIGUSR1") };
         read_ppserver(&line).context("ppserver's counters line is not as expected")
     }
+}
+
+/// Whether a line that a proxy wrote tells of an error.
+fn is_error(kind: Kind, line: &str) -> bool {
+    let marks: &[&str] = match kind {
+        Kind::Ppserver => &["\"level\":\"ERROR\""],
+        Kind::Haproxy => &["[ALERT]", "[EMERG]"],
+        Kind::Nginx => &["[error]", "[crit]", "[alert]", "[emerg]"],
+        Kind::Envoy => &["[error]", "[critical]"],
+    };
+    marks.iter().any(|mark| line.contains(mark))
 }
 
 fn read_ppserver(line: &str) -> Option<(Seen, u64)> {
@@ -245,7 +260,10 @@ fn read_haproxy(table: &str) -> Option<(Seen, u64)> {
         // A count that does not apply is left empty.
         Some(values.get(at(name)?)?.parse().unwrap_or(0))
     };
-    let failures = field("FRONTEND", "ereq")? + field("BACKEND", "econ")?;
+    let mut failures = field("FRONTEND", "ereq")?;
+    for name in ["econ", "eresp", "wretr", "wredis", "cli_abrt", "srv_abrt"] {
+        failures += field("BACKEND", name)?;
+    }
     let accepted = field("FRONTEND", "stot")?;
     Some((Seen { accepted, failures, requests: None }, field("FRONTEND", "scur")?))
 }
@@ -256,7 +274,15 @@ fn read_envoy(page: &str) -> Option<(Seen, u64)> {
         line.trim().parse().ok()
     };
     let accepted = value("tcp.bench.downstream_cx_total")?;
-    let failures = value("cluster.backend.upstream_cx_connect_fail")?;
+    let cluster = ["connect_fail", "connect_timeout", "overflow", "protocol_error"];
+    let mut failures = 0;
+    for name in cluster {
+        failures += value(&format!("cluster.backend.upstream_cx_{name}"))?;
+    }
+    // These exist only where a header is required.
+    for name in ["downstream_cx_proxy_proto_error", "proxy_proto.versions.v2.error"] {
+        failures += value(name).unwrap_or(0);
+    }
     let open = value("cluster.backend.upstream_cx_active")?;
     Some((Seen { accepted, failures, requests: None }, open))
 }
@@ -332,7 +358,7 @@ fn nginx_conf(setup: Setup, tuning: Tuning, dir: &Path, module: &str) -> String 
 daemon off;
 worker_processes 1;
 pid {dir}/nginx.pid;
-error_log stderr crit;
+error_log stderr error;
 events {{ worker_connections 16384; }}
 stream {{
     server {{
@@ -454,11 +480,11 @@ mod tests {
 
     #[test]
     fn haproxys_statistics_are_read_by_the_names_of_their_columns() {
-        let table = "# pxname,svname,scur,stot,ereq,econ,\n\
-            bench,FRONTEND,3,100,2,,\n\
-            bench,backend,3,98,,,\n\
-            bench,BACKEND,3,98,,5,\n\n";
-        let seen = Seen { accepted: 100, failures: 7, requests: None };
+        let table = "# pxname,svname,scur,stot,ereq,econ,eresp,wretr,wredis,cli_abrt,srv_abrt,\n\
+            bench,FRONTEND,3,100,2,,,,,,,\n\
+            bench,backend,3,98,,,,,,,,\n\
+            bench,BACKEND,3,98,,5,10,20,40,80,160,\n\n";
+        let seen = Seen { accepted: 100, failures: 317, requests: None };
         assert_eq!(read_haproxy(table), Some((seen, 3)));
     }
 
@@ -466,8 +492,26 @@ mod tests {
     fn envoys_statistics_are_read_by_their_names() {
         let page = "HTTP/1.1 200 OK\r\n\r\ncluster.backend.upstream_cx_active: 1\n\
             cluster.backend.upstream_cx_connect_fail: 4\n\
+            cluster.backend.upstream_cx_connect_timeout: 10\n\
+            cluster.backend.upstream_cx_overflow: 20\n\
+            cluster.backend.upstream_cx_protocol_error: 0\n\
             cluster.backend.upstream_cx_connect_fail_x: 9\ntcp.bench.downstream_cx_total: 50\n";
-        let seen = Seen { accepted: 50, failures: 4, requests: None };
+        let seen = Seen { accepted: 50, failures: 34, requests: None };
         assert_eq!(read_envoy(page), Some((seen, 1)));
+        let page = format!("{page}downstream_cx_proxy_proto_error: 6\n");
+        assert_eq!(read_envoy(&page).unwrap().0.failures, 40);
+        assert_eq!(read_envoy(""), None);
+    }
+
+    #[test]
+    fn errors_are_told_from_the_other_lines_of_a_proxy() {
+        for (kind, error, other) in [
+            (Kind::Ppserver, r#"{"level":"ERROR"}"#, r#"{"level":"INFO","message":"counters"}"#),
+            (Kind::Haproxy, "[ALERT]    (1) : sendmsg", "[WARNING]  (1) : config"),
+            (Kind::Nginx, "2026/01/01 [error] 1#1: *5 connect() failed", "nginx: [warn] x"),
+            (Kind::Envoy, "[2026-01-01][1][error][main] x", "[2026-01-01][1][warning][main] x"),
+        ] {
+            assert!(is_error(kind, error) && !is_error(kind, other), "{kind:?}");
+        }
     }
 }

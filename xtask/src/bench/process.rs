@@ -38,10 +38,8 @@ static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// When the signals cannot be caught.
 pub(super) fn heed_interrupts() -> Result<()> {
     if INTERRUPTED.get().is_none() {
-        INTERRUPTED.get_or_init({
-            let flag = host::interrupt()?;
-            || flag
-        });
+        let flag = host::interrupt()?;
+        INTERRUPTED.get_or_init(|| flag);
     }
     Ok(())
 }
@@ -58,7 +56,10 @@ pub(super) fn check_interrupted() -> Result<()> {
 }
 
 /// Looks until `look` finds something, at most for `span` and until an interrupt.
-fn wait_for<T>(span: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+pub(super) fn wait_for<T>(
+    span: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
     poll_for(span, || {
         check_interrupted()?;
         look()

@@ -14,16 +14,20 @@ use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load};
 use super::flame;
 use super::ports;
-use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output};
+use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output, wait_for};
 use super::reconcile::{Driven, Seen, faults};
-use super::setup::Setup;
+use super::setup::{Setup, probe};
 use super::strace;
 use super::usage::Machine;
-use crate::host::{pause, poll_for, real};
+use crate::host::{pause, real};
 use crate::load::HOLDING;
 
 /// A machine this busy before a run is not quiet, and the run says so.
 const BUSY_SHARE: f64 = 0.1;
+/// A core this busy was full.
+const FULL_SHARE: f64 = 0.95;
+const FULL: &str =
+    "the core of generator and backend was full: the rate is its limit, compare CPU time";
 /// How long it is watched before a run.
 const WATCH: Duration = Duration::from_millis(200);
 /// Until a traced load is over.
@@ -138,6 +142,10 @@ impl Rig {
                 .faults
                 .extend(doubt.map(|doubt| format!("the proxy's CPU time cannot be told: {doubt}")));
             sample.notes.extend(outcome.notes.iter().cloned());
+            let has_own_core = job.cores == Cores::APART;
+            if has_own_core && after.core_share_since(&machine, LOAD_CORE) >= FULL_SHARE {
+                sample.notes.push(FULL.to_owned());
+            }
             sample.metrics = describe(job, &outcome, used_after.since(&used), &machine, &after);
             let stood = crowd.map(Crowd::leave).transpose()?.unwrap_or_default();
             Ok(outcome.driven + stood)
@@ -155,7 +163,7 @@ impl Rig {
             let words_of_strace: Vec<&str> = words_of_strace.iter().map(String::as_str).collect();
             let tracer = Process::pinned("strace", job.cores.load, &strace, &words_of_strace)?;
             let is_attached = |line: &&String| line.contains("attached");
-            let attached = poll_for(STRACE_WAIT, || {
+            let attached = wait_for(STRACE_WAIT, || {
                 let count = tracer.lines().iter().filter(is_attached).count();
                 Ok((count >= proxy.family.pids().len()).then_some(()))
             })?;
@@ -165,7 +173,7 @@ impl Rig {
                 .and_then(|lines| read_load(&lines))?;
             sample.wait_until_quiet(proxy)?;
             tracer.signal(Signal::INT)?;
-            let table = poll_for(STRACE_WAIT, || {
+            let table = wait_for(STRACE_WAIT, || {
                 let text = std::fs::read_to_string(&file).unwrap_or_default();
                 Ok(text.contains("total").then_some(text))
             })?;
@@ -266,12 +274,16 @@ impl Rig {
         job: &Job,
         work: impl FnOnce(&mut Running, &mut Sample) -> Result<Driven>,
     ) -> Result<(Driven, Seen)> {
-        let warm = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
+        let mut driven = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
+        // Our generator looks at answers itself, and in front of the sink there is no other.
+        if job.backend == Backend::Nginx {
+            driven = driven + probe(job.setup.inbound)?;
+        }
         proxy.find_family();
         sample.wait_until_quiet(proxy)?;
-        let driven = work(proxy, sample)?;
+        driven = driven + work(proxy, sample)?;
         sample.wait_until_quiet(proxy)?;
-        Ok((driven + warm, proxy.settled_counts()?))
+        Ok((driven, proxy.settled_counts()?))
     }
 }
 
