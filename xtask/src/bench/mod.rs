@@ -428,6 +428,9 @@ fn take_turns(
                 if sample.faults.is_empty() { "" } else { " (DOES NOT COUNT)" }
             ));
             samples.push(sample);
+            if round < rounds && has_given_up(&samples, contender.name) {
+                progress(&format!("{}: {} is left out from here on", job.name, contender.name));
+            }
         }
     }
     samples

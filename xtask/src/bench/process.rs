@@ -196,6 +196,9 @@ impl Process {
 
     fn transcript(&self, what: &str) -> String {
         let lines = self.lines();
+        if lines.is_empty() {
+            return format!("{} {what}, and had written nothing", self.name);
+        }
         let last = lines[lines.len().saturating_sub(20)..].join("\n    ");
         format!("{} {what}; its last lines:\n    {last}", self.name)
     }

@@ -277,7 +277,7 @@ impl Rig {
         let mut driven = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
         // Our generator looks at answers itself, and in front of the sink there is no other.
         if job.backend == Backend::Nginx {
-            driven = driven + probe(job.setup.inbound)?;
+            driven = driven + probe(ports::PROXY, job.setup.inbound)?;
         }
         proxy.find_family();
         sample.wait_until_quiet(proxy)?;

@@ -66,8 +66,8 @@ pub(super) fn fetch(port: u16, path: &str) -> Result<String> {
 
 /// Asks nginx for its page once, through the proxy, and looks at all of the answer: wrk looks at no
 /// more than the status of any.
-pub(super) fn probe(inbound: Inbound) -> Result<Driven> {
-    let page = get(ports::PROXY, inbound.header(), "/").context("one exchange to look at")?;
+pub(super) fn probe(port: u16, inbound: Inbound) -> Result<Driven> {
+    let page = get(port, inbound.header(), "/").context("one exchange to look at")?;
     match page.split_once("\r\n\r\n") {
         Some((_, BODY)) => Ok(Driven { connections: 1, exchanges: 1, failures: 0, slack: 0 }),
         _ => bail!("the answer that came through the proxy is not the backend's: {page:?}"),
@@ -110,7 +110,37 @@ fn stub_counts(page: &str) -> Option<(u64, u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_the_backends_is_an_error() {
+        for (inbound, status, body, is_good) in [
+            (Inbound::Header, "200 OK", BODY.to_owned(), true),
+            (Inbound::Plain, "200 OK", BODY.to_owned(), true),
+            (Inbound::Plain, "200 OK", BODY.replace('a', "b"), false),
+            (Inbound::Plain, "200 OK", BODY[1..].to_owned(), false),
+            (Inbound::Plain, "502 Bad Gateway", BODY.to_owned(), false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"close\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    asked.extend(byte);
+                }
+                write!(stream, "HTTP/1.1 {status}\r\nX: y\r\n\r\n{body}").unwrap();
+                asked
+            });
+            assert_eq!(probe(port, inbound).is_ok(), is_good, "{status}");
+            let asked = server.join().unwrap();
+            assert!(asked.starts_with(&[inbound.header().bytes(), b"GET / "].concat()));
+        }
+    }
 
     #[test]
     fn stub_status_is_read_without_those_who_ask() {

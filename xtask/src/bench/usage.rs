@@ -51,9 +51,11 @@ impl Family {
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let mut nanos = 0;
         for pid in &self.pids {
-            let tasks = format!("/proc/{pid}/task");
-            for task in fs::read_dir(&tasks).with_context(|| format!("{tasks} is gone"))? {
-                let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            let ended =
+                || format!("CPU time cannot be told: process {pid} or a thread of it has ended");
+            for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(ended)? {
+                let file = task.with_context(ended)?.path().join("schedstat");
+                let text = fs::read_to_string(file).with_context(ended)?;
                 nanos += parse_schedstat(&text).context("schedstat has no number")?;
             }
         }
