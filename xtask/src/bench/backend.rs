@@ -14,7 +14,7 @@ use super::usage::Family;
 use crate::load::{LISTENING, SinkReport};
 
 /// The body of nginx's answer: as long as the sink's.
-const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\
+pub(super) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\
                     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Which server stands behind the proxy.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::backend::Backend;
-use super::contender::{Contender, Tuning};
+use super::contender::{Contender, Kind, Tuning};
 use super::driver::{Driver, Keeping};
 use super::process::Cores;
 use super::rig::{Job, P99, RESIDENT, Unit};
@@ -18,7 +18,7 @@ pub(crate) enum Case {
     Short,
     /// Requests on connections that stay; plain in, v2 out
     Keepalive,
-    /// 4 transfers of 64 MiB at a time, down and up; HAProxy with splice forced
+    /// 4 transfers of 64 MiB at a time, down and up; HAProxy with splice forced; peers also tuned
     Bulk,
     /// 5,000 proxied connections that do nothing: resident memory and pipes
     Idle,
@@ -159,6 +159,21 @@ pub(super) fn bulk(amount: Amount) -> [Job; 2] {
     })
 }
 
+/// Who moves bulk: everybody as shipped, and beside them the peers with buffers nearer to ours, whose
+/// pipes take 1 MiB where HAProxy's take 64 KiB and nginx's buffers 16 KiB.
+pub(super) fn movers(contenders: &[Contender]) -> Vec<Contender> {
+    let mut movers = contenders.to_vec();
+    for contender in contenders {
+        let (name, lines) = match contender.kind {
+            Kind::Haproxy => ("haproxy-1m", "tune.pipesize 1048576"),
+            Kind::Nginx => ("nginx-128k", "proxy_buffer_size 128k;"),
+            Kind::Ppserver | Kind::Envoy => continue,
+        };
+        movers.push(contender.tuned(name, Tuning { lines, ..Tuning::PLAIN }));
+    }
+    movers
+}
+
 /// Idle connections; the driver is started by the rig, which looks while they stand.
 pub(super) fn idle(amount: Amount) -> Job {
     Job {
@@ -249,7 +264,7 @@ pub(super) fn scale(amount: Amount) -> [Growth; 4] {
 
 /// The ways of moving bulk that `pipes` compares; the first is the default.
 pub(super) fn pipes(ours: &Contender) -> Vec<Contender> {
-    let variant = |name, splice| ours.tuned(name, Tuning { splice, ..Tuning::PLAIN });
+    let variant = |name, lines| ours.tuned(name, Tuning { lines, ..Tuning::PLAIN });
     vec![
         ours.clone(),
         variant("pipe64k", "pipe_size = \"64KiB\""),

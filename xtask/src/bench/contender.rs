@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::ports;
 use super::process::{Cores, Process, find_program, output};
 use super::reconcile::Seen;
-use super::setup::{Inbound, Setup, Transfer, fetch, read_stub_status, write};
+use super::setup::{Inbound, Setup, Transfer, fetch, read_dropped, read_stub_status, write};
 use super::usage::Family;
 use crate::host::poll_for;
 
@@ -57,17 +57,18 @@ pub(super) struct Contender {
     tuning: Tuning,
 }
 
-/// What our own configuration says beyond the case.
+/// What a configuration says beyond the case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tuning {
+    /// Of ours.
     pub(super) workers: u32,
-    /// Lines of its `[splice]` table.
-    pub(super) splice: &'static str,
+    /// Lines of our `[splice]` table, of HAProxy's `global` section, of nginx's `server` block.
+    pub(super) lines: &'static str,
 }
 
 impl Tuning {
     /// One worker, and the defaults.
-    pub(super) const PLAIN: Self = Self { workers: 1, splice: "" };
+    pub(super) const PLAIN: Self = Self { workers: 1, lines: "" };
 }
 
 impl Contender {
@@ -111,7 +112,7 @@ impl Contender {
         Ok(Self { name, kind, program, version, tuning: Tuning::PLAIN })
     }
 
-    /// The same program of ours under another name, tuned.
+    /// The same program under another name, tuned.
     pub(super) fn tuned(&self, name: &'static str, tuning: Tuning) -> Self {
         Self { name, tuning, ..self.clone() }
     }
@@ -125,12 +126,13 @@ impl Contender {
                 vec!["run".to_owned(), "-c".to_owned(), file]
             }
             Kind::Haproxy => {
-                let file = write(dir.path(), "haproxy.cfg", &haproxy_cfg(setup, dir.path()))?;
+                let text = haproxy_cfg(setup, self.tuning, dir.path());
+                let file = write(dir.path(), "haproxy.cfg", &text)?;
                 vec!["-db".to_owned(), "-f".to_owned(), file]
             }
             Kind::Nginx => {
                 let module = stream_module(&self.program)?;
-                let text = nginx_conf(setup, dir.path(), &module);
+                let text = nginx_conf(setup, self.tuning, dir.path(), &module);
                 let file = write(dir.path(), "nginx.conf", &text)?;
                 vec!["-e".to_owned(), "stderr".to_owned(), "-c".to_owned(), file]
             }
@@ -164,7 +166,8 @@ impl Running {
         self.family = Family::of(self.process.id());
     }
 
-    /// Its counts, once it has no connection open or does not get there.
+    /// Its counts, once it has no connection open or does not get there. An error that it writes is
+    /// a failure beside those that it counts.
     pub(super) fn settled_counts(&mut self) -> Result<Seen> {
         let mut last = Seen::default();
         poll_for(SETTLE, || {
@@ -172,7 +175,14 @@ impl Running {
             last = seen;
             Ok((open == 0).then_some(()))
         })?;
-        Ok(last)
+        let lines = self.process.lines();
+        let errors = lines.iter().filter(|line| is_error(self.kind, line)).count();
+        Ok(Seen { failures: last.failures + u64::try_from(errors)?, ..last })
+    }
+
+    /// How it died, if it has.
+    pub(super) fn death(&mut self) -> Option<String> {
+        self.process.death()
     }
 
     /// Ends it.
@@ -195,9 +205,10 @@ impl Running {
             Kind::Nginx => {
                 self.asked += 1;
                 let page = fetch(ports::PROXY_STATUS, "/status")?;
-                let counts = read_stub_status(&page, self.asked);
-                let (accepted, _) = counts.context("nginx's status is not as expected")?;
-                Ok((Seen { accepted, failures: 0, requests: None }, 0))
+                let counts = read_stub_status(&page, self.asked).zip(read_dropped(&page));
+                let ((accepted, _), failures) =
+                    counts.context("nginx's status is not as expected")?;
+                Ok((Seen { accepted, failures, requests: None }, 0))
             }
             Kind::Envoy => {
                 let page = fetch(ports::PROXY_STATUS, "/stats")?;
@@ -216,6 +227,17 @@ impl Running {
         let Some(line) = line else { bail!("ppserver prints no counters on SIGUSR1") };
         read_ppserver(&line).context("ppserver's counters line is not as expected")
     }
+}
+
+/// Whether a line that a proxy wrote tells of an error.
+fn is_error(kind: Kind, line: &str) -> bool {
+    let marks: &[&str] = match kind {
+        Kind::Ppserver => &["\"level\":\"ERROR\""],
+        Kind::Haproxy => &["[ALERT]", "[EMERG]"],
+        Kind::Nginx => &["[error]", "[crit]", "[alert]", "[emerg]"],
+        Kind::Envoy => &["[error]", "[critical]"],
+    };
+    marks.iter().any(|mark| line.contains(mark))
 }
 
 fn read_ppserver(line: &str) -> Option<(Seen, u64)> {
@@ -238,7 +260,10 @@ fn read_haproxy(table: &str) -> Option<(Seen, u64)> {
         // A count that does not apply is left empty.
         Some(values.get(at(name)?)?.parse().unwrap_or(0))
     };
-    let failures = field("FRONTEND", "ereq")? + field("BACKEND", "econ")?;
+    let mut failures = field("FRONTEND", "ereq")?;
+    for name in ["econ", "eresp", "wretr", "wredis", "cli_abrt", "srv_abrt"] {
+        failures += field("BACKEND", name)?;
+    }
     let accepted = field("FRONTEND", "stot")?;
     Some((Seen { accepted, failures, requests: None }, field("FRONTEND", "scur")?))
 }
@@ -249,7 +274,15 @@ fn read_envoy(page: &str) -> Option<(Seen, u64)> {
         line.trim().parse().ok()
     };
     let accepted = value("tcp.bench.downstream_cx_total")?;
-    let failures = value("cluster.backend.upstream_cx_connect_fail")?;
+    let cluster = ["connect_fail", "connect_timeout", "overflow", "protocol_error"];
+    let mut failures = 0;
+    for name in cluster {
+        failures += value(&format!("cluster.backend.upstream_cx_{name}"))?;
+    }
+    // These exist only where a header is required.
+    for name in ["downstream_cx_proxy_proto_error", "proxy_proto.versions.v2.error"] {
+        failures += value(name).unwrap_or(0);
+    }
     let open = value("cluster.backend.upstream_cx_active")?;
     Some((Seen { accepted, failures, requests: None }, open))
 }
@@ -264,7 +297,7 @@ fn ppserver_toml(setup: Setup, tuning: Tuning) -> String {
 [server]
 workers = {workers}
 [splice]
-{splice}
+{lines}
 [[listener]]
 name = \"bench\"
 bind = [\"{listen}\"]
@@ -277,13 +310,13 @@ endpoints = [\"{backend}\"]
   send = \"v2\"
 ",
         workers = tuning.workers,
-        splice = tuning.splice,
+        lines = tuning.lines,
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
     )
 }
 
-fn haproxy_cfg(setup: Setup, dir: &Path) -> String {
+fn haproxy_cfg(setup: Setup, tuning: Tuning, dir: &Path) -> String {
     let accept = match setup.inbound {
         Inbound::Header => " accept-proxy",
         Inbound::Plain => "",
@@ -298,6 +331,7 @@ fn haproxy_cfg(setup: Setup, dir: &Path) -> String {
     maxconn 7000
     nbthread 1
     stats socket {dir}/stats
+    {lines}
 defaults
     mode tcp
     timeout connect 5s
@@ -308,12 +342,13 @@ defaults
     server backend {backend} send-proxy-v2
 ",
         dir = dir.display(),
+        lines = tuning.lines,
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
     )
 }
 
-fn nginx_conf(setup: Setup, dir: &Path, module: &str) -> String {
+fn nginx_conf(setup: Setup, tuning: Tuning, dir: &Path, module: &str) -> String {
     let accept = match setup.inbound {
         Inbound::Header => " proxy_protocol",
         Inbound::Plain => "",
@@ -323,19 +358,21 @@ fn nginx_conf(setup: Setup, dir: &Path, module: &str) -> String {
 daemon off;
 worker_processes 1;
 pid {dir}/nginx.pid;
-error_log stderr crit;
+error_log stderr error;
 events {{ worker_connections 16384; }}
 stream {{
     server {{
         listen {listen}{accept} backlog=4096;
         proxy_pass {backend};
         proxy_protocol on;
+        {lines}
     }}
 }}
 {status}",
         dir = dir.display(),
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
+        lines = tuning.lines,
         status = nginx_http(dir, ports::PROXY_STATUS, ""),
     )
 }
@@ -443,11 +480,11 @@ mod tests {
 
     #[test]
     fn haproxys_statistics_are_read_by_the_names_of_their_columns() {
-        let table = "# pxname,svname,scur,stot,ereq,econ,\n\
-            bench,FRONTEND,3,100,2,,\n\
-            bench,backend,3,98,,,\n\
-            bench,BACKEND,3,98,,5,\n\n";
-        let seen = Seen { accepted: 100, failures: 7, requests: None };
+        let table = "# pxname,svname,scur,stot,ereq,econ,eresp,wretr,wredis,cli_abrt,srv_abrt,\n\
+            bench,FRONTEND,3,100,2,,,,,,,\n\
+            bench,backend,3,98,,,,,,,,\n\
+            bench,BACKEND,3,98,,5,10,20,40,80,160,\n\n";
+        let seen = Seen { accepted: 100, failures: 317, requests: None };
         assert_eq!(read_haproxy(table), Some((seen, 3)));
     }
 
@@ -455,8 +492,26 @@ mod tests {
     fn envoys_statistics_are_read_by_their_names() {
         let page = "HTTP/1.1 200 OK\r\n\r\ncluster.backend.upstream_cx_active: 1\n\
             cluster.backend.upstream_cx_connect_fail: 4\n\
+            cluster.backend.upstream_cx_connect_timeout: 10\n\
+            cluster.backend.upstream_cx_overflow: 20\n\
+            cluster.backend.upstream_cx_protocol_error: 0\n\
             cluster.backend.upstream_cx_connect_fail_x: 9\ntcp.bench.downstream_cx_total: 50\n";
-        let seen = Seen { accepted: 50, failures: 4, requests: None };
+        let seen = Seen { accepted: 50, failures: 34, requests: None };
         assert_eq!(read_envoy(page), Some((seen, 1)));
+        let page = format!("{page}downstream_cx_proxy_proto_error: 6\n");
+        assert_eq!(read_envoy(&page).unwrap().0.failures, 40);
+        assert_eq!(read_envoy(""), None);
+    }
+
+    #[test]
+    fn errors_are_told_from_the_other_lines_of_a_proxy() {
+        for (kind, error, other) in [
+            (Kind::Ppserver, r#"{"level":"ERROR"}"#, r#"{"level":"INFO","message":"counters"}"#),
+            (Kind::Haproxy, "[ALERT]    (1) : sendmsg", "[WARNING]  (1) : config"),
+            (Kind::Nginx, "2026/01/01 [error] 1#1: *5 connect() failed", "nginx: [warn] x"),
+            (Kind::Envoy, "[2026-01-01][1][error][main] x", "[2026-01-01][1][warning][main] x"),
+        ] {
+            assert!(is_error(kind, error) && !is_error(kind, other), "{kind:?}");
+        }
     }
 }

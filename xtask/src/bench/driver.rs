@@ -13,7 +13,7 @@ use super::ports;
 use super::process::{Cores, Process};
 use super::reconcile::Driven;
 use super::setup::{Inbound, write};
-use crate::load::{Header, Latency, Report};
+use crate::load::{Latency, Report};
 
 /// What a driver may take beyond the time it was told to run.
 const OVERTIME: Duration = Duration::from_secs(60);
@@ -158,10 +158,8 @@ fn wrk(
 /// plain one; those that follow are sent.
 fn script(keeping: Keeping, inbound: Inbound) -> String {
     let mut header = String::new();
-    if inbound == Inbound::Header {
-        for byte in Header::V2.bytes() {
-            let _ = write!(header, "\\{byte:03}");
-        }
+    for byte in inbound.header().bytes() {
+        let _ = write!(header, "\\{byte:03}");
     }
     let close = match keeping {
         Keeping::Close => "Connection: close\\r\\n",

@@ -1,22 +1,26 @@
 //! A program of a bench or a soak: kept to its cores, its output collected, stopped by its own id.
 //!
 //! Invariant: only a process that was started here is signalled, before it is reaped, so that the
-//! id cannot have passed to a stranger; and it is gone when the value is.
+//! id cannot have passed to a stranger; and it is gone when the value is. So a bench that is
+//! interrupted only has to return: every wait for a program ends with an error then.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::host::poll_for;
+use crate::host::{self, poll_for};
 
 /// How long a program may take to say or to do what is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long after its last answer a program that dies may still look alive.
+const DYING: Duration = Duration::from_millis(200);
 /// Servers live in directories that a plain user's PATH often lacks.
 const SERVER_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -24,6 +28,43 @@ const SERVER_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 pub(super) const PROXY_CORE: usize = 0;
 /// The core of generator and backend, likewise.
 pub(super) const LOAD_CORE: usize = 1;
+
+/// Set by SIGINT and SIGTERM, which are sent to the whole program. A soak has a flag of its own.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on SIGINT and SIGTERM end no more than the waits for programs.
+///
+/// # Errors
+/// When the signals cannot be caught.
+pub(super) fn heed_interrupts() -> Result<()> {
+    if INTERRUPTED.get().is_none() {
+        let flag = host::interrupt()?;
+        INTERRUPTED.get_or_init(|| flag);
+    }
+    Ok(())
+}
+
+/// Whether one of them has come.
+pub(super) fn is_interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// Fails once one of them has come.
+pub(super) fn check_interrupted() -> Result<()> {
+    ensure!(!is_interrupted(), "interrupted");
+    Ok(())
+}
+
+/// Looks until `look` finds something, at most for `span` and until an interrupt.
+pub(super) fn wait_for<T>(
+    span: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    poll_for(span, || {
+        check_interrupted()?;
+        look()
+    })
+}
 
 /// Where the programs of a case run: lists of cores as taskset(1) reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +127,10 @@ impl Process {
         what: &str,
         find: impl Fn(&str) -> Option<T>,
     ) -> Result<T> {
-        let found = poll_for(PATIENCE, || {
+        let found = wait_for(PATIENCE, || {
             let found = self.lines().iter().rev().find_map(|line| find(line));
-            if found.is_none() && self.child.try_wait()?.is_some() {
-                bail!("{}", self.transcript("ended early"));
+            if found.is_none() {
+                self.check_alive()?;
             }
             Ok(found)
         })?;
@@ -98,13 +139,24 @@ impl Process {
 
     /// Waits until it listens on `port` of 127.0.0.1.
     pub(crate) fn wait_for_port(&mut self, port: u16) -> Result<()> {
-        let listening = poll_for(PATIENCE, || {
-            if self.child.try_wait()?.is_some() {
-                bail!("{}", self.transcript("ended early"));
-            }
+        let listening = wait_for(PATIENCE, || {
+            self.check_alive()?;
             Ok(super::ports::is_taken(port)?.then_some(()))
         })?;
         listening.with_context(|| self.transcript(&format!("does not listen on port {port}")))
+    }
+
+    fn check_alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{}", self.transcript(&format!("ended early ({status})"))),
+            None => Ok(()),
+        }
+    }
+
+    /// How it ended, if it did so unasked.
+    pub(super) fn death(&mut self) -> Option<String> {
+        let status = poll_for(DYING, || Ok(self.child.try_wait()?)).ok()??;
+        Some(self.transcript(&format!("died ({status})")))
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
@@ -129,7 +181,7 @@ impl Process {
         span: Duration,
         is_good: impl FnOnce(ExitStatus) -> bool,
     ) -> Result<Vec<String>> {
-        let Some(status) = poll_for(span, || Ok(self.child.try_wait()?))? else {
+        let Some(status) = wait_for(span, || Ok(self.child.try_wait()?))? else {
             bail!("{}", self.transcript("does not end"));
         };
         for reader in self.readers.drain(..) {
@@ -144,6 +196,9 @@ impl Process {
 
     fn transcript(&self, what: &str) -> String {
         let lines = self.lines();
+        if lines.is_empty() {
+            return format!("{} {what}, and had written nothing", self.name);
+        }
         let last = lines[lines.len().saturating_sub(20)..].join("\n    ");
         format!("{} {what}; its last lines:\n    {last}", self.name)
     }
@@ -173,6 +228,27 @@ fn collect(
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
     })
+}
+
+/// Runs a command that runs another and passes no signal on to it, as cargo does: an interrupt ends
+/// the group of the two.
+///
+/// # Errors
+/// When it fails or is interrupted.
+pub(super) fn run_group(command: &mut Command) -> Result<()> {
+    let mut child = command.process_group(0).spawn().context("cargo does not start")?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "cargo failed ({status})");
+            return Ok(());
+        }
+        if let Err(interrupted) = check_interrupted() {
+            kill_process_group(Pid::from_child(&child), Signal::TERM)?;
+            child.wait()?;
+            return Err(interrupted);
+        }
+        host::pause(DYING);
+    }
 }
 
 /// Finds a program where programs are.
@@ -209,6 +285,19 @@ mod tests {
         process.wait_for_line("hello", |line| (line == "hello").then_some(())).unwrap();
         assert_eq!(process.stop().unwrap(), ["hello", "bye"]);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[test]
+    fn a_death_is_told_with_its_signal_and_the_last_words() {
+        let shell = find_program("sh").unwrap();
+        let words = ["-c", "echo alive; while :; do sleep 0.01; done"];
+        let mut process = Process::start("shell", &shell, &words).unwrap();
+        process.wait_for_line("alive", |line| (line == "alive").then_some(())).unwrap();
+        assert_eq!(process.death(), None);
+        process.signal(Signal::KILL).unwrap();
+        let death = process.death().unwrap();
+        assert!(death.contains("shell died (signal: 9"), "{death}");
+        assert!(death.ends_with("alive"), "{death}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Results in files: a row for each figure of each run, appended, with all that made it.
 //!
-//! Runs that do not count are recorded too, with their faults. Invariant: a row can be understood
-//! alone, years later, on another machine.
+//! Runs that do not count are recorded too, with their faults; one that failed has a row without a
+//! figure. Invariant: a row can be understood alone, years later, on another machine.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -98,9 +98,14 @@ pub(super) fn append(dir: &Path, series: &Series, circumstances: &Circumstances)
 fn rows(series: &Series, around: &Circumstances) -> String {
     let mut text = String::new();
     for sample in &series.samples {
-        for metric in &sample.metrics {
+        let figures = sample.metrics.iter();
+        let mut figures: Vec<(&str, String)> =
+            figures.map(|metric| (metric.name.trim(), format!("{:.6}", metric.value))).collect();
+        if figures.is_empty() {
+            figures.push(("", String::new()));
+        }
+        for (figure, value) in &figures {
             let round = sample.round.to_string();
-            let value = format!("{:.6}", metric.value);
             let [faults, notes] = [&sample.faults, &sample.notes].map(|words| words.join("; "));
             let fields = [
                 &around.date,
@@ -109,8 +114,8 @@ fn rows(series: &Series, around: &Circumstances) -> String {
                 sample.contender,
                 &sample.version,
                 &round,
-                metric.name.trim(),
-                &value,
+                figure,
+                value,
                 &faults,
                 &around.cpu,
                 &around.cores,
@@ -160,7 +165,7 @@ mod tests {
             faults: vec!["it said \"no\"".to_owned()],
             notes: vec!["a busy machine".to_owned()],
         };
-        let series = Series {
+        let mut series = Series {
             name: "short".to_owned(),
             title: String::new(),
             main: String::new(),
@@ -176,6 +181,12 @@ mod tests {
             "2026-01-02T03:04:05Z,abc,short,ppserver,ppserver 1,1,proxy CPU us/connection,70.500000,\
              \"it said \"\"no\"\"\",\"a, b\",2,6.1,rustc 1,wrk 4,a busy machine"
         );
+        let sample = &mut series.samples[0];
+        sample.metrics.clear();
+        sample.faults = vec!["it died:\n  why".to_owned()];
+        let row = rows(&series, &around);
+        assert_eq!(row.lines().count(), 1);
+        assert!(row.contains(",ppserver 1,1,,,\"it died:   why\","), "{row}");
         fs::write(dir.path().join("short.csv"), "date,value\n").unwrap();
         append(dir.path(), &series, &around).unwrap_err();
     }

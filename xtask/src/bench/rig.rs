@@ -14,16 +14,20 @@ use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load};
 use super::flame;
 use super::ports;
-use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output};
-use super::reconcile::{Driven, faults};
-use super::setup::Setup;
+use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output, wait_for};
+use super::reconcile::{Driven, Seen, faults};
+use super::setup::{Setup, probe};
 use super::strace;
 use super::usage::Machine;
-use crate::host::{pause, poll_for, real};
+use crate::host::{pause, real};
 use crate::load::HOLDING;
 
 /// A machine this busy before a run is not quiet, and the run says so.
 const BUSY_SHARE: f64 = 0.1;
+/// A core this busy was full.
+const FULL_SHARE: f64 = 0.95;
+const FULL: &str =
+    "the core of generator and backend was full: the rate is its limit, compare CPU time";
 /// How long it is watched before a run.
 const WATCH: Duration = Duration::from_millis(200);
 /// Until a traced load is over.
@@ -85,15 +89,30 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn of(
-        contender: &Contender,
-        round: usize,
-        metrics: Vec<Metric>,
-        faults: Vec<String>,
-        notes: Vec<String>,
-    ) -> Self {
-        let (contender, version) = (contender.name, contender.version.clone());
-        Self { contender, version, round, metrics, faults, notes }
+    /// One in which nothing has been found yet.
+    fn of(contender: &Contender, round: usize) -> Self {
+        Self {
+            contender: contender.name,
+            version: contender.version.clone(),
+            round,
+            metrics: Vec::new(),
+            faults: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// One of a run that came to nothing.
+    pub(super) fn failed(contender: &Contender, round: usize, error: &anyhow::Error) -> Self {
+        Self { faults: vec![format!("{error:#}")], ..Self::of(contender, round) }
+    }
+
+    /// Waits until the proxy does nothing more, and notes when it does not come to that.
+    fn wait_until_quiet(&mut self, proxy: &Running) -> Result<()> {
+        const RESTLESS: &str = "the proxy did not come to rest before or after the load";
+        if !proxy.family.wait_until_quiet()? && !self.notes.iter().any(|note| note == RESTLESS) {
+            self.notes.push(RESTLESS.to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -108,23 +127,29 @@ pub(super) struct Rig {
 impl Rig {
     /// Measures a load.
     pub(super) fn measure(&self, contender: &Contender, job: &Job, round: usize) -> Result<Sample> {
-        let mut notes = Vec::new();
-        let mut figures = Vec::new();
-        let faults = self.with_proxy(contender, job, |proxy| {
+        self.with_proxy(contender, job, round, |proxy, sample| {
             let crowd = (job.crowd > 0).then(|| self.crowd(job, job.crowd)).transpose()?;
-            proxy.family.wait_until_quiet()?;
-            notes.extend(watch()?);
-            let (cpu, machine) = (proxy.family.cpu()?, Machine::look()?);
+            sample.wait_until_quiet(proxy)?;
+            sample.notes.extend(watch()?);
+            let (used, machine) = (proxy.family.used()?, Machine::look()?);
             let outcome = job.driver.run(job.setup.inbound, job.cores, &self.programs)?;
             let after = Machine::look()?;
-            proxy.family.wait_until_quiet()?;
-            let cpu = proxy.family.cpu()?.saturating_sub(cpu);
-            notes.extend(outcome.notes.iter().cloned());
-            figures = describe(job, &outcome, cpu, &machine, &after);
+            proxy.find_family();
+            sample.wait_until_quiet(proxy)?;
+            let used_after = proxy.family.used()?;
+            let doubt = used_after.doubt_since(&used);
+            sample
+                .faults
+                .extend(doubt.map(|doubt| format!("the proxy's CPU time cannot be told: {doubt}")));
+            sample.notes.extend(outcome.notes.iter().cloned());
+            let has_own_core = job.cores == Cores::APART;
+            if has_own_core && after.core_share_since(&machine, LOAD_CORE) >= FULL_SHARE {
+                sample.notes.push(FULL.to_owned());
+            }
+            sample.metrics = describe(job, &outcome, used_after.since(&used), &machine, &after);
             let stood = crowd.map(Crowd::leave).transpose()?.unwrap_or_default();
             Ok(outcome.driven + stood)
-        })?;
-        Ok(Sample::of(contender, round, figures, faults, notes))
+        })
     }
 
     /// Counts the system calls of the same load, in a run of its own: tracing slows all of it.
@@ -133,13 +158,12 @@ impl Rig {
             find_program("strace").context("strace is not here: apt-get install strace")?;
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("strace");
-        let mut counted = Vec::new();
-        let faults = self.with_proxy(contender, job, |proxy| {
+        self.with_proxy(contender, job, 1, |proxy, sample| {
             let words_of_strace = strace::words(&file, proxy.family.pids());
             let words_of_strace: Vec<&str> = words_of_strace.iter().map(String::as_str).collect();
             let tracer = Process::pinned("strace", job.cores.load, &strace, &words_of_strace)?;
             let is_attached = |line: &&String| line.contains("attached");
-            let attached = poll_for(STRACE_WAIT, || {
+            let attached = wait_for(STRACE_WAIT, || {
                 let count = tracer.lines().iter().filter(is_attached).count();
                 Ok((count >= proxy.family.pids().len()).then_some(()))
             })?;
@@ -147,19 +171,18 @@ impl Rig {
             let outcome = start_load(words, job.setup.inbound, job.cores, &self.programs.own)?
                 .finish(TRACED_WAIT)
                 .and_then(|lines| read_load(&lines))?;
-            proxy.family.wait_until_quiet()?;
+            sample.wait_until_quiet(proxy)?;
             tracer.signal(Signal::INT)?;
-            let table = poll_for(STRACE_WAIT, || {
+            let table = wait_for(STRACE_WAIT, || {
                 let text = std::fs::read_to_string(&file).unwrap_or_default();
                 Ok(text.contains("total").then_some(text))
             })?;
             let table = table.context("strace wrote no table")?;
             let calls = strace::read(&table).context("strace's table is not as expected")?;
-            counted = strace::metrics(&calls, outcome.driven.exchanges, job.unit.singular());
+            let exchanges = outcome.driven.exchanges;
+            sample.metrics = strace::metrics(&calls, exchanges, job.unit.singular());
             Ok(outcome.driven)
-        })?;
-        let notes = Vec::new();
-        Ok(Sample::of(contender, 1, counted, faults, notes))
+        })
     }
 
     /// Samples the stacks of a load: a line each, with its number of samples.
@@ -168,7 +191,7 @@ impl Rig {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("perf.data");
         let file = file.to_str().context("the temporary directory is UTF-8")?;
-        let faults = self.with_proxy(contender, job, |proxy| {
+        let sample = self.with_proxy(contender, job, 1, |proxy, _| {
             let pids: Vec<String> = proxy.family.pids().iter().map(u32::to_string).collect();
             let pids = pids.join(",");
             let clock = ["record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o", file, "-p"];
@@ -178,7 +201,7 @@ impl Rig {
             sampler.stop()?;
             Ok(outcome.driven)
         })?;
-        if let Some(fault) = faults.first() {
+        if let Some(fault) = sample.faults.first() {
             bail!("the stacks of {} do not count: {fault}", contender.name);
         }
         flame::fold(&output(&perf, &["script", "-i", file])?)
@@ -192,22 +215,19 @@ impl Rig {
         connections: u32,
         round: usize,
     ) -> Result<Sample> {
-        let mut metrics = Vec::new();
-        let faults = self.with_proxy(contender, job, |proxy| {
+        self.with_proxy(contender, job, round, |proxy, sample| {
             let (resident, pipes) = (proxy.family.resident()?, proxy.family.pipe_ends()?);
             let crowd = self.crowd(job, connections)?;
-            proxy.family.wait_until_quiet()?;
+            sample.wait_until_quiet(proxy)?;
             let more = proxy.family.resident()?.saturating_sub(resident);
             let pipes = proxy.family.pipe_ends()?.saturating_sub(pipes);
-            metrics = vec![
+            sample.metrics = vec![
                 Metric::new(RESIDENT, real(more) / real(crowd.held.max(1))),
                 Metric::new("pipe ends held", real(u64::try_from(pipes)?)),
                 Metric::new("connections held", real(crowd.held)),
             ];
             crowd.leave()
-        })?;
-        let notes = Vec::new();
-        Ok(Sample::of(contender, round, metrics, faults, notes))
+        })
     }
 
     /// Opens connections that stand idle, each behind one exchange.
@@ -221,26 +241,49 @@ impl Rig {
         Ok(Crowd { load, held })
     }
 
-    /// Starts both servers, warms them up, lets `work` drive, and returns what does not
-    /// add up.
+    /// Starts both servers, warms them up and lets `work` drive. The sample that it fills also gets
+    /// what does not add up.
     fn with_proxy(
         &self,
         contender: &Contender,
         job: &Job,
-        work: impl FnOnce(&mut Running) -> Result<Driven>,
-    ) -> Result<Vec<String>> {
+        round: usize,
+        work: impl FnOnce(&mut Running, &mut Sample) -> Result<Driven>,
+    ) -> Result<Sample> {
         ports::all_free()?;
+        let mut sample = Sample::of(contender, round);
         let backend = job.backend.start(job.cores, &self.nginx)?;
         let mut proxy = contender.start(job.setup, job.cores)?;
-        let warm = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
-        proxy.find_family();
-        proxy.family.wait_until_quiet()?;
-        let driven = work(&mut proxy)?;
-        proxy.family.wait_until_quiet()?;
-        let proxy_seen = proxy.settled_counts()?;
+        let driven = self.drive(&mut proxy, &mut sample, job, work);
+        // Of a proxy that is gone, others only say that it does not answer.
+        let (driven, proxy_seen) = driven.map_err(|error| match proxy.death() {
+            Some(death) => error.context(death),
+            None => error,
+        })?;
         proxy.stop()?;
         let backend_seen = backend.stop()?;
-        Ok(faults(&(driven + warm), &proxy_seen, &backend_seen))
+        sample.faults.extend(faults(&driven, &proxy_seen, &backend_seen));
+        Ok(sample)
+    }
+
+    /// What passes through the proxy of a run, and what it says of that.
+    fn drive(
+        &self,
+        proxy: &mut Running,
+        sample: &mut Sample,
+        job: &Job,
+        work: impl FnOnce(&mut Running, &mut Sample) -> Result<Driven>,
+    ) -> Result<(Driven, Seen)> {
+        let mut driven = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
+        // Our generator looks at answers itself, and in front of the sink there is no other.
+        if job.backend == Backend::Nginx {
+            driven = driven + probe(ports::PROXY, job.setup.inbound)?;
+        }
+        proxy.find_family();
+        sample.wait_until_quiet(proxy)?;
+        driven = driven + work(proxy, sample)?;
+        sample.wait_until_quiet(proxy)?;
+        Ok((driven, proxy.settled_counts()?))
     }
 }
 
@@ -296,6 +339,7 @@ fn describe(
         Metric::new(rate, amount / outcome.seconds.max(f64::EPSILON)),
         Metric::new("proxy core busy %", after.core_share_since(before, PROXY_CORE) * 100.0),
         Metric::new("load core busy %", after.core_share_since(before, LOAD_CORE) * 100.0),
+        Metric::new("machine stolen %", after.stolen_share_since(before) * 100.0),
     ];
     // That of a transfer says nothing that its rate does not.
     let has_latency = job.unit == Unit::Connection || job.unit == Unit::Request;

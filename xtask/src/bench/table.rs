@@ -112,20 +112,33 @@ impl Series {
                 let _ = writeln!(text, "DOES NOT COUNT: {contender}, round {round}: {fault}");
             }
         }
-        let mut notes: Vec<(&str, Vec<String>)> = Vec::new();
-        for sample in &self.samples {
-            for note in &sample.notes {
-                let place = format!("{} {}", sample.contender, sample.round);
-                match notes.iter_mut().find(|(known, _)| known == note) {
-                    Some((_, places)) => places.push(place),
-                    None => notes.push((note, vec![place])),
-                }
+        let mut notes: Vec<&str> = Vec::new();
+        for note in self.samples.iter().flat_map(|sample| &sample.notes) {
+            if !notes.contains(&note.as_str()) {
+                notes.push(note);
             }
         }
-        for (note, places) in notes {
-            let _ = writeln!(text, "note: {note} ({})", places.join(", "));
+        for note in notes {
+            let _ = writeln!(text, "note: {note} ({})", self.places(note).join(", "));
         }
         text
+    }
+
+    /// Whose runs have a note: a contender whose runs all have it, or which of them.
+    fn places(&self, note: &str) -> Vec<String> {
+        let mut places = Vec::new();
+        for contender in self.contenders() {
+            let of_it = self.samples.iter().filter(|sample| sample.contender == contender);
+            let (with, without): (Vec<&Sample>, Vec<&Sample>) =
+                of_it.partition(|sample| sample.notes.iter().any(|known| known == note));
+            let rounds: Vec<String> = with.iter().map(|sample| sample.round.to_string()).collect();
+            match (with.is_empty(), without.is_empty()) {
+                (true, _) => {}
+                (false, true) => places.push(contender.to_owned()),
+                (false, false) => places.push(format!("{contender} {}", rounds.join("+"))),
+            }
+        }
+        places
     }
 }
 
@@ -184,6 +197,34 @@ mod tests {
         assert_eq!((summary.median, summary.count), (80.0, 1));
         let text = series.render();
         assert!(text.contains("DOES NOT COUNT: haproxy, round 2: the proxy saw 50"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_came_to_nothing_leaves_medians_and_pairs_alone() {
+        let mut failed = sample("haproxy", 1, 0.0);
+        failed.metrics.clear();
+        failed.faults.push("haproxy died".to_owned());
+        let (ours, theirs) = (sample("ppserver", 1, 10.0), sample("haproxy", 2, 80.0));
+        let series = series(vec![ours, failed, sample("ppserver", 2, 60.0), theirs]);
+        let text = series.render();
+        let row = text.lines().find(|line| line.contains("80.0")).unwrap();
+        let words: Vec<&str> = row.split_ascii_whitespace().collect();
+        assert_eq!(words, ["haproxy", "80.0", "80.0", "80.0", "1", "0.750", "(0.750..0.750)"]);
+        assert!(text.contains("DOES NOT COUNT: haproxy, round 1: haproxy died"), "{text}");
+    }
+
+    #[test]
+    fn a_note_stands_once_with_whose_runs_it_is_about() {
+        let noted = |contender, round| {
+            let mut sample = sample(contender, round, 1.0);
+            sample.notes.push("a full core".to_owned());
+            sample
+        };
+        let some = [noted("haproxy", 1), sample("haproxy", 2, 1.0), noted("haproxy", 3)];
+        let mut samples = vec![noted("ppserver", 1), noted("ppserver", 2), sample("nginx", 1, 1.0)];
+        samples.extend(some);
+        let text = series(samples).render();
+        assert!(text.ends_with("\nnote: a full core (ppserver, haproxy 1+3)\n"), "{text}");
     }
 
     #[test]
