@@ -2,13 +2,16 @@
 
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use socket2::Socket;
 
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::payload::{MIB, assert_same, random};
+use crate::life::procfs;
 use crate::support::{
     Listener, Peer, REQUIRE, SPLICE_MODES, Setup, assert_closed, fresh_address, link,
-    resident_bytes, wait_until_taken,
+    resident_bytes, unread, unsent, wait_until_taken,
 };
 
 /// Both peers send all of theirs at once, end, and read the other's.
@@ -113,6 +116,64 @@ fn a_stalled_reader_costs_a_bounded_amount_of_memory() {
         let ((client, upstream), sent) = (&links[READERS / 2], sent[READERS / 2]);
         client.fin();
         upstream.expect_last(&payload[..sent]);
+    }
+}
+
+#[test]
+fn a_source_whose_pipe_waits_for_its_sink_wakes_nobody_and_loses_nothing() {
+    const PIECE: usize = 64 * 1024;
+    const SEGMENTS: usize = 100;
+    /// What is not taken by then waits for the reader.
+    const STUCK: Duration = Duration::from_millis(300);
+    let far = Listener::start();
+    let payload = random(12, 32 * MIB);
+    for is_urgent in [false, true] {
+        let mut server = Setup::to(&[far.addr()]).splice("always").start();
+        let pid = server.process_id();
+        let wakeups = || -> u64 {
+            let threads = procfs::wakeups(pid).into_iter();
+            threads.filter(|(name, _)| name.starts_with("worker")).map(|(_, count)| count).sum()
+        };
+        for client_sends in [true, false] {
+            let (client, upstream) = link(server.addr(), &far);
+            let (sender, reader) =
+                if client_sends { (&client, &upstream) } else { (&upstream, &client) };
+            let (addr, proxy) = (sender.addr(), sender.remote());
+            let mut rest = payload.chunks(PIECE);
+            let mut sent = Vec::new();
+            // Until the first piece that nobody takes: the pipe waits, and the queue in front of it has room.
+            let arrive = || {
+                let arrived = poll_for(PATIENCE, || (unsent(addr, proxy) == 0).then_some(()));
+                assert!(arrived.is_some(), "the queue has room");
+            };
+            let is_taken = || {
+                arrive();
+                poll_for(STUCK, || (unread(proxy, addr) == 0).then_some(())).is_some()
+            };
+            while is_taken() {
+                let piece = rest.next().expect("less than all of it fills the way");
+                sender.send(piece);
+                sent.extend_from_slice(piece);
+            }
+            let before = wakeups();
+            for byte in &payload[..SEGMENTS] {
+                sender.send(&[*byte]);
+                sent.push(*byte);
+                arrive();
+            }
+            let woken = wakeups() - before;
+            assert!(woken < 10, "woken {woken} times by {SEGMENTS} segments");
+            if is_urgent {
+                sender.send_urgent(b'!');
+                sender.send(b"behind it");
+                sent.extend_from_slice(b"behind it");
+            }
+            sender.fin();
+            reader.expect_last(&sent);
+            reader.send_with_fin(b"answer");
+            sender.expect_last(b"answer");
+        }
+        assert_closed(&server.stop(), &[("done", 2)]);
     }
 }
 

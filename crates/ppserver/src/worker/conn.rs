@@ -95,6 +95,15 @@ impl Conduits {
             Direction::Down => &mut self.down,
         }
     }
+
+    /// Whether a pipe in this direction is held, by a session that waits for its sink.
+    fn is_piped(&self, direction: Direction) -> bool {
+        let conduit = match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        matches!(conduit, Conduit::Pipe(_))
+    }
 }
 
 /// A client's connection and its way upstream.
@@ -128,6 +137,8 @@ pub(super) struct Connection {
     receives_early: bool,
     /// Whether a send upstream would come before any event of it.
     sends_early: bool,
+    /// Whether the source of a direction, up and down, is not asked for more to read.
+    muted: [bool; 2],
     began: Instant,
 }
 
@@ -159,6 +170,7 @@ impl Connection {
             is_tuned: false,
             receives_early,
             sends_early: false,
+            muted: [false; 2],
             rules: Arc::clone(rules),
             began: now,
         }
@@ -217,7 +229,10 @@ impl Connection {
         for _ in 0..BUDGET {
             let now = ctx.now;
             match self.session.next() {
-                Action::Wait => return Worked::Waits,
+                Action::Wait => {
+                    self.mute(key, ctx.registry);
+                    return Worked::Waits;
+                }
                 Action::ReadHeader => self.read_header(ctx),
                 Action::Greet => match self.compose(None, ctx) {
                     Ok(len) => {
@@ -482,6 +497,25 @@ impl Connection {
         self.session.handle_filled(direction, done, received, ctx.now);
     }
 
+    /// Asks for nothing more to read where a pipe waits for its sink, until it has been emptied: a source
+    /// that goes on would raise an edge with each segment, which nobody can use. What came meanwhile, and
+    /// an end, the kernel tells when it is asked again (epoll_ctl(2), EPOLL_CTL_MOD); errors it always tells.
+    fn mute(&mut self, key: Key, registry: &Registry) {
+        for (direction, muted) in [Direction::Up, Direction::Down].into_iter().zip(&mut self.muted)
+        {
+            let is_piped = self.conduits.is_piped(direction);
+            let side = direction.source();
+            if *muted != is_piped
+                && let Some(socket) = self.sockets.get_mut(side)
+            {
+                let interest = if is_piped { Interest::WRITABLE } else { ALL };
+                let token = key.token(side == Side::Upstream);
+                // Where it fails, the next wait tries it again.
+                *muted ^= registry.reregister(socket, token, interest).is_ok();
+            }
+        }
+    }
+
     /// Learns from the client's first receive.
     fn learn_from(&mut self, received: Received) {
         if std::mem::take(&mut self.receives_early) {
@@ -581,15 +615,17 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-/// Registers a socket, once for its life: closing it takes it out (epoll(7)).
+/// All that is asked of a socket.
+const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+
+/// Registers a socket: closing it takes it out (epoll(7)).
 pub(super) fn register(
     socket: &mut TcpStream,
     key: Key,
     side: Side,
     registry: &Registry,
 ) -> io::Result<()> {
-    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-    registry.register(socket, key.token(side == Side::Upstream), interest)
+    registry.register(socket, key.token(side == Side::Upstream), ALL)
 }
 
 fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
