@@ -221,7 +221,7 @@ impl Conn {
                 Found::At(end, len) => {
                     bytes = &bytes[end - before..];
                     self.answer = Answer::Body { received: 0, len };
-                    if plan.check.is_some() && len != plan.request.answer_body() {
+                    if len != plan.request.answer_body() {
                         return Err("an answer of another length");
                     }
                 }
@@ -335,5 +335,15 @@ mod tests {
         let mut cut_short = conn();
         cut_short.take(&good[..good.len() - 1], &plan).unwrap();
         assert!(matches!(cut_short.handle_end(), Step::Failed(Cause::Wrong(_))));
+    }
+
+    #[test]
+    fn the_length_counts_even_where_nothing_is_compared() {
+        let plan = Plan::new(Header::V2, 1, Request { up: 0, down: 300, after: After::Keep }, None);
+        for len in [0, 299, 301] {
+            let head = Request { up: 0, down: len, after: After::Keep }.answer_head();
+            let taken = conn().take(head.as_bytes(), &plan);
+            assert_eq!(taken, Err("an answer of another length"), "{len} for 300");
+        }
     }
 }
