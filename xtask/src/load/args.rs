@@ -91,7 +91,8 @@ pub(crate) struct LoadArgs {
     /// The size of bodies: of the answer, in `up` of the request [default: 128, bulk: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) bytes: Option<u64>,
-    /// How closely bulk data is compared with what was sent
+    /// How closely the bodies of answers are compared with what the sink sends; their length always
+    /// is
     #[arg(long, value_name = "HOW", default_value = "full")]
     pub(super) check: Check,
     /// Give up on a request after this time
@@ -127,14 +128,6 @@ impl LoadArgs {
             Case::Short | Case::Keepalive => self.count.unwrap_or(COUNT_MAX),
             Case::Down | Case::Up | Case::Both => self.count.unwrap_or(BULK_COUNT),
             Case::Idle => self.connections.into(),
-        }
-    }
-
-    /// How closely bodies are compared; small answers may come from a server of any kind.
-    pub(super) fn body_check(&self) -> Option<Check> {
-        match self.case {
-            Case::Short | Case::Keepalive | Case::Idle => None,
-            Case::Down | Case::Up | Case::Both => Some(self.check),
         }
     }
 }

@@ -25,13 +25,13 @@ pub(super) struct Plan {
     cuts: Vec<u64>,
     /// Later requests on the same connection.
     next: Vec<u8>,
-    check: Option<Check>,
+    check: Check,
     pattern: Pattern,
 }
 
 impl Plan {
     /// `pieces` are those of the header; the request comes with the last one.
-    pub(super) fn new(header: Header, pieces: u8, request: Request, check: Option<Check>) -> Self {
+    pub(super) fn new(header: Header, pieces: u8, request: Request, check: Check) -> Self {
         let next = request.head();
         let first = [header.bytes(), &next].concat();
         let len = size(header.bytes().len());
@@ -240,17 +240,17 @@ impl Conn {
         if *received > *len {
             return Err("more bytes than announced");
         }
-        plan.check.map_or(Ok(()), |check| plan.check_body(at, bytes, check))
+        plan.check_body(at, bytes)
     }
 }
 
 impl Plan {
     /// Compares `bytes` with what belongs at `at` of the answer's body.
-    fn check_body(&self, at: u64, bytes: &[u8], check: Check) -> Result<(), &'static str> {
+    fn check_body(&self, at: u64, bytes: &[u8]) -> Result<(), &'static str> {
         let download = usize::try_from(self.request.down.saturating_sub(at)).unwrap_or(usize::MAX);
         let (data, verdict) = bytes.split_at(download.min(bytes.len()));
-        if !data.is_empty() && !self.pattern.matches(at, data, check) {
-            return Err("wrong bytes in a download");
+        if !data.is_empty() && !self.pattern.matches(at, data, self.check) {
+            return Err("wrong bytes in an answer");
         }
         if verdict.is_empty() {
             return Ok(());
@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn plan(up: u64, down: u64, after: After) -> Plan {
-        Plan::new(Header::V2, 1, Request { up, down, after }, Some(Check::Full))
+        Plan::new(Header::V2, 1, Request { up, down, after }, Check::Full)
     }
 
     fn answer(plan: &Plan) -> Vec<u8> {
@@ -326,7 +326,7 @@ mod tests {
                 b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n".to_vec(),
                 "an answer of another length",
             ),
-            (flipped, "wrong bytes in a download"),
+            (flipped, "wrong bytes in an answer"),
             (corrupt, "wrong bytes in an upload"),
             ([good.as_slice(), b"x"].concat(), "more bytes than announced"),
         ] {
@@ -339,11 +339,14 @@ mod tests {
 
     #[test]
     fn the_length_counts_even_where_nothing_is_compared() {
-        let plan = Plan::new(Header::V2, 1, Request { up: 0, down: 300, after: After::Keep }, None);
+        let request = Request { up: 0, down: 300, after: After::Keep };
+        let plan = Plan::new(Header::V2, 1, request, Check::Length);
         for len in [0, 299, 301] {
             let head = Request { up: 0, down: len, after: After::Keep }.answer_head();
             let taken = conn().take(head.as_bytes(), &plan);
             assert_eq!(taken, Err("an answer of another length"), "{len} for 300");
         }
+        let others = [request.answer_head().as_bytes(), &[b'x'; 300]].concat();
+        assert_eq!(conn().take(&others, &plan), Ok(()), "bytes of another server");
     }
 }
