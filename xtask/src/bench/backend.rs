@@ -46,7 +46,7 @@ impl Backend {
             Self::Sink => {
                 let own = std::env::current_exe().context("the path of this program")?;
                 let listen = ports::addr(ports::BACKEND).to_string();
-                let words = ["sink", "--proxy", "--listen", &listen, "--check", "ends", "--json"];
+                let words = ["sink", "--proxy", "--listen", &listen, "--json"];
                 let mut process = Process::pinned("sink", cores.load, &own, &words)?;
                 process.wait_for_line("where it listens", |line| {
                     line.starts_with(LISTENING).then_some(())

@@ -131,7 +131,8 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 3] {
     [by_wrk, by_load, spliced]
 }
 
-/// Bulk transfers each way. The warm-up compares every byte, the measured load the ends of reads.
+/// Bulk transfers each way. The warm-up has both ends compare every byte, the measured load the ends
+/// of reads.
 pub(super) fn bulk(amount: Amount) -> [Job; 2] {
     ["down", "up"].map(|way| Job {
         name: format!("bulk-{way}"),

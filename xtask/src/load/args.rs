@@ -91,8 +91,8 @@ pub(crate) struct LoadArgs {
     /// The size of bodies: of the answer, in `up` of the request [default: 128, bulk: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) bytes: Option<u64>,
-    /// How closely the bodies of answers are compared with what the sink sends; their length always
-    /// is
+    /// How closely bodies are compared with what belongs there: answers here, uploads by the sink.
+    /// Their length always is
     #[arg(long, value_name = "HOW", default_value = "full")]
     pub(super) check: Check,
     /// Give up on a request after this time
@@ -151,9 +151,6 @@ pub(crate) struct SinkArgs {
     #[arg(long, value_name = "N", default_value_t = 16_384,
         value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub(super) connections: u32,
-    /// How closely uploads are compared with what was sent
-    #[arg(long, value_name = "HOW", default_value = "full")]
-    pub(super) check: Check,
     /// Stop after this time
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = run_time)]
     pub(super) run_for: Duration,

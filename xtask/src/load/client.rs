@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::pattern::{CHUNK, Check, Pattern};
+use super::pattern::{CHUNK, Pattern};
 use super::wire::{After, CORRUPT, Found, Header, RECEIVED, Request, find_answer};
 
 /// What all connections of a run have in common, built once.
@@ -25,13 +25,12 @@ pub(super) struct Plan {
     cuts: Vec<u64>,
     /// Later requests on the same connection.
     next: Vec<u8>,
-    check: Check,
     pattern: Pattern,
 }
 
 impl Plan {
     /// `pieces` are those of the header; the request comes with the last one.
-    pub(super) fn new(header: Header, pieces: u8, request: Request, check: Check) -> Self {
+    pub(super) fn new(header: Header, pieces: u8, request: Request) -> Self {
         let next = request.head();
         let first = [header.bytes(), &next].concat();
         let len = size(header.bytes().len());
@@ -39,7 +38,7 @@ impl Plan {
             (1..u64::from(pieces)).map(|piece| len * piece / u64::from(pieces)).collect();
         cuts.retain(|cut| *cut > 0);
         cuts.dedup();
-        Self { request, first, cuts, next, check, pattern: Pattern::new() }
+        Self { request, first, cuts, next, pattern: Pattern::new() }
     }
 }
 
@@ -249,7 +248,7 @@ impl Plan {
     fn check_body(&self, at: u64, bytes: &[u8]) -> Result<(), &'static str> {
         let download = usize::try_from(self.request.down.saturating_sub(at)).unwrap_or(usize::MAX);
         let (data, verdict) = bytes.split_at(download.min(bytes.len()));
-        if !data.is_empty() && !self.pattern.matches(at, data, self.check) {
+        if !data.is_empty() && !self.pattern.matches(at, data, self.request.check) {
             return Err("wrong bytes in an answer");
         }
         if verdict.is_empty() {
@@ -278,6 +277,7 @@ pub(super) fn size(count: usize) -> u64 {
 mod tests {
     use super::*;
     use crate::host;
+    use crate::load::Check;
 
     /// A connection to nobody: only what it takes is looked at.
     fn conn() -> Conn {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn plan(up: u64, down: u64, after: After) -> Plan {
-        Plan::new(Header::V2, 1, Request { up, down, after }, Check::Full)
+        Plan::new(Header::V2, 1, Request { up, down, after, check: Check::Full })
     }
 
     fn answer(plan: &Plan) -> Vec<u8> {
@@ -339,10 +339,10 @@ mod tests {
 
     #[test]
     fn the_length_counts_even_where_nothing_is_compared() {
-        let request = Request { up: 0, down: 300, after: After::Keep };
-        let plan = Plan::new(Header::V2, 1, request, Check::Length);
+        let request = Request { up: 0, down: 300, after: After::Keep, check: Check::Length };
+        let plan = Plan::new(Header::V2, 1, request);
         for len in [0, 299, 301] {
-            let head = Request { up: 0, down: len, after: After::Keep }.answer_head();
+            let head = Request { down: len, ..request }.answer_head();
             let taken = conn().take(head.as_bytes(), &plan);
             assert_eq!(taken, Err("an answer of another length"), "{len} for 300");
         }

@@ -84,8 +84,8 @@ impl<'a> Generator<'a> {
             Case::Keepalive | Case::Idle => After::Keep,
             Case::Short | Case::Down | Case::Up | Case::Both => After::Close,
         };
-        let request = Request { up, down, after };
-        let plan = Plan::new(args.proxy, args.pieces, request, args.check);
+        let request = Request { up, down, after, check: args.check };
+        let plan = Plan::new(args.proxy, args.pieces, request);
         let slots = usize::try_from(args.connections)?;
         let poll = Poll::new().context("a poll")?;
         let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);

@@ -25,6 +25,17 @@ pub(crate) enum Check {
     Length,
 }
 
+impl Check {
+    /// Its name, as requests and `--check` have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Ends => "ends",
+            Self::Length => "length",
+        }
+    }
+}
+
 /// The pattern, ready to be lent in pieces.
 pub(crate) struct Pattern {
     table: Vec<u8>,

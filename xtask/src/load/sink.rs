@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::args::SinkArgs;
 use super::client::size;
-use super::pattern::{CHUNK, Pattern};
+use super::pattern::{CHUNK, Check, Pattern};
 use super::report::{SinkReport, count_failure, error_name};
 use super::wire::{After, CORRUPT, Found, RECEIVED, Request, find_header};
 use crate::host;
@@ -211,7 +211,7 @@ impl Shared {
     /// `buffer` is the size of the receive buffer, a chunk of the pattern at most.
     fn new(args: SinkArgs, buffer: usize) -> Self {
         let pattern = Pattern::new();
-        let request = Request { up: 0, down: args.bytes, after: After::Keep };
+        let request = Request { up: 0, down: args.bytes, after: After::Keep, check: Check::Full };
         let (head, opening) = opening(&request, &pattern);
         Self {
             pattern,
@@ -347,7 +347,7 @@ impl Answer {
         if self.received + size(bytes.len()) > self.request.up {
             return Err("more bytes than announced");
         }
-        self.is_corrupt |= !shared.pattern.matches(self.received, bytes, shared.args.check);
+        self.is_corrupt |= !shared.pattern.matches(self.received, bytes, self.request.check);
         self.received += size(bytes.len());
         Ok(())
     }
@@ -429,14 +429,16 @@ mod tests {
         sink: SinkArgs,
     }
 
-    #[test]
-    fn an_upload_that_needs_many_reads_in_one_go_is_answered_in_it() {
+    /// What the sink says to a request whose upload is there in full before it reads, 100 bytes at a
+    /// time; `spoil` may change the upload.
+    fn answer_to(request: Request, spoil: impl FnOnce(&mut [u8])) -> String {
         let listener = StdListener::bind("127.0.0.1:0").unwrap();
         let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         let mut shared = Shared::new(Line::parse_from(["x"]).sink, 100);
-        let request = Request { up: 1000, down: 0, after: After::Close };
-        let sent = [&request.head()[..], shared.pattern.piece(0, 1000)].concat();
+        let mut upload = shared.pattern.piece(0, request.up).to_vec();
+        spoil(&mut upload);
+        let sent = [request.head(), upload].concat();
         client.write_all(&sent).unwrap();
         let mut arrived = vec![0; sent.len()];
         while server.peek(&mut arrived).unwrap() < sent.len() {}
@@ -448,6 +450,22 @@ mod tests {
         drop(conn);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    const UPLOAD: Request = Request { up: 1000, down: 0, after: After::Close, check: Check::Full };
+
+    #[test]
+    fn an_upload_that_needs_many_reads_in_one_go_is_answered_in_it() {
+        let answer = answer_to(UPLOAD, |_| ());
         assert!(answer.ends_with("received"), "{answer}");
+    }
+
+    #[test]
+    fn an_upload_is_compared_as_closely_as_its_request_asks() {
+        for (check, verdict) in [(Check::Full, "corrupt!"), (Check::Length, "received")] {
+            let answer = answer_to(Request { check, ..UPLOAD }, |upload| upload[500] ^= 1);
+            assert!(answer.ends_with(verdict), "{check:?}: {answer}");
+        }
     }
 }
