@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::ports;
 use super::process::{Cores, Process};
-use super::reconcile::Driven;
+use super::reconcile::{Bytes, Driven};
 use super::setup::{Inbound, write};
 use crate::load::{Header, Latency, Report};
 
@@ -112,6 +112,7 @@ pub(super) fn read_load(lines: &[String]) -> Result<Outcome> {
         exchanges: report.exchanges,
         failures: report.connections.failures() + report.connections.abandoned + never,
         slack: 0,
+        bytes: Bytes { up: report.bytes_sent, down: report.bytes_received },
     };
     let latency = Some(report.latency);
     Ok(Outcome { driven, seconds: report.seconds, latency, notes: report.bottleneck })
@@ -149,6 +150,7 @@ fn wrk(
         exchanges: report.requests,
         failures: report.errors,
         slack: CONNECTIONS + 1,
+        bytes: Bytes::default(),
     };
     let seconds = report.duration_us / 1e6;
     Ok(Outcome { driven, seconds, latency: None, notes: Vec::new() })
@@ -207,11 +209,13 @@ mod tests {
     #[test]
     fn a_report_of_our_generator_becomes_an_outcome() {
         let mut report = Report { exchanges: 7, seconds: 0.5, ..Report::default() };
+        (report.bytes_sent, report.bytes_received) = (300, 900);
         report.connections.completed = 6;
         report.connections.timed_out = 1;
         let lines = ["holding 6".to_owned(), serde_json::to_string(&report).unwrap()];
         let outcome = read_load(&lines).unwrap();
-        let driven = Driven { connections: 6, exchanges: 7, failures: 1, slack: 0 };
+        let bytes = Bytes { up: 300, down: 900 };
+        let driven = Driven { connections: 6, exchanges: 7, failures: 1, slack: 0, bytes };
         assert_eq!(outcome.driven, driven);
         assert!(read_load(&lines[..1]).is_err());
     }

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     request: Request,
     /// Header and request, for one write.
     first: Vec<u8>,
+    /// Of that, the header.
+    header_len: u64,
     /// Where the pieces of the header end that are written apart, ascending.
     cuts: Vec<u64>,
     /// Later requests on the same connection.
@@ -38,11 +40,11 @@ impl Plan {
             (1..u64::from(pieces)).map(|piece| len * piece / u64::from(pieces)).collect();
         cuts.retain(|cut| *cut > 0);
         cuts.dedup();
-        Self { request, first, cuts, next, pattern: Pattern::new() }
+        Self { request, first, header_len: len, cuts, next, pattern: Pattern::new() }
     }
 }
 
-/// Bytes moved on all connections.
+/// Bytes moved on all connections, without PROXY headers: a proxy may send another one than it got.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moved {
     pub(super) sent: u64,
@@ -148,8 +150,12 @@ impl Conn {
             let chunk = until_cut.and_then(|len| chunk.get(..len)).unwrap_or(chunk);
             match self.socket.write(chunk) {
                 Ok(count) => {
+                    let header_left = match self.is_first {
+                        true => plan.header_len.saturating_sub(self.sent),
+                        false => 0,
+                    };
                     self.sent += size(count);
-                    moved.sent += size(count);
+                    moved.sent += size(count).saturating_sub(header_left);
                     if count < chunk.len() {
                         return Ok(Progress::Full);
                     }

@@ -55,6 +55,7 @@ pub(crate) struct Report {
     pub(crate) connections: Connections,
     /// Requests with their answers. In all cases but keep-alive one a completed connection.
     pub(crate) exchanges: u64,
+    /// Requests and bodies, without PROXY headers.
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     /// The generator's own CPU time, user and system.
@@ -238,7 +239,7 @@ pub(crate) struct SinkReport {
     pub(crate) open: u64,
     /// Answers sent in full.
     pub(crate) answers: u64,
-    /// Payload and headers.
+    /// Requests and bodies, without PROXY headers.
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) cpu_seconds: f64,

@@ -302,7 +302,7 @@ impl Conn {
     }
 
     /// Takes the first `count` bytes of the buffer.
-    fn take(&mut self, count: usize, shared: &Shared) -> Result<(), &'static str> {
+    fn take(&mut self, count: usize, shared: &mut Shared) -> Result<(), &'static str> {
         let mut bytes = &shared.buffer[..count];
         if let State::Asked { owes_header, is_silent, held } = &mut self.state {
             *is_silent = false;
@@ -312,8 +312,9 @@ impl Conn {
             }
             let all = if before > 0 { held.as_slice() } else { bytes };
             match find_request(all, *owes_header, shared.args.bytes) {
-                Found::At(end, request) => {
+                Found::At(end, (header, request)) => {
                     bytes = &bytes[end.saturating_sub(before)..];
+                    shared.counts.bytes_received -= size(header);
                     self.state = State::Answering(Answer {
                         request,
                         sent: 0,
@@ -333,21 +334,21 @@ impl Conn {
         }
         match &mut self.state {
             State::Asked { .. } => Ok(()),
-            State::Answering(answer) => answer.take(bytes, shared),
+            State::Answering(answer) => answer.take(bytes, &shared.pattern),
         }
     }
 }
 
 impl Answer {
     /// Takes bytes of the upload.
-    fn take(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), &'static str> {
+    fn take(&mut self, bytes: &[u8], pattern: &Pattern) -> Result<(), &'static str> {
         if bytes.is_empty() {
             return Ok(());
         }
         if self.received + size(bytes.len()) > self.request.up {
             return Err("more bytes than announced");
         }
-        self.is_corrupt |= !shared.pattern.matches(self.received, bytes, self.request.check);
+        self.is_corrupt |= !pattern.matches(self.received, bytes, self.request.check);
         self.received += size(bytes.len());
         Ok(())
     }
@@ -392,16 +393,17 @@ impl Answer {
     }
 }
 
-/// Finds a request, behind a PROXY header where one is due.
-fn find_request(bytes: &[u8], owes_header: bool, default: u64) -> Found<Request> {
-    let skip = match owes_header.then(|| find_header(bytes)) {
+/// Finds a request, behind a PROXY header where one is due: the length of the header, and the
+/// request.
+fn find_request(bytes: &[u8], owes_header: bool, default: u64) -> Found<(usize, Request)> {
+    let header = match owes_header.then(|| find_header(bytes)) {
         None => 0,
         Some(Found::At(end, ())) => end,
         Some(Found::Incomplete) => return Found::Incomplete,
         Some(Found::Bad) => return Found::Bad,
     };
-    match Request::find(&bytes[skip..], default) {
-        Found::At(end, request) => Found::At(skip + end, request),
+    match Request::find(&bytes[header..], default) {
+        Found::At(end, request) => Found::At(header + end, (header, request)),
         Found::Incomplete => Found::Incomplete,
         Found::Bad => Found::Bad,
     }
