@@ -13,7 +13,7 @@ use super::ports;
 use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Driven};
 use super::setup::{Inbound, write};
-use crate::load::{Header, Latency, Report};
+use crate::load::{Header, Kept, Latency, Report};
 
 /// What a driver may take beyond the time it was told to run.
 const OVERTIME: Duration = Duration::from_secs(60);
@@ -53,6 +53,8 @@ pub(super) struct Outcome {
     pub(super) seconds: f64,
     /// From our own generator; wrk's leave out what a stalled connection did not send.
     pub(super) latency: Option<Latency>,
+    /// How well our generator kept its rate, where it had one to keep.
+    pub(super) schedule: Option<Kept>,
     pub(super) notes: Vec<String>,
 }
 
@@ -114,8 +116,13 @@ pub(super) fn read_load(lines: &[String]) -> Result<Outcome> {
         slack: 0,
         bytes: Bytes { up: report.bytes_sent, down: report.bytes_received },
     };
-    let latency = Some(report.latency);
-    Ok(Outcome { driven, seconds: report.seconds, latency, notes: report.bottleneck })
+    Ok(Outcome {
+        driven,
+        seconds: report.seconds,
+        latency: Some(report.latency),
+        schedule: report.schedule,
+        notes: report.bottleneck,
+    })
 }
 
 /// What the script below prints at the end.
@@ -153,7 +160,7 @@ fn wrk(
         bytes: Bytes::default(),
     };
     let seconds = report.duration_us / 1e6;
-    Ok(Outcome { driven, seconds, latency: None, notes: Vec::new() })
+    Ok(Outcome { driven, seconds, latency: None, schedule: None, notes: Vec::new() })
 }
 
 /// The first request that it returns is only looked at, by wrk's own HTTP parser, and must be a

@@ -304,6 +304,11 @@ fn describe(
         metrics.push(Metric::new(P99, latency.p99));
         metrics.push(Metric::new("latency p99.9 us", latency.p999));
     }
+    if let Some(kept) = outcome.schedule {
+        metrics.push(Metric::new("starts late", real(kept.late)));
+        metrics.push(Metric::new("starts held back", real(kept.held_back)));
+        metrics.push(Metric::new("worst start us late", kept.worst_us));
+    }
     metrics
 }
 

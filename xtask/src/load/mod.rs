@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use self::args::{LoadArgs, SinkArgs};
 pub(crate) use self::pattern::{Check, Pattern};
-pub(crate) use self::report::{Latency, Report, SinkReport};
+pub(crate) use self::report::{Kept, Latency, Report, SinkReport};
 pub(crate) use self::wire::{Found, Header, find_header};
 
 use self::generator::Generator;
