@@ -140,7 +140,7 @@ impl<'a> Generator<'a> {
         let (seconds, cpu) = (self.last_end - start, host::thread_cpu() - cpu);
         if self.args.case == Case::Idle {
             held(self.slots.len() - self.empty.len());
-            let end = host::now() + self.args.hold;
+            let end = host::now() + self.args.hold();
             while host::now() < end && !stop.load(Ordering::Relaxed) {
                 self.turn(&mut events)?;
             }

@@ -38,10 +38,8 @@ pub(crate) const LISTENING: &str = "listening ";
 /// # Errors
 /// When it cannot run, or when its own counts do not add up.
 pub(crate) fn run(args: &LoadArgs) -> Result<()> {
+    args.validate().unwrap_or_else(|error| error.exit());
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
-    if args.is_count_idle() {
-        bail!("idle opens --connections, and exchanges one request on each: it takes no --count");
-    }
     let stop = host::interrupt()?;
     let report = drive(args, &stop, |count| say(&format!("{HOLDING}{count}")))?;
     print(args.json, &report)?;
