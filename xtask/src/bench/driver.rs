@@ -111,7 +111,7 @@ pub(super) fn read_load(lines: &[String]) -> Result<Outcome> {
     let never = report.schedule.map_or(0, |kept| kept.never_started);
     let driven = Driven {
         connections: report.connections.completed,
-        exchanges: report.exchanges,
+        exchanges: report.opened + report.exchanges,
         failures: report.connections.failures() + report.connections.abandoned + never,
         slack: 0,
         bytes: Bytes { up: report.bytes_sent, down: report.bytes_received },
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_report_of_our_generator_becomes_an_outcome() {
-        let mut report = Report { exchanges: 7, seconds: 0.5, ..Report::default() };
+        let mut report = Report { opened: 3, exchanges: 4, seconds: 0.5, ..Report::default() };
         (report.bytes_sent, report.bytes_received) = (300, 900);
         report.connections.completed = 6;
         report.connections.timed_out = 1;

@@ -46,7 +46,7 @@ Exit codes: 0 if at least one exchange was completed (the report counts those th
 pub(crate) enum Case {
     /// Connect, send header and request in one write, read the answer to its end, close
     Short,
-    /// Requests on connections that stay open
+    /// Requests on connections that stay open; the first on each comes before the clock starts
     Keepalive,
     /// Download --bytes on each connection
     Down,
@@ -83,7 +83,7 @@ pub(crate) struct LoadArgs {
     /// --for; 16 for bulk]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub(super) count: Option<u64>,
-    /// Begin nothing after this time
+    /// Begin nothing after this time; in keepalive, once all connections stand
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = run_time)]
     pub(super) run_for: Duration,
     /// Open loop: begin this many requests a second, whatever becomes of the earlier ones

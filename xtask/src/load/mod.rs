@@ -28,7 +28,8 @@ use self::generator::Generator;
 use self::sink::Sink;
 use crate::host;
 
-/// The line on stderr that `load idle` prints once all connections stand, with their number behind it.
+/// The line on stderr that `load idle` and `load keepalive` print once all connections stand, with
+/// their number behind it. `keepalive` lets them rest for a moment then, before its clock starts.
 pub(crate) const HOLDING: &str = "holding ";
 /// The line on stderr that `sink` prints first, with its address behind it.
 pub(crate) const LISTENING: &str = "listening ";
@@ -64,7 +65,7 @@ pub(crate) fn run_sink(args: &SinkArgs) -> Result<()> {
     report.check().map_err(anyhow::Error::msg)
 }
 
-fn drive(args: &LoadArgs, stop: &AtomicBool, held: impl FnOnce(usize)) -> Result<Report> {
+fn drive(args: &LoadArgs, stop: &AtomicBool, held: impl Fn(usize)) -> Result<Report> {
     Generator::new(args)?.run(stop, held)
 }
 

@@ -54,7 +54,10 @@ pub(crate) struct Report {
     /// From the first start to the last end.
     pub(crate) seconds: f64,
     pub(crate) connections: Connections,
-    /// Requests with their answers. In all cases but keep-alive one a completed connection.
+    /// Exchanges before the clock, the latencies and the CPU time began: the first on each connection
+    /// of keep-alive.
+    pub(crate) opened: u64,
+    /// Requests with their answers, without those. In all cases but keep-alive one a completed connection.
     pub(crate) exchanges: u64,
     /// Requests and bodies, without PROXY headers.
     pub(crate) bytes_sent: u64,
@@ -193,6 +196,9 @@ impl fmt::Display for Report {
         )?;
         for (name, count) in failed {
             writeln!(f, "             {count} x {name}")?;
+        }
+        if self.opened > 0 {
+            writeln!(f, "opened       {} before the clock started, an exchange each", self.opened)?;
         }
         writeln!(
             f,
