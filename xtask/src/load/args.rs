@@ -83,7 +83,7 @@ pub(crate) struct LoadArgs {
     /// --for; 16 for bulk]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub(super) count: Option<u64>,
-    /// Begin nothing after this time; in keepalive, once all connections stand
+    /// Begin nothing after this time; `keepalive` counts it from when all connections stand
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = run_time)]
     pub(super) run_for: Duration,
     /// Open loop: begin this many requests a second, whatever becomes of the earlier ones

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! It knows neither the event loop nor the clock. Invariant: an answer counts only when its head
-//! says success, its body has the announced length, and, in `short`, the close follows.
+//! says success, its body has the length that was asked for and, as closely as it is told to look,
+//! the bytes that belong there, and, in `short`, the close follows.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
