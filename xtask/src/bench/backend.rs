@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::contender::nginx_http;
 use super::ports;
 use super::process::{Cores, Process};
-use super::reconcile::Seen;
+use super::reconcile::{Bytes, Seen, Served};
 use super::setup::{fetch, read_stub_status, write};
 use super::usage::Family;
 use crate::load::{LISTENING, SinkReport};
@@ -46,7 +46,7 @@ impl Backend {
             Self::Sink => {
                 let own = std::env::current_exe().context("the path of this program")?;
                 let listen = ports::addr(ports::BACKEND).to_string();
-                let words = ["sink", "--proxy", "--listen", &listen, "--check", "ends", "--json"];
+                let words = ["sink", "--proxy", "--listen", &listen, "--json"];
                 let mut process = Process::pinned("sink", cores.load, &own, &words)?;
                 process.wait_for_line("where it listens", |line| {
                     line.starts_with(LISTENING).then_some(())
@@ -59,7 +59,7 @@ impl Backend {
 
 impl Serving {
     /// Lets it finish, ends it and returns what it counted since its start.
-    pub(super) fn stop(self) -> Result<Seen> {
+    pub(super) fn stop(self) -> Result<Served> {
         match self {
             Self::Nginx { process, _dir } => {
                 Family::of(process.id()).wait_until_quiet()?;
@@ -67,7 +67,8 @@ impl Serving {
                 let counts = read_stub_status(&page, 1);
                 let (accepted, requests) = counts.context("nginx's status is not as expected")?;
                 process.stop()?;
-                Ok(Seen { accepted, failures: 0, requests: Some(requests) })
+                let seen = Seen { accepted, failures: 0, requests: Some(requests) };
+                Ok(Served { seen, bytes: None })
             }
             Self::Sink { process } => {
                 Family::of(process.id()).wait_until_quiet()?;
@@ -75,11 +76,13 @@ impl Serving {
                 let json = lines.iter().rev().find(|line| line.starts_with('{'));
                 let report: SinkReport =
                     serde_json::from_str(json.context("the sink printed no counts")?)?;
-                Ok(Seen {
+                let seen = Seen {
                     accepted: report.accepted,
                     failures: report.failures(),
                     requests: Some(report.answers),
-                })
+                };
+                let bytes = Bytes { up: report.bytes_received, down: report.bytes_sent };
+                Ok(Served { seen, bytes: Some(bytes) })
             }
         }
     }

@@ -72,10 +72,10 @@ const HEADER: Setup = Setup { inbound: Inbound::Header, transfer: Transfer::Usua
 const PLAIN: Setup = Setup { inbound: Inbound::Plain, transfer: Transfer::Usual };
 const SPLICED: Setup = Setup { inbound: Inbound::Header, transfer: Transfer::Spliced };
 
-/// Short connections by wrk to nginx, and by our generator to our sink.
+/// Short connections by wrk to nginx, whose bytes are not those of our pattern, and by our generator
+/// to our sink.
 pub(super) fn short(amount: Amount) -> [Job; 2] {
     let what = "short connections, 64 at a time, PROXY v2 in, v2 out";
-    let warm_up = Driver::load(&["short", "--count", "300"]);
     let by_wrk = Job {
         name: "short-wrk".to_owned(),
         title: format!("{what}: wrk -> proxy -> nginx"),
@@ -84,7 +84,7 @@ pub(super) fn short(amount: Amount) -> [Job; 2] {
         crowd: 0,
         backend: Backend::Nginx,
         driver: Driver::Wrk { keeping: Keeping::Close, run_for: amount.run_for },
-        warm_up: warm_up.clone(),
+        warm_up: Driver::load(&["short", "--count", "300", "--check", "length"]),
         unit: Unit::Connection,
         main: "proxy CPU us/connection".to_owned(),
     };
@@ -93,6 +93,7 @@ pub(super) fn short(amount: Amount) -> [Job; 2] {
         title: format!("{what}: load -> proxy -> sink"),
         backend: Backend::Sink,
         driver: Driver::load(&["short", "--for", &words_of(amount.run_for)]),
+        warm_up: Driver::load(&["short", "--count", "300"]),
         ..by_wrk.clone()
     };
     [by_wrk, by_load]
@@ -109,7 +110,7 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 3] {
         crowd: 0,
         backend: Backend::Nginx,
         driver: Driver::Wrk { keeping: Keeping::Keep, run_for: amount.run_for },
-        warm_up: Driver::load(&["keepalive", "--count", "1000"]),
+        warm_up: Driver::load(&["keepalive", "--count", "1000", "--check", "length"]),
         unit: Unit::Request,
         main: "proxy CPU us/request".to_owned(),
     };
@@ -118,6 +119,7 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 3] {
         title: format!("{what}: load -> proxy -> sink"),
         backend: Backend::Sink,
         driver: Driver::load(&["keepalive", "--for", &words_of(amount.run_for)]),
+        warm_up: Driver::load(&["keepalive", "--count", "1000"]),
         ..by_wrk.clone()
     };
     let spliced = Job {
@@ -129,7 +131,8 @@ pub(super) fn keepalive(amount: Amount) -> [Job; 3] {
     [by_wrk, by_load, spliced]
 }
 
-/// Bulk transfers each way. The warm-up compares every byte, the measured load the ends of reads.
+/// Bulk transfers each way. The warm-up has both ends compare every byte, the measured load the ends
+/// of reads.
 pub(super) fn bulk(amount: Amount) -> [Job; 2] {
     ["down", "up"].map(|way| Job {
         name: format!("bulk-{way}"),
@@ -214,7 +217,10 @@ pub(super) fn scale(amount: Amount) -> [Growth; 4] {
     let job = |base: &Job, name: String, title: String, words: [&str; 3]| Job {
         name: format!("scale-{name}"),
         title,
-        driver: Driver::load(&[&words[..], &["--for", &span, "--timeout", "30s"]].concat()),
+        // The ends are all of a small answer; of a large one, what the generator has time for.
+        driver: Driver::load(
+            &[&words[..], &["--for", &span, "--timeout", "30s", "--check", "ends"]].concat(),
+        ),
         ..base.clone()
     };
     let crowds = [0, 1000, 8000].map(|crowd| {

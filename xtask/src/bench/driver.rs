@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::ports;
 use super::process::{Cores, Process};
-use super::reconcile::Driven;
+use super::reconcile::{Bytes, Driven};
 use super::setup::{Inbound, write};
-use crate::load::{Latency, Report};
+use crate::load::{HOLDING, Kept, Latency, Report};
 
 /// What a driver may take beyond the time it was told to run.
 const OVERTIME: Duration = Duration::from_secs(60);
@@ -50,9 +50,13 @@ pub(super) struct Programs {
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) driven: Driven,
+    /// Those that were measured, without what came before.
+    pub(super) exchanges: u64,
     pub(super) seconds: f64,
     /// From our own generator; wrk's leave out what a stalled connection did not send.
     pub(super) latency: Option<Latency>,
+    /// How well our generator kept its rate, where it had one to keep.
+    pub(super) schedule: Option<Kept>,
     pub(super) notes: Vec<String>,
 }
 
@@ -64,22 +68,32 @@ impl Driver {
         Self::Load(words.iter().map(|word| (*word).to_owned()).collect())
     }
 
-    /// Runs it to its end against the proxy.
-    pub(super) fn run(
+    /// Runs it to its end against the proxy, and `begin` when what is measured begins: connections that
+    /// stay are opened by our generator before its clock starts.
+    pub(super) fn run<T>(
         &self,
         inbound: Inbound,
         cores: Cores,
         programs: &Programs,
-    ) -> Result<Outcome> {
+        begin: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Outcome)> {
         match self {
             Self::Wrk { keeping, run_for } => {
-                wrk(*keeping, inbound, *run_for, cores, &programs.wrk)
+                Ok((begin()?, wrk(*keeping, inbound, *run_for, cores, &programs.wrk)?))
             }
             Self::Load(words) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                start_load(&words, inbound, cores, &programs.own)?
-                    .finish(OVERTIME)
-                    .and_then(|lines| read_load(&lines))
+                let start = || start_load(&words, inbound, cores, &programs.own);
+                let (begun, load) = if words.first() == Some(&"keepalive") {
+                    let mut load = start()?;
+                    load.wait_for_line("that all connections stand", |line| {
+                        line.starts_with(HOLDING).then_some(())
+                    })?;
+                    (begin()?, load)
+                } else {
+                    (begin()?, start()?)
+                };
+                Ok((begun, load.finish(OVERTIME).and_then(|lines| read_load(&lines))?))
             }
         }
     }
@@ -109,12 +123,19 @@ pub(super) fn read_load(lines: &[String]) -> Result<Outcome> {
     let never = report.schedule.map_or(0, |kept| kept.never_started);
     let driven = Driven {
         connections: report.connections.completed,
-        exchanges: report.exchanges,
+        exchanges: report.opened + report.exchanges,
         failures: report.connections.failures() + report.connections.abandoned + never,
         slack: 0,
+        bytes: Bytes { up: report.bytes_sent, down: report.bytes_received },
     };
-    let latency = Some(report.latency);
-    Ok(Outcome { driven, seconds: report.seconds, latency, notes: report.bottleneck })
+    Ok(Outcome {
+        driven,
+        exchanges: report.exchanges,
+        seconds: report.seconds,
+        latency: Some(report.latency),
+        schedule: report.schedule,
+        notes: report.bottleneck,
+    })
 }
 
 /// What the script below prints at the end.
@@ -149,9 +170,11 @@ fn wrk(
         exchanges: report.requests,
         failures: report.errors,
         slack: CONNECTIONS + 1,
+        bytes: Bytes::default(),
     };
     let seconds = report.duration_us / 1e6;
-    Ok(Outcome { driven, seconds, latency: None, notes: Vec::new() })
+    let exchanges = report.requests;
+    Ok(Outcome { driven, exchanges, seconds, latency: None, schedule: None, notes: Vec::new() })
 }
 
 /// The first request that it returns is only looked at, by wrk's own HTTP parser, and must be a
@@ -204,12 +227,14 @@ mod tests {
 
     #[test]
     fn a_report_of_our_generator_becomes_an_outcome() {
-        let mut report = Report { exchanges: 7, seconds: 0.5, ..Report::default() };
+        let mut report = Report { opened: 3, exchanges: 4, seconds: 0.5, ..Report::default() };
+        (report.bytes_sent, report.bytes_received) = (300, 900);
         report.connections.completed = 6;
         report.connections.timed_out = 1;
         let lines = ["holding 6".to_owned(), serde_json::to_string(&report).unwrap()];
         let outcome = read_load(&lines).unwrap();
-        let driven = Driven { connections: 6, exchanges: 7, failures: 1, slack: 0 };
+        let bytes = Bytes { up: 300, down: 900 };
+        let driven = Driven { connections: 6, exchanges: 7, failures: 1, slack: 0, bytes };
         assert_eq!(outcome.driven, driven);
         assert!(read_load(&lines[..1]).is_err());
     }

@@ -131,8 +131,9 @@ impl Rig {
             let crowd = (job.crowd > 0).then(|| self.crowd(job, job.crowd)).transpose()?;
             sample.wait_until_quiet(proxy)?;
             sample.notes.extend(watch()?);
-            let (used, machine) = (proxy.family.used()?, Machine::look()?);
-            let outcome = job.driver.run(job.setup.inbound, job.cores, &self.programs)?;
+            let look = || Ok((proxy.family.used()?, Machine::look()?));
+            let ((used, machine), outcome) =
+                job.driver.run(job.setup.inbound, job.cores, &self.programs, look)?;
             let after = Machine::look()?;
             proxy.find_family();
             sample.wait_until_quiet(proxy)?;
@@ -197,7 +198,9 @@ impl Rig {
             let clock = ["record", "-q", "-e", "cpu-clock", "-F", "4999", "-g", "-o", file, "-p"];
             let words = [&clock[..], &[&pids]].concat();
             let sampler = Process::pinned("perf", job.cores.load, &perf, &words)?;
-            let outcome = job.driver.run(job.setup.inbound, job.cores, &self.programs)?;
+            let begin = || Ok(());
+            let ((), outcome) =
+                job.driver.run(job.setup.inbound, job.cores, &self.programs, begin)?;
             sampler.stop()?;
             Ok(outcome.driven)
         })?;
@@ -274,7 +277,8 @@ impl Rig {
         job: &Job,
         work: impl FnOnce(&mut Running, &mut Sample) -> Result<Driven>,
     ) -> Result<(Driven, Seen)> {
-        let mut driven = job.warm_up.run(job.setup.inbound, job.cores, &self.programs)?.driven;
+        let (_, warm) = job.warm_up.run(job.setup.inbound, job.cores, &self.programs, || Ok(()))?;
+        let mut driven = warm.driven;
         // Our generator looks at answers itself, and in front of the sink there is no other.
         if job.backend == Backend::Nginx {
             driven = driven + probe(ports::PROXY, job.setup.inbound)?;
@@ -325,7 +329,7 @@ fn describe(
     after: &Machine,
 ) -> Vec<Metric> {
     const GIB: f64 = 1_073_741_824.0;
-    let exchanges = real(outcome.driven.exchanges.max(1));
+    let exchanges = real(outcome.exchanges.max(1));
     let machine = after.busy_since(before).as_secs_f64();
     let unit = job.unit.singular();
     let (amount, scale, name, rate) = match job.unit {
@@ -347,6 +351,11 @@ fn describe(
         metrics.push(Metric::new("latency p50 us", latency.p50));
         metrics.push(Metric::new(P99, latency.p99));
         metrics.push(Metric::new("latency p99.9 us", latency.p999));
+    }
+    if let Some(kept) = outcome.schedule {
+        metrics.push(Metric::new("starts late", real(kept.late)));
+        metrics.push(Metric::new("starts held back", real(kept.held_back)));
+        metrics.push(Metric::new("worst start us late", kept.worst_us));
     }
     metrics
 }

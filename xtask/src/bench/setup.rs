@@ -69,7 +69,7 @@ pub(super) fn fetch(port: u16, path: &str) -> Result<String> {
 pub(super) fn probe(port: u16, inbound: Inbound) -> Result<Driven> {
     let page = get(port, inbound.header(), "/").context("one exchange to look at")?;
     match page.split_once("\r\n\r\n") {
-        Some((_, BODY)) => Ok(Driven { connections: 1, exchanges: 1, failures: 0, slack: 0 }),
+        Some((_, BODY)) => Ok(Driven { connections: 1, exchanges: 1, ..Driven::default() }),
         _ => bail!("the answer that came through the proxy is not the backend's: {page:?}"),
     }
 }

@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::error::ErrorKind;
+use clap::{Args as _, Command, ValueEnum};
 
 use super::pattern::Check;
 use super::wire::Header;
@@ -23,6 +24,7 @@ const BYTES_MAX: u64 = 1 << 40;
 const SMALL_BODY: u64 = 128;
 const BULK_BODY: u64 = 64 << 20;
 const BULK_COUNT: u64 = 16;
+const HOLD: Duration = Duration::from_secs(10);
 
 const LOAD_HELP: &str = "\
 Examples, with ppserver between both:
@@ -44,7 +46,7 @@ Exit codes: 0 if at least one exchange was completed (the report counts those th
 pub(crate) enum Case {
     /// Connect, send header and request in one write, read the answer to its end, close
     Short,
-    /// Requests on connections that stay open
+    /// Requests on connections that stay open; the first on each comes before the clock starts
     Keepalive,
     /// Download --bytes on each connection
     Down,
@@ -81,7 +83,7 @@ pub(crate) struct LoadArgs {
     /// --for; 16 for bulk]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub(super) count: Option<u64>,
-    /// Begin nothing after this time
+    /// Begin nothing after this time; `keepalive` counts it from when all connections stand
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = run_time)]
     pub(super) run_for: Duration,
     /// Open loop: begin this many requests a second, whatever becomes of the earlier ones
@@ -91,24 +93,42 @@ pub(crate) struct LoadArgs {
     /// The size of bodies: of the answer, in `up` of the request [default: 128, bulk: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) bytes: Option<u64>,
-    /// How closely bulk data is compared with what was sent
+    /// How closely bodies are compared with what belongs there: answers here, uploads by the sink.
+    /// Their length always is
     #[arg(long, value_name = "HOW", default_value = "full")]
     pub(super) check: Check,
     /// Give up on a request after this time
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = run_time)]
     pub(super) timeout: Duration,
-    /// How long `idle` holds its connections
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = run_time)]
-    pub(super) hold: Duration,
+    /// How long `idle` holds its connections [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = run_time)]
+    pub(super) hold: Option<Duration>,
     /// Print the report as one JSON object; latencies are in microseconds
     #[arg(long)]
     pub(super) json: bool,
 }
 
 impl LoadArgs {
-    /// Whether a count is given where it means nothing.
-    pub(super) fn is_count_idle(&self) -> bool {
-        self.case == Case::Idle && self.count.is_some()
+    /// Refuses options that mean nothing for the case.
+    ///
+    /// # Errors
+    /// Which option, as clap says it.
+    pub(super) fn validate(&self) -> Result<(), clap::Error> {
+        let is_idle = self.case == Case::Idle;
+        let what = if is_idle && self.count.is_some() {
+            "`idle` opens --connections, and exchanges one request on each: it takes no --count"
+        } else if !is_idle && self.hold.is_some() {
+            "only `idle` takes --hold"
+        } else {
+            return Ok(());
+        };
+        let mut command = Self::augment_args(Command::new("cargo xtask load"));
+        Err(command.error(ErrorKind::ArgumentConflict, what))
+    }
+
+    /// How long idle connections are held.
+    pub(super) fn hold(&self) -> Duration {
+        self.hold.unwrap_or(HOLD)
     }
 
     /// Bytes of the bodies: up, down.
@@ -127,14 +147,6 @@ impl LoadArgs {
             Case::Short | Case::Keepalive => self.count.unwrap_or(COUNT_MAX),
             Case::Down | Case::Up | Case::Both => self.count.unwrap_or(BULK_COUNT),
             Case::Idle => self.connections.into(),
-        }
-    }
-
-    /// How closely bodies are compared; small answers may come from a server of any kind.
-    pub(super) fn body_check(&self) -> Option<Check> {
-        match self.case {
-            Case::Short | Case::Keepalive | Case::Idle => None,
-            Case::Down | Case::Up | Case::Both => Some(self.check),
         }
     }
 }
@@ -158,9 +170,6 @@ pub(crate) struct SinkArgs {
     #[arg(long, value_name = "N", default_value_t = 16_384,
         value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub(super) connections: u32,
-    /// How closely uploads are compared with what was sent
-    #[arg(long, value_name = "HOW", default_value = "full")]
-    pub(super) check: Check,
     /// Stop after this time
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = run_time)]
     pub(super) run_for: Duration,
@@ -246,12 +255,22 @@ mod tests {
         ] {
             parse(&bad).expect_err(bad[1]);
         }
-        let mut args = parse(&["--count", "7"]).unwrap();
-        assert!(!args.is_count_idle());
-        args.case = Case::Idle;
-        assert!(args.is_count_idle(), "each of its connections is one exchange");
         let args = parse(&["--count", "7", "--bytes", "2KiB", "--for", "1h"]).unwrap();
         assert_eq!((args.count_max(), args.bodies()), (7, (0, 2048)));
+    }
+
+    #[test]
+    fn options_that_mean_nothing_for_a_case_are_refused() {
+        for (words, idle, short) in [
+            (["--count", "5"], false, true),
+            (["--hold", "5s"], true, false),
+            (["--check", "ends"], true, true),
+        ] {
+            let mut args = parse(&words).unwrap();
+            assert_eq!(args.validate().is_ok(), short, "short {words:?}");
+            args.case = Case::Idle;
+            assert_eq!(args.validate().is_ok(), idle, "idle {words:?}");
+        }
     }
 
     #[test]

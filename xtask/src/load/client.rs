@@ -5,7 +5,8 @@
 //! ```
 //!
 //! It knows neither the event loop nor the clock. Invariant: an answer counts only when its head
-//! says success, its body has the announced length, and, in `short`, the close follows.
+//! says success, its body has the length that was asked for and, as closely as it is told to look,
+//! the bytes that belong there, and, in `short`, the close follows.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::pattern::{CHUNK, Check, Pattern};
+use super::pattern::{CHUNK, Pattern};
 use super::wire::{After, CORRUPT, Found, Header, RECEIVED, Request, find_answer};
 
 /// What all connections of a run have in common, built once.
@@ -21,17 +22,18 @@ pub(super) struct Plan {
     request: Request,
     /// Header and request, for one write.
     first: Vec<u8>,
+    /// Of that, the header.
+    header_len: u64,
     /// Where the pieces of the header end that are written apart, ascending.
     cuts: Vec<u64>,
     /// Later requests on the same connection.
     next: Vec<u8>,
-    check: Option<Check>,
     pattern: Pattern,
 }
 
 impl Plan {
     /// `pieces` are those of the header; the request comes with the last one.
-    pub(super) fn new(header: Header, pieces: u8, request: Request, check: Option<Check>) -> Self {
+    pub(super) fn new(header: Header, pieces: u8, request: Request) -> Self {
         let next = request.head();
         let first = [header.bytes(), &next].concat();
         let len = size(header.bytes().len());
@@ -39,11 +41,11 @@ impl Plan {
             (1..u64::from(pieces)).map(|piece| len * piece / u64::from(pieces)).collect();
         cuts.retain(|cut| *cut > 0);
         cuts.dedup();
-        Self { request, first, cuts, next, check, pattern: Pattern::new() }
+        Self { request, first, header_len: len, cuts, next, pattern: Pattern::new() }
     }
 }
 
-/// Bytes moved on all connections.
+/// Bytes moved on all connections, without PROXY headers: a proxy may send another one than it got.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moved {
     pub(super) sent: u64,
@@ -149,8 +151,12 @@ impl Conn {
             let chunk = until_cut.and_then(|len| chunk.get(..len)).unwrap_or(chunk);
             match self.socket.write(chunk) {
                 Ok(count) => {
+                    let header_left = match self.is_first {
+                        true => plan.header_len.saturating_sub(self.sent),
+                        false => 0,
+                    };
                     self.sent += size(count);
-                    moved.sent += size(count);
+                    moved.sent += size(count).saturating_sub(header_left);
                     if count < chunk.len() {
                         return Ok(Progress::Full);
                     }
@@ -221,7 +227,7 @@ impl Conn {
                 Found::At(end, len) => {
                     bytes = &bytes[end - before..];
                     self.answer = Answer::Body { received: 0, len };
-                    if plan.check.is_some() && len != plan.request.answer_body() {
+                    if len != plan.request.answer_body() {
                         return Err("an answer of another length");
                     }
                 }
@@ -240,17 +246,17 @@ impl Conn {
         if *received > *len {
             return Err("more bytes than announced");
         }
-        plan.check.map_or(Ok(()), |check| plan.check_body(at, bytes, check))
+        plan.check_body(at, bytes)
     }
 }
 
 impl Plan {
     /// Compares `bytes` with what belongs at `at` of the answer's body.
-    fn check_body(&self, at: u64, bytes: &[u8], check: Check) -> Result<(), &'static str> {
+    fn check_body(&self, at: u64, bytes: &[u8]) -> Result<(), &'static str> {
         let download = usize::try_from(self.request.down.saturating_sub(at)).unwrap_or(usize::MAX);
         let (data, verdict) = bytes.split_at(download.min(bytes.len()));
-        if !data.is_empty() && !self.pattern.matches(at, data, check) {
-            return Err("wrong bytes in a download");
+        if !data.is_empty() && !self.pattern.matches(at, data, self.request.check) {
+            return Err("wrong bytes in an answer");
         }
         if verdict.is_empty() {
             return Ok(());
@@ -278,6 +284,7 @@ pub(super) fn size(count: usize) -> u64 {
 mod tests {
     use super::*;
     use crate::host;
+    use crate::load::Check;
 
     /// A connection to nobody: only what it takes is looked at.
     fn conn() -> Conn {
@@ -287,7 +294,7 @@ mod tests {
     }
 
     fn plan(up: u64, down: u64, after: After) -> Plan {
-        Plan::new(Header::V2, 1, Request { up, down, after }, Some(Check::Full))
+        Plan::new(Header::V2, 1, Request { up, down, after, check: Check::Full })
     }
 
     fn answer(plan: &Plan) -> Vec<u8> {
@@ -326,7 +333,7 @@ mod tests {
                 b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n".to_vec(),
                 "an answer of another length",
             ),
-            (flipped, "wrong bytes in a download"),
+            (flipped, "wrong bytes in an answer"),
             (corrupt, "wrong bytes in an upload"),
             ([good.as_slice(), b"x"].concat(), "more bytes than announced"),
         ] {
@@ -335,5 +342,18 @@ mod tests {
         let mut cut_short = conn();
         cut_short.take(&good[..good.len() - 1], &plan).unwrap();
         assert!(matches!(cut_short.handle_end(), Step::Failed(Cause::Wrong(_))));
+    }
+
+    #[test]
+    fn the_length_counts_even_where_nothing_is_compared() {
+        let request = Request { up: 0, down: 300, after: After::Keep, check: Check::Length };
+        let plan = Plan::new(Header::V2, 1, request);
+        for len in [0, 299, 301] {
+            let head = Request { down: len, ..request }.answer_head();
+            let taken = conn().take(head.as_bytes(), &plan);
+            assert_eq!(taken, Err("an answer of another length"), "{len} for 300");
+        }
+        let others = [request.answer_head().as_bytes(), &[b'x'; 300]].concat();
+        assert_eq!(conn().take(&others, &plan), Ok(()), "bytes of another server");
     }
 }

@@ -33,9 +33,12 @@ const TICK: Duration = Duration::from_millis(100);
 /// The shortest period of the timer behind an open loop; several starts may share an expiry.
 const TIMER_MIN: Duration = Duration::from_micros(50);
 const EVENTS: usize = 1024;
-/// How many idle connections may be on their way at a time: a burst of thousands would overrun
+/// How many connections that only open may be on their way at a time: a burst of thousands would overrun
 /// queues that are not what is measured.
-const IDLE_BURST: usize = 64;
+const OPENING_BURST: usize = 64;
+/// How long the connections of `keepalive` stand before they are put to work: who measures their
+/// target looks at it then.
+const REST: Duration = Duration::from_millis(200);
 /// Latencies are kept up to this, with three digits.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
@@ -62,6 +65,8 @@ pub(super) struct Generator<'a> {
     /// Slots with a piece of a header to send in the next turn.
     piecemeal: Vec<usize>,
     busy: usize,
+    /// Whether connections open, exchange one request and stand.
+    is_opening: bool,
     schedule: Schedule,
     /// Whether a start that was due has found no room.
     was_full: bool,
@@ -84,8 +89,8 @@ impl<'a> Generator<'a> {
             Case::Keepalive | Case::Idle => After::Keep,
             Case::Short | Case::Down | Case::Up | Case::Both => After::Close,
         };
-        let request = Request { up, down, after };
-        let plan = Plan::new(args.proxy, args.pieces, request, args.body_check());
+        let request = Request { up, down, after, check: args.check };
+        let plan = Plan::new(args.proxy, args.pieces, request);
         let slots = usize::try_from(args.connections)?;
         let poll = Poll::new().context("a poll")?;
         let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
@@ -104,6 +109,7 @@ impl<'a> Generator<'a> {
             ready: Vec::with_capacity(slots),
             piecemeal: Vec::new(),
             busy: 0,
+            is_opening: args.case == Case::Idle,
             schedule,
             was_full: false,
             moved: Moved::default(),
@@ -116,40 +122,29 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// Runs to the end; `held` is told how many idle connections stand once all do.
+    /// Runs to the end; `held` is told how many connections stand once all of `idle` or `keepalive`
+    /// do.
     ///
     /// # Errors
     /// When the system's poll fails.
-    pub(super) fn run(mut self, stop: &AtomicBool, held: impl FnOnce(usize)) -> Result<Report> {
-        let (start, cpu) = (self.start, host::thread_cpu());
+    pub(super) fn run(mut self, stop: &AtomicBool, held: impl Fn(usize)) -> Result<Report> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut next_tick = start + TICK;
-        self.start_due();
-        while self.busy > 0 || !self.schedule.is_over(host::now()) {
-            self.turn(&mut events)?;
-            let now = host::now();
-            if now >= next_tick {
-                next_tick = now + TICK;
-                self.expire(now);
-            }
-            if stop.load(Ordering::Relaxed) {
-                self.schedule.stop();
-                self.abandon();
-            }
-        }
-        let (seconds, cpu) = (self.last_end - start, host::thread_cpu() - cpu);
+        let opened = match self.args.case {
+            Case::Keepalive => self.open_all(&mut events, stop, &held)?,
+            Case::Short | Case::Down | Case::Up | Case::Both | Case::Idle => 0,
+        };
+        let cpu = host::thread_cpu();
+        self.work(&mut events, stop)?;
+        let (seconds, cpu) = (self.last_end - self.start, host::thread_cpu() - cpu);
         if self.args.case == Case::Idle {
-            held(self.slots.len() - self.empty.len());
-            let end = host::now() + self.args.hold;
-            while host::now() < end && !stop.load(Ordering::Relaxed) {
-                self.turn(&mut events)?;
-            }
+            held(self.standing().count());
+            self.rest(self.args.hold(), &mut events, stop)?;
         }
-        let open = self.slots.iter().filter(|slot| matches!(slot, Slot::Ready(_))).count();
-        self.connections.completed += super::client::size(open);
+        self.connections.completed += super::client::size(self.standing().count());
         let mut report = Report {
             seconds: seconds.as_secs_f64(),
             connections: self.connections,
+            opened,
             exchanges: self.exchanges,
             bytes_sent: self.moved.sent,
             bytes_received: self.moved.received,
@@ -160,6 +155,64 @@ impl<'a> Generator<'a> {
         };
         report.judge();
         Ok(report)
+    }
+
+    /// Opens all connections and exchanges one request on each; returns how many exchanges that
+    /// were. All that is counted of time begins behind it.
+    fn open_all(
+        &mut self,
+        events: &mut Events,
+        stop: &AtomicBool,
+        held: impl Fn(usize),
+    ) -> Result<u64> {
+        let (run_for, count_max) = (self.args.run_for, self.args.count_max());
+        let connections = count_max.min(self.args.connections.into());
+        self.schedule = Schedule::new(self.start, run_for, connections, None);
+        self.is_opening = true;
+        self.work(events, stop)?;
+        self.is_opening = false;
+        self.ready = self.standing().collect();
+        held(self.ready.len());
+        self.rest(REST, events, stop)?;
+        self.latency.reset();
+        self.start = host::now();
+        self.last_end = self.start;
+        self.schedule = Schedule::new(self.start, run_for, count_max, self.args.rate);
+        Ok(std::mem::take(&mut self.exchanges))
+    }
+
+    /// Begins all that the schedule has, and sees it end.
+    fn work(&mut self, events: &mut Events, stop: &AtomicBool) -> Result<()> {
+        let mut next_tick = self.start + TICK;
+        self.start_due();
+        while self.busy > 0 || !self.schedule.is_over(host::now()) {
+            self.turn(events)?;
+            let now = host::now();
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.expire(now);
+            }
+            if stop.load(Ordering::Relaxed) {
+                self.schedule.stop();
+                self.abandon();
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves what stands alone for a while.
+    fn rest(&mut self, span: Duration, events: &mut Events, stop: &AtomicBool) -> Result<()> {
+        let end = host::now() + span;
+        while host::now() < end && !stop.load(Ordering::Relaxed) {
+            self.turn(events)?;
+        }
+        Ok(())
+    }
+
+    /// The slots of connections that are open without an exchange.
+    fn standing(&self) -> impl Iterator<Item = usize> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter(|(_, slot)| matches!(slot, Slot::Ready(_))).map(|(index, _)| index)
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<()> {
@@ -208,11 +261,9 @@ impl<'a> Generator<'a> {
     }
 
     fn has_room(&self) -> bool {
-        match self.args.case {
-            Case::Idle => !self.empty.is_empty() && self.busy < IDLE_BURST,
-            Case::Short | Case::Keepalive | Case::Down | Case::Up | Case::Both => {
-                !self.ready.is_empty() || !self.empty.is_empty()
-            }
+        match self.is_opening {
+            true => !self.empty.is_empty() && self.busy < OPENING_BURST,
+            false => !self.ready.is_empty() || !self.empty.is_empty(),
         }
     }
 
@@ -296,7 +347,7 @@ impl<'a> Generator<'a> {
                     unreachable!("it was busy above");
                 };
                 self.slots[index] = Slot::Ready(conn);
-                if self.args.case == Case::Keepalive {
+                if !self.is_opening {
                     self.ready.push(index);
                 }
             }

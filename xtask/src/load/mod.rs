@@ -21,14 +21,15 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use self::args::{LoadArgs, SinkArgs};
 pub(crate) use self::pattern::{Check, Pattern};
-pub(crate) use self::report::{Latency, Report, SinkReport};
+pub(crate) use self::report::{Kept, Latency, Report, SinkReport};
 pub(crate) use self::wire::{Found, Header, find_header};
 
 use self::generator::Generator;
 use self::sink::Sink;
 use crate::host;
 
-/// The line on stderr that `load idle` prints once all connections stand, with their number behind it.
+/// The line on stderr that `load idle` and `load keepalive` print once all connections stand, with
+/// their number behind it. `keepalive` lets them rest for a moment then, before its clock starts.
 pub(crate) const HOLDING: &str = "holding ";
 /// The line on stderr that `sink` prints first, with its address behind it.
 pub(crate) const LISTENING: &str = "listening ";
@@ -38,10 +39,8 @@ pub(crate) const LISTENING: &str = "listening ";
 /// # Errors
 /// When it cannot run, or when its own counts do not add up.
 pub(crate) fn run(args: &LoadArgs) -> Result<()> {
+    args.validate().unwrap_or_else(|error| error.exit());
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
-    if args.is_count_idle() {
-        bail!("idle opens --connections, and exchanges one request on each: it takes no --count");
-    }
     let stop = host::interrupt()?;
     let report = drive(args, &stop, |count| say(&format!("{HOLDING}{count}")))?;
     print(args.json, &report)?;
@@ -66,7 +65,7 @@ pub(crate) fn run_sink(args: &SinkArgs) -> Result<()> {
     report.check().map_err(anyhow::Error::msg)
 }
 
-fn drive(args: &LoadArgs, stop: &AtomicBool, held: impl FnOnce(usize)) -> Result<Report> {
+fn drive(args: &LoadArgs, stop: &AtomicBool, held: impl Fn(usize)) -> Result<Report> {
     Generator::new(args)?.run(stop, held)
 }
 

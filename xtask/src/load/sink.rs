@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::args::SinkArgs;
 use super::client::size;
-use super::pattern::{CHUNK, Pattern};
+use super::pattern::{CHUNK, Check, Pattern};
 use super::report::{SinkReport, count_failure, error_name};
 use super::wire::{After, CORRUPT, Found, RECEIVED, Request, find_header};
 use crate::host;
@@ -211,7 +211,7 @@ impl Shared {
     /// `buffer` is the size of the receive buffer, a chunk of the pattern at most.
     fn new(args: SinkArgs, buffer: usize) -> Self {
         let pattern = Pattern::new();
-        let request = Request { up: 0, down: args.bytes, after: After::Keep };
+        let request = Request { up: 0, down: args.bytes, after: After::Keep, check: Check::Full };
         let (head, opening) = opening(&request, &pattern);
         Self {
             pattern,
@@ -302,7 +302,7 @@ impl Conn {
     }
 
     /// Takes the first `count` bytes of the buffer.
-    fn take(&mut self, count: usize, shared: &Shared) -> Result<(), &'static str> {
+    fn take(&mut self, count: usize, shared: &mut Shared) -> Result<(), &'static str> {
         let mut bytes = &shared.buffer[..count];
         if let State::Asked { owes_header, is_silent, held } = &mut self.state {
             *is_silent = false;
@@ -312,8 +312,9 @@ impl Conn {
             }
             let all = if before > 0 { held.as_slice() } else { bytes };
             match find_request(all, *owes_header, shared.args.bytes) {
-                Found::At(end, request) => {
+                Found::At(end, (header, request)) => {
                     bytes = &bytes[end.saturating_sub(before)..];
+                    shared.counts.bytes_received -= size(header);
                     self.state = State::Answering(Answer {
                         request,
                         sent: 0,
@@ -333,21 +334,21 @@ impl Conn {
         }
         match &mut self.state {
             State::Asked { .. } => Ok(()),
-            State::Answering(answer) => answer.take(bytes, shared),
+            State::Answering(answer) => answer.take(bytes, &shared.pattern),
         }
     }
 }
 
 impl Answer {
     /// Takes bytes of the upload.
-    fn take(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), &'static str> {
+    fn take(&mut self, bytes: &[u8], pattern: &Pattern) -> Result<(), &'static str> {
         if bytes.is_empty() {
             return Ok(());
         }
         if self.received + size(bytes.len()) > self.request.up {
             return Err("more bytes than announced");
         }
-        self.is_corrupt |= !shared.pattern.matches(self.received, bytes, shared.args.check);
+        self.is_corrupt |= !pattern.matches(self.received, bytes, self.request.check);
         self.received += size(bytes.len());
         Ok(())
     }
@@ -392,16 +393,17 @@ impl Answer {
     }
 }
 
-/// Finds a request, behind a PROXY header where one is due.
-fn find_request(bytes: &[u8], owes_header: bool, default: u64) -> Found<Request> {
-    let skip = match owes_header.then(|| find_header(bytes)) {
+/// Finds a request, behind a PROXY header where one is due: the length of the header, and the
+/// request.
+fn find_request(bytes: &[u8], owes_header: bool, default: u64) -> Found<(usize, Request)> {
+    let header = match owes_header.then(|| find_header(bytes)) {
         None => 0,
         Some(Found::At(end, ())) => end,
         Some(Found::Incomplete) => return Found::Incomplete,
         Some(Found::Bad) => return Found::Bad,
     };
-    match Request::find(&bytes[skip..], default) {
-        Found::At(end, request) => Found::At(skip + end, request),
+    match Request::find(&bytes[header..], default) {
+        Found::At(end, request) => Found::At(header + end, (header, request)),
         Found::Incomplete => Found::Incomplete,
         Found::Bad => Found::Bad,
     }
@@ -429,14 +431,16 @@ mod tests {
         sink: SinkArgs,
     }
 
-    #[test]
-    fn an_upload_that_needs_many_reads_in_one_go_is_answered_in_it() {
+    /// What the sink says to a request whose upload is there in full before it reads, 100 bytes at a
+    /// time; `spoil` may change the upload.
+    fn answer_to(request: Request, spoil: impl FnOnce(&mut [u8])) -> String {
         let listener = StdListener::bind("127.0.0.1:0").unwrap();
         let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         let mut shared = Shared::new(Line::parse_from(["x"]).sink, 100);
-        let request = Request { up: 1000, down: 0, after: After::Close };
-        let sent = [&request.head()[..], shared.pattern.piece(0, 1000)].concat();
+        let mut upload = shared.pattern.piece(0, request.up).to_vec();
+        spoil(&mut upload);
+        let sent = [request.head(), upload].concat();
         client.write_all(&sent).unwrap();
         let mut arrived = vec![0; sent.len()];
         while server.peek(&mut arrived).unwrap() < sent.len() {}
@@ -448,6 +452,22 @@ mod tests {
         drop(conn);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    const UPLOAD: Request = Request { up: 1000, down: 0, after: After::Close, check: Check::Full };
+
+    #[test]
+    fn an_upload_that_needs_many_reads_in_one_go_is_answered_in_it() {
+        let answer = answer_to(UPLOAD, |_| ());
         assert!(answer.ends_with("received"), "{answer}");
+    }
+
+    #[test]
+    fn an_upload_is_compared_as_closely_as_its_request_asks() {
+        for (check, verdict) in [(Check::Full, "corrupt!"), (Check::Length, "received")] {
+            let answer = answer_to(Request { check, ..UPLOAD }, |upload| upload[500] ^= 1);
+            assert!(answer.ends_with(verdict), "{check:?}: {answer}");
+        }
     }
 }

@@ -41,20 +41,22 @@ fn assert_adds_up(report: &Report, sink: &SinkReport) {
     assert_eq!((report.connections.failures(), sink.failures()), (0, 0), "{report}{sink}");
     assert_eq!(report.connections.started, report.connections.completed, "{report}");
     assert_eq!(report.connections.started, sink.accepted, "{report}{sink}");
-    assert_eq!(report.exchanges, sink.answers, "{report}{sink}");
+    assert_eq!(report.opened + report.exchanges, sink.answers, "{report}{sink}");
     assert_eq!(report.bytes_sent, sink.bytes_received, "{report}{sink}");
     assert_eq!(report.bytes_received, sink.bytes_sent, "{report}{sink}");
 }
 
 #[test]
 fn two_hundred_short_connections_add_up_on_both_sides() {
-    for header in ["v1", "v2"] {
+    let sent = ["v1", "v2"].map(|header| {
         let load = ["--count", "200", "--connections", "16", "--proxy", header];
         let (report, sink) = run("short", &load, &["--proxy"]);
         assert_adds_up(&report, &sink);
         assert_eq!((report.exchanges, sink.silent, sink.open), (200, 0, 0));
         assert!(report.latency.p50 > 0.0 && report.latency.p50 <= report.latency.max);
-    }
+        report.bytes_sent
+    });
+    assert_eq!(sent[0], sent[1], "headers do not count");
 }
 
 #[test]
@@ -83,7 +85,12 @@ fn keepalive_requests_share_their_connections() {
     let load = ["--count", "200", "--connections", "4"];
     let (report, sink) = run("keepalive", &load, &["--proxy"]);
     assert_adds_up(&report, &sink);
-    assert_eq!((report.exchanges, report.connections.started), (200, 4));
+    assert_eq!((report.opened, report.exchanges, report.connections.started), (4, 200, 4));
+    // Fewer requests than connections: the others would only stand about.
+    let load = ["--count", "2", "--connections", "4", "--rate", "1000"];
+    let (report, sink) = run("keepalive", &load, &["--proxy"]);
+    assert_adds_up(&report, &sink);
+    assert_eq!((report.opened, report.exchanges, report.connections.started), (2, 2, 2));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What generator and sink say to each other: a PROXY header, a request, an answer.
 //!
 //! Requests and answers are plain HTTP/1.1, so that either end can also face wrk or nginx. `GET /N`
-//! asks for N bytes; `POST /N` sends a body as well, and the answer then ends with a verdict on it.
+//! asks for N bytes; `POST /N?CHECK` sends a body as well, and the answer then ends with a verdict
+//! on it: the sink compares as closely as CHECK says, every byte where it says nothing.
 //! Not an HTTP library: it knows the few forms that the programs beside us really send.
 
 use clap::ValueEnum;
+
+use super::pattern::Check;
 
 /// The PROXY header in front of a connection's first request. It names documentation addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,12 +76,13 @@ pub(super) enum After {
     Keep,
 }
 
-/// A request: how many bytes travel each way as bodies.
+/// A request: how many bytes travel each way as bodies, and how closely who receives them looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) up: u64,
     pub(super) down: u64,
     pub(super) after: After,
+    pub(super) check: Check,
 }
 
 /// The last bytes of the answer to an upload.
@@ -96,12 +100,13 @@ const LENGTH: &[u8] = b"\r\nContent-Length: ";
 impl Request {
     /// The head as it is sent.
     pub(super) fn head(&self) -> Vec<u8> {
-        let close = self.after.line();
-        match self.up {
-            0 => format!("GET /{} HTTP/1.1\r\nHost: load\r\n{close}\r\n", self.down),
+        let Self { up, down, after, check } = self;
+        let close = after.line();
+        match up {
+            0 => format!("GET /{down} HTTP/1.1\r\nHost: load\r\n{close}\r\n"),
             up => format!(
-                "POST /{} HTTP/1.1\r\nHost: load\r\n{close}Content-Length: {up}\r\n\r\n",
-                self.down
+                "POST /{down}?{} HTTP/1.1\r\nHost: load\r\n{close}Content-Length: {up}\r\n\r\n",
+                check.word()
             ),
         }
         .into_bytes()
@@ -116,6 +121,10 @@ impl Request {
             return Found::Bad;
         };
         let (down, digits) = leading_number(path);
+        let asks = |check: &Check| {
+            let query = path[digits..].strip_prefix(b"?");
+            query.is_some_and(|query| query.starts_with(check.word().as_bytes()))
+        };
         let request = Self {
             up: content_length(head).unwrap_or(0),
             down: if digits == 0 { default } else { down },
@@ -123,6 +132,7 @@ impl Request {
                 Some(_) => After::Close,
                 None => After::Keep,
             },
+            check: [Check::Ends, Check::Length].into_iter().find(asks).unwrap_or(Check::Full),
         };
         Found::At(end + HEAD_END.len(), request)
     }
@@ -214,8 +224,14 @@ mod tests {
     #[test]
     fn a_request_is_understood_as_it_was_meant() {
         for after in [After::Close, After::Keep] {
-            for (up, down) in [(0, 0), (0, 128), (5, 0), (1 << 40, 1 << 30)] {
-                let request = Request { up, down, after };
+            for (up, down, check) in [
+                (0, 0, Check::Full),
+                (0, 128, Check::Full),
+                (5, 0, Check::Full),
+                (5, 7, Check::Length),
+                (1 << 40, 1 << 30, Check::Ends),
+            ] {
+                let request = Request { up, down, after, check };
                 let head = request.head();
                 assert_eq!(Request::find(&head, 9), Found::At(head.len(), request));
                 let cut = &head[..head.len() - 1];
@@ -227,7 +243,7 @@ mod tests {
     #[test]
     fn a_request_without_a_size_asks_for_the_default() {
         let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-        let request = Request { up: 0, down: 9, after: After::Keep };
+        let request = Request { up: 0, down: 9, after: After::Keep, check: Check::Full };
         assert_eq!(Request::find(head, 9), Found::At(head.len(), request));
         assert_eq!(Request::find(b"PUT /1 HTTP/1.1\r\n\r\n", 9), Found::Bad);
         assert_eq!(Request::find(&[b'x'; HEAD_MAX], 9), Found::Bad);
@@ -235,7 +251,8 @@ mod tests {
 
     #[test]
     fn an_answer_tells_the_length_of_its_body_and_an_error_is_bad() {
-        let head = Request { up: 3, down: 100, after: After::Close }.answer_head();
+        let request = Request { up: 3, down: 100, after: After::Close, check: Check::Full };
+        let head = request.answer_head();
         assert_eq!(find_answer(head.as_bytes()), Found::At(head.len(), 108));
         assert_eq!(find_answer(&head.as_bytes()[..20]), Found::Incomplete);
         assert_eq!(find_answer(b"HTTP/1.1 502 Bad Gateway\r\n"), Found::Bad);
