@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -38,6 +39,13 @@ fn serve_one(server: &Server) {
     let mut session = Session::open(server.addr());
     session.finish();
     session.rest();
+}
+
+/// A server that writes its lines into a file.
+#[track_caller]
+fn logging_to(path: &Path, far_end: &FarEnd) -> Server {
+    let output = format!("access_log.output = 'file:{}'", path.display());
+    Server::start(&file(&[ON, &output], far_end.addr()))
 }
 
 /// An upstream that reads `asks` bytes, answers `answer` and ends.
@@ -175,8 +183,7 @@ fn a_file_is_appended_to() {
     let dir = TempDir::new().expect("a temporary directory can be made");
     let path = dir.path().join("access.log");
     fs::write(&path, "{\"end\":\"of yesterday\"}\n").expect("a file in it can be written");
-    let output = format!("access_log.output = 'file:{}'", path.display());
-    let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
+    let mut server = logging_to(&path, &far_end);
     (0..2).for_each(|_| serve_one(&server));
     server.stop();
     assert_eq!(server.proc.lines(Stream::Stdout), [""; 0]);
@@ -191,8 +198,7 @@ fn a_hangup_opens_the_file_anew_also_when_the_reload_is_refused() {
     let far_end = FarEnd::start();
     let dir = TempDir::new().expect("a temporary directory can be made");
     let (path, old) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
-    let output = format!("access_log.output = 'file:{}'", path.display());
-    let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
+    let mut server = logging_to(&path, &far_end);
     let lines = |path| fs::read_to_string(path).map_or(0, |text| text.lines().count());
     serve_one(&server);
     poll_for(PATIENCE, || (lines(&path) == 1).then_some(())).expect("the line is written");
@@ -209,8 +215,7 @@ fn a_file_that_cannot_be_opened_anew_is_told_at_the_hangup() {
     let far_end = FarEnd::start();
     let dir = TempDir::new().expect("a temporary directory can be made");
     let (path, old) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
-    let output = format!("access_log.output = 'file:{}'", path.display());
-    let mut server = Server::start(&file(&[ON, &output], far_end.addr()));
+    let mut server = logging_to(&path, &far_end);
     fs::rename(&path, &old).expect("it can be renamed");
     fs::create_dir(&path).expect("the name is free");
     server.hang_up("the access log stays as it was");

@@ -86,9 +86,7 @@ impl Driver {
                 let start = || start_load(&words, inbound, cores, &programs.own);
                 let (begun, load) = if words.first() == Some(&"keepalive") {
                     let mut load = start()?;
-                    load.wait_for_line("that all connections stand", |line| {
-                        line.starts_with(HOLDING).then_some(())
-                    })?;
+                    wait_until_held(&mut load)?;
                     (begin()?, load)
                 } else {
                     (begin()?, start()?)
@@ -114,6 +112,13 @@ pub(super) fn start_load(
     let always = ["--to", &to, "--proxy", header, "--json"];
     let words = [&["load"], words, &always].concat();
     Process::pinned("load", cores.load, own, &words)
+}
+
+/// Waits until all its connections stand, and returns how many.
+pub(super) fn wait_until_held(load: &mut Process) -> Result<u64> {
+    load.wait_for_line("that all connections stand", |line| {
+        line.strip_prefix(HOLDING)?.parse().ok()
+    })
 }
 
 /// Reads what our generator printed.

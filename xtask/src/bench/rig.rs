@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::backend::Backend;
 use super::contender::{Contender, Running};
-use super::driver::{Driver, Outcome, Programs, read_load, start_load};
+use super::driver::{Driver, Outcome, Programs, read_load, start_load, wait_until_held};
 use super::flame;
 use super::ports;
 use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output, wait_for};
@@ -20,7 +20,6 @@ use super::setup::{Setup, probe};
 use super::strace;
 use super::usage::Machine;
 use crate::host::{pause, real};
-use crate::load::HOLDING;
 
 /// A machine this busy before a run is not quiet, and the run says so.
 const BUSY_SHARE: f64 = 0.1;
@@ -238,9 +237,7 @@ impl Rig {
         let count = connections.to_string();
         let words = ["idle", "--connections", &count, "--hold", "10m", "--for", "30s"];
         let mut load = start_load(&words, job.setup.inbound, job.cores, &self.programs.own)?;
-        let held = load.wait_for_line("that all connections stand", |line| {
-            line.strip_prefix(HOLDING)?.parse().ok()
-        })?;
+        let held = wait_until_held(&mut load)?;
         Ok(Crowd { load, held })
     }
 

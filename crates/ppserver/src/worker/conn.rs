@@ -95,15 +95,6 @@ impl Conduits {
             Direction::Down => &mut self.down,
         }
     }
-
-    /// Whether a pipe in this direction is held, by a session that waits for its sink.
-    fn is_piped(&self, direction: Direction) -> bool {
-        let conduit = match direction {
-            Direction::Up => &self.up,
-            Direction::Down => &self.down,
-        };
-        matches!(conduit, Conduit::Pipe(_))
-    }
 }
 
 /// A client's connection and its way upstream.
@@ -503,7 +494,8 @@ impl Connection {
     fn mute(&mut self, key: Key, registry: &Registry) {
         for (direction, muted) in [Direction::Up, Direction::Down].into_iter().zip(&mut self.muted)
         {
-            let is_piped = self.conduits.is_piped(direction);
+            // Held by a session that waits, it waits for its sink.
+            let is_piped = matches!(self.conduits.get_mut(direction), Conduit::Pipe(_));
             let side = direction.source();
             if *muted != is_piped
                 && let Some(socket) = self.sockets.get_mut(side)
