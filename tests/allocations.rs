@@ -11,9 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use ppserver::config::{Host, from_bytes};
-use ppserver::metrics::Counters;
-use ppserver::sys::{self, Keepalive, ListenOptions, Sharing};
-use ppserver::worker::{Order, PipeLimits, Plan, Setup, Worker};
+use ppserver::data::PipeLimits;
+use ppserver::data::orders::{Order, Plan};
+use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
+use ppserver::data::worker::{Setup, Worker};
+use ppserver::telemetry::metrics::Counters;
 
 const HEADER: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x01\x01\x14\x02\x02\x02\x03\xe8\x07\xd0";

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use ppserver::session::{
-    Action, CloseReason, Direction, FirstUse, Opening, Policy, Readiness, Received, Sent, Session,
-    Side, Splicing, Verdict,
+use ppserver::core::close_reason::CloseReason;
+use ppserver::core::session::{
+    Action, Direction, FirstUse, Opening, Policy, Readiness, Received, Sent, Session, Side,
+    Splicing, Verdict,
 };
 
 const POLICY: Policy = Policy {

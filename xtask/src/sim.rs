@@ -18,7 +18,7 @@ use crate::host;
 /// Seeds one process runs: some seconds' worth.
 const STRETCH: u64 = 1_000;
 /// The simulator's tests.
-const MODULE: &str = "session::sim::";
+const MODULE: &str = "core::sim::";
 
 /// Run the simulator of sessions on many seeds, or tell the story of one
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arbitrary::Unstructured;
 use ppcore::tlv::TLV_HEADER_LEN;
 use ppcore::{Decoded, Decoder};
-use ppserver::access_log::Record;
+use ppserver::telemetry::access_log::Record;
 
 use crate::capi::Fence;
 use crate::naive::{self, Answer, Input, Options};
@@ -157,7 +157,7 @@ fn config_file(data: &[u8]) {
 
 /// A session meets what the bytes choose, and the simulator's oracles judge each step.
 pub fn session(data: &[u8]) {
-    ppserver::session::simulate(data);
+    ppserver::core::simulate(data);
 }
 
 /// A sender's bytes are shown without a control byte, and what is quoted can be told from every
@@ -172,7 +172,7 @@ pub fn escape(data: &[u8]) {
         let inside = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         assert_eq!(unquoted(inside.expect("it stands in quotes")), data, "{quoted}");
     }
-    let hex = ppserver::log::first_bytes(data);
+    let hex = ppserver::telemetry::log::first_bytes(data);
     assert!(hex.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'.'), "{hex}");
     if let Ok(Decoded::Header(header)) = Decoder::new(ppcore::Options::new()).decode(data)
         && let Some(client) = header.addresses().source()

@@ -1,8 +1,7 @@
 //! The mutation check: historic bugs of proxies, planted one at a time, must each be found by the
 //! simulator.
 //!
-//! The sources of the session are copied into a package of their own, without the rest of the
-//! server, and each mutant is a replacement in that copy. Invariants: a replacement that does not
+//! The sources of `core` are copied into a package of their own, without the rest of the server, and each mutant is a replacement in that copy. Invariants: a replacement that does not
 //! fit exactly once is an error, so no change of the sources disarms a mutant in silence; the copy
 //! without a mutant passes; debug assertions are off, so that only an oracle can find anything.
 
@@ -19,7 +18,7 @@ use crate::cargo::{cargo, needs, run_expecting};
 use crate::sim::{build_test, run_seeds};
 
 /// What is copied.
-const SESSION: &str = "crates/ppserver/src/session";
+const CORE: &str = "crates/ppserver/src/core";
 /// Where the copy is built.
 const SCRATCH: &str = "target/mutants";
 /// A mutant must be found within this many seeds.
@@ -29,7 +28,7 @@ const STRETCH: u64 = 64;
 
 const MANIFEST: &str = "\
 [package]
-name = \"session\"
+name = \"decisions\"
 edition = \"2024\"
 
 [workspace]
@@ -41,7 +40,7 @@ debug-assertions = false
 overflow-checks = true
 ";
 
-/// Plant historic bugs in the session and show that the simulator finds each
+/// Plant historic bugs in what decides and show that the simulator finds each
 #[derive(Debug, clap::Args)]
 pub(crate) struct MutantsArgs {
     /// Only the mutants whose name contains this
@@ -58,8 +57,8 @@ pub(crate) struct MutantsArgs {
 /// Where cargo-mutants changes what it likes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Place {
-    /// The session's machine, tested by the simulator and by hand
-    Session,
+    /// What decides about connections, tested by the simulator and by hand
+    Core,
     /// The decoder and encoder, tested by their vectors, properties and the naive decoder
     Ppcore,
 }
@@ -92,12 +91,17 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
         command.args(["--shard", shard]);
     }
     match place {
-        Place::Session => {
+        Place::Core => {
             let copy = Copy::new()?;
             let config = std::path::absolute(CONFIG)?;
             command.arg("--config").arg(config).arg("--in-place").arg("--dir").arg(&copy.root);
             // The tests are not to be changed, and the long search adds nothing to the seeds.
-            command.args(["--exclude", "src/session/sim/**", "--exclude", "src/session/tests.rs"]);
+            command.args([
+                "--exclude",
+                "src/core/sim/**",
+                "--exclude",
+                "src/core/session/tests.rs",
+            ]);
             command.args(["--timeout", "60", "--", "--lib", "--", "--skip", "every_order"]);
         }
         Place::Ppcore => {
@@ -185,7 +189,7 @@ fn lock_scratch() -> Result<File> {
     Ok(lock)
 }
 
-/// A copy of the session as a package.
+/// A copy of `core` as a package.
 struct Copy {
     root: PathBuf,
 }
@@ -197,14 +201,14 @@ impl Copy {
         if sources.exists() {
             fs::remove_dir_all(&sources).with_context(|| format!("{}", sources.display()))?;
         }
-        copy_dir(Path::new(SESSION), &sources.join("session"))?;
-        fs::write(sources.join("lib.rs"), "pub mod session;\n")?;
+        copy_dir(Path::new(CORE), &sources.join("core"))?;
+        fs::write(sources.join("lib.rs"), "pub mod core;\n")?;
         fs::write(root.join("Cargo.toml"), MANIFEST)?;
         Ok(Self { root })
     }
 
     fn path(&self, file: &str) -> PathBuf {
-        self.root.join("src/session").join(file)
+        self.root.join("src/core").join(file)
     }
 
     fn plant(&self, mutant: &Mutant) -> Result<()> {
@@ -215,7 +219,7 @@ impl Copy {
     }
 
     fn restore(&self, mutant: &Mutant) -> Result<()> {
-        fs::copy(Path::new(SESSION).join(mutant.file), self.path(mutant.file))?;
+        fs::copy(Path::new(CORE).join(mutant.file), self.path(mutant.file))?;
         Ok(())
     }
 
@@ -260,7 +264,7 @@ mod tests {
 
     #[test]
     fn every_mutant_fits_the_sources_as_they_are() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(SESSION);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CORE);
         for mutant in MUTANTS {
             let text = fs::read_to_string(root.join(mutant.file)).unwrap();
             assert_ne!(replaced(mutant, &text).unwrap(), text);

@@ -14,7 +14,7 @@ use super::source::Source;
 
 /// Files and directories that may hold `unsafe`, each with what it needs it for.
 const ALLOWED: [(&str, &str); 4] = [
-    ("crates/ppserver/src/sys.rs", "system calls without a safe wrapper"),
+    ("crates/ppserver/src/data/sys.rs", "system calls without a safe wrapper"),
     ("crates/ppcapi/", "the C ABI: pointers from the caller"),
     ("tests/fuzz/src/capi/", "the C ABI as its caller, and pages that nobody may touch"),
     ("tests/freestanding/", "exports without a runtime: a C ABI and its own memcpy"),
@@ -143,7 +143,7 @@ mod tests {
         lines_of(check, path, text)
     }
 
-    const SYS: &str = "crates/ppserver/src/sys.rs";
+    const SYS: &str = "crates/ppserver/src/data/sys.rs";
 
     #[test]
     fn unsafe_outside_its_places_is_found_in_every_form() {
@@ -158,18 +158,18 @@ mod tests {
             "macro_rules! m { () => { unsafe { g() } } }",
         ] {
             assert_eq!(
-                lines("crates/ppserver/src/worker/conn.rs", &format!("\n{bad}")),
+                lines("crates/ppserver/src/data/conn.rs", &format!("\n{bad}")),
                 [2],
                 "{bad}"
             );
         }
-        assert_eq!(lines("crates/ppserver/src/sys/pipe.rs", "fn f() { unsafe { g() } }"), [1]);
+        assert_eq!(lines("crates/ppserver/src/data/sys/pipe.rs", "fn f() { unsafe { g() } }"), [1]);
     }
 
     #[test]
     fn the_word_in_a_comment_or_a_string_is_not_unsafe_code() {
         let text = "// unsafe {\nconst X: &str = \"unsafe { }\";\nfn f() { p!(\"unsafe\") }";
-        assert_eq!(lines("crates/ppserver/src/session/mod.rs", text), [0; 0]);
+        assert_eq!(lines("crates/ppserver/src/core/session/mod.rs", text), [0; 0]);
     }
 
     #[test]

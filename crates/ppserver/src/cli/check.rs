@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::config::{self, Colour, JsonFault, Loaded, Report};
-use crate::server;
+use crate::control::server;
 
 /// The file can be used.
 const EXIT_OK: u8 = 0;

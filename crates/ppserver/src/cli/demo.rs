@@ -15,8 +15,8 @@ use crate::cli::{Exit, Failure, answer};
 use crate::config::{
     Config, Endpoint, Flags, Log, LogFormat, LogLevel, Presence, Version, Versions,
 };
-use crate::log;
-use crate::server::{self, Server, ServerError};
+use crate::control::server::{self, Server, ServerError};
+use crate::telemetry::log;
 
 /// The port that is tried first.
 const PORT: u16 = 8080;

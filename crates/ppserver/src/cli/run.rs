@@ -11,8 +11,8 @@ use crate::cli::{Exit, Failure};
 use crate::config::{
     self, Colour, Config, Endpoint, Flags, Loaded, Presence, Report, Version, Versions,
 };
-use crate::log;
-use crate::server::{self, Server, ServerError};
+use crate::control::server::{self, Server, ServerError};
+use crate::telemetry::log;
 use crate::trust::Trust;
 
 const HELP: &str = "\

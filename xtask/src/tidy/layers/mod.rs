@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use self::references::{Reference, References, collect};
 use self::resolve::{Scope, Target};
 use self::table::{
-    CORE_CRATES, IMPURE_STD, LAYERS, Layer, PURE_NET, PURE_TESTS_MAY, SPLIT, STD, World,
+    CORE_CRATES, IMPURE_STD, LAYERS, Layer, PLANES, PURE_NET, PURE_TESTS_MAY, STD, World,
 };
 use super::Violation;
 use super::source::Source;
@@ -189,10 +189,12 @@ fn unknown_modules(units: &[Unit<'_>]) -> Vec<Violation> {
         let inline =
             unit.references.inline_modules.iter().map(|(module, line)| (module, *line, false));
         for (module, line, is_file) in files.chain(inline) {
-            // Below the root every module needs a layer; below the worker every file does.
+            // Below the root every module needs a layer; below a plane every file does.
             let name = match &module[..] {
                 [top] => top.clone(),
-                [top, part] if top == SPLIT && is_file => format!("{top}::{part}"),
+                [top, part] if PLANES.contains(&top.as_str()) && is_file => {
+                    format!("{top}::{part}")
+                }
                 _ => continue,
             };
             if !LAYERS.iter().any(|layer| layer.name == name) {
@@ -211,9 +213,9 @@ fn unknown_modules(units: &[Unit<'_>]) -> Vec<Violation> {
 fn layer_of(path: &[String], modules: &BTreeSet<Vec<String>>) -> Option<&'static Layer> {
     let name = match path {
         [] => "lib".to_owned(),
-        [top, part, ..] if top == SPLIT && modules.contains(&path[..2]) => {
+        [top, part, ..] if PLANES.contains(&top.as_str()) && modules.contains(&path[..2]) => {
             let name = format!("{top}::{part}");
-            // A module written inside worker/mod.rs is a piece of the worker itself.
+            // A module written inside a plane's mod.rs is a piece of the plane itself.
             if LAYERS.iter().any(|layer| layer.name == name) { name } else { top.clone() }
         }
         [top, ..] => top.clone(),

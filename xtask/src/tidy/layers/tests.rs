@@ -9,18 +9,21 @@ fn server_with(path: &str, text: &str) -> Vec<(usize, String)> {
         [dev-dependencies]\nproptest = \"1\"\n";
     let mut files: Vec<(&str, &str)> = vec![
         ("Cargo.toml", manifest),
-        ("src/lib.rs", "pub mod cli; mod config; mod session; mod sys; mod worker; mod metrics;"),
+        ("src/lib.rs", "pub mod cli; mod config; mod core; mod data; mod telemetry;"),
         ("src/main.rs", ""),
         ("src/cli/mod.rs", ""),
         ("src/config/mod.rs", ""),
-        ("src/metrics.rs", ""),
-        ("src/session/mod.rs", "mod flow; #[cfg(test)] mod sim;"),
-        ("src/session/flow.rs", ""),
-        ("src/sys.rs", ""),
-        ("src/worker/mod.rs", "mod conn; mod control; mod table;"),
-        ("src/worker/conn.rs", ""),
-        ("src/worker/control.rs", ""),
-        ("src/worker/table.rs", ""),
+        ("src/core/mod.rs", "mod session; #[cfg(test)] mod sim;"),
+        ("src/core/session/mod.rs", "mod flow;"),
+        ("src/core/session/flow.rs", ""),
+        ("src/data/mod.rs", "mod conn; mod orders; mod sys; mod table; mod worker;"),
+        ("src/data/conn.rs", ""),
+        ("src/data/orders.rs", ""),
+        ("src/data/sys.rs", ""),
+        ("src/data/table.rs", ""),
+        ("src/data/worker.rs", ""),
+        ("src/telemetry/mod.rs", "mod metrics;"),
+        ("src/telemetry/metrics.rs", ""),
     ];
     match files.iter_mut().find(|(known, _)| *known == path) {
         Some(file) => file.1 = text,
@@ -54,89 +57,89 @@ fn clean(path: &str, good: &str) {
     assert_eq!(server_with(path, good), [], "{path}: {good}");
 }
 
-const FLOW: &str = "src/session/flow.rs";
-const TABLE: &str = "src/worker/table.rs";
-const CONN: &str = "src/worker/conn.rs";
+const FLOW: &str = "src/core/session/flow.rs";
+const TABLE: &str = "src/data/table.rs";
+const CONN: &str = "src/data/conn.rs";
 
 #[test]
 fn an_edge_upwards_is_caught_however_it_is_imported() {
     for bad in [
-        "use crate::worker::conn::Conn;",
-        "use super::super::worker::conn::Conn;",
-        "use crate::worker::conn as c;",
-        "use crate::worker::{conn::Conn as C};",
-        "use crate::{worker::conn};",
-        "use crate::{worker::{conn::{self}}};",
-        "pub use crate::worker::conn::Conn;",
-        "pub(crate) use crate::worker::conn::*;",
-        "use self::super::super::worker::conn;",
-        "fn f() { use crate::worker::conn; }",
-        "mod inner { use super::super::super::worker::conn; }",
-        "#[cfg(test)] mod tests { use crate::worker::conn; }",
+        "use crate::data::conn::Conn;",
+        "use super::super::super::data::conn::Conn;",
+        "use crate::data::conn as c;",
+        "use crate::data::{conn::Conn as C};",
+        "use crate::{data::conn};",
+        "use crate::{data::{conn::{self}}};",
+        "pub use crate::data::conn::Conn;",
+        "pub(crate) use crate::data::conn::*;",
+        "use self::super::super::super::data::conn;",
+        "fn f() { use crate::data::conn; }",
+        "mod inner { use super::super::super::super::data::conn; }",
+        "#[cfg(test)] mod tests { use crate::data::conn; }",
     ] {
-        caught(FLOW, bad, "worker::conn");
+        caught(FLOW, bad, "data::conn");
     }
-    caught(FLOW, "use crate::worker as w;", "worker");
-    caught(FLOW, "pub use crate::worker::X;", "worker");
-    caught(FLOW, "use super::super::worker;", "worker");
-    caught(FLOW, "use crate::{config, worker::conn};", "config");
-    caught(FLOW, "use crate::{config, worker::conn};", "worker::conn");
+    caught(FLOW, "use crate::data as d;", "data");
+    caught(FLOW, "pub use crate::data::X;", "data");
+    caught(FLOW, "use super::super::super::data;", "data");
+    caught(FLOW, "use crate::{config, data::conn};", "config");
+    caught(FLOW, "use crate::{config, data::conn};", "data::conn");
 }
 
 #[test]
 fn an_edge_upwards_is_caught_without_an_import() {
     for bad in [
-        "fn f() { crate::worker::conn::Conn::new(); }",
-        "fn f(x: crate::worker::conn::Conn) {}",
-        "fn f(x: Option<&mut crate::worker::conn::Conn>) {}",
-        "fn f() -> impl crate::worker::conn::Lend { }",
-        "impl crate::worker::conn::Lend for X {}",
-        "fn f(x: u8) { match x { crate::worker::conn::MAX => {} _ => {} } }",
-        "fn f() { <crate::worker::conn::Conn>::new(); }",
-        "fn f() { <X as crate::worker::conn::Lend>::lend(); }",
-        "fn f() { super::super::worker::conn::run(); }",
-        "fn f() { crate::worker::conn::log!(); }",
-        "#[derive(crate::worker::conn::Lend)] struct X;",
+        "fn f() { crate::data::conn::Conn::new(); }",
+        "fn f(x: crate::data::conn::Conn) {}",
+        "fn f(x: Option<&mut crate::data::conn::Conn>) {}",
+        "fn f() -> impl crate::data::conn::Lend { }",
+        "impl crate::data::conn::Lend for X {}",
+        "fn f(x: u8) { match x { crate::data::conn::MAX => {} _ => {} } }",
+        "fn f() { <crate::data::conn::Conn>::new(); }",
+        "fn f() { <X as crate::data::conn::Lend>::lend(); }",
+        "fn f() { super::super::super::data::conn::run(); }",
+        "fn f() { crate::data::conn::log!(); }",
+        "#[derive(crate::data::conn::Lend)] struct X;",
     ] {
-        caught(FLOW, bad, "worker::conn");
+        caught(FLOW, bad, "data::conn");
     }
 }
 
 #[test]
 fn an_edge_upwards_is_caught_inside_a_macro() {
     for bad in [
-        "fn f() { assert!(crate::worker::conn::ready()); }",
-        "fn f() { assert!(a, \"{}\", [super::super::worker::conn::X]); }",
-        "macro_rules! m { () => { $crate::worker::conn::run() } }",
-        "m! { use crate::{config_free, worker::{conn, table}}; }",
-        "m! { use crate::worker::conn::*; }",
+        "fn f() { assert!(crate::data::conn::ready()); }",
+        "fn f() { assert!(a, \"{}\", [super::super::super::data::conn::X]); }",
+        "macro_rules! m { () => { $crate::data::conn::run() } }",
+        "m! { use crate::{config_free, data::{conn, table}}; }",
+        "m! { use crate::data::conn::*; }",
     ] {
         let found = server_with(FLOW, &format!("\n{bad}\n"));
         let blamed = |(line, reason): &(usize, String)| {
-            *line == 2 && reason.contains("may not use `worker::conn`")
+            *line == 2 && reason.contains("may not use `data::conn`")
         };
         assert!(found.iter().any(blamed), "{bad}: {found:?}");
     }
-    clean(FLOW, "fn f() { assert!(super::Flow::ready(), \"crate::worker::conn\"); }");
+    clean(FLOW, "fn f() { assert!(super::Flow::ready(), \"crate::data::conn\"); }");
 }
 
 #[test]
 fn an_edge_upwards_is_caught_behind_another_name() {
-    caught(FLOW, "use crate as root; fn f() { root::worker::conn::run(); }", "worker::conn");
-    caught(FLOW, "use super::super as up; use up::worker as w;", "worker");
-    caught(FLOW, "use crate::*; fn f() { worker::conn::run(); }", "worker::conn");
-    caught(FLOW, "extern crate self as me; fn f() { me::worker::conn::run(); }", "worker::conn");
+    caught(FLOW, "use crate as root; fn f() { root::data::conn::run(); }", "data::conn");
+    caught(FLOW, "use super::super::super as up; use up::data as d;", "data");
+    caught(FLOW, "use crate::*; fn f() { data::conn::run(); }", "data::conn");
+    caught(FLOW, "extern crate self as me; fn f() { me::data::conn::run(); }", "data::conn");
     // Through a glob of a module that may be named to one that may not.
-    caught(CONN, "use super::*; fn f() { control::run(); }", "worker::control");
+    caught(CONN, "use super::*; fn f() { orders::run(); }", "data::orders");
 }
 
 #[test]
 fn what_only_looks_like_an_edge_is_clean() {
     for good in [
-        "// use crate::worker::conn;\n/* crate::worker */ /// [`crate::worker::conn`]\nfn f() {}",
-        "const X: &str = \"use crate::worker::conn;\";",
-        "use super::Session; use crate::session::Flow; use self::inner::Y; mod inner {}",
-        "pub(in crate::session) struct X; pub(super) struct Y; pub(crate) struct Z;",
+        "// use crate::data::conn;\n/* crate::data */ /// [`crate::data::conn`]\nfn f() {}",
+        "const X: &str = \"use crate::data::conn;\";",
+        "use super::Session; use crate::core::session::Flow; use self::inner::Y; mod inner {}",
+        "pub(in crate::core::session) struct X; pub(super) struct Y; pub(crate) struct Z;",
         "fn f(worker: u8) -> u8 { worker }",
         "struct Worker; fn f() { Worker::new(); }",
         "#[cfg(test)] mod tests { use super::*; fn f() { super::super::Session::new(); } }",
@@ -192,38 +195,44 @@ fn a_pure_module_may_name_types_of_std_and_its_tests_a_little_more() {
     ] {
         clean(FLOW, good);
     }
-    clean("src/session/sim.rs", "use proptest::prelude::*; fn f() { std::time::Instant::now(); }");
-    caught("src/session/sim.rs", "use std::net::TcpStream;", "std::net::TcpStream");
+    clean("src/core/sim.rs", "use proptest::prelude::*; fn f() { std::time::Instant::now(); }");
+    caught("src/core/sim.rs", "use std::net::TcpStream;", "std::net::TcpStream");
     caught(FLOW, "use proptest::prelude::*;", "proptest::prelude");
-    clean("src/worker/mod.rs", "use mio::Poll; use std::io; use std::net::TcpStream;");
+    clean("src/data/worker.rs", "use mio::Poll; use std::io; use std::net::TcpStream;");
 }
 
 #[test]
-fn the_workers_parts_know_neither_the_session_nor_each_other() {
-    caught(TABLE, "use crate::session::Session;", "session");
-    caught(TABLE, "use super::conn::Conn;", "worker::conn");
-    caught(TABLE, "use crate::worker::control;", "worker::control");
-    caught(TABLE, "use super::Limits;", "worker");
-    caught(TABLE, "use super::*;", "worker");
+fn the_parts_of_the_data_plane_know_neither_the_session_nor_each_other() {
+    caught(TABLE, "use crate::core::session::Session;", "core::session");
+    caught(TABLE, "use super::conn::Conn;", "data::conn");
+    caught(TABLE, "use crate::data::orders;", "data::orders");
+    caught(TABLE, "use super::Limits;", "data");
+    caught(TABLE, "use super::*;", "data");
     clean(TABLE, "use slab::Slab; #[cfg(test)] mod tests { use super::*; }");
-    clean(CONN, "use super::table::Table; use crate::session::Session; use crate::sys;");
-    clean("src/worker/mod.rs", "use self::conn::Conn; fn f() { table::Table::new(); }");
+    clean(
+        CONN,
+        "use super::table::Table; use crate::core::session::Session; use crate::data::sys;",
+    );
+    clean(
+        "src/data/worker.rs",
+        "use super::conn::Conn; use super::table; fn f() { table::Table::new(); }",
+    );
     caught(CONN, "use crate::cli::run;", "cli");
 }
 
 #[test]
 fn the_program_sees_the_command_line_only() {
     clean("src/main.rs", "use ppserver::cli; fn main() { ppserver::cli::run(); crate::main(); }");
-    caught("src/main.rs", "fn main() { ppserver::worker::run(); }", "worker");
-    caught("src/main.rs", "use ::ppserver::{cli, session::Session};", "session");
+    caught("src/main.rs", "fn main() { ppserver::data::worker::run(); }", "data::worker");
+    caught("src/main.rs", "use ::ppserver::{cli, core::session::Session};", "core::session");
     caught("src/main.rs", "use ppserver::Session;", "lib");
 }
 
 #[test]
 fn a_name_of_the_crates_root_has_no_layer_and_the_root_re_exports_nothing() {
-    caught("src/worker/mod.rs", "use crate::Session;", "lib");
-    caught("src/lib.rs", "mod session; pub use session::Session;", "session");
-    caught("src/lib.rs", "pub use crate::worker::run;", "worker");
+    caught("src/data/worker.rs", "use crate::Session;", "lib");
+    caught("src/lib.rs", "mod core; pub use core::session::Session;", "core::session");
+    caught("src/lib.rs", "pub use crate::data::worker::run;", "data::worker");
 }
 
 #[test]
@@ -231,7 +240,7 @@ fn a_module_without_a_layer_is_an_error_that_says_where_to_add_it() {
     for (path, text, name, line) in [
         ("src/new_thing.rs", "", "new_thing", 1),
         ("src/new_thing/mod.rs", "", "new_thing", 1),
-        ("src/worker/new_thing.rs", "", "worker::new_thing", 1),
+        ("src/data/new_thing.rs", "", "data::new_thing", 1),
         ("src/lib.rs", "\nmod new_thing {}", "new_thing", 2),
     ] {
         let found = server_with(path, text);
@@ -239,13 +248,14 @@ fn a_module_without_a_layer_is_an_error_that_says_where_to_add_it() {
         assert_eq!(found[0].0, line);
         assert!(found[0].1.contains(&format!("`{name}` has no layer: add it to LAYERS")));
     }
-    clean("src/session/new_thing.rs", "");
-    clean("src/worker/mod.rs", "#[cfg(test)] mod tests {}");
+    clean("src/core/session/new_thing.rs", "");
+    clean("src/data/worker.rs", "#[cfg(test)] mod tests {}");
 }
 
 #[test]
 fn a_module_moved_by_an_attribute_is_caught() {
-    let found = server_with("src/session/mod.rs", "\n#[path = \"../worker/conn.rs\"] mod conn;");
+    let found =
+        server_with("src/core/session/mod.rs", "\n#[path = \"../../data/conn.rs\"] mod conn;");
     assert!(found.iter().any(|(line, reason)| *line == 2 && reason.contains("#[path]")));
 }
 
@@ -291,8 +301,7 @@ fn the_table_names_only_its_own_modules_and_has_no_way_back_up() {
         assert_eq!(position(layer.name), Some(index), "`{}` stands twice", layer.name);
         for used in layer.uses {
             let lower = position(used).unwrap_or_else(|| panic!("`{used}` has no row"));
-            let lends = (layer.name, *used) == ("worker::conn", "worker");
-            assert!(lower > index || lends, "`{}` -> `{used}` leads up", layer.name);
+            assert!(lower > index, "`{}` -> `{used}` leads up", layer.name);
         }
     }
 }

@@ -1,0 +1,53 @@
+//! From names to addresses, by the system's resolver.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use crate::config::{self, Endpoint};
+
+/// Resolves the endpoints of an upstream; a name may stand for several addresses. Blocks.
+///
+/// # Errors
+/// When a name has no address; the error says which.
+pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<SocketAddr>> {
+    let mut addrs = Vec::new();
+    for endpoint in &upstream.endpoints {
+        match endpoint {
+            Endpoint::Addr(addr) => addrs.push(*addr),
+            Endpoint::Name { host, port } => {
+                let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+                    io::Error::other(format!(
+                        "upstream `{}`: cannot resolve `{host}`: {error}",
+                        upstream.name
+                    ))
+                })?;
+                let before = addrs.len();
+                addrs.extend(found);
+                if addrs.len() == before {
+                    return Err(io::Error::other(format!(
+                        "upstream `{}`: `{host}` has no address",
+                        upstream.name
+                    )));
+                }
+            }
+        }
+    }
+    Ok(addrs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SendHeader;
+
+    #[test]
+    fn a_name_without_an_address_is_named_in_the_error() {
+        let config = config::Upstream {
+            name: "web".to_owned(),
+            endpoints: vec!["no-such-host.invalid:80".parse().unwrap()],
+            retries: 0,
+            send: SendHeader::Off,
+        };
+        assert!(resolve(&config).unwrap_err().to_string().contains("no-such-host.invalid"));
+    }
+}

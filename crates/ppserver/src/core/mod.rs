@@ -1,0 +1,19 @@
+//! What decides: pure, without a socket, a clock or a thread, and simulated together.
+//!
+//! `session/` is one connection, `accept_queue` one listening socket, `pool` one upstream's endpoints,
+//! `early` what was learned of trying before an event.
+
+pub mod accept_queue;
+pub mod close_reason;
+pub mod early;
+pub mod pool;
+pub mod session;
+#[cfg(test)]
+pub(crate) mod sim;
+#[cfg(all(fuzzing, not(test)))]
+#[allow(dead_code, unused_imports, reason = "fuzzing runs worlds, replays and counts nothing")]
+#[allow(clippy::print_stdout, reason = "it is test code, which may")]
+mod sim;
+
+#[cfg(fuzzing)]
+pub use sim::simulate;

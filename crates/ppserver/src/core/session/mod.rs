@@ -1,0 +1,645 @@
+//! A connection's life as a pure machine: readiness and outcomes go in, one [`Action`] comes out.
+//!
+//! ```text
+//! Header ---+-> Lingering (LOCAL answered here) -----------+
+//!    |      v                                               v
+//!    |   Opening <-> Connecting -> Relaying -------------> Over
+//!    |   ^  |            |            |                     ^
+//! Greeting  |            |            |                     |
+//!    |      |            |            |                     |
+//!    +------+------------+------------+---> Aborting -------+
+//! ```
+//!
+//! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
+//! `now` as an argument. The shell in `worker/` performs each action and says what came of it.
+//! Invariants: no payload is moved before our header; a stream that was cut short never ends in a
+//! FIN; after [`Action::Close`] nothing happens; `next` changes nothing.
+
+mod action;
+mod flow;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use crate::core::close_reason::CloseReason;
+
+pub use action::{Action, Direction, Failure, Method, Readiness, Received, Sent, Side, Verdict};
+use flow::{Flow, Step};
+
+pub use flow::Splicing;
+
+/// How long an abort waits for a peer to take what was delivered, and a lingering close for its end.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
+/// How much a lingering close throws away at most: bytes.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024;
+/// How often an abort looks whether the peer has taken everything; no event tells it.
+const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// With a header from the client.
+    Header,
+    /// With its payload.
+    Payload,
+}
+
+/// When a new socket is used first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstUse {
+    /// Before any event: a receive right behind the accept finds what came meanwhile, a send right
+    /// behind the connect succeeds where the handshake is over by then, as on loopback.
+    AtOnce,
+    /// When an event says that it is ready.
+    WhenReady,
+}
+
+/// What a session is told when it begins; a reload does not change it.
+#[derive(Clone, Copy, Debug, Hash)]
+pub struct Policy {
+    /// How the client begins.
+    pub opening: Opening,
+    /// For the whole header, from accept.
+    pub header_timeout: Duration,
+    /// For each attempt to connect.
+    pub connect_timeout: Duration,
+    /// Without a byte either way.
+    pub idle_timeout: Duration,
+    /// Without a byte, once one side has ended.
+    pub half_closed_timeout: Duration,
+    /// How many endpoints may be tried, at least 1.
+    pub attempts_max: usize,
+    /// When bytes are spliced.
+    pub splicing: Splicing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Reading the client's header.
+    Header,
+    /// There is no header to read: the first payload is picked up if it is there already, so that
+    /// our header leaves together with it.
+    Greeting,
+    /// An endpoint is to be connected to.
+    Opening,
+    /// A connect is under way since the deadline was set.
+    Connecting,
+    /// Both directions move.
+    Relaying,
+    /// What was taken is delivered, then both sides are reset.
+    Aborting(CloseReason),
+    /// The answer is out; the client's bytes are thrown away until it ends.
+    Lingering { shut: bool, discarded: usize },
+    /// All is done but the close.
+    Over(CloseReason),
+}
+
+/// What is known of one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Socket {
+    /// Not opened yet, or closed.
+    Absent,
+    /// Opened, not known to stand.
+    Connecting,
+    /// It stands.
+    Open,
+    /// It takes no more bytes, but its last ones may still be read.
+    Dying,
+    /// Nothing more is to be had from it.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
+struct End {
+    socket: Socket,
+    /// An event announced an error that nobody has fetched.
+    suspect: bool,
+    /// It is time to ask what is unsent.
+    check_due: bool,
+    /// Everything sent has been acknowledged.
+    settled: bool,
+    /// An event announced that it takes bytes, so it stands unless an error says otherwise.
+    announced: bool,
+}
+
+impl End {
+    const fn new(socket: Socket) -> Self {
+        Self { socket, suspect: false, check_due: false, settled: false, announced: false }
+    }
+
+    fn fail(&mut self) {
+        if self.socket != Socket::Absent {
+            self.socket = Socket::Failed;
+        }
+    }
+}
+
+/// One client's connection, from accept to close.
+#[derive(Clone, Debug, Hash)]
+pub struct Session {
+    policy: Policy,
+    phase: Phase,
+    up: Flow,
+    down: Flow,
+    client: End,
+    upstream: End,
+    /// The direction to be served first, for fairness between the two.
+    turn: Direction,
+    attempts: usize,
+    /// Attempts that came to nothing.
+    failed_attempts: usize,
+    /// An event of the client's has been seen, so its readiness is known.
+    met: bool,
+    /// When the phase times out; the idle limits are counted from `active_at` instead.
+    deadline: Instant,
+    active_at: Instant,
+    check_at: Instant,
+}
+
+impl Session {
+    /// Begins the session of a socket that has just been accepted.
+    pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
+        let mut up = Flow::new(policy.splicing);
+        up.readable = first_receive == FirstUse::AtOnce;
+        let phase = match policy.opening {
+            Opening::Header => Phase::Header,
+            Opening::Payload => Phase::Greeting,
+        };
+        Self {
+            policy,
+            phase,
+            up,
+            down: Flow::new(policy.splicing),
+            client: End::new(Socket::Open),
+            upstream: End::new(Socket::Absent),
+            turn: Direction::Up,
+            attempts: 0,
+            failed_attempts: 0,
+            met: false,
+            deadline: now + policy.header_timeout,
+            active_at: now,
+            check_at: now,
+        }
+    }
+
+    /// An event of one socket has been read.
+    pub fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
+        self.flow_mut(Direction::from(side)).handle_source_ready(ready);
+        self.flow_mut(Direction::into(side)).handle_sink_ready(ready);
+        let end = self.end_mut(side);
+        end.suspect |= ready.error;
+        end.announced |= ready.writable;
+        match side {
+            Side::Client => self.met = true,
+            Side::Upstream if ready.writable && !ready.error => self.established(now),
+            Side::Upstream => {}
+        }
+    }
+
+    /// [`Action::ReadHeader`] was performed: what was received, and what the decoder made of it.
+    pub fn handle_header(&mut self, received: Received, verdict: Verdict, now: Instant) {
+        if let Received::Failed(failure) = received {
+            return self.handle_failure(Side::Client, Socket::Failed, failure, now);
+        }
+        let is_bytes = matches!(received, Received::Bytes { .. });
+        self.up.handle_received(received, Method::Copy);
+        match verdict {
+            // A header that ends early is told by a receive of 0, where the decoder sees it.
+            Verdict::Incomplete if self.up.eof && is_bytes => {
+                (self.up.eof, self.up.readable) = (false, true);
+            }
+            Verdict::Incomplete => {}
+            Verdict::Relay { buffered } => {
+                self.up.buffered = buffered;
+                self.phase = Phase::Opening;
+            }
+            Verdict::Answer => {
+                self.phase = Phase::Lingering { shut: false, discarded: 0 };
+                self.deadline = now + LINGER_MAX;
+            }
+            Verdict::Refuse(CloseReason::Probe) => self.phase = Phase::Over(CloseReason::Probe),
+            Verdict::Refuse(reason) => self.abort(reason, now),
+        }
+    }
+
+    /// [`Action::Greet`] was performed: our header is that many bytes.
+    pub fn handle_greeted(&mut self, header: usize) {
+        debug_assert_eq!(self.phase, Phase::Greeting);
+        self.up.buffered += header;
+        self.phase = Phase::Opening;
+    }
+
+    /// [`Action::Greet`] was performed: there is no header we could send.
+    pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
+        self.abort(reason, now);
+    }
+
+    /// [`Action::Connect`] was performed: a connect is under way.
+    pub fn handle_connecting(&mut self, first_send: FirstUse, now: Instant) {
+        debug_assert_eq!(self.phase, Phase::Opening);
+        self.attempts += 1;
+        self.upstream = End::new(Socket::Connecting);
+        // The attempt before it may have had events until its socket was closed.
+        self.down.forget_source();
+        self.up.writable = first_send == FirstUse::AtOnce;
+        self.phase = Phase::Connecting;
+        self.deadline = now + self.policy.connect_timeout;
+    }
+
+    /// [`Action::Connect`] was performed: it failed at once.
+    pub fn handle_connect_failed(&mut self, reason: CloseReason, now: Instant) {
+        debug_assert_eq!(self.phase, Phase::Opening);
+        self.attempts += 1;
+        self.retry_or_abort(reason, now);
+    }
+
+    /// [`Action::Probe`] was performed: the error that was pending, if any.
+    pub fn handle_probed(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
+        self.end_mut(side).suspect = false;
+        match failure {
+            Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
+            None if side == Side::Upstream && self.upstream.announced => self.established(now),
+            None => {}
+        }
+    }
+
+    /// [`Action::Fill`] was performed.
+    pub fn handle_filled(
+        &mut self,
+        direction: Direction,
+        method: Method,
+        received: Received,
+        now: Instant,
+    ) {
+        self.flow_mut(direction).handle_filled(received, method);
+        self.turn = direction.other();
+        let side = direction.source();
+        match received {
+            Received::Bytes { .. } => self.active_at = now,
+            Received::End if method == Method::Copy => {
+                self.active_at = now;
+                self.salvaged(side);
+                self.end_if_carried();
+            }
+            Received::End => {}
+            Received::WouldBlock => self.salvaged(side),
+            Received::Failed(failure) => {
+                // A receive fails behind the last byte, a splice at an urgent one already.
+                let socket = match method {
+                    Method::Copy => Socket::Failed,
+                    Method::Splice => Socket::Dying,
+                };
+                self.handle_failure(side, socket, failure, now);
+            }
+        }
+    }
+
+    /// [`Action::Drain`] was performed.
+    pub fn handle_drained(&mut self, direction: Direction, sent: Sent, now: Instant) {
+        self.flow_mut(direction).handle_drained(sent);
+        self.turn = direction.other();
+        match sent {
+            Sent::Bytes(_) => {
+                self.active_at = now;
+                if direction == Direction::Up {
+                    self.established(now);
+                }
+                self.end_if_carried();
+            }
+            Sent::WouldBlock => {}
+            Sent::Failed(failure) => {
+                self.handle_failure(direction.sink(), Socket::Dying, failure, now);
+            }
+        }
+    }
+
+    /// [`Action::Shutdown`] was performed: the sink has been told the end, or was broken already.
+    pub fn handle_shut(&mut self, direction: Direction, failure: Option<Failure>, now: Instant) {
+        if let Phase::Lingering { discarded, .. } = self.phase {
+            self.phase = if self.up.eof || failure.is_some() {
+                Phase::Over(CloseReason::LocalAnswered)
+            } else {
+                Phase::Lingering { shut: true, discarded }
+            };
+            return;
+        }
+        if let Some(failure) = failure {
+            return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
+        }
+        self.flow_mut(direction).handle_shut();
+        self.end_if_carried();
+    }
+
+    /// [`Action::Discard`] was performed.
+    pub fn handle_discarded(&mut self, received: Received) {
+        let Phase::Lingering { shut, discarded } = self.phase else { return };
+        self.up.handle_received(received, Method::Copy);
+        let discarded = match received {
+            Received::Bytes { count, .. } => discarded + count,
+            Received::WouldBlock => discarded,
+            Received::End | Received::Failed(_) => LINGER_BYTES_MAX,
+        };
+        self.phase = if self.up.eof || discarded >= LINGER_BYTES_MAX {
+            Phase::Over(CloseReason::LocalAnswered)
+        } else {
+            Phase::Lingering { shut, discarded }
+        };
+    }
+
+    /// [`Action::CheckUnsent`] was performed: so many bytes are not acknowledged.
+    pub fn handle_unsent(&mut self, side: Side, unsent: usize) {
+        let end = self.end_mut(side);
+        end.check_due = false;
+        end.settled = unsent == 0;
+    }
+
+    /// [`Action::Reset`] was performed.
+    pub fn handle_reset(&mut self, side: Side) {
+        self.end_mut(side).socket = Socket::Absent;
+        let is_bare = Side::ALL.into_iter().all(|side| self.end(side).socket == Socket::Absent);
+        if let Phase::Aborting(reason) = self.phase
+            && is_bare
+        {
+            self.phase = Phase::Over(reason);
+        }
+    }
+
+    /// The deadline may have passed.
+    pub fn handle_time(&mut self, now: Instant) {
+        if now < self.deadline() {
+            return;
+        }
+        match self.phase {
+            Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
+            Phase::Greeting => self.met = true,
+            // It never waits.
+            Phase::Opening => {}
+            Phase::Connecting => {
+                self.upstream.fail();
+                self.retry_or_abort(CloseReason::ConnectTimeout, now);
+            }
+            // Idle is who has nothing to do; behind a leap of the clock the work comes first.
+            Phase::Relaying if self.next() != Action::Wait => {}
+            Phase::Relaying if self.is_half_closed() => {
+                self.abort(CloseReason::HalfClosedTimeout, now);
+            }
+            Phase::Relaying => self.abort(CloseReason::IdleTimeout, now),
+            Phase::Aborting(_) if now >= self.deadline => self.give_up(),
+            Phase::Aborting(_) => {
+                self.check_at = now + UNSENT_CHECK_INTERVAL;
+                (self.client.check_due, self.upstream.check_due) = (true, true);
+            }
+            Phase::Lingering { .. } => self.phase = Phase::Over(CloseReason::LocalAnswered),
+            Phase::Over(_) => {}
+        }
+    }
+
+    /// The process stops: both sides are reset at once.
+    pub fn handle_stop(&mut self, now: Instant) {
+        self.abort(CloseReason::Drained, now);
+        self.give_up();
+    }
+
+    /// Returns when `handle_time` has something to do, at the latest. It may have passed already
+    /// while `next` is not to wait.
+    pub fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Relaying if self.is_half_closed() => {
+                self.active_at + self.policy.half_closed_timeout
+            }
+            Phase::Relaying => self.active_at + self.policy.idle_timeout,
+            Phase::Aborting(_) => self.deadline.min(self.check_at),
+            Phase::Header
+            | Phase::Greeting
+            | Phase::Opening
+            | Phase::Connecting
+            | Phase::Lingering { .. }
+            | Phase::Over(_) => self.deadline,
+        }
+    }
+
+    /// Returns the bytes that went out in one direction; upwards our own header is among them.
+    pub fn moved(&self, direction: Direction) -> u64 {
+        self.flow(direction).moved
+    }
+
+    /// Returns how many attempts to connect have come to nothing.
+    pub fn failed_attempts(&self) -> usize {
+        self.failed_attempts
+    }
+
+    /// Says whether the end follows at once what a drain sends, so that both can share a segment. An
+    /// abort waits until its bytes are acknowledged, so they must leave.
+    pub fn is_end_next(&self, direction: Direction) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Relaying) && self.flow(direction).eof
+    }
+
+    /// Returns what to do next. Asking changes nothing.
+    pub fn next(&self) -> Action {
+        match self.phase {
+            Phase::Header if self.up.readable => Action::ReadHeader,
+            Phase::Header => Action::Wait,
+            Phase::Greeting => self.next_greeting(),
+            Phase::Opening if self.upstream.socket == Socket::Failed => {
+                Action::Reset(Side::Upstream)
+            }
+            Phase::Opening if self.client.suspect => Action::Probe(Side::Client),
+            Phase::Opening => Action::Connect,
+            Phase::Connecting => self.next_connecting(),
+            Phase::Relaying => self.next_relaying(),
+            Phase::Aborting(_) => self.next_aborting(),
+            Phase::Lingering { shut: false, .. } => Action::Shutdown(Direction::Down),
+            Phase::Lingering { .. } if self.up.readable => Action::Discard,
+            Phase::Lingering { .. } => Action::Wait,
+            Phase::Over(reason) => Action::Close(reason),
+        }
+    }
+
+    fn next_greeting(&self) -> Action {
+        if self.client.suspect {
+            return Action::Probe(Side::Client);
+        }
+        let is_picked_up = self.met || self.up.buffered > 0;
+        match self.up.step() {
+            // Into a buffer, where our header finds room in front of it.
+            Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
+            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Greet,
+            Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
+        }
+    }
+
+    fn next_connecting(&self) -> Action {
+        for side in Side::ALL {
+            if self.end(side).suspect {
+                return Action::Probe(side);
+            }
+        }
+        match self.up.step() {
+            Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
+            Some(Step::Drain) => Action::Drain(Direction::Up),
+            // The end waits until there is a connection to pass it on to.
+            Some(Step::Shutdown) | None => Action::Wait,
+        }
+    }
+
+    fn next_relaying(&self) -> Action {
+        for side in Side::ALL {
+            if self.end(side).suspect {
+                return Action::Probe(side);
+            }
+        }
+        [self.turn, self.turn.other()]
+            .into_iter()
+            .find_map(|direction| {
+                Some(match self.flow(direction).step()? {
+                    Step::Fill(method) => Action::Fill(direction, method),
+                    Step::Drain => Action::Drain(direction),
+                    Step::Shutdown => Action::Shutdown(direction),
+                })
+            })
+            .unwrap_or(Action::Wait)
+    }
+
+    fn next_aborting(&self) -> Action {
+        Side::ALL.into_iter().find_map(|side| self.next_abort_of(side)).unwrap_or(Action::Wait)
+    }
+
+    /// Delivers to one side what is still to come, then resets it.
+    fn next_abort_of(&self, side: Side) -> Option<Action> {
+        let (inward, outward) = (Direction::into(side), Direction::from(side));
+        let (end, other) = (self.end(side), self.end(outward.sink()));
+        match end.socket {
+            Socket::Absent => None,
+            Socket::Connecting | Socket::Failed => Some(Action::Reset(side)),
+            Socket::Dying if other.socket != Socket::Open || self.flow(outward).eof => {
+                Some(Action::Reset(side))
+            }
+            // Its last bytes are read and delivered; that waits while the other side takes nothing.
+            Socket::Dying => {
+                let is_empty = self.flow(outward).buffered == 0;
+                is_empty.then_some(Action::Fill(outward, Method::Copy))
+            }
+            // Behind an RST, what is unsent would never become less.
+            Socket::Open if end.suspect => Some(Action::Probe(side)),
+            Socket::Open if self.flow(inward).buffered > 0 => {
+                self.flow(inward).writable.then_some(Action::Drain(inward))
+            }
+            Socket::Open if other.socket == Socket::Dying => None,
+            Socket::Open if self.flow(inward).moved == 0 || end.settled => {
+                Some(Action::Reset(side))
+            }
+            Socket::Open => end.check_due.then_some(Action::CheckUnsent(side)),
+        }
+    }
+
+    /// The upstream is known to stand.
+    fn established(&mut self, now: Instant) {
+        if self.phase == Phase::Connecting {
+            self.phase = Phase::Relaying;
+            self.upstream.socket = Socket::Open;
+            self.active_at = now;
+        }
+    }
+
+    fn handle_failure(&mut self, side: Side, socket: Socket, failure: Failure, now: Instant) {
+        let is_attempt = side == Side::Upstream && self.phase == Phase::Connecting;
+        if is_attempt && failure == Failure::Other {
+            self.upstream.socket = Socket::Failed;
+            return self.retry_or_abort(CloseReason::ConnectFailed, now);
+        }
+        self.end_mut(side).socket = socket;
+        self.abort(
+            match side {
+                Side::Client => CloseReason::ClientReset,
+                Side::Upstream => CloseReason::UpstreamReset,
+            },
+            now,
+        );
+    }
+
+    /// An attempt to connect came to nothing: its socket goes, and the next endpoint is tried.
+    fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
+        self.failed_attempts += 1;
+        self.up.writable = false;
+        if self.attempts < self.policy.attempts_max {
+            self.phase = Phase::Opening;
+        } else {
+            self.abort(reason, now);
+        }
+    }
+
+    /// Ends the session when both directions have ended and one end has been passed on: the close
+    /// itself sends the other FIN, behind whatever is still queued, which saves a shutdown(2).
+    fn end_if_carried(&mut self) {
+        let has_ended = |flow: &Flow| flow.eof && flow.buffered == 0;
+        let is_carried = has_ended(&self.up) && has_ended(&self.down);
+        if self.phase == Phase::Relaying && is_carried && (self.up.shut || self.down.shut) {
+            self.phase = Phase::Over(CloseReason::Done);
+        }
+    }
+
+    /// The last bytes of a dying socket have been read.
+    fn salvaged(&mut self, side: Side) {
+        let end = self.end_mut(side);
+        if end.socket == Socket::Dying {
+            end.socket = Socket::Failed;
+        }
+    }
+
+    fn abort(&mut self, reason: CloseReason, now: Instant) {
+        match self.phase {
+            Phase::Aborting(_) | Phase::Over(_) => {}
+            Phase::Header
+            | Phase::Greeting
+            | Phase::Opening
+            | Phase::Connecting
+            | Phase::Relaying
+            | Phase::Lingering { .. } => {
+                self.phase = Phase::Aborting(reason);
+                self.deadline = now + LINGER_MAX;
+                self.check_at = now + UNSENT_CHECK_INTERVAL;
+                (self.client.check_due, self.upstream.check_due) = (true, true);
+            }
+        }
+    }
+
+    /// What could not be delivered in time is dropped.
+    fn give_up(&mut self) {
+        for side in Side::ALL {
+            self.end_mut(side).fail();
+        }
+    }
+
+    fn is_half_closed(&self) -> bool {
+        self.up.eof || self.down.eof
+    }
+
+    fn flow(&self, direction: Direction) -> &Flow {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
+    fn flow_mut(&mut self, direction: Direction) -> &mut Flow {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+
+    fn end(&self, side: Side) -> &End {
+        match side {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        }
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+}

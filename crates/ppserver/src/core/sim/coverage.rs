@@ -1,0 +1,192 @@
+//! What the runs came across, so that a run that tests nothing is a failure too.
+//!
+//! Counts only; what must be reached, and how often, is said by [`Coverage::holes`].
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::core::close_reason::CloseReason;
+use crate::core::session::{Action, Direction, Method};
+
+macro_rules! quirks {
+    ($($quirk:ident, $name:literal;)*) => {
+        /// A thing the kernel, a peer or the machine does that a careless proxy trips over.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Quirk { $($quirk,)* }
+
+        impl Quirk {
+            const NAMES: &[&str] = &[$($name,)*];
+        }
+    };
+}
+
+quirks! {
+    RecvStopsAtMark, "recv stops short at an urgent byte";
+    RecvSkipsMark, "recv skips an urgent byte";
+    SpliceStuckAtMark, "splice returns EAGAIN at an urgent byte, data behind it";
+    SpliceZeroAtMark, "splice returns 0 at an urgent byte, data behind it";
+    SpliceFailsAtMark, "splice returns the error at an urgent byte, data behind it";
+    SplicePipeFull, "splice stops with the slots full and data left";
+    SpliceShort, "splice stops short for no reason";
+    PipeOfTwoSlots, "a pipe has 2 slots only";
+    PipeShortage, "no pipe is to be had";
+    QueueSurvivesReset, "data is read from a socket that was reset";
+    ZeroAfterError, "a read gives 0 because the error was eaten";
+    ErrorEaten, "SO_ERROR eats the error";
+    ResetAfterFin, "RST behind a FIN: the error is EPIPE, reads give 0";
+    ShutdownBroken, "shutdown fails: ENOTCONN";
+    SendInHandshake, "a send during the handshake: EAGAIN";
+    SendShort, "a send takes a part";
+    SendBlocked, "a send takes nothing: EAGAIN";
+    HeldBack, "the last bytes wait for their FIN";
+    ZeroWindow, "data waits for a window";
+    CloseUnread, "close with unread data resets";
+    DataAfterClose, "data for a closed socket is answered by RST";
+    ResetDropsQueue, "a reset drops what was queued";
+    PathBroke, "an established path breaks: ETIMEDOUT";
+    ConnectAtOnce, "connect stands before it returns";
+    ConnectLater, "connect stands later";
+    ConnectRefused, "connect is refused";
+    ConnectUnreachable, "connect fails for another reason";
+    ConnectHangs, "connect hangs";
+    ResetAtOnce, "RST arrives before the connect was noticed";
+    NoDescriptor, "EMFILE";
+    NoDescriptorToAccept, "EMFILE from accept";
+    GoneBeforeAccept, "a client is gone before it is accepted";
+    Queued, "a drain while somebody is queued";
+    Crowd, "sessions share one kernel's budget";
+    Reload, "a reload between two sessions";
+    Drain, "a drain while sessions run";
+    PeerReset, "a peer resets in the midst of its script";
+    NoPort, "EADDRNOTAVAIL";
+    EventCoalesced, "two edges, one event";
+    EventSplit, "one event is told in two";
+    EventReordered, "events overtake each other";
+    EventStale, "the socket changed after its event was taken";
+    EventForClosed, "an event of a socket that is closed";
+    EventSpurious, "an event without a cause";
+    ErrSpurious, "ERR with no error behind it";
+    HupWithoutIn, "HUP without IN";
+    HupOfBothEnds, "HUP that is two FINs, no error";
+    EndAndUrgent, "RDHUP and PRI at once";
+    UnsentWaits, "SIOCOUTQ is not 0 yet";
+    UnsentStuck, "SIOCOUTQ stays above 0 behind a reset";
+    HeaderSplit, "a header comes in parts";
+    TimeJump, "the clock jumps";
+    Stop, "the process stops";
+    Fair, "both peers are fair, every byte must arrive";
+}
+
+const ACTIONS: &[&str] = &[
+    "Wait",
+    "ReadHeader",
+    "Greet",
+    "Connect",
+    "Probe",
+    "Fill(Up, Copy)",
+    "Fill(Up, Splice)",
+    "Fill(Down, Copy)",
+    "Fill(Down, Splice)",
+    "Drain(Up)",
+    "Drain(Down)",
+    "Shutdown(Up)",
+    "Shutdown(Down)",
+    "Discard",
+    "CheckUnsent",
+    "Reset",
+    "Close",
+];
+
+fn index(action: Action) -> usize {
+    match action {
+        Action::Wait => 0,
+        Action::ReadHeader => 1,
+        Action::Greet => 2,
+        Action::Connect => 3,
+        Action::Probe(_) => 4,
+        Action::Fill(Direction::Up, Method::Copy) => 5,
+        Action::Fill(Direction::Up, Method::Splice) => 6,
+        Action::Fill(Direction::Down, Method::Copy) => 7,
+        Action::Fill(Direction::Down, Method::Splice) => 8,
+        Action::Drain(Direction::Up) => 9,
+        Action::Drain(Direction::Down) => 10,
+        Action::Shutdown(Direction::Up) => 11,
+        Action::Shutdown(Direction::Down) => 12,
+        Action::Discard => 13,
+        Action::CheckUnsent(_) => 14,
+        Action::Reset(_) => 15,
+        Action::Close(_) => 16,
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Coverage {
+    quirks: [u64; Quirk::NAMES.len()],
+    actions: [u64; ACTIONS.len()],
+    reasons: [u64; CloseReason::COUNT],
+    pub(super) sessions: u64,
+    pub(super) steps: u64,
+}
+
+impl Coverage {
+    pub(super) fn new() -> Self {
+        Self {
+            quirks: [0; Quirk::NAMES.len()],
+            actions: [0; ACTIONS.len()],
+            reasons: [0; CloseReason::COUNT],
+            sessions: 0,
+            steps: 0,
+        }
+    }
+
+    pub(super) fn hit(&mut self, quirk: Quirk) {
+        self.quirks[quirk as usize] += 1;
+    }
+
+    pub(super) fn note_action(&mut self, action: Action) {
+        self.actions[index(action)] += 1;
+    }
+
+    pub(super) fn note_closed(&mut self, reason: CloseReason) {
+        self.reasons[reason.index()] += 1;
+        self.sessions += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.quirks[..], &other.quirks[..]),
+            (&mut self.actions, &other.actions),
+            (&mut self.reasons, &other.reasons),
+        ];
+        for (sums, counts) in pairs {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        self.sessions += other.sessions;
+        self.steps += other.steps;
+    }
+
+    /// Returns what was met fewer times than `hits_min`.
+    pub(super) fn holes(&self, hits_min: u64) -> Vec<&'static str> {
+        // A full table of connections is told by a bare close, before there is a session.
+        let is_elsewhere = |name: &str| name == CloseReason::Overload.name();
+        self.entries()
+            .filter(|(name, count)| *count < hits_min && !is_elsewhere(name))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let reasons = CloseReason::ALL.iter().map(|reason| reason.name());
+        let names = Quirk::NAMES.iter().chain(ACTIONS).copied().chain(reasons);
+        let counts = self.quirks.iter().chain(&self.actions).chain(&self.reasons).copied();
+        names.zip(counts)
+    }
+}
+
+impl Display for Coverage {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{} sessions, {} steps", self.sessions, self.steps)?;
+        self.entries().try_for_each(|(name, count)| writeln!(out, "{count:9} {name}"))
+    }
+}

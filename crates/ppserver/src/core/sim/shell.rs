@@ -1,0 +1,351 @@
+//! The model shell: performs each action of a session against the modelled kernel.
+//!
+//! It does exactly what `action.rs` says of each action and keeps no opinion on the order of them.
+//! Invariant: a conduit is attached only while it holds bytes.
+
+use std::time::Instant;
+
+use super::coverage::Quirk;
+use super::kernel::{Fd, Kernel, Pipe};
+use super::oracle::{Rule, hold};
+use super::plan::Plan;
+use super::rng::{Stream, byte_at};
+use super::socket::{Errno, Mask};
+use crate::core::close_reason::CloseReason;
+use crate::core::session::{
+    Action, Direction, Failure, Method, Readiness, Received, Sent, Session, Side, Verdict,
+};
+
+/// What holds the bytes of a direction between its two sockets.
+#[derive(Clone, Debug, Hash)]
+pub(super) enum Conduit {
+    Nowhere,
+    Buffer(Vec<u8>),
+    Pipe(Pipe),
+}
+
+/// What an action came to, as the session was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Header(Received, Verdict),
+    Greeted,
+    /// There is no header we could send.
+    Refused(CloseReason),
+    Connecting,
+    ConnectFailed(CloseReason),
+    Probed(Option<Failure>),
+    Filled(Method, Received),
+    Drained(Sent),
+    Shut(Option<Failure>),
+    Discarded(Received),
+    Unsent(usize),
+    Reset,
+    Closed,
+}
+
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Shell {
+    pub(super) session: Session,
+    pub(super) client: Option<Fd>,
+    pub(super) upstream: Option<Fd>,
+    up: Conduit,
+    down: Conduit,
+    /// What was read of the client's header.
+    header: Vec<u8>,
+    attempts: usize,
+}
+
+impl Shell {
+    pub(super) fn new(session: Session, client: Fd) -> Self {
+        Self {
+            session,
+            client: Some(client),
+            upstream: None,
+            up: Conduit::Nowhere,
+            down: Conduit::Nowhere,
+            header: Vec::new(),
+            attempts: 0,
+        }
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        action: Action,
+        kernel: &mut Kernel,
+        plan: &Plan,
+        now: Instant,
+    ) -> Outcome {
+        match action {
+            Action::Wait => unreachable!("the shell sleeps instead"),
+            Action::ReadHeader => self.read_header(kernel, plan, now),
+            Action::Greet => {
+                if let Verdict::Refuse(reason) = plan.header.verdict {
+                    self.session.handle_refused(reason, now);
+                    return Outcome::Refused(reason);
+                }
+                let payload = match std::mem::replace(&mut self.up, Conduit::Nowhere) {
+                    Conduit::Nowhere => Vec::new(),
+                    Conduit::Buffer(payload) => payload,
+                    Conduit::Pipe(_) => {
+                        panic!("{}: nothing can be put in front of a pipe", Rule::Contract)
+                    }
+                };
+                self.greet(&payload, plan);
+                self.session.handle_greeted(plan.greeting);
+                Outcome::Greeted
+            }
+            Action::Connect => self.connect(kernel, plan, now),
+            Action::Probe(side) => {
+                let failure = kernel.take_error(self.fd(side)).map(failure_of);
+                self.session.handle_probed(side, failure, now);
+                Outcome::Probed(failure)
+            }
+            Action::Fill(direction, method) => {
+                let (method, received) = self.fill(direction, method, kernel, plan);
+                self.session.handle_filled(direction, method, received, now);
+                Outcome::Filled(method, received)
+            }
+            Action::Drain(direction) => {
+                let sent = self.drain(direction, kernel, now);
+                self.session.handle_drained(direction, sent, now);
+                Outcome::Drained(sent)
+            }
+            Action::Shutdown(direction) => {
+                let failure = kernel.shutdown(self.fd(direction.sink())).err().map(failure_of);
+                self.session.handle_shut(direction, failure, now);
+                Outcome::Shut(failure)
+            }
+            Action::Discard => {
+                let answer = kernel.recv(self.fd(Side::Client), plan.conduit);
+                let received = received(answer.map(|bytes| bytes.len()), plan.conduit);
+                self.session.handle_discarded(received);
+                Outcome::Discarded(received)
+            }
+            Action::CheckUnsent(side) => {
+                let unsent = kernel.unsent(self.fd(side));
+                self.session.handle_unsent(side, unsent);
+                Outcome::Unsent(unsent)
+            }
+            Action::Reset(side) => {
+                kernel.reset(self.fd(side));
+                // The conduits stay: an attempt that failed is repeated with the same bytes.
+                self.forget(side);
+                self.session.handle_reset(side);
+                Outcome::Reset
+            }
+            Action::Close(_) => {
+                for side in Side::ALL {
+                    if self.socket(side).is_some() {
+                        kernel.close(self.fd(side));
+                        self.forget(side);
+                    }
+                    self.empty(Direction::into(side), kernel);
+                }
+                Outcome::Closed
+            }
+        }
+    }
+
+    fn read_header(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+        let answer = kernel.recv(self.fd(Side::Client), plan.conduit);
+        let received = received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
+        self.header.extend(answer.unwrap_or_default());
+        let verdict = match received {
+            Received::End if self.header.is_empty() => Verdict::Refuse(CloseReason::Probe),
+            Received::End => Verdict::Refuse(CloseReason::HeaderTruncated),
+            Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
+            Received::Bytes { .. } if self.header.len() < plan.header.len => {
+                kernel.cover.hit(Quirk::HeaderSplit);
+                Verdict::Incomplete
+            }
+            Received::Bytes { .. } => match plan.header.verdict {
+                Verdict::Relay { .. } => {
+                    let payload = self.header.split_off(plan.header.len);
+                    Verdict::Relay { buffered: self.greet(&payload, plan) }
+                }
+                verdict @ (Verdict::Answer | Verdict::Refuse(_) | Verdict::Incomplete) => verdict,
+            },
+        };
+        self.session.handle_header(received, verdict, now);
+        Outcome::Header(received, verdict)
+    }
+
+    /// Puts our header and the payload into the upward conduit; returns how much that is.
+    fn greet(&mut self, payload: &[u8], plan: &Plan) -> usize {
+        let header = (0..plan.greeting as u64).map(|at| byte_at(Stream::Header, at));
+        let bytes: Vec<u8> = header.chain(payload.iter().copied()).collect();
+        let buffered = bytes.len();
+        self.up = Conduit::of(bytes);
+        buffered
+    }
+
+    fn connect(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+        let due = plan.connects[self.attempts].map(|(delay, outcome)| (now + delay, outcome));
+        self.attempts += 1;
+        match kernel.connect(due, plan.sizes, now) {
+            Ok(fd) => {
+                self.upstream = Some(fd);
+                self.session.handle_connecting(plan.first_send, now);
+                Outcome::Connecting
+            }
+            Err(error) => {
+                let reason = if error == Errno::TooManyFiles {
+                    CloseReason::Resources
+                } else {
+                    CloseReason::ConnectFailed
+                };
+                self.session.handle_connect_failed(reason, now);
+                Outcome::ConnectFailed(reason)
+            }
+        }
+    }
+
+    fn fill(
+        &mut self,
+        direction: Direction,
+        wanted: Method,
+        kernel: &mut Kernel,
+        plan: &Plan,
+    ) -> (Method, Received) {
+        hold!(Contract, self.conduit(direction).is_empty(), "only an empty conduit is filled");
+        let fd = self.fd(direction.source());
+        let pipe = if wanted == Method::Splice { kernel.pipe() } else { None };
+        let Some(mut pipe) = pipe else {
+            let answer = kernel.recv(fd, plan.conduit);
+            let received = received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
+            *self.conduit_mut(direction) = Conduit::of(answer.unwrap_or_default());
+            return (Method::Copy, received);
+        };
+        // More than a buffer would hold: that is what it is for.
+        let asked = plan.conduit * 4;
+        let answer = kernel.splice_in(fd, &mut pipe, asked);
+        if pipe.is_empty() {
+            kernel.close_pipe(pipe);
+        } else {
+            *self.conduit_mut(direction) = Conduit::Pipe(pipe);
+        }
+        (Method::Splice, received(answer, asked))
+    }
+
+    fn drain(&mut self, direction: Direction, kernel: &mut Kernel, now: Instant) -> Sent {
+        let fd = self.fd(direction.sink());
+        let is_end_next = self.session.is_end_next(direction);
+        let conduit = self.conduit_mut(direction);
+        let answer = match conduit {
+            Conduit::Nowhere => panic!("{}: an empty conduit is drained", Rule::Contract),
+            Conduit::Buffer(bytes) => {
+                let sent = match is_end_next {
+                    true => kernel.send_more(fd, bytes, now),
+                    false => kernel.send(fd, bytes),
+                };
+                sent.inspect(|count| {
+                    bytes.drain(..*count);
+                })
+            }
+            Conduit::Pipe(pipe) => kernel.splice_out(pipe, fd),
+        };
+        if conduit.is_empty() {
+            self.empty(direction, kernel);
+        }
+        match answer {
+            Ok(count) => Sent::Bytes(count),
+            Err(Errno::Again) => Sent::WouldBlock,
+            Err(error) => Sent::Failed(failure_of(error)),
+        }
+    }
+
+    /// Gives a conduit back, whatever it holds.
+    fn empty(&mut self, direction: Direction, kernel: &mut Kernel) {
+        if let Conduit::Pipe(pipe) =
+            std::mem::replace(self.conduit_mut(direction), Conduit::Nowhere)
+        {
+            kernel.close_pipe(pipe);
+        }
+    }
+
+    fn forget(&mut self, side: Side) {
+        match side {
+            Side::Client => self.client = None,
+            Side::Upstream => self.upstream = None,
+        }
+    }
+
+    pub(super) fn socket(&self, side: Side) -> Option<Fd> {
+        match side {
+            Side::Client => self.client,
+            Side::Upstream => self.upstream,
+        }
+    }
+
+    pub(super) fn side_of(&self, fd: Fd) -> Option<Side> {
+        Side::ALL.into_iter().find(|side| self.socket(*side) == Some(fd))
+    }
+
+    fn fd(&self, side: Side) -> Fd {
+        let socket = self.socket(side);
+        socket.unwrap_or_else(|| panic!("{}: {side:?} has no socket", Rule::Contract))
+    }
+
+    pub(super) fn conduit(&self, direction: Direction) -> &Conduit {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
+    fn conduit_mut(&mut self, direction: Direction) -> &mut Conduit {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+}
+
+impl Conduit {
+    fn of(bytes: Vec<u8>) -> Self {
+        if bytes.is_empty() { Self::Nowhere } else { Self::Buffer(bytes) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Nowhere => true,
+            Self::Buffer(bytes) => bytes.is_empty(),
+            Self::Pipe(pipe) => pipe.is_empty(),
+        }
+    }
+}
+
+fn received(answer: Result<usize, Errno>, asked: usize) -> Received {
+    match answer {
+        Ok(0) => Received::End,
+        Ok(count) => Received::Bytes { count, asked },
+        Err(Errno::Again) => Received::WouldBlock,
+        Err(error) => Received::Failed(failure_of(error)),
+    }
+}
+
+fn failure_of(error: Errno) -> Failure {
+    match error {
+        Errno::ConnReset | Errno::Pipe => Failure::Reset,
+        Errno::Again
+        | Errno::ConnRefused
+        | Errno::NotConn
+        | Errno::TimedOut
+        | Errno::HostUnreachable
+        | Errno::AddrNotAvailable
+        | Errno::TooManyFiles
+        | Errno::ConnAborted => Failure::Other,
+    }
+}
+
+/// Reads an epoll event as mio does.
+pub(crate) fn readiness(mask: Mask) -> Readiness {
+    Readiness {
+        readable: mask.input || mask.urgent,
+        writable: mask.output,
+        // The trap: an RST whose error was eaten looks like two FINs.
+        read_closed: mask.hup || mask.input && mask.rdhup,
+        urgent: mask.urgent,
+        error: mask.error,
+    }
+}

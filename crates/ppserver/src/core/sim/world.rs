@@ -1,0 +1,351 @@
+//! One world: a listening socket, its sessions, one kernel, one clock; who moves next.
+//!
+//! Everything that happens is one step, chosen by the seed among all that could happen now. The
+//! clock creeps while there is something to do and leaps to the next timer when there is not.
+//! Invariant: a session keeps the terms it was accepted under.
+
+use std::time::{Duration, Instant};
+
+use super::case::{Case, Choice, Choices, Env, Trace};
+use super::coverage::{Coverage, Quirk};
+use super::kernel::Kernel;
+use super::oracle::hold;
+use super::plan::{Plan, Setting, draw_terms};
+use super::rng::Rng;
+use super::socket::Errno;
+use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
+use crate::core::session::Policy;
+
+/// A world that takes more steps than this never ends.
+const STEPS_MAX: usize = 500_000;
+/// How late a timer may be.
+const TICK_MICROS: usize = 1_000;
+/// How long a queued client waits at most once there is something to accept it with.
+const ACCEPT_MAX: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) kernel: Kernel,
+    pub(super) cases: Vec<Case>,
+    pub(super) now: Instant,
+    setting: Setting,
+    rng: Rng,
+    begin: Instant,
+    steps: usize,
+    is_traced: bool,
+    /// What the next session is told.
+    terms: Policy,
+    accept_queue: AcceptQueue,
+    /// Our end of the listening socket is open.
+    is_listening: bool,
+    /// It is to be closed once nobody is queued.
+    is_draining: bool,
+    /// Nothing new was heard of the queue since an accept was of no use.
+    is_blocked: bool,
+    /// When the next client comes.
+    arrives_at: Instant,
+    /// How many have come.
+    arrived: usize,
+}
+
+impl World {
+    /// Runs one world to its end and returns what it came across.
+    pub(super) fn run(rng: &mut Rng, begin: Instant, is_traced: bool) -> Coverage {
+        let setting = Setting::draw(rng);
+        let terms = draw_terms(rng);
+        let kernel = Kernel::new(rng.fork(), setting.budget);
+        let mut world = Self::new(setting, terms, kernel, rng.fork(), begin);
+        world.is_traced = is_traced;
+        world.trace(0).say(format_args!("{:#?}", world.setting));
+        while !world.is_over() {
+            world.step();
+        }
+        world.check_end();
+        world.kernel.cover.steps = world.steps as u64;
+        world.kernel.cover
+    }
+
+    pub(super) fn new(
+        setting: Setting,
+        terms: Policy,
+        kernel: Kernel,
+        rng: Rng,
+        begin: Instant,
+    ) -> Self {
+        Self {
+            cases: Vec::new(),
+            now: begin,
+            begin,
+            steps: 0,
+            is_traced: false,
+            terms,
+            accept_queue: AcceptQueue::new(),
+            is_listening: true,
+            is_draining: false,
+            is_blocked: false,
+            arrives_at: begin + setting.clients.first().copied().unwrap_or_default(),
+            arrived: 0,
+            setting,
+            kernel,
+            rng,
+        }
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        hold!(Deadline, self.steps < STEPS_MAX, "it never ends");
+        self.meet_fate();
+        if self.setting.jump_at == Some(self.steps) {
+            self.kernel.cover.hit(Quirk::TimeJump);
+            let leap = Duration::from_secs(self.rng.between(1, 20) as u64);
+            return self.advance(leap);
+        }
+        let case = self.choose_case();
+        if self.can_accept() && (case.is_none() || self.rng.one_in(4)) {
+            return self.take_in();
+        }
+        let Some((at, choices)) = case else { return self.leap() };
+        let [movers @ .., clock] = self.cases[at].plan.speeds;
+        let weight = |choices: &Vec<Choice>, speed| if choices.is_empty() { 0 } else { speed };
+        let weights = choices.iter().zip(movers).map(|(choices, speed)| weight(choices, speed));
+        let mut ticket = self.rng.below(weights.clone().sum::<usize>() + clock);
+        for (choices, weight) in choices.iter().zip(weights) {
+            match ticket.checked_sub(weight) {
+                Some(rest) => ticket = rest,
+                None => {
+                    let choice = self.rng.pick(choices);
+                    return self.with(at, |case, env| case.take(choice, env));
+                }
+            }
+        }
+        let creep = Duration::from_micros(self.rng.between(1, 50) as u64);
+        self.advance(creep);
+    }
+
+    /// Returns a session to which something can happen, and what; none if only the clock can move.
+    fn choose_case(&mut self) -> Option<(usize, Choices)> {
+        let count = self.cases.len();
+        let first = if count > 1 { self.rng.below(count) } else { 0 };
+        for at in (first..count).chain(0..first) {
+            if self.cases[at].closed.is_none() {
+                self.with(at, Case::meet_fate);
+            }
+            let choices = self.cases[at].choices(&self.kernel, self.now);
+            if choices.iter().any(|choices| !choices.is_empty()) {
+                return Some((at, choices));
+            }
+        }
+        None
+    }
+
+    /// What the setting says happens at this step.
+    fn meet_fate(&mut self) {
+        let is_now = |at: Option<usize>| at == Some(self.steps);
+        let (reloads, drains, stops) = (
+            is_now(self.setting.reload_at),
+            is_now(self.setting.drain_at),
+            is_now(self.setting.stop_at),
+        );
+        if reloads {
+            self.trace(0).say(format_args!("a reload: other terms for new sessions"));
+            self.terms = draw_terms(&mut self.rng);
+            if !self.cases.is_empty() && self.arrived < self.setting.clients.len() {
+                self.kernel.cover.hit(Quirk::Reload);
+            }
+        }
+        if drains && self.is_listening {
+            self.trace(0).say(format_args!("a drain: nobody new is queued"));
+            self.kernel.cover.hit(Quirk::Drain);
+            if self.kernel.listener.queued > 0 {
+                self.kernel.cover.hit(Quirk::Queued);
+            }
+            self.kernel.listener.is_queueing = false;
+            self.is_draining = true;
+            self.accept_queue.handle_drain();
+            self.is_blocked = false;
+        }
+        if stops {
+            self.close_listener();
+            for at in 0..self.cases.len() {
+                if self.cases[at].closed.is_none() {
+                    self.with(at, Case::stop);
+                }
+            }
+        }
+    }
+
+    /// Returns whether something can happen at the listening socket.
+    fn can_accept(&self) -> bool {
+        let is_due = self.arrived < self.setting.clients.len() && self.arrives_at <= self.now;
+        let is_busy = self.kernel.listener.is_armed || self.accept_queue.next() != Accepting::Wait;
+        is_due || self.is_listening && is_busy
+    }
+
+    /// Something happens at the listening socket.
+    fn take_in(&mut self) {
+        let is_due = self.arrived < self.setting.clients.len() && self.arrives_at <= self.now;
+        if is_due && (!self.is_listening || self.rng.one_in(2)) {
+            return self.arrive();
+        }
+        if self.kernel.listener.is_armed && self.is_listening {
+            return self.note_edge();
+        }
+        match self.accept_queue.next() {
+            Accepting::Accept if self.is_listening => self.accept(),
+            Accepting::Close if self.is_listening => {
+                let queued = self.kernel.listener.queued;
+                hold!(Queue, queued == 0, "the port is closed, {queued} are queued");
+                self.close_listener();
+            }
+            Accepting::Accept | Accepting::Close | Accepting::Wait => {
+                if is_due {
+                    self.arrive();
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self) {
+        self.trace(self.cases.len()).say(format_args!("a client comes"));
+        self.arrived += 1;
+        self.kernel.arrive();
+        if let Some(wait) = self.setting.clients.get(self.arrived) {
+            self.arrives_at = self.now + *wait;
+        }
+    }
+
+    fn note_edge(&mut self) {
+        self.kernel.listener.is_armed = false;
+        self.accept_queue.handle_ready();
+        self.is_blocked = false;
+    }
+
+    fn accept(&mut self) {
+        hold!(Spin, !self.is_blocked, "an accept again, nothing new");
+        let plan = Plan::draw(&mut self.rng, self.terms);
+        let answer = self.kernel.accept(plan.sizes);
+        self.trace(self.cases.len()).say(format_args!("accept -> {answer:?}"));
+        let accepted = match answer {
+            Ok(fd) => {
+                self.trace(self.cases.len()).say(format_args!("{plan:#?}"));
+                self.cases.push(Case::new(plan, fd, self.now));
+                if self.cases.iter().filter(|case| case.closed.is_none()).count() > 1 {
+                    self.kernel.cover.hit(Quirk::Crowd);
+                }
+                Accepted::Taken
+            }
+            Err(Errno::Again) => Accepted::Empty,
+            Err(Errno::TooManyFiles) => Accepted::Failed,
+            Err(_) => Accepted::Taken,
+        };
+        self.is_blocked = accepted != Accepted::Taken;
+        self.accept_queue.handle_accepted(accepted, self.now);
+        if let Some(deadline) = self.accept_queue.deadline() {
+            let is_soon = self.now < deadline && deadline <= self.now + ACCEPT_MAX;
+            hold!(Deadline, is_soon, "it tries again after {:?}", deadline - self.now);
+        }
+    }
+
+    fn close_listener(&mut self) {
+        self.is_listening = false;
+        self.kernel.listener.is_queueing = false;
+        self.kernel.listener.is_armed = false;
+        self.kernel.listener.queued = 0;
+    }
+
+    /// Nothing else can happen: the next timer is awaited.
+    pub(super) fn leap(&mut self) {
+        for at in 0..self.cases.len() {
+            if self.cases[at].closed.is_none() {
+                self.with(at, Case::check_quiet);
+            }
+        }
+        let queued = self.kernel.listener.queued;
+        let retry_at = if self.is_listening { self.accept_queue.deadline() } else { None };
+        let is_stuck = self.is_listening && queued > 0 && retry_at.is_none();
+        hold!(Queue, !is_stuck, "{queued} are queued, nobody will look");
+        let open = self.cases.iter().filter(|case| case.closed.is_none());
+        let deadline = open.map(|case| case.session().deadline()).chain(retry_at).min();
+        let arrival = (self.arrived < self.setting.clients.len()).then_some(self.arrives_at);
+        let wakes = self.cases.iter().filter_map(|case| case.wakes_at(&self.kernel, self.now));
+        let other = wakes.chain(arrival).min();
+        let late = Duration::from_micros(self.rng.below(TICK_MICROS) as u64);
+        let until = match (deadline, other) {
+            (Some(deadline), Some(other)) if other <= deadline => other,
+            (Some(deadline), _) => deadline + late,
+            (None, Some(other)) => other,
+            (None, None) => {
+                hold!(Queue, self.is_over(), "the drain never ends");
+                return;
+            }
+        };
+        self.advance(until.saturating_duration_since(self.now));
+    }
+
+    /// Time passes; past a deadline a turn of the loop begins: events first, then timers.
+    pub(super) fn advance(&mut self, by: Duration) {
+        self.now += by;
+        let open: Vec<usize> =
+            (0..self.cases.len()).filter(|at| self.cases[*at].closed.is_none()).collect();
+        for at in &open {
+            self.with(*at, |case, env| case.check_deadline(env));
+        }
+        let retries = self.accept_queue.deadline().is_some_and(|at| at <= self.now);
+        let is_due = |at: &usize| self.cases[*at].session().deadline() <= self.now;
+        if !retries && !open.iter().any(is_due) {
+            let now = self.now;
+            open.iter().for_each(|at| self.cases[*at].check_early(now));
+            return;
+        }
+        if self.kernel.listener.is_armed {
+            self.note_edge();
+        }
+        for at in &open {
+            self.with(*at, Case::tell_all);
+        }
+        if retries {
+            self.accept_queue.handle_time(self.now);
+            self.is_blocked = false;
+        }
+        for at in open {
+            self.with(at, Case::expire);
+        }
+    }
+
+    /// Nobody is to come, nobody is queued, every session is closed and every peer at rest.
+    pub(super) fn is_over(&self) -> bool {
+        let is_settled = |case: &Case| {
+            case.closed.is_some()
+                && case.choices(&self.kernel, self.now).iter().all(Vec::is_empty)
+                && case.wakes_at(&self.kernel, self.now).is_none()
+        };
+        self.arrived == self.setting.clients.len()
+            && !self.can_accept()
+            && (!self.is_listening || !self.is_draining && self.kernel.listener.queued == 0)
+            && self.cases.iter().all(is_settled)
+    }
+
+    pub(super) fn check_end(&mut self) {
+        hold!(Close, self.kernel.budget == self.setting.budget, "not all is returned");
+        if self.setting.is_roomy() {
+            for case in self.cases.iter().filter(|case| case.plan.is_fair()) {
+                case.check_end(&mut self.kernel);
+            }
+        }
+    }
+
+    /// Lets a session act in this world.
+    pub(super) fn with<T>(
+        &mut self,
+        at: usize,
+        act: impl FnOnce(&mut Case, &mut Env<'_>) -> T,
+    ) -> T {
+        let (trace, now) = (self.trace(at), self.now);
+        let mut env = Env { kernel: &mut self.kernel, rng: &mut self.rng, now, trace };
+        act(&mut self.cases[at], &mut env)
+    }
+
+    fn trace(&self, case: usize) -> Trace {
+        Trace { is_on: self.is_traced, step: self.steps, at: self.now - self.begin, case }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a listener's connections are told when they begin: who is let in, and on what terms.
+//!
+//! Made once from the configuration, for one worker; a reload makes new ones, and connections that
+//! run keep theirs. Invariant: nothing here changes but the upstream's turn, and what is learned of
+//! being early.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
+
+use super::orders::Plan;
+use crate::config::{self, Accept, ChecksumPolicy, SendHeader, SpliceMode, Untrusted, Versions};
+use crate::core::early::Early;
+use crate::core::pool::Upstream;
+use crate::core::session::{Opening, Policy, Splicing};
+use crate::data::sys;
+
+/// The terms of one listener.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) name: String,
+    pub(super) accept: Accept,
+    pub(super) options: Options,
+    pub(super) upstream: Arc<Upstream>,
+    /// The header that the upstream is sent.
+    pub(super) send: SendHeader,
+    pub(super) nodelay: bool,
+    pub(super) keepalive: sys::Keepalive,
+    /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
+    /// early, as does who connects to see whether anybody is there.
+    pub(super) early_receive: Early,
+    policy: Policy,
+}
+
+impl Rules {
+    /// Makes the rules of every listener; `worker` spreads the workers over the endpoints.
+    pub(super) fn all(plan: &Plan, worker: usize) -> Vec<Arc<Self>> {
+        let config = &plan.config;
+        let upstreams: Vec<Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .zip(&plan.endpoints)
+            .map(|(upstream, endpoints)| {
+                let name = upstream.name.clone();
+                Upstream::new(name, upstream.retries, endpoints.clone(), worker).into()
+            })
+            .collect();
+        let rules = config.listeners.iter().map(|listener| {
+            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream])).into()
+        });
+        rules.collect()
+    }
+
+    fn new(config: &config::Config, listener: &config::Listener, upstream: Arc<Upstream>) -> Self {
+        let timeouts = &listener.timeouts;
+        Self {
+            name: listener.name.clone(),
+            options: options(&listener.accept),
+            accept: listener.accept.clone(),
+            nodelay: config.tcp.nodelay.is_on(),
+            keepalive: keepalive(&config.tcp),
+            early_receive: Early::new(),
+            send: config.upstreams[listener.upstream].send.clone(),
+            policy: Policy {
+                opening: Opening::Header,
+                header_timeout: timeouts.header,
+                connect_timeout: timeouts.connect,
+                idle_timeout: timeouts.idle,
+                half_closed_timeout: timeouts.half_closed,
+                attempts_max: upstream.attempts_max(),
+                splicing: match config.splice.mode {
+                    SpliceMode::Auto => Splicing::Auto,
+                    SpliceMode::Always => Splicing::Always,
+                    SpliceMode::Off => Splicing::Off,
+                },
+            },
+            upstream,
+        }
+    }
+
+    /// Says on what terms a peer is let in; `None` if it is not.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
+        let opening = match &self.accept {
+            Accept::Off => Opening::Payload,
+            Accept::Headers(header) if header.trust.contains(peer.ip()) => Opening::Header,
+            Accept::Headers(header) => match header.untrusted {
+                Untrusted::Reject => return None,
+                Untrusted::Plain => Opening::Payload,
+            },
+        };
+        Some(Policy { opening, ..self.policy })
+    }
+
+    /// Says why a header is refused, and by which key where one decides.
+    pub(super) fn why(&self, error: Error) -> String {
+        match &self.accept {
+            Accept::Headers(header) if error.kind() == ErrorKind::V2TooLong => {
+                format!("{error}: header_max is {} B", header.header_bytes_max)
+            }
+            Accept::Off | Accept::Headers(_) => error.to_string(),
+        }
+    }
+}
+
+/// Translates the keepalive of the configuration.
+pub(crate) fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
+    let config::Keepalive { idle, interval, count } = tcp.keepalive;
+    sys::Keepalive { idle, interval, count }
+}
+
+/// What the decoder is told: strict framing, since a server that does not look at TLVs must not pass
+/// broken ones on.
+fn options(accept: &Accept) -> Options {
+    let options = Options::new().tlv_framing(TlvFraming::Strict);
+    let Accept::Headers(header) = accept else { return options };
+    let v2_len_max = header.header_bytes_max.saturating_sub(ppcore::V2_FIXED_LEN);
+    options
+        .versions(match header.versions {
+            Versions::V1 => ppcore::Versions::V1,
+            Versions::V2 => ppcore::Versions::V2,
+            Versions::Both => ppcore::Versions::Both,
+        })
+        .presence(match header.presence {
+            config::Presence::Required => ppcore::Presence::Required,
+            config::Presence::Optional => ppcore::Presence::Optional,
+        })
+        .crc32c(match header.crc32c {
+            ChecksumPolicy::Verify => Crc32cPolicy::Verify,
+            ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
+        })
+        .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Host;
+
+    use super::*;
+
+    /// The rules of a listener with these keys, in a file with these.
+    fn rules(top: &str, listener: &str) -> Arc<Rules> {
+        let text = format!(
+            "config_version = 1\n{top}\n[[listener]]\nname = 'a'\nbind = ['127.0.0.1:1']\n\
+             upstream = 'u'\n{listener}\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n"
+        );
+        let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
+        let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
+        let plan = Plan { config: loaded.unwrap().config, endpoints };
+        Arc::clone(&Rules::all(&plan, 0)[0])
+    }
+
+    #[test]
+    fn a_session_is_told_when_to_splice() {
+        for (mode, splicing) in
+            [("auto", Splicing::Auto), ("always", Splicing::Always), ("off", Splicing::Off)]
+        {
+            let rules = rules(&format!("splice.mode = '{mode}'"), "");
+            let policy = rules.admit("127.0.0.1:3".parse().unwrap());
+            assert_eq!(policy.map(|policy| policy.splicing), Some(splicing), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_is_refused_with_the_key_that_says_so() {
+        let accept = "accept = 'require', trust = 'any', header_max = '52B'";
+        let rules = rules("", &format!("proxy_protocol = {{ {accept} }}"));
+        for (head, expected) in [
+            (b"\x21\x11\x00\x25", "this receiver allows (byte 15, spec 2.2): header_max is 52 B"),
+            (b"\x31\x11\x00\x25", "(byte 12, spec 2.2)"),
+        ] {
+            let bytes = [&b"\r\n\r\n\0\r\nQUIT\n"[..], head].concat();
+            let error = ppcore::Decoder::new(rules.options).decode(&bytes).unwrap_err();
+            let why = rules.why(error);
+            assert!(why.ends_with(expected), "{why}");
+        }
+    }
+}

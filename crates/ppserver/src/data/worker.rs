@@ -1,0 +1,399 @@
+//! One event loop on one thread: sockets, a table of connections, timers, counters.
+//!
+//! ```text
+//! wait -> now -> note readiness -> control -> accept -> work -> expire
+//! ```
+//!
+//! Workers share nothing but the counters they read from each other. A turn has one time, which no layer
+//! below reads for itself. Events are only noted; connections work afterwards, each with a budget, and
+//! only then time is told: bytes that came before a deadline count though they are noticed beyond it.
+//! Invariant: a connection that can make progress stands in the queue, or an edge or a reminder for
+//! it is still to come.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use super::clock::Clock;
+use super::conduit::Pool;
+use super::conn::{self, Connection, Ctx, Worked};
+use super::orders::{Control, Order, Plan};
+use super::pipes::PipeLimits;
+use super::port::Port;
+use super::rules::Rules;
+use super::table::{Key, Table};
+use super::wheel::Wheel;
+use crate::core::accept_queue::Accepting;
+use crate::core::close_reason::CloseReason;
+use crate::core::session::{Action, Readiness, Side};
+use crate::data::sys;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::log::Limiter;
+use crate::telemetry::metrics::{self, Counters};
+
+/// The token of orders. Connections' tokens have their top bit clear.
+const CONTROL: Token = Token(usize::MAX);
+/// Ports count down from here.
+const PORT_LAST: usize = usize::MAX - 1;
+/// Events taken from the kernel at a time.
+const EVENTS_MAX: usize = 1024;
+/// The clock is read each time so many connections have worked: each may have moved 16 MiB.
+const READ_EVERY: usize = 8;
+
+/// What a worker is given to start with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Which worker it is.
+    pub index: usize,
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// Listening sockets, each with the index of its listener.
+    pub sockets: Vec<(socket2::Socket, usize)>,
+    /// The counters of all workers; it writes to those at `index`.
+    pub counters: Arc<[Counters]>,
+    /// Where closed connections are logged.
+    pub access_log: Option<AccessLog>,
+    /// Connections of all workers at a time.
+    pub connections_max: usize,
+    /// Pipes of this worker.
+    pub pipes: PipeLimits,
+}
+
+/// An event loop.
+#[derive(Debug)]
+pub struct Worker {
+    index: usize,
+    poll: Poll,
+    clock: Clock,
+    inbox: Receiver<Order>,
+    ports: Vec<Option<Port>>,
+    rules: Vec<Arc<Rules>>,
+    connections: Table<Connection>,
+    connections_max: usize,
+    queue: VecDeque<Key>,
+    reminders: Wheel<Reminder>,
+    pool: Pool,
+    counters: Arc<[Counters]>,
+    access_log: Option<AccessLog>,
+    /// Of lines about peers.
+    refusals: Limiter,
+    /// Of lines about what is ours: endpoints, and the system.
+    failures: Limiter,
+    scratch: Box<[u8]>,
+    /// Connections on their way from a port to the table; empty between turns.
+    accepted: Vec<(TcpStream, SocketAddr)>,
+    /// Reminders on their way out of the wheel; empty between turns.
+    due: Vec<Reminder>,
+    is_draining: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reminder {
+    key: Key,
+    at: Instant,
+}
+
+/// The instant of a turn, in both of the forms needed.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    instant: Instant,
+    unix_time: Duration,
+}
+
+impl Now {
+    /// The time of a turn, whose wait should have taken `timeout` at most.
+    fn read(clock: &mut Clock, timeout: Option<Duration>) -> Self {
+        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { instant: clock.read(timeout), unix_time }
+    }
+}
+
+impl Worker {
+    /// Prepares a worker and the line over which it takes orders.
+    ///
+    /// # Errors
+    /// When the system gives no epoll instance or refuses a socket.
+    pub fn new(setup: Setup) -> io::Result<(Self, Control)> {
+        let poll = Poll::new()?;
+        let (control, inbox) = Control::new(poll.registry(), CONTROL)?;
+        let mut ports = Vec::with_capacity(setup.sockets.len());
+        for (at, (socket, listener)) in setup.sockets.into_iter().enumerate() {
+            let mut port = Port::new(TcpListener::from_std(socket.into()), listener);
+            let token = Token(PORT_LAST - at);
+            poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
+            ports.push(Some(port));
+        }
+        let (clock, now) = Clock::start();
+        let worker = Self {
+            index: setup.index,
+            poll,
+            clock,
+            inbox,
+            ports,
+            rules: Rules::all(&setup.plan, setup.index),
+            connections: Table::new(),
+            connections_max: setup.connections_max,
+            queue: VecDeque::new(),
+            reminders: Wheel::new(now),
+            pool: Pool::new(setup.pipes),
+            counters: setup.counters,
+            access_log: setup.access_log,
+            refusals: Limiter::new(now),
+            failures: Limiter::new(now),
+            scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
+            accepted: Vec::new(),
+            due: Vec::new(),
+            is_draining: false,
+        };
+        Ok((worker, control))
+    }
+
+    /// Runs until it has been drained or stopped.
+    ///
+    /// # Errors
+    /// When waiting for events fails; nothing can be served then.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.is_done() {
+            let turn_end = self.clock.read(Some(Duration::ZERO));
+            let timeout = self.timeout(turn_end);
+            self.wait(&mut events, timeout)?;
+            let now = Now::read(&mut self.clock, timeout);
+            self.reminders.catch_up(now.instant);
+            for event in &events {
+                self.note(event, now.instant);
+            }
+            self.take_orders(now);
+            let now = self.accept(now);
+            self.work(now);
+            self.expire(now);
+        }
+        Ok(())
+    }
+
+    /// Waits for events, at most for `timeout`.
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let mut left = timeout;
+        loop {
+            match self.poll.poll(events, left) {
+                // The time that has passed is not known: a look at what is there, and then a turn.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    left = timeout.map(|_| Duration::ZERO);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_draining && self.connections.is_empty() && self.ports.iter().all(Option::is_none)
+    }
+
+    /// Returns how long to wait; never when there is work left.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let ports = self.ports.iter().flatten();
+        if !self.queue.is_empty()
+            || ports.clone().any(|port| port.queue.next() == Accepting::Accept)
+        {
+            return Some(Duration::ZERO);
+        }
+        let retry_at = ports.filter_map(|port| port.queue.deadline()).min();
+        let next = self.reminders.next().into_iter().chain(retry_at).min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn note(&mut self, event: &Event, now: Instant) {
+        let token = event.token();
+        if token == CONTROL {
+            return;
+        }
+        if let Some(port) = self.ports.get_mut(PORT_LAST.wrapping_sub(token.0)) {
+            if let Some(port) = port {
+                port.queue.handle_ready();
+            }
+            return;
+        }
+        let (key, is_upstream) = Key::from_token(token);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let side = if is_upstream { Side::Upstream } else { Side::Client };
+        connection.handle_ready(side, readiness(event), now);
+        enqueue(&mut self.queue, key, connection);
+    }
+
+    fn take_orders(&mut self, now: Now) {
+        while let Ok(order) = self.inbox.try_recv() {
+            match order {
+                Order::Reload(plan) => self.rules = Rules::all(&plan, self.index),
+                Order::Drain => {
+                    self.is_draining = true;
+                    self.ports.iter_mut().flatten().for_each(Port::drain);
+                }
+                Order::Stop => self.stop(now.instant),
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.is_draining = true;
+        self.ports.iter_mut().for_each(|port| *port = None);
+        for key in self.connections.keys() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.session.handle_stop(now);
+                enqueue(&mut self.queue, key, connection);
+            }
+        }
+    }
+
+    /// Takes who waits at the ports, and returns the time it is then: no deadline counts from before its
+    /// connection was accepted.
+    fn accept(&mut self, mut now: Now) -> Now {
+        let mut accepted = std::mem::take(&mut self.accepted);
+        for at in 0..self.ports.len() {
+            let Some(port) = &mut self.ports[at] else { continue };
+            port.queue.handle_time(now.instant);
+            let listener = port.listener;
+            if let Err(error) = port.accept(now.instant, &mut accepted) {
+                self.counters[self.index].accept_pauses.add(1);
+                if let Some(suppressed) = self.failures.allow(now.instant) {
+                    tracing::warn!(%error, suppressed, "accepting pauses");
+                }
+            }
+            if port.queue.next() == Accepting::Close {
+                self.ports[at] = None;
+            }
+            if !accepted.is_empty() {
+                now.instant = self.clock.read(Some(Duration::ZERO));
+            }
+            for (client, peer) in accepted.drain(..) {
+                self.admit(client, peer, listener, now);
+            }
+        }
+        self.accepted = accepted;
+        now
+    }
+
+    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
+        self.counters[self.index].open();
+        let rules = Arc::clone(&self.rules[listener]);
+        let is_full = metrics::active(&self.counters) > self.connections_max as u64;
+        let key = self.connections.next_key();
+        let admitted = match rules.admit(peer) {
+            None => Err(CloseReason::Untrusted),
+            Some(_) if is_full => Err(CloseReason::Overload),
+            Some(policy) => conn::register(&mut client, key, Side::Client, self.poll.registry())
+                .map(|()| policy)
+                .map_err(|_| CloseReason::Resources),
+        };
+        match admitted {
+            Ok(policy) => {
+                let mut connection = Connection::new(&rules, policy, client, peer, now.instant);
+                let at = connection.remind_at;
+                if connection.session.next() != Action::Wait {
+                    enqueue(&mut self.queue, key, &mut connection);
+                }
+                self.connections.insert(connection);
+                self.reminders.file(at, Reminder { key, at });
+            }
+            Err(reason) => {
+                let (mut ctx, ..) = self.lend(now);
+                Connection::refuse(&rules, &client, peer, reason, &mut ctx);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Now) {
+        let mut due = std::mem::take(&mut self.due);
+        self.reminders.expire(now.instant, &mut due);
+        for Reminder { key, at } in due.drain(..) {
+            let (mut ctx, connections, queue, reminders) = self.lend(now);
+            let Some(connection) = connections.get_mut(key) else { continue };
+            if connection.remind_at != at {
+                continue;
+            }
+            connection.handle_time(&mut ctx);
+            enqueue(queue, key, connection);
+            let at = connection.session.deadline();
+            connection.remind_at = at;
+            reminders.file(at, Reminder { key, at });
+        }
+        self.due = due;
+    }
+
+    fn work(&mut self, now: Now) {
+        for worked in 0..self.queue.len() {
+            if worked % READ_EVERY == READ_EVERY - 1 {
+                self.clock.read(Some(Duration::ZERO));
+            }
+            let Some(key) = self.queue.pop_front() else { return };
+            let (mut ctx, connections, queue, reminders) = self.lend(now);
+            let Some(connection) = connections.get_mut(key) else { continue };
+            connection.is_queued = false;
+            match connection.work(key, &mut ctx) {
+                Worked::Ended => {
+                    connections.remove(key);
+                    continue;
+                }
+                Worked::HasMore => enqueue(queue, key, connection),
+                Worked::Waits => {}
+            }
+            let at = connection.session.deadline();
+            if at < connection.remind_at {
+                connection.remind_at = at;
+                reminders.file(at, Reminder { key, at });
+            }
+        }
+    }
+
+    /// Takes the worker apart into what a connection may use, and what finds and schedules it.
+    fn lend(
+        &mut self,
+        now: Now,
+    ) -> (Ctx<'_>, &mut Table<Connection>, &mut VecDeque<Key>, &mut Wheel<Reminder>) {
+        let ctx = Ctx {
+            registry: self.poll.registry(),
+            pool: &mut self.pool,
+            counters: &self.counters[self.index],
+            access_log: self.access_log.as_ref(),
+            refusals: &mut self.refusals,
+            failures: &mut self.failures,
+            scratch: &mut self.scratch,
+            now: now.instant,
+            unix_time: now.unix_time,
+        };
+        (ctx, &mut self.connections, &mut self.queue, &mut self.reminders)
+    }
+}
+
+fn enqueue(queue: &mut VecDeque<Key>, key: Key, connection: &mut Connection) {
+    if !connection.is_queued {
+        connection.is_queued = true;
+        queue.push_back(key);
+    }
+}
+
+pub(super) fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        read_closed: event.is_read_closed(),
+        urgent: event.is_priority(),
+        error: event.is_error(),
+    }
+}
+
+/// Returns how many pipes and connections a process may have, of which each takes one of `pairs` of
+/// descriptors: large pipes hold `pipe_bytes`, and there should be at most `pipes_max` of them.
+pub fn limits(pairs: usize, pipe_bytes: usize, pipes_max: usize) -> (PipeLimits, usize) {
+    /// Beyond it the table would be larger than any kernel's defaults can fill.
+    const CONNECTIONS_MAX: usize = 262_144;
+    let pipes = PipeLimits::new(pipe_bytes, sys::pipe_pages_max(), pipes_max);
+    let connections = pairs.saturating_sub(pipes.total());
+    (pipes, connections.clamp(1, CONNECTIONS_MAX))
+}

@@ -1,0 +1,5 @@
+//! What is told to operators: the log, the access log, the counters.
+
+pub mod access_log;
+pub mod log;
+pub mod metrics;
