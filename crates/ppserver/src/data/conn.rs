@@ -255,12 +255,12 @@ impl Connection {
                     let mut buffer = ctx.pool.take_buffer();
                     let received = received(buffer.receive(self.sockets.get(Side::Client)));
                     ctx.pool.give_buffer(buffer);
-                    self.session.handle_discarded(received);
+                    self.session.handle_discarded(received, now);
                 }
                 Action::CheckUnsent(side) => {
                     // A socket that cannot tell has nothing more to deliver.
                     let unsent = sys::unsent(self.sockets.get(side)).unwrap_or(0);
-                    self.session.handle_unsent(side, unsent);
+                    self.session.handle_unsent(side, unsent, now);
                 }
                 Action::Reset(side) => {
                     if let Some(socket) = self.sockets.get_mut(side).take() {

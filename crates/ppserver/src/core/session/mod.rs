@@ -29,12 +29,20 @@ use flow::{Flow, Step};
 
 pub use flow::Splicing;
 
-/// How long an abort waits for a peer to take what was delivered, and a lingering close for its end.
+/// How long an abort waits for a peer that takes nothing of what was delivered, and a lingering close for
+/// one that says nothing more.
 pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a lingering close throws away at most: bytes.
 pub const LINGER_BYTES_MAX: usize = 64 * 1024;
-/// How often an abort looks whether the peer has taken everything; no event tells it.
-const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often an abort looks at first whether the peer has taken everything; no event tells it.
+pub const UNSENT_CHECK_MIN: Duration = Duration::from_millis(10);
+/// How often it looks at last: each look is a system call, and a slow peer may take minutes.
+pub const UNSENT_CHECK_MAX: Duration = Duration::from_millis(250);
+/// An abort that has lasted for so long looks again after a part of it.
+pub const UNSENT_CHECK_PART: u32 = 16;
+/// A limit on silence looks first, after this part of it, at what the sockets still hold: what becomes
+/// less from there on is no silence. A peer that takes nothing gains that much time.
+pub const SILENCE_PART: u32 = 8;
 
 /// How a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,17 +123,26 @@ struct End {
     socket: Socket,
     /// An event announced an error that nobody has fetched.
     suspect: bool,
-    /// It is time to ask what is unsent.
+    /// It is time to ask what is unacknowledged.
     check_due: bool,
-    /// Everything sent has been acknowledged.
-    settled: bool,
+    /// Bytes it was found to hold that its peer has not acknowledged; `None` if more has been sent since.
+    unsent: Option<usize>,
+    /// They were no fewer than the time before, or none.
+    is_still: bool,
     /// An event announced that it takes bytes, so it stands unless an error says otherwise.
     announced: bool,
 }
 
 impl End {
     const fn new(socket: Socket) -> Self {
-        Self { socket, suspect: false, check_due: false, settled: false, announced: false }
+        Self {
+            socket,
+            suspect: false,
+            check_due: false,
+            unsent: Some(0),
+            is_still: true,
+            announced: false,
+        }
     }
 
     fn fail(&mut self) {
@@ -151,9 +168,10 @@ pub struct Session {
     failed_attempts: usize,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
-    /// When the phase times out; the idle limits are counted from `active_at` instead.
+    /// When the phase times out, whatever moves; silence is counted from `moved_at`.
     deadline: Instant,
-    active_at: Instant,
+    /// When a byte moved last: through us, or from a socket's queue to its peer, as far as is known.
+    moved_at: Instant,
     check_at: Instant,
 }
 
@@ -178,7 +196,7 @@ impl Session {
             failed_attempts: 0,
             met: false,
             deadline: now + policy.header_timeout,
-            active_at: now,
+            moved_at: now,
             check_at: now,
         }
     }
@@ -216,7 +234,8 @@ impl Session {
             }
             Verdict::Answer => {
                 self.phase = Phase::Lingering { shut: false, discarded: 0 };
-                self.deadline = now + LINGER_MAX;
+                self.deadline = now + self.policy.idle_timeout;
+                self.moved_at = now;
             }
             Verdict::Refuse(CloseReason::Probe) => self.phase = Phase::Over(CloseReason::Probe),
             Verdict::Refuse(reason) => self.abort(reason, now),
@@ -276,9 +295,9 @@ impl Session {
         self.turn = direction.other();
         let side = direction.source();
         match received {
-            Received::Bytes { .. } => self.active_at = now,
+            Received::Bytes { .. } => self.moved_at = now,
             Received::End if method == Method::Copy => {
-                self.active_at = now;
+                self.moved_at = now;
                 self.salvaged(side);
                 self.end_if_carried();
             }
@@ -301,7 +320,8 @@ impl Session {
         self.turn = direction.other();
         match sent {
             Sent::Bytes(_) => {
-                self.active_at = now;
+                self.moved_at = now;
+                self.handle_queued(direction.sink());
                 if direction == Direction::Up {
                     self.established(now);
                 }
@@ -328,15 +348,19 @@ impl Session {
             return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
         }
         self.flow_mut(direction).handle_shut();
+        self.handle_queued(direction.sink());
         self.end_if_carried();
     }
 
     /// [`Action::Discard`] was performed.
-    pub fn handle_discarded(&mut self, received: Received) {
+    pub fn handle_discarded(&mut self, received: Received, now: Instant) {
         let Phase::Lingering { shut, discarded } = self.phase else { return };
         self.up.handle_received(received, Method::Copy);
         let discarded = match received {
-            Received::Bytes { count, .. } => discarded + count,
+            Received::Bytes { count, .. } => {
+                self.moved_at = now;
+                discarded + count
+            }
             Received::WouldBlock => discarded,
             Received::End | Received::Failed(_) => LINGER_BYTES_MAX,
         };
@@ -348,10 +372,36 @@ impl Session {
     }
 
     /// [`Action::CheckUnsent`] was performed: so many bytes are not acknowledged.
-    pub fn handle_unsent(&mut self, side: Side, unsent: usize) {
+    ///
+    /// Fewer than before are progress. When it was made nobody can tell, so it is taken for the latest:
+    /// who reads on, however slowly, is never silent.
+    pub fn handle_unsent(&mut self, side: Side, unsent: usize, now: Instant) {
+        // An abort looks as soon as it begins, and again in a moment: its first look tells nothing.
+        let is_first_progress = self.phase == Phase::Relaying && unsent > 0;
         let end = self.end_mut(side);
         end.check_due = false;
-        end.settled = unsent == 0;
+        let before = end.unsent.replace(unsent);
+        let has_moved = before.map_or(is_first_progress, |before| unsent < before);
+        end.is_still = !has_moved || unsent == 0;
+        if has_moved {
+            self.moved_at = now;
+        }
+        if !self.is_to_be_checked() {
+            match self.phase {
+                Phase::Relaying if now >= self.moved_at + self.silence_max() => {
+                    self.abort(self.silence(), now);
+                }
+                Phase::Aborting(_) if now >= self.moved_at + LINGER_MAX => self.give_up(),
+                Phase::Header
+                | Phase::Greeting
+                | Phase::Opening
+                | Phase::Connecting
+                | Phase::Relaying
+                | Phase::Aborting(_)
+                | Phase::Lingering { .. }
+                | Phase::Over(_) => {}
+            }
+        }
     }
 
     /// [`Action::Reset`] was performed.
@@ -381,14 +431,25 @@ impl Session {
             }
             // Idle is who has nothing to do; behind a leap of the clock the work comes first.
             Phase::Relaying if self.next() != Action::Wait => {}
-            Phase::Relaying if self.is_half_closed() => {
-                self.abort(CloseReason::HalfClosedTimeout, now);
+            Phase::Relaying => {
+                for end in [&mut self.client, &mut self.upstream] {
+                    end.check_due = end.unsent != Some(0);
+                }
+                if !self.is_to_be_checked() {
+                    self.abort(self.silence(), now);
+                }
             }
-            Phase::Relaying => self.abort(CloseReason::IdleTimeout, now),
             Phase::Aborting(_) if now >= self.deadline => self.give_up(),
             Phase::Aborting(_) => {
-                self.check_at = now + UNSENT_CHECK_INTERVAL;
-                (self.client.check_due, self.upstream.check_due) = (true, true);
+                let since = self.deadline - self.policy.idle_timeout;
+                let part = now.saturating_duration_since(since) / UNSENT_CHECK_PART;
+                self.check_at = now + part.clamp(UNSENT_CHECK_MIN, UNSENT_CHECK_MAX);
+                for end in [&mut self.client, &mut self.upstream] {
+                    end.check_due = end.unsent != Some(0);
+                }
+                if !self.is_to_be_checked() && now >= self.moved_at + LINGER_MAX {
+                    self.give_up();
+                }
             }
             Phase::Lingering { .. } => self.phase = Phase::Over(CloseReason::LocalAnswered),
             Phase::Over(_) => {}
@@ -405,16 +466,14 @@ impl Session {
     /// while `next` is not to wait.
     pub fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Relaying if self.is_half_closed() => {
-                self.active_at + self.policy.half_closed_timeout
-            }
-            Phase::Relaying => self.active_at + self.policy.idle_timeout,
-            Phase::Aborting(_) => self.deadline.min(self.check_at),
+            Phase::Relaying if self.is_still() => self.moved_at + self.silence_max(),
+            Phase::Relaying => self.moved_at + self.silence_max() / SILENCE_PART,
+            Phase::Lingering { .. } => self.deadline.min(self.moved_at + LINGER_MAX),
+            Phase::Aborting(_) => self.deadline.min(self.moved_at + LINGER_MAX).min(self.check_at),
             Phase::Header
             | Phase::Greeting
             | Phase::Opening
             | Phase::Connecting
-            | Phase::Lingering { .. }
             | Phase::Over(_) => self.deadline,
         }
     }
@@ -422,6 +481,19 @@ impl Session {
     /// Returns the bytes that went out in one direction; upwards our own header is among them.
     pub fn moved(&self, direction: Direction) -> u64 {
         self.flow(direction).moved
+    }
+
+    /// Returns why it ends, once it is over but for what is still delivered.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Aborting(reason) | Phase::Over(reason) => Some(reason),
+            Phase::Header
+            | Phase::Greeting
+            | Phase::Opening
+            | Phase::Connecting
+            | Phase::Relaying
+            | Phase::Lingering { .. } => None,
+        }
     }
 
     /// Returns how many attempts to connect have come to nothing.
@@ -498,7 +570,13 @@ impl Session {
                     Step::Shutdown => Action::Shutdown(direction),
                 })
             })
+            .or_else(|| self.next_check())
             .unwrap_or(Action::Wait)
+    }
+
+    fn next_check(&self) -> Option<Action> {
+        let is_due = |side: &Side| self.end(*side).check_due;
+        Side::ALL.into_iter().find(is_due).map(Action::CheckUnsent)
     }
 
     fn next_aborting(&self) -> Action {
@@ -522,14 +600,17 @@ impl Session {
             }
             // Behind an RST, what is unsent would never become less.
             Socket::Open if end.suspect => Some(Action::Probe(side)),
-            Socket::Open if self.flow(inward).buffered > 0 => {
-                self.flow(inward).writable.then_some(Action::Drain(inward))
+            Socket::Open if self.flow(inward).buffered > 0 && self.flow(inward).writable => {
+                Some(Action::Drain(inward))
             }
+            // What it takes is progress, though nothing can be added yet.
+            Socket::Open if end.check_due => Some(Action::CheckUnsent(side)),
+            Socket::Open if self.flow(inward).buffered > 0 => None,
             Socket::Open if other.socket == Socket::Dying => None,
-            Socket::Open if self.flow(inward).moved == 0 || end.settled => {
+            Socket::Open if self.flow(inward).moved == 0 || end.unsent == Some(0) => {
                 Some(Action::Reset(side))
             }
-            Socket::Open => end.check_due.then_some(Action::CheckUnsent(side)),
+            Socket::Open => None,
         }
     }
 
@@ -538,7 +619,7 @@ impl Session {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relaying;
             self.upstream.socket = Socket::Open;
-            self.active_at = now;
+            self.moved_at = now;
         }
     }
 
@@ -587,6 +668,39 @@ impl Session {
         }
     }
 
+    /// More was put into the queue of a socket.
+    fn handle_queued(&mut self, side: Side) {
+        let end = self.end_mut(side);
+        (end.unsent, end.is_still, end.check_due) = (None, false, false);
+    }
+
+    /// Whether a look at what a socket holds is still to come.
+    fn is_to_be_checked(&self) -> bool {
+        let is_due = |end: &End| end.socket == Socket::Open && end.check_due;
+        is_due(&self.client) || is_due(&self.upstream)
+    }
+
+    /// Whether no socket holds bytes that may have become fewer since somebody looked.
+    fn is_still(&self) -> bool {
+        self.client.is_still && self.upstream.is_still
+    }
+
+    /// How long silence may last.
+    fn silence_max(&self) -> Duration {
+        match self.is_half_closed() {
+            true => self.policy.half_closed_timeout,
+            false => self.policy.idle_timeout,
+        }
+    }
+
+    /// What a silence that lasted for too long is called.
+    fn silence(&self) -> CloseReason {
+        match self.is_half_closed() {
+            true => CloseReason::HalfClosedTimeout,
+            false => CloseReason::IdleTimeout,
+        }
+    }
+
     fn abort(&mut self, reason: CloseReason, now: Instant) {
         match self.phase {
             Phase::Aborting(_) | Phase::Over(_) => {}
@@ -597,9 +711,12 @@ impl Session {
             | Phase::Relaying
             | Phase::Lingering { .. } => {
                 self.phase = Phase::Aborting(reason);
-                self.deadline = now + LINGER_MAX;
-                self.check_at = now + UNSENT_CHECK_INTERVAL;
-                (self.client.check_due, self.upstream.check_due) = (true, true);
+                self.deadline = now + self.policy.idle_timeout;
+                self.moved_at = now;
+                self.check_at = now + UNSENT_CHECK_MIN;
+                for end in [&mut self.client, &mut self.upstream] {
+                    end.check_due = end.unsent.is_none();
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel};
 use super::oracle::{Oracle, View, hold};
-use super::peer::{Heard, Peer};
+use super::peer::{Heard, Peer, Reading};
 use super::plan::Plan;
 use super::rng::{Rng, Stream, byte_at};
 use super::shell::{Outcome, Shell, readiness};
@@ -147,16 +147,30 @@ impl Case {
             Choice::Act => self.act(env),
             Choice::Harvest(fd) => self.harvest(fd, env),
             Choice::Tell(at) => self.tell(at, env),
-            Choice::Travel(travelling) => {
-                env.trace.say(format_args!("network: {travelling:?}"));
-                env.kernel.perform(travelling);
-            }
+            Choice::Travel(travelling) => self.travel(travelling, env),
             Choice::Send(side) => {
                 self.peer_mut(side).send(env.kernel, env.now);
                 env.trace.say(format_args!("{side:?} peer goes on"));
             }
             Choice::Read(side) => self.read(side, env),
         }
+    }
+
+    fn travel(&mut self, travelling: Move, env: &mut Env<'_>) {
+        env.trace.say(format_args!("network: {travelling:?}"));
+        let before = self.unsent(env.kernel);
+        env.kernel.perform(travelling);
+        let after = self.unsent(env.kernel);
+        for ((side, before), (_, after)) in before.into_iter().zip(after) {
+            if after < before {
+                self.oracle.story.note_taken(side, env.now);
+            }
+        }
+    }
+
+    /// Returns how much our sockets hold that is not acknowledged.
+    fn unsent(&self, kernel: &Kernel) -> [(Side, usize); 2] {
+        Side::ALL.map(|side| (side, self.shell.socket(side).map_or(0, |fd| kernel.look(fd).outq())))
     }
 
     /// What the plan says happens at this step, whoever is to move.
@@ -229,6 +243,12 @@ impl Case {
         pauses.chain(connects.map(|(due, _)| due)).chain(held).min()
     }
 
+    fn check_silence(&mut self, env: &Env<'_>) {
+        let is_told = self.is_told(env.kernel);
+        let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
+        self.oracle.check_silence(view);
+    }
+
     /// A timer that is asked too early changes nothing.
     pub(super) fn check_early(&mut self, now: Instant) {
         let session = &mut self.shell.session;
@@ -257,6 +277,7 @@ impl Case {
             return;
         }
         self.oracle.story.note_timeout(now);
+        self.check_silence(env);
         let is_ahead = self.session().deadline() > now;
         hold!(Deadline, is_ahead || after != Action::Wait, "it waits for what has passed");
     }
@@ -274,6 +295,9 @@ impl Case {
         let is_told = self.is_told(env.kernel);
         let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
         self.oracle.note_outcome(action, outcome, view);
+        if matches!(outcome, Outcome::Unsent(_)) {
+            self.check_silence(env);
+        }
         match outcome {
             Outcome::Connecting => self.meet_upstream(),
             Outcome::Closed => {
@@ -440,7 +464,14 @@ impl Case {
     /// Everything has come to rest: where both peers were fair, everything has arrived.
     pub(super) fn check_end(&self, kernel: &mut Kernel) {
         kernel.cover.hit(Quirk::Fair);
-        hold!(Complete, self.closed == Some(CloseReason::Done), "closed with {:?}", self.closed);
+        let is_silence = [CloseReason::IdleTimeout, CloseReason::HalfClosedTimeout].map(Some);
+        // Who has acknowledged everything and goes on reading what lies on his side is silent.
+        let may_be_silent = [&self.plan.client, &self.plan.upstream]
+            .into_iter()
+            .any(|script| matches!(script.reading, Reading::Slow(_)));
+        let is_over = may_be_silent && is_silence.contains(&self.closed);
+        let is_done = self.closed == Some(CloseReason::Done);
+        hold!(Complete, is_done || is_over, "closed with {:?}", self.closed);
         for direction in Direction::ALL {
             let side = direction.sink();
             let peer = match side {
@@ -449,7 +480,7 @@ impl Case {
             };
             let (got, whole) = (peer.received, self.whole(side));
             hold!(Complete, got == whole, "{side:?} received {got} of {whole}");
-            hold!(Complete, peer.has_heard_end, "{side:?} never heard the end");
+            hold!(Complete, peer.has_heard_end || is_over, "{side:?} never heard the end");
         }
         let has_sent_all = self.client.sent == self.plan.client.total;
         hold!(Complete, has_sent_all, "the client could not send everything");

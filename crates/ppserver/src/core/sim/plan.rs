@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::kernel::Budget;
-use super::peer::{Ending, FAIR_PAUSE_MAX, Reading, Script};
+use super::peer::{Ending, FAIR_PAUSE_MAX, Reading, SILENCE_MIN, Script};
 use super::rng::Rng;
 use super::socket::{Errno, Handshake, Sizes};
 use crate::core::close_reason::CloseReason;
@@ -219,7 +219,7 @@ impl Setting {
 
 /// Draws what sessions are told; a reload draws anew.
 pub(super) fn draw_terms(rng: &mut Rng) -> Policy {
-    let mut seconds = || Duration::from_millis(rng.between(1_000, 9_000) as u64);
+    let mut seconds = || SILENCE_MIN + Duration::from_millis(rng.between(0, 8_000) as u64);
     let (idle_timeout, half_closed_timeout) = (seconds(), seconds());
     Policy {
         // Each session says how it opens.
@@ -297,11 +297,13 @@ fn draw_script(rng: &mut Rng, mood: Mood, header: u64) -> Script {
         10 => Ending::FinReset,
         _ => Ending::Silence,
     };
-    let reading = match rng.below(if is_fair { 6 } else { 8 }) {
+    let slow = Duration::from_millis(rng.between(50, 900) as u64);
+    let reading = match rng.below(if is_fair { 7 } else { 9 }) {
         0..4 => Reading::Eager,
         4 => Reading::Dribble,
         5 => Reading::Pause(second, read_pause),
-        6 => Reading::Never,
+        6 => Reading::Slow(slow),
+        7 => Reading::Never,
         _ => Reading::ResetAt(third),
     };
     Script {

@@ -98,6 +98,7 @@ impl World {
         if self.setting.jump_at == Some(self.steps) {
             self.kernel.cover.hit(Quirk::TimeJump);
             let leap = Duration::from_secs(self.rng.between(1, 20) as u64);
+            self.cases.iter_mut().for_each(|case| case.oracle.story.note_leap());
             return self.advance(leap);
         }
         let case = self.choose_case();
