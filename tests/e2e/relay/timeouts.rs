@@ -127,6 +127,7 @@ fn bytes_prolong_a_half_closed_connection_without_a_limit() {
 /// An upstream answered 3 MB and closed; a client that read 30 kB/s was reset after a minute, since no
 /// byte had passed through the proxy: they lay in its socket.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a reader that takes its time is the subject")]
 fn a_reader_however_slow_gets_every_byte_as_long_as_it_reads_on() {
     let far = Listener::start();
     let limits =
