@@ -15,9 +15,11 @@ use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header};
 
 use super::conduit::{Buffer, Conduit, Moved, Pool};
 use super::rules::Rules;
+use super::source::Source;
 use super::table::Key;
 use crate::config::{Accept, LocalPolicy};
 use crate::core::close_reason::CloseReason;
+use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
     Action, Direction, Failure, FirstUse, Method, Policy, Readiness, Received, Sent, Session, Side,
     Verdict,
@@ -27,9 +29,6 @@ use crate::greeting::{self, SocketAddrs};
 use crate::telemetry::access_log::{AccessLog, Purpose, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
-
-/// Actions of one connection before others have their turn: about 1 MiB when copying.
-const BUDGET: usize = 32;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
@@ -50,10 +49,8 @@ pub(super) struct Ctx<'a> {
 /// What became of a connection that worked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worked {
-    /// It waits for readiness or for its deadline.
-    Waits,
-    /// It used up its budget.
-    HasMore,
+    /// It goes on: it waits for readiness or for its deadline, or has used up its share.
+    Stint(Stint),
     /// It is over, and has been counted.
     Ended,
 }
@@ -102,10 +99,8 @@ impl Conduits {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) session: Session,
-    /// Whether it stands in the worker's queue.
-    pub(super) is_queued: bool,
-    /// When the worker will look at its deadline next.
-    pub(super) remind_at: Instant,
+    /// Where it stands in the worker's schedule.
+    pub(super) place: Place,
     rules: Arc<Rules>,
     sockets: Sockets,
     conduits: Conduits,
@@ -145,8 +140,7 @@ impl Connection {
         let receives_early = rules.early_receive.is_due();
         let session = Session::new(policy, first_use(receives_early), now);
         Self {
-            is_queued: false,
-            remind_at: session.deadline(),
+            place: Place::new(),
             session,
             sockets: Sockets { client: Some(client), upstream: None },
             conduits: Conduits { up: Conduit::Empty, down: Conduit::Empty },
@@ -216,14 +210,24 @@ impl Connection {
         self.report_attempt(failed_before, &"no answer in time", ctx);
     }
 
-    /// Does what the session wants done, until it waits, ends, or has had its share.
-    pub(super) fn work(&mut self, key: Key, ctx: &mut Ctx<'_>) -> Worked {
-        for _ in 0..BUDGET {
+    /// Does what the session wants done, until it waits, ends, or has used up its share; each action costs
+    /// `action` and the bytes that it moves.
+    pub(super) fn work(
+        &mut self,
+        key: Key,
+        share: usize,
+        action: usize,
+        ctx: &mut Ctx<'_>,
+    ) -> Worked {
+        let before = self.moved();
+        let (mut actions, mut moved) = (0, 0);
+        while moved + actions * action < share {
             let now = ctx.now;
             match self.session.next() {
                 Action::Wait => {
                     self.mute(key, ctx.registry);
-                    return Worked::Waits;
+                    let cost = moved + actions * action;
+                    return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
                 Action::ReadHeader => self.read_header(ctx),
                 Action::Greet => match self.compose(None, ctx) {
@@ -273,8 +277,15 @@ impl Connection {
                     return Worked::Ended;
                 }
             }
+            actions += 1;
+            moved = usize::try_from(self.moved() - before).unwrap_or(usize::MAX);
         }
-        Worked::HasMore
+        Worked::Stint(Stint { cost: moved + actions * action, moved, has_more: true })
+    }
+
+    /// Returns the bytes that went out in either direction.
+    fn moved(&self) -> u64 {
+        self.session.moved(Direction::Up) + self.session.moved(Direction::Down)
     }
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
@@ -502,7 +513,7 @@ impl Connection {
                 && let Some(socket) = self.sockets.get_mut(side)
             {
                 let interest = if is_piped { Interest::WRITABLE } else { ALL };
-                let token = key.token(side == Side::Upstream);
+                let token = Source::Leg(key, side).token();
                 // Where it fails, the next wait tries it again.
                 *muted ^= registry.reregister(socket, token, interest).is_ok();
             }
@@ -618,7 +629,7 @@ pub(super) fn register(
     side: Side,
     registry: &Registry,
 ) -> io::Result<()> {
-    registry.register(socket, key.token(side == Side::Upstream), ALL)
+    registry.register(socket, Source::Leg(key, side).token(), ALL)
 }
 
 fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {

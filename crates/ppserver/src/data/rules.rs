@@ -13,7 +13,7 @@ use super::orders::Plan;
 use crate::config::{self, Accept, ChecksumPolicy, SendHeader, SpliceMode, Untrusted, Versions};
 use crate::core::early::Early;
 use crate::core::pool::Upstream;
-use crate::core::session::{Opening, Policy, Splicing};
+use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
 
 /// The terms of one listener.
@@ -63,7 +63,7 @@ impl Rules {
             early_receive: Early::new(),
             send: config.upstreams[listener.upstream].send.clone(),
             policy: Policy {
-                opening: Opening::Header,
+                first_bytes: FirstBytes::Header,
                 header_timeout: timeouts.header,
                 connect_timeout: timeouts.connect,
                 idle_timeout: timeouts.idle,
@@ -81,15 +81,15 @@ impl Rules {
 
     /// Says on what terms a peer is let in; `None` if it is not.
     pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
-        let opening = match &self.accept {
-            Accept::Off => Opening::Payload,
-            Accept::Headers(header) if header.trust.contains(peer.ip()) => Opening::Header,
+        let first_bytes = match &self.accept {
+            Accept::Off => FirstBytes::Payload,
+            Accept::Headers(header) if header.trust.contains(peer.ip()) => FirstBytes::Header,
             Accept::Headers(header) => match header.untrusted {
                 Untrusted::Reject => return None,
-                Untrusted::Plain => Opening::Payload,
+                Untrusted::Plain => FirstBytes::Payload,
             },
         };
-        Some(Policy { opening, ..self.policy })
+        Some(Policy { first_bytes, ..self.policy })
     }
 
     /// Says why a header is refused, and by which key where one decides.

@@ -3,7 +3,7 @@
 //! ```text
 //! Header ---+-> Lingering (LOCAL answered here) -----------+
 //!    |      v                                               v
-//!    |   Opening <-> Connecting -> Relaying -------------> Over
+//!    |   Dialing <-> Connecting -> Relaying -------------> Over
 //!    |   ^  |            |            |                     ^
 //! Greeting  |            |            |                     |
 //!    |      |            |            |                     |
@@ -11,12 +11,14 @@
 //! ```
 //!
 //! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
-//! `now` as an argument. The shell in `worker/` performs each action and says what came of it.
+//! `now` as an argument. The shell in `data/` performs each action and says what came of it.
 //! Invariants: no payload is moved before our header; a stream that was cut short never ends in a
 //! FIN; after [`Action::Close`] nothing happens; `next` changes nothing.
 
 mod action;
 mod flow;
+mod policy;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +28,11 @@ use crate::core::close_reason::CloseReason;
 
 pub use action::{Action, Direction, Failure, Method, Readiness, Received, Sent, Side, Verdict};
 use flow::{Flow, Step};
+use progress::{FirstLook, Progress};
 
 pub use flow::Splicing;
+pub use policy::{FirstBytes, FirstUse, Policy};
+pub use progress::SILENCE_PART;
 
 /// How long an abort waits for a peer that takes nothing of what was delivered, and a lingering close for
 /// one that says nothing more.
@@ -40,47 +45,6 @@ pub const UNSENT_CHECK_MIN: Duration = Duration::from_millis(10);
 pub const UNSENT_CHECK_MAX: Duration = Duration::from_millis(250);
 /// An abort that has lasted for so long looks again after a part of it.
 pub const UNSENT_CHECK_PART: u32 = 16;
-/// A limit on silence looks first, after this part of it, at what the sockets still hold: what becomes
-/// less from there on is no silence. A peer that takes nothing gains that much time.
-pub const SILENCE_PART: u32 = 8;
-
-/// How a session begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Opening {
-    /// With a header from the client.
-    Header,
-    /// With its payload.
-    Payload,
-}
-
-/// When a new socket is used first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstUse {
-    /// Before any event: a receive right behind the accept finds what came meanwhile, a send right
-    /// behind the connect succeeds where the handshake is over by then, as on loopback.
-    AtOnce,
-    /// When an event says that it is ready.
-    WhenReady,
-}
-
-/// What a session is told when it begins; a reload does not change it.
-#[derive(Clone, Copy, Debug, Hash)]
-pub struct Policy {
-    /// How the client begins.
-    pub opening: Opening,
-    /// For the whole header, from accept.
-    pub header_timeout: Duration,
-    /// For each attempt to connect.
-    pub connect_timeout: Duration,
-    /// Without a byte either way.
-    pub idle_timeout: Duration,
-    /// Without a byte, once one side has ended.
-    pub half_closed_timeout: Duration,
-    /// How many endpoints may be tried, at least 1.
-    pub attempts_max: usize,
-    /// When bytes are spliced.
-    pub splicing: Splicing,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
@@ -90,7 +54,7 @@ enum Phase {
     /// our header leaves together with it.
     Greeting,
     /// An endpoint is to be connected to.
-    Opening,
+    Dialing,
     /// A connect is under way since the deadline was set.
     Connecting,
     /// Both directions move.
@@ -123,26 +87,13 @@ struct End {
     socket: Socket,
     /// An event announced an error that nobody has fetched.
     suspect: bool,
-    /// It is time to ask what is unacknowledged.
-    check_due: bool,
-    /// Bytes it was found to hold that its peer has not acknowledged; `None` if more has been sent since.
-    unsent: Option<usize>,
-    /// They were no fewer than the time before, or none.
-    is_still: bool,
     /// An event announced that it takes bytes, so it stands unless an error says otherwise.
     announced: bool,
 }
 
 impl End {
     const fn new(socket: Socket) -> Self {
-        Self {
-            socket,
-            suspect: false,
-            check_due: false,
-            unsent: Some(0),
-            is_still: true,
-            announced: false,
-        }
+        Self { socket, suspect: false, announced: false }
     }
 
     fn fail(&mut self) {
@@ -168,10 +119,9 @@ pub struct Session {
     failed_attempts: usize,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
-    /// When the phase times out, whatever moves; silence is counted from `moved_at`.
+    /// When the phase times out, whatever moves.
     deadline: Instant,
-    /// When a byte moved last: through us, or from a socket's queue to its peer, as far as is known.
-    moved_at: Instant,
+    progress: Progress,
     check_at: Instant,
 }
 
@@ -180,9 +130,9 @@ impl Session {
     pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
         let mut up = Flow::new(policy.splicing);
         up.readable = first_receive == FirstUse::AtOnce;
-        let phase = match policy.opening {
-            Opening::Header => Phase::Header,
-            Opening::Payload => Phase::Greeting,
+        let phase = match policy.first_bytes {
+            FirstBytes::Header => Phase::Header,
+            FirstBytes::Payload => Phase::Greeting,
         };
         Self {
             policy,
@@ -196,7 +146,7 @@ impl Session {
             failed_attempts: 0,
             met: false,
             deadline: now + policy.header_timeout,
-            moved_at: now,
+            progress: Progress::new(now),
             check_at: now,
         }
     }
@@ -230,12 +180,12 @@ impl Session {
             Verdict::Incomplete => {}
             Verdict::Relay { buffered } => {
                 self.up.buffered = buffered;
-                self.phase = Phase::Opening;
+                self.phase = Phase::Dialing;
             }
             Verdict::Answer => {
                 self.phase = Phase::Lingering { shut: false, discarded: 0 };
                 self.deadline = now + self.policy.idle_timeout;
-                self.moved_at = now;
+                self.progress.handle_moved(now);
             }
             Verdict::Refuse(CloseReason::Probe) => self.phase = Phase::Over(CloseReason::Probe),
             Verdict::Refuse(reason) => self.abort(reason, now),
@@ -246,7 +196,7 @@ impl Session {
     pub fn handle_greeted(&mut self, header: usize) {
         debug_assert_eq!(self.phase, Phase::Greeting);
         self.up.buffered += header;
-        self.phase = Phase::Opening;
+        self.phase = Phase::Dialing;
     }
 
     /// [`Action::Greet`] was performed: there is no header we could send.
@@ -256,7 +206,7 @@ impl Session {
 
     /// [`Action::Connect`] was performed: a connect is under way.
     pub fn handle_connecting(&mut self, first_send: FirstUse, now: Instant) {
-        debug_assert_eq!(self.phase, Phase::Opening);
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.upstream = End::new(Socket::Connecting);
         // The attempt before it may have had events until its socket was closed.
@@ -268,7 +218,7 @@ impl Session {
 
     /// [`Action::Connect`] was performed: it failed at once.
     pub fn handle_connect_failed(&mut self, reason: CloseReason, now: Instant) {
-        debug_assert_eq!(self.phase, Phase::Opening);
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.retry_or_abort(reason, now);
     }
@@ -295,9 +245,9 @@ impl Session {
         self.turn = direction.other();
         let side = direction.source();
         match received {
-            Received::Bytes { .. } => self.moved_at = now,
+            Received::Bytes { .. } => self.progress.handle_moved(now),
             Received::End if method == Method::Copy => {
-                self.moved_at = now;
+                self.progress.handle_moved(now);
                 self.salvaged(side);
                 self.end_if_carried();
             }
@@ -320,8 +270,8 @@ impl Session {
         self.turn = direction.other();
         match sent {
             Sent::Bytes(_) => {
-                self.moved_at = now;
-                self.handle_queued(direction.sink());
+                self.progress.handle_moved(now);
+                self.progress.handle_queued(direction.sink());
                 if direction == Direction::Up {
                     self.established(now);
                 }
@@ -348,7 +298,7 @@ impl Session {
             return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
         }
         self.flow_mut(direction).handle_shut();
-        self.handle_queued(direction.sink());
+        self.progress.handle_queued(direction.sink());
         self.end_if_carried();
     }
 
@@ -358,7 +308,7 @@ impl Session {
         self.up.handle_received(received, Method::Copy);
         let discarded = match received {
             Received::Bytes { count, .. } => {
-                self.moved_at = now;
+                self.progress.handle_moved(now);
                 discarded + count
             }
             Received::WouldBlock => discarded,
@@ -376,25 +326,26 @@ impl Session {
     /// Fewer than before are progress. When it was made nobody can tell, so it is taken for the latest:
     /// who reads on, however slowly, is never silent.
     pub fn handle_unsent(&mut self, side: Side, unsent: usize, now: Instant) {
-        // An abort looks as soon as it begins, and again in a moment: its first look tells nothing.
-        let is_first_progress = self.phase == Phase::Relaying && unsent > 0;
-        let end = self.end_mut(side);
-        end.check_due = false;
-        let before = end.unsent.replace(unsent);
-        let has_moved = before.map_or(is_first_progress, |before| unsent < before);
-        end.is_still = !has_moved || unsent == 0;
-        if has_moved {
-            self.moved_at = now;
-        }
+        let first = match self.phase {
+            Phase::Relaying => FirstLook::Progress,
+            Phase::Header
+            | Phase::Greeting
+            | Phase::Dialing
+            | Phase::Connecting
+            | Phase::Aborting(_)
+            | Phase::Lingering { .. }
+            | Phase::Over(_) => FirstLook::Nothing,
+        };
+        self.progress.handle_unsent(side, unsent, first, now);
         if !self.is_to_be_checked() {
             match self.phase {
-                Phase::Relaying if now >= self.moved_at + self.silence_max() => {
+                Phase::Relaying if self.progress.is_silent(self.silence_max(), now) => {
                     self.abort(self.silence(), now);
                 }
-                Phase::Aborting(_) if now >= self.moved_at + LINGER_MAX => self.give_up(),
+                Phase::Aborting(_) if self.progress.is_silent(LINGER_MAX, now) => self.give_up(),
                 Phase::Header
                 | Phase::Greeting
-                | Phase::Opening
+                | Phase::Dialing
                 | Phase::Connecting
                 | Phase::Relaying
                 | Phase::Aborting(_)
@@ -424,7 +375,7 @@ impl Session {
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
             // It never waits.
-            Phase::Opening => {}
+            Phase::Dialing => {}
             Phase::Connecting => {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
@@ -432,9 +383,7 @@ impl Session {
             // Idle is who has nothing to do; behind a leap of the clock the work comes first.
             Phase::Relaying if self.next() != Action::Wait => {}
             Phase::Relaying => {
-                for end in [&mut self.client, &mut self.upstream] {
-                    end.check_due = end.unsent != Some(0);
-                }
+                self.progress.look();
                 if !self.is_to_be_checked() {
                     self.abort(self.silence(), now);
                 }
@@ -444,10 +393,8 @@ impl Session {
                 let since = self.deadline - self.policy.idle_timeout;
                 let part = now.saturating_duration_since(since) / UNSENT_CHECK_PART;
                 self.check_at = now + part.clamp(UNSENT_CHECK_MIN, UNSENT_CHECK_MAX);
-                for end in [&mut self.client, &mut self.upstream] {
-                    end.check_due = end.unsent != Some(0);
-                }
-                if !self.is_to_be_checked() && now >= self.moved_at + LINGER_MAX {
+                self.progress.look();
+                if !self.is_to_be_checked() && self.progress.is_silent(LINGER_MAX, now) {
                     self.give_up();
                 }
             }
@@ -466,13 +413,14 @@ impl Session {
     /// while `next` is not to wait.
     pub fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Relaying if self.is_still() => self.moved_at + self.silence_max(),
-            Phase::Relaying => self.moved_at + self.silence_max() / SILENCE_PART,
-            Phase::Lingering { .. } => self.deadline.min(self.moved_at + LINGER_MAX),
-            Phase::Aborting(_) => self.deadline.min(self.moved_at + LINGER_MAX).min(self.check_at),
+            Phase::Relaying => self.progress.look_at(self.silence_max()),
+            Phase::Lingering { .. } => self.deadline.min(self.progress.silent_at(LINGER_MAX)),
+            Phase::Aborting(_) => {
+                self.deadline.min(self.progress.silent_at(LINGER_MAX)).min(self.check_at)
+            }
             Phase::Header
             | Phase::Greeting
-            | Phase::Opening
+            | Phase::Dialing
             | Phase::Connecting
             | Phase::Over(_) => self.deadline,
         }
@@ -489,7 +437,7 @@ impl Session {
             Phase::Aborting(reason) | Phase::Over(reason) => Some(reason),
             Phase::Header
             | Phase::Greeting
-            | Phase::Opening
+            | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying
             | Phase::Lingering { .. } => None,
@@ -513,11 +461,11 @@ impl Session {
             Phase::Header if self.up.readable => Action::ReadHeader,
             Phase::Header => Action::Wait,
             Phase::Greeting => self.next_greeting(),
-            Phase::Opening if self.upstream.socket == Socket::Failed => {
+            Phase::Dialing if self.upstream.socket == Socket::Failed => {
                 Action::Reset(Side::Upstream)
             }
-            Phase::Opening if self.client.suspect => Action::Probe(Side::Client),
-            Phase::Opening => Action::Connect,
+            Phase::Dialing if self.client.suspect => Action::Probe(Side::Client),
+            Phase::Dialing => Action::Connect,
             Phase::Connecting => self.next_connecting(),
             Phase::Relaying => self.next_relaying(),
             Phase::Aborting(_) => self.next_aborting(),
@@ -575,7 +523,7 @@ impl Session {
     }
 
     fn next_check(&self) -> Option<Action> {
-        let is_due = |side: &Side| self.end(*side).check_due;
+        let is_due = |side: &Side| self.progress.is_due(*side);
         Side::ALL.into_iter().find(is_due).map(Action::CheckUnsent)
     }
 
@@ -604,10 +552,10 @@ impl Session {
                 Some(Action::Drain(inward))
             }
             // What it takes is progress, though nothing can be added yet.
-            Socket::Open if end.check_due => Some(Action::CheckUnsent(side)),
+            Socket::Open if self.progress.is_due(side) => Some(Action::CheckUnsent(side)),
             Socket::Open if self.flow(inward).buffered > 0 => None,
             Socket::Open if other.socket == Socket::Dying => None,
-            Socket::Open if self.flow(inward).moved == 0 || end.unsent == Some(0) => {
+            Socket::Open if self.flow(inward).moved == 0 || self.progress.is_empty(side) => {
                 Some(Action::Reset(side))
             }
             Socket::Open => None,
@@ -619,7 +567,7 @@ impl Session {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relaying;
             self.upstream.socket = Socket::Open;
-            self.moved_at = now;
+            self.progress.handle_moved(now);
         }
     }
 
@@ -644,7 +592,7 @@ impl Session {
         self.failed_attempts += 1;
         self.up.writable = false;
         if self.attempts < self.policy.attempts_max {
-            self.phase = Phase::Opening;
+            self.phase = Phase::Dialing;
         } else {
             self.abort(reason, now);
         }
@@ -668,21 +616,10 @@ impl Session {
         }
     }
 
-    /// More was put into the queue of a socket.
-    fn handle_queued(&mut self, side: Side) {
-        let end = self.end_mut(side);
-        (end.unsent, end.is_still, end.check_due) = (None, false, false);
-    }
-
     /// Whether a look at what a socket holds is still to come.
     fn is_to_be_checked(&self) -> bool {
-        let is_due = |end: &End| end.socket == Socket::Open && end.check_due;
-        is_due(&self.client) || is_due(&self.upstream)
-    }
-
-    /// Whether no socket holds bytes that may have become fewer since somebody looked.
-    fn is_still(&self) -> bool {
-        self.client.is_still && self.upstream.is_still
+        let is_due = |side| self.end(side).socket == Socket::Open && self.progress.is_due(side);
+        Side::ALL.into_iter().any(is_due)
     }
 
     /// How long silence may last.
@@ -706,17 +643,15 @@ impl Session {
             Phase::Aborting(_) | Phase::Over(_) => {}
             Phase::Header
             | Phase::Greeting
-            | Phase::Opening
+            | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying
             | Phase::Lingering { .. } => {
                 self.phase = Phase::Aborting(reason);
                 self.deadline = now + self.policy.idle_timeout;
-                self.moved_at = now;
+                self.progress.handle_moved(now);
                 self.check_at = now + UNSENT_CHECK_MIN;
-                for end in [&mut self.client, &mut self.upstream] {
-                    end.check_due = end.unsent.is_none();
-                }
+                self.progress.look_first();
             }
         }
     }

@@ -9,7 +9,7 @@ const HANGUP: Readiness = Readiness { read_closed: true, ..DATA };
 
 fn policy() -> Policy {
     Policy {
-        opening: Opening::Payload,
+        first_bytes: FirstBytes::Payload,
         header_timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
@@ -139,7 +139,7 @@ fn a_splice_that_fails_may_leave_bytes_behind_an_urgent_one() {
 }
 
 fn reading(now: Instant) -> Session {
-    let policy = Policy { opening: Opening::Header, ..policy() };
+    let policy = Policy { first_bytes: FirstBytes::Header, ..policy() };
     let mut session = Session::new(policy, FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, DATA, now);
     assert_eq!(session.next(), Action::ReadHeader);
@@ -209,7 +209,7 @@ fn a_session_without_a_header_to_read_waits_for_its_first_event() {
 #[test]
 fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event() {
     let now = start();
-    let header = Policy { opening: Opening::Header, ..policy() };
+    let header = Policy { first_bytes: FirstBytes::Header, ..policy() };
     let mut session = Session::new(header, FirstUse::AtOnce, now);
     assert_eq!(session.next(), Action::ReadHeader);
     session.handle_header(Received::WouldBlock, Verdict::Incomplete, now);

@@ -16,6 +16,7 @@ use super::shell::{Outcome, Shell, readiness};
 use super::socket::{Errno, Mask};
 use super::wire::Move;
 use crate::core::close_reason::CloseReason;
+use crate::core::schedule::Place;
 use crate::core::session::{Action, Direction, Readiness, Session, Side};
 
 /// What a case meets the rest of its world with.
@@ -81,6 +82,12 @@ pub(super) struct Case {
     pub(super) oracle: Oracle,
     pub(super) closed: Option<CloseReason>,
     pub(super) steps: usize,
+    /// Where it stands in the world's schedule.
+    pub(super) place: Place,
+    /// What all had done when it was filed there last, until its turn comes.
+    pub(super) filed_at: Option<usize>,
+    /// How often it has moved little since it moved much.
+    pub(super) small_stints: usize,
     client: Peer,
     upstream: Option<Peer>,
     /// Our end of every connection it had.
@@ -97,6 +104,10 @@ impl Case {
             oracle: Oracle::new(plan.policy, now),
             closed: None,
             steps: 0,
+            place: Place::new(),
+            filed_at: None,
+            // A session is quiet until it has moved much.
+            small_stints: usize::MAX / 2,
             client: Peer::new(fd.other_end(), Stream::Client, plan.client),
             upstream: None,
             sockets: vec![fd],
@@ -110,10 +121,21 @@ impl Case {
         &self.shell.session
     }
 
-    /// Returns everything that can happen now but the passing of time.
-    pub(super) fn choices(&self, kernel: &Kernel, now: Instant) -> Choices {
-        let is_open = self.closed.is_none();
-        let acts = is_open && self.session().next() != Action::Wait;
+    /// Returns the bytes that went out in either direction.
+    pub(super) fn moved(&self) -> usize {
+        let moved = |direction| self.session().moved(direction);
+        usize::try_from(Direction::ALL.into_iter().map(moved).sum::<u64>())
+            .expect("worlds are small")
+    }
+
+    /// Returns whether it has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        self.closed.is_none() && self.session().next() != Action::Wait
+    }
+
+    /// Returns everything that can happen now but the passing of time; it acts only while it is its turn.
+    pub(super) fn choices(&self, is_its_turn: bool, kernel: &Kernel, now: Instant) -> Choices {
+        let acts = is_its_turn && self.is_busy();
         let first_of_its_socket = |at: &usize| {
             let fd = self.events[*at].fd;
             // Sockets overtake each other; the events of one keep their order.
@@ -252,6 +274,10 @@ impl Case {
     /// A timer that is asked too early changes nothing.
     pub(super) fn check_early(&mut self, now: Instant) {
         let session = &mut self.shell.session;
+        if now >= session.deadline() {
+            // The timers are as late as their ticks.
+            return;
+        }
         let before = (session.next(), session.deadline());
         session.handle_time(now);
         let after = (session.next(), session.deadline());

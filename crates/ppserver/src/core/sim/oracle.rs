@@ -48,6 +48,10 @@ pub(super) enum Rule {
     Contract,
     /// Who is queued at the listening socket is let in: soon behind a shortage, all in a drain.
     Queue,
+    /// Who is quiet and has something to do waits for a share of somebody else's, not for everybody's.
+    Latency,
+    /// What is kept of sessions is that of those which stand: one place in a queue each, one reminder.
+    Memory,
 }
 
 impl Display for Rule {
@@ -73,8 +77,8 @@ pub(super) struct View<'a> {
     pub(super) is_told: bool,
 }
 
-/// How late a timer may be.
-const TICK: Duration = Duration::from_millis(1);
+/// How late a timer may be: a tick of the timers, and of the world.
+const TICK: Duration = Duration::from_millis(12);
 
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Oracle {
@@ -147,7 +151,7 @@ impl Oracle {
         let Stage::Ending { since, reason } = self.story.stage else {
             hold!(
                 Reason,
-                self.story.stage == Stage::Opening,
+                self.story.stage == Stage::Dialing,
                 "a reset in the midst of {:?}",
                 self.story.stage
             );
@@ -274,15 +278,15 @@ impl Oracle {
             Stage::Relaying if is_waiting => {
                 let limit = self.story.silences().map(|(limit, _)| limit).max().unwrap_or_default();
                 // When what was taken was taken, only two looks in a row can tell.
-                let late = if self.story.is_vague { 20 * limit } else { limit / 4 };
-                let is_right = deadline <= moved_at + limit + late;
+                let late = if self.story.was_taken { limit } else { limit / 4 };
+                let is_right = deadline <= moved_at + limit + late || self.story.has_leapt;
                 hold!(Deadline, is_right, "{:?} of silence", deadline - moved_at);
             }
             // All that is left is the close.
             Stage::Lingering { .. } if !is_waiting => return,
             Stage::Header
             | Stage::Greeting
-            | Stage::Opening
+            | Stage::Dialing
             | Stage::Connecting { .. }
             | Stage::Relaying
             | Stage::Lingering { .. }
@@ -304,7 +308,8 @@ impl Oracle {
         let silence = view.now.saturating_duration_since(self.story.seen_at);
         let limit = self.story.silences().find(|(_, name)| *name == reason).map(|(limit, _)| limit);
         // What was taken before the first look is not noticed.
-        let is_right = limit.is_some_and(|limit| silence + limit / SILENCE_PART >= limit);
+        let is_right = self.story.has_leapt
+            || limit.is_some_and(|limit| silence + limit / SILENCE_PART + TICK >= limit);
         hold!(Deadline, is_right, "{reason:?} after {silence:?} of silence");
         for side in Side::ALL {
             let unsent = view.shell.socket(side).map_or(0, |fd| view.kernel.look(fd).outq());
@@ -324,7 +329,7 @@ impl Oracle {
                 let has_news = client.is_some_and(|client| client.has_news());
                 hold!(LostWakeup, !has_news, "the client is not read in {:?}", self.story.stage);
             }
-            Stage::Greeting | Stage::Opening => {
+            Stage::Greeting | Stage::Dialing => {
                 panic!("{}: nothing holds it in {:?}", Rule::LostWakeup, self.story.stage)
             }
             Stage::Connecting { .. } | Stage::Relaying => {

@@ -9,7 +9,7 @@ use super::oracle::View;
 use super::shell::Outcome;
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, Failure, LINGER_MAX, Method, Opening, Policy, Readiness, Received, Sent,
+    Action, Direction, Failure, FirstBytes, LINGER_MAX, Method, Policy, Readiness, Received, Sent,
     Side, Verdict,
 };
 
@@ -18,7 +18,7 @@ use crate::core::session::{
 pub(super) enum Stage {
     Header,
     Greeting,
-    Opening,
+    Dialing,
     Connecting { since: Instant },
     Relaying,
     Lingering { since: Instant },
@@ -70,17 +70,19 @@ pub(super) struct Story {
     pub(super) seen_at: Instant,
     client_queue: Looked,
     upstream_queue: Looked,
-    /// It was out of a queue, or the clock has leapt since: when to look next depends on the last look.
-    pub(super) is_vague: bool,
+    /// It was out of a queue: when depends on the last look.
+    pub(super) was_taken: bool,
+    /// The clock has leapt since: looks were late.
+    pub(super) has_leapt: bool,
 }
 
 impl Story {
     pub(super) fn new(policy: Policy, now: Instant) -> Self {
         Self {
             policy,
-            stage: match policy.opening {
-                Opening::Header => Stage::Header,
-                Opening::Payload => Stage::Greeting,
+            stage: match policy.first_bytes {
+                FirstBytes::Header => Stage::Header,
+                FirstBytes::Payload => Stage::Greeting,
             },
             header_deadline: now + policy.header_timeout,
             up: Course::default(),
@@ -95,7 +97,8 @@ impl Story {
             seen_at: now,
             client_queue: Looked { taken_at: now, has_looked: true },
             upstream_queue: Looked { taken_at: now, has_looked: true },
-            is_vague: false,
+            was_taken: false,
+            has_leapt: false,
         }
     }
 
@@ -138,7 +141,7 @@ impl Story {
                 self.up.has_ended |= received == Received::End;
                 match verdict {
                     Verdict::Incomplete => {}
-                    Verdict::Relay { .. } => self.stage = Stage::Opening,
+                    Verdict::Relay { .. } => self.stage = Stage::Dialing,
                     Verdict::Answer => {
                         self.was_answered = true;
                         self.moved_at = now;
@@ -147,7 +150,7 @@ impl Story {
                     Verdict::Refuse(reason) => self.end(reason, now),
                 }
             }
-            Outcome::Greeted => self.stage = Stage::Opening,
+            Outcome::Greeted => self.stage = Stage::Dialing,
             Outcome::Refused(reason) => self.end(reason, now),
             Outcome::Connecting => {
                 self.attempts += 1;
@@ -241,20 +244,20 @@ impl Story {
             Stage::Connecting { .. } => self.retry(CloseReason::ConnectTimeout, now),
             Stage::Lingering { .. } => self.end(CloseReason::LocalAnswered, now),
             // Of a silence the session says itself that it has lasted for too long.
-            Stage::Relaying | Stage::Greeting | Stage::Opening | Stage::Ending { .. } => {}
+            Stage::Relaying | Stage::Greeting | Stage::Dialing | Stage::Ending { .. } => {}
         }
     }
 
     /// The clock has leapt.
     pub(super) fn note_leap(&mut self) {
-        self.is_vague = true;
+        self.has_leapt = true;
     }
 
     /// Bytes of ours were acknowledged.
     pub(super) fn note_taken(&mut self, side: Side, now: Instant) {
         self.queue_mut(side).taken_at = now;
         if matches!(self.stage, Stage::Relaying | Stage::Ending { .. }) {
-            (self.moved_at, self.is_vague) = (now, true);
+            (self.moved_at, self.was_taken) = (now, true);
         }
     }
 
@@ -266,7 +269,7 @@ impl Story {
             Stage::Lingering { since } => {
                 Some((since + self.policy.idle_timeout).min(self.moved_at + LINGER_MAX))
             }
-            Stage::Greeting | Stage::Opening | Stage::Relaying | Stage::Ending { .. } => None,
+            Stage::Greeting | Stage::Dialing | Stage::Relaying | Stage::Ending { .. } => None,
         }
     }
 
@@ -324,7 +327,7 @@ impl Story {
 
     fn retry(&mut self, reason: CloseReason, now: Instant) {
         if self.attempts < self.policy.attempts_max {
-            self.stage = Stage::Opening;
+            self.stage = Stage::Dialing;
         } else {
             self.end(reason, now);
         }
@@ -339,7 +342,8 @@ impl Story {
     }
 
     fn touch(&mut self, now: Instant) {
-        (self.moved_at, self.seen_at, self.is_vague) = (now, now, false);
+        (self.moved_at, self.seen_at) = (now, now);
+        (self.was_taken, self.has_leapt) = (false, false);
     }
 
     /// Returns whether the session has looked at the queue of a socket since it put something into it.
