@@ -161,16 +161,16 @@ impl<K: Copy> Schedule<K> {
         }
     }
 
-    /// Sees to it that a thing is reminded by `at`. Who is reminded before its time asks again, so that a
-    /// deadline which moves ahead with every byte costs nothing.
-    pub fn remind(&mut self, key: K, place: &mut Place, at: Instant) {
+    /// Sees to it that a thing is reminded by `at`, in the next turn at the earliest. Who is reminded before
+    /// its time asks again, so that a deadline which moves ahead with every byte costs nothing.
+    pub fn remind(&mut self, key: K, place: &mut Place, at: Instant, now: Instant) {
         if let Some((reminder, set)) = place.reminder {
             if set <= at {
                 return;
             }
             self.timers.cancel(reminder);
         }
-        place.reminder = Some((self.timers.file(at, key), at));
+        place.reminder = Some((self.timers.file(at.max(now), key), at));
     }
 
     /// Takes one whose reminder is due; [`handle_due`](Self::handle_due) comes before anything else.
@@ -299,12 +299,12 @@ mod tests {
         let mut place = Place::new();
         let at = |seconds| now + Duration::from_secs(seconds);
         for seconds in [9, 20, 5] {
-            schedule.remind(1, &mut place, at(seconds));
+            schedule.remind(1, &mut place, at(seconds), now);
         }
         assert_eq!((schedule.len(), place.remind_at()), ((0, 1), Some(at(5))));
         assert_eq!(schedule.next_due(at(6)), Some(1));
         schedule.handle_due(&mut place);
-        schedule.remind(1, &mut place, at(9));
+        schedule.remind(1, &mut place, at(9), at(6));
         schedule.forget(&mut place);
         assert_eq!((schedule.len(), schedule.wakes_at()), ((0, 0), None));
     }

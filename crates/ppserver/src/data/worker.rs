@@ -280,7 +280,8 @@ impl Worker {
                 if connection.session.next() != Action::Wait {
                     self.schedule.file(task, &mut connection.place);
                 }
-                self.schedule.remind(task, &mut connection.place, connection.session.deadline());
+                let deadline = connection.session.deadline();
+                self.schedule.remind(task, &mut connection.place, deadline, now.instant);
                 self.connections.insert(connection);
             }
             Err(reason) => {
@@ -299,7 +300,8 @@ impl Worker {
                     schedule.handle_due(&mut connection.place);
                     connection.handle_time(&mut ctx);
                     schedule.file(task, &mut connection.place);
-                    schedule.remind(task, &mut connection.place, connection.session.deadline());
+                    let deadline = connection.session.deadline();
+                    schedule.remind(task, &mut connection.place, deadline, now.instant);
                 }
             }
         }
@@ -320,7 +322,12 @@ impl Worker {
                         Worked::Stint(stint) => {
                             let place = &mut connection.place;
                             schedule.handle_worked(task, place, stint, now.instant);
-                            schedule.remind(task, place, connection.session.deadline());
+                            schedule.remind(
+                                task,
+                                place,
+                                connection.session.deadline(),
+                                now.instant,
+                            );
                         }
                     }
                 }

@@ -161,7 +161,8 @@ impl Oracle {
         let is_late = now >= since + self.story.ending_max();
         // What was taken before the first look is not noticed.
         let is_silent = now + UNSENT_CHECK_MIN >= self.story.seen_at + LINGER_MAX;
-        if self.story.is_stopped || is_late || is_silent || !self.story.has_stood {
+        let is_vague = self.story.has_leapt || !self.story.has_stood;
+        if self.story.is_stopped || is_late || is_silent || is_vague {
             return;
         }
         let inward = Direction::into(side);

@@ -222,7 +222,7 @@ impl World {
         case.filed_at = has_more.then_some(self.spent);
         self.schedule.handle_worked(working.at, &mut case.place, stint, self.now);
         let deadline = case.session().deadline();
-        self.schedule.remind(working.at, &mut case.place, deadline);
+        self.schedule.remind(working.at, &mut case.place, deadline, self.now);
         self.working = None;
     }
 
@@ -380,7 +380,7 @@ impl World {
         let at = self.cases.len();
         let deadline = case.session().deadline();
         self.cases.push(case);
-        self.schedule.remind(at, &mut self.cases[at].place, deadline);
+        self.schedule.remind(at, &mut self.cases[at].place, deadline, self.now);
         if self.cases[at].is_busy() {
             self.file(at);
         }
@@ -451,7 +451,7 @@ impl World {
             self.with(at, Case::expire);
             self.file(at);
             let deadline = self.cases[at].session().deadline();
-            self.schedule.remind(at, &mut self.cases[at].place, deadline);
+            self.schedule.remind(at, &mut self.cases[at].place, deadline, self.now);
         }
     }
 
@@ -472,7 +472,7 @@ impl World {
         let case = &mut self.cases[at];
         if case.closed.is_none() {
             let deadline = case.session().deadline();
-            self.schedule.remind(at, &mut case.place, deadline);
+            self.schedule.remind(at, &mut case.place, deadline, self.now);
         }
     }
 
