@@ -79,6 +79,14 @@ impl Sockets {
     }
 }
 
+/// A stream that was cut short never ends in a FIN, whatever ended its worker: who closes in peace takes the
+/// sockets out first.
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        [&self.client, &self.upstream].into_iter().flatten().for_each(sys::reset_on_close);
+    }
+}
+
 /// The conduits a session knows by their direction.
 #[derive(Debug)]
 struct Conduits {
@@ -226,6 +234,8 @@ impl Connection {
             match self.session.next() {
                 Action::Wait => {
                     self.mute(key, ctx.registry);
+                    self.conduits.up.rest(ctx.pool);
+                    self.conduits.down.rest(ctx.pool);
                     let cost = moved + actions * action;
                     return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
@@ -281,6 +291,15 @@ impl Connection {
             moved = usize::try_from(self.moved() - before).unwrap_or(usize::MAX);
         }
         Worked::Stint(Stint { cost: moved + actions * action, moved, has_more: true })
+    }
+
+    /// Returns the payload bytes that went out in a direction.
+    fn payload(&self, direction: Direction) -> u64 {
+        let header = match direction {
+            Direction::Up => self.greeting_len as u64,
+            Direction::Down => 0,
+        };
+        self.session.moved(direction).saturating_sub(header)
     }
 
     /// Returns the bytes that went out in either direction.
@@ -349,14 +368,14 @@ impl Connection {
             }
             Ok(Decoded::Absent) => {
                 let composed = self.compose(None, ctx);
-                buffer.prepend(&partial[..before]);
+                buffer.prepend(&partial[..before], ctx.pool);
                 composed
             }
             Err(error) => return self.refused(error, bytes, ctx),
         };
         match result {
             Ok(len) => {
-                buffer.prepend(&ctx.scratch[..len]);
+                buffer.prepend(&ctx.scratch[..len], ctx.pool);
                 Verdict::Relay { buffered: buffer.held().len() }
             }
             Err(reason) => Verdict::Refuse(reason),
@@ -440,6 +459,14 @@ impl Connection {
         self.endpoint = Some(endpoint);
         self.is_tuned = false;
         let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
+            if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
+                // Or the port stays in use, and the backend cannot bind to it.
+                sys::reset_on_close(&socket);
+                return Err(io::Error::new(
+                    io::ErrorKind::ConnectionRefused,
+                    "it met itself: nobody listens there",
+                ));
+            }
             register(&mut socket, key, Side::Upstream, ctx.registry)?;
             Ok(socket)
         });
@@ -449,12 +476,13 @@ impl Connection {
                 self.sends_early = self.rules.upstream.early_send.is_due();
                 self.session.handle_connecting(first_use(self.sends_early), ctx.now);
             }
-            Err(error) if sys::is_exhaustion(&error) => {
-                self.session.handle_connect_failed(CloseReason::Resources, ctx.now);
-            }
             Err(error) => {
                 let failed_before = self.session.failed_attempts();
-                self.session.handle_connect_failed(CloseReason::ConnectFailed, ctx.now);
+                let reason = match sys::is_exhaustion(&error) {
+                    true => CloseReason::Resources,
+                    false => CloseReason::ConnectFailed,
+                };
+                self.session.handle_connect_failed(reason, ctx.now);
                 self.report_attempt(failed_before, &error, ctx);
             }
         }
@@ -483,7 +511,7 @@ impl Connection {
         let source = self.sockets.get(direction.source());
         let conduit = self.conduits.get_mut(direction);
         let spliced = match method {
-            Method::Splice => conduit.fill_by_splice(source, ctx.pool),
+            Method::Splice => conduit.fill_by_splice(source, ctx.pool, ctx.now),
             Method::Copy => None,
         };
         let (done, moved) = match spliced {
@@ -543,7 +571,13 @@ impl Connection {
             self.rules.upstream.early_send.handle_tried(sent == Sent::WouldBlock);
         }
         let failed_before = self.session.failed_attempts();
+        let payload_before = self.payload(direction);
         self.session.handle_drained(direction, sent, ctx.now);
+        let payload = self.payload(direction) - payload_before;
+        match direction {
+            Direction::Up => ctx.counters.bytes_up.add(payload),
+            Direction::Down => ctx.counters.bytes_down.add(payload),
+        }
         if let Err(error) = &result {
             self.report_attempt(failed_before, error, ctx);
         }
@@ -562,13 +596,9 @@ impl Connection {
     }
 
     fn close(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
-        self.sockets = Sockets { client: None, upstream: None };
+        (self.sockets.client, self.sockets.upstream) = (None, None);
         self.conduits.up.release(ctx.pool);
         self.conduits.down.release(ctx.pool);
-        let bytes_in = self.session.moved(Direction::Up).saturating_sub(self.greeting_len as u64);
-        let bytes_out = self.session.moved(Direction::Down);
-        ctx.counters.bytes_up.add(bytes_in);
-        ctx.counters.bytes_down.add(bytes_out);
         if reason == CloseReason::HeaderTimeout {
             self.report_timeout(ctx);
         }
@@ -578,8 +608,8 @@ impl Connection {
             peer: self.peer,
             upstream: &self.rules.upstream.name,
             endpoint: self.endpoint,
-            bytes_in,
-            bytes_out,
+            bytes_in: self.payload(Direction::Up),
+            bytes_out: self.payload(Direction::Down),
             duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
             end: reason.name(),
         };
@@ -637,5 +667,22 @@ fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
         && !log.write(record, purpose, ctx.unix_time)
     {
         ctx.counters.access_lines_dropped.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn sockets_that_a_worker_left_behind_are_reset() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (client, _) = listener.accept().unwrap();
+        drop(Sockets { client: Some(TcpStream::from_std(client)), upstream: None });
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -5,6 +5,7 @@
 //! being early.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
@@ -30,6 +31,8 @@ pub(super) struct Rules {
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
     /// early, as does who connects to see whether anybody is there.
     pub(super) early_receive: Early,
+    /// Where an endpoint's port is among these, a connect to it can meet itself.
+    ephemeral_ports: RangeInclusive<u16>,
     policy: Policy,
 }
 
@@ -61,6 +64,7 @@ impl Rules {
             nodelay: config.tcp.nodelay.is_on(),
             keepalive: keepalive(&config.tcp),
             early_receive: Early::new(),
+            ephemeral_ports: sys::ephemeral_ports(),
             send: config.upstreams[listener.upstream].send.clone(),
             policy: Policy {
                 first_bytes: FirstBytes::Header,
@@ -90,6 +94,13 @@ impl Rules {
             },
         };
         Some(Policy { first_bytes, ..self.policy })
+    }
+
+    /// Says whether a connect to an endpoint may have met itself: where nobody listens at a port that the kernel
+    /// gives to the connecting socket too, both ends of the connection are that socket (simultaneous open,
+    /// RFC 9293 3.5).
+    pub(super) fn may_meet_itself(&self, endpoint: SocketAddr) -> bool {
+        self.ephemeral_ports.contains(&endpoint.port())
     }
 
     /// Says why a header is refused, and by which key where one decides.

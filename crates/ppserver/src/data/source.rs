@@ -24,6 +24,8 @@ pub(super) enum Source {
 pub(super) enum Task {
     /// A connection.
     Connection(Key),
+    /// The pools of buffers and pipes: they give back what nobody needs any more.
+    Pools,
 }
 
 const KIND_SHIFT: u32 = usize::BITS - 2;

@@ -32,7 +32,7 @@ use super::source::{Source, Task};
 use super::table::Table;
 use crate::core::accept_queue::Accepting;
 use crate::core::close_reason::CloseReason;
-use crate::core::schedule::{Schedule, Shares};
+use crate::core::schedule::{Place, Schedule, Shares};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
@@ -74,6 +74,8 @@ pub struct Worker {
     connections_max: usize,
     schedule: Schedule<Task>,
     pool: Pool,
+    /// Where the pool stands in the schedule.
+    pool_place: Place,
     counters: Arc<[Counters]>,
     access_log: Option<AccessLog>,
     /// Of lines about peers.
@@ -128,6 +130,7 @@ impl Worker {
             connections_max: setup.connections_max,
             schedule: Schedule::new(Shares::WORKER, now),
             pool: Pool::new(setup.pipes),
+            pool_place: Place::new(),
             counters: setup.counters,
             access_log: setup.access_log,
             refusals: Limiter::new(now),
@@ -293,9 +296,9 @@ impl Worker {
 
     fn expire(&mut self, now: Now) {
         while let Some(task) = self.schedule.next_due(now.instant) {
-            let (mut ctx, connections, schedule) = self.lend(now);
             match task {
                 Task::Connection(key) => {
+                    let (mut ctx, connections, schedule) = self.lend(now);
                     let Some(connection) = connections.get_mut(key) else { continue };
                     schedule.handle_due(&mut connection.place);
                     connection.handle_time(&mut ctx);
@@ -303,33 +306,33 @@ impl Worker {
                     let deadline = connection.session.deadline();
                     schedule.remind(task, &mut connection.place, deadline, now.instant);
                 }
+                Task::Pools => {
+                    self.schedule.handle_due(&mut self.pool_place);
+                    self.pool.trim();
+                }
             }
+        }
+        if let Some(at) = self.pool.trim_at(now.instant) {
+            self.schedule.remind(Task::Pools, &mut self.pool_place, at, now.instant);
         }
     }
 
     fn work(&mut self, now: Now) {
         self.schedule.begin_turn();
         while let Some((task, share)) = self.schedule.next(now.instant) {
+            // Nothing else is ever filed.
+            let Task::Connection(key) = task else { continue };
             let (mut ctx, connections, schedule) = self.lend(now);
-            match task {
-                Task::Connection(key) => {
-                    let Some(connection) = connections.get_mut(key) else { continue };
-                    match connection.work(key, share, schedule.action_cost(), &mut ctx) {
-                        Worked::Ended => {
-                            schedule.forget(&mut connection.place);
-                            connections.remove(key);
-                        }
-                        Worked::Stint(stint) => {
-                            let place = &mut connection.place;
-                            schedule.handle_worked(task, place, stint, now.instant);
-                            schedule.remind(
-                                task,
-                                place,
-                                connection.session.deadline(),
-                                now.instant,
-                            );
-                        }
-                    }
+            let Some(connection) = connections.get_mut(key) else { continue };
+            match connection.work(key, share, schedule.action_cost(), &mut ctx) {
+                Worked::Ended => {
+                    schedule.forget(&mut connection.place);
+                    connections.remove(key);
+                }
+                Worked::Stint(stint) => {
+                    let deadline = connection.session.deadline();
+                    schedule.handle_worked(task, &mut connection.place, stint, now.instant);
+                    schedule.remind(task, &mut connection.place, deadline, now.instant);
                 }
             }
             // A stint may take milliseconds: a turn of many is not taken for standing still.

@@ -177,15 +177,21 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "data::conduit",
-        uses: &["data::pipes", "data::sys"],
+        uses: &["data::buffers", "data::pipes", "data::sys"],
         world: World::Open,
         why: "table, clock, conduit and orders know neither session nor each other",
     },
     Layer {
         name: "data::pipes",
-        uses: &["data::sys"],
+        uses: &["data::buffers", "data::sys"],
         world: World::Open,
         why: "a stock of pipes knows nothing of what flows through them",
+    },
+    Layer {
+        name: "data::buffers",
+        uses: &[],
+        world: World::Open,
+        why: "a stock of buffers knows nothing of what is in them",
     },
     Layer {
         name: "data::table",
