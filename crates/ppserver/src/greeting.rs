@@ -19,14 +19,6 @@ pub struct SocketAddrs {
     pub local: SocketAddr,
 }
 
-/// Returns the source and the destination that a header tells of the client's connection.
-///
-/// Those of datagrams and of UNIX sockets belong to no TCP connection: as if none were carried.
-pub fn carried(header: &Header) -> Option<(SocketAddr, SocketAddr)> {
-    let is_stream = header.transport() == Transport::Stream;
-    header.source().zip(header.destination()).filter(|_| is_stream)
-}
-
 /// Says whether [`compose`] needs our own address: asking the kernel for it costs a system call.
 pub fn needs_local(send: &SendHeader, header: Option<&Header>) -> bool {
     let carried = header.and_then(carried).is_some();
@@ -80,6 +72,11 @@ pub fn compose(
             if wants_crc { encoder.crc32c().finish() } else { encoder.finish() }
         }
     }
+}
+
+/// What counts for the client's connection, which is one of TCP.
+fn carried(header: &Header) -> Option<(SocketAddr, SocketAddr)> {
+    header.addresses_for(Transport::Stream)
 }
 
 fn addresses(header: Option<&Header>, destination: Destination, socket: SocketAddrs) -> Addresses {

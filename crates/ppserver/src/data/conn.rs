@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
-use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header};
+use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header, Transport};
 
 use super::conduit::{Buffer, Conduit, Moved, Pool};
 use super::rules::Rules;
@@ -330,7 +330,7 @@ impl Connection {
                     }
                     (Command::Local | Command::Proxy | Command::Unknown, _) => {}
                 }
-                self.carried = greeting::carried(&header).map(|(source, _)| source);
+                self.carried = header.addresses_for(Transport::Stream).map(|(client, _)| client);
                 let composed = self.compose(Some((&header, bytes)), ctx);
                 // What came before this read was all header.
                 buffer.skip(header.len().saturating_sub(before));
