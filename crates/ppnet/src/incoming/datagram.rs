@@ -22,7 +22,8 @@ use std::net::SocketAddr;
 use ppcore::encode::Encoder;
 use ppcore::tlv::Tlvs;
 use ppcore::{
-    Addresses, Decoded, Error, Header, Transport, V2_FIXED_LEN, Versions, decode_datagram, spp,
+    Addresses, Decoded, Error, Header, Transport, V2_FIXED_LEN, Versions, canonical,
+    decode_datagram, spp,
 };
 
 use super::{Config, Refused};
@@ -50,7 +51,8 @@ const V2_LEN: usize = V2_FIXED_LEN + 36;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     socket_peer: SocketAddr,
-    addresses: Addresses,
+    /// What the header carries that counts for datagrams: the client and whom it sent to.
+    carried: Option<(SocketAddr, SocketAddr)>,
     header: Option<Header>,
     /// The whole datagram.
     bytes: &'a [u8],
@@ -59,14 +61,14 @@ pub struct Datagram<'a> {
 
 impl<'a> Datagram<'a> {
     /// Returns the client's address: that in the header, or the socket's peer if none counts, it is
-    /// LOCAL, or it carries no IP address of datagrams.
+    /// LOCAL, or it carries no IP address of datagrams. A v4-mapped address is the IPv4 one.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.addresses.source().unwrap_or(self.socket_peer)
+        self.carried.map_or_else(|| canonical(self.socket_peer), |(client, _)| client)
     }
 
     /// Returns the address the client sent to, if a header that counts says so for datagrams.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.addresses.destination()
+        self.carried.map(|(_, destination)| destination)
     }
 
     /// Returns the socket's peer: the balancer. The answer goes there.
@@ -92,7 +94,7 @@ impl<'a> Datagram<'a> {
 
     /// All of it is payload.
     fn plain(socket_peer: SocketAddr, bytes: &'a [u8]) -> Self {
-        Self { socket_peer, addresses: Addresses::None, header: None, bytes, payload: bytes }
+        Self { socket_peer, carried: None, header: None, bytes, payload: bytes }
     }
 }
 
@@ -110,9 +112,7 @@ pub fn read_v2<'a>(
         let options = config.options_for(policy).versions(Versions::V2);
         Ok(match decode_datagram(options, datagram)? {
             Decoded::Header(header) => {
-                let is_datagram = header.transport() == Transport::Dgram;
-                let addresses = if is_datagram { *header.addresses() } else { Addresses::None };
-                Some((addresses, Some(header), header.len()))
+                Some((header.addresses_for(Transport::Dgram), Some(header), header.len()))
             }
             Decoded::Need(_) | Decoded::Absent => None,
         })
@@ -140,14 +140,15 @@ pub fn read_spp<'a>(
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
     read(config, peer, datagram, |policy| match spp::decode(datagram) {
-        Ok(addresses) => Ok(Some((addresses, None, spp::LEN))),
+        Ok(addresses) => Ok(Some((addresses.canonical(), None, spp::LEN))),
         Err(_) if policy != Policy::Require && !datagram.starts_with(&spp::MAGIC) => Ok(None),
         Err(error) => Err(error),
     })
 }
 
-/// What a decoder found: the addresses, the header if it has more to say, and its length in bytes.
-type Found = (Addresses, Option<Header>, usize);
+/// What a decoder found: the addresses that count, the header if it has more to say, and its length in
+/// bytes.
+type Found = (Option<(SocketAddr, SocketAddr)>, Option<Header>, usize);
 
 fn read<'a>(
     config: &Config,
@@ -162,15 +163,15 @@ fn read<'a>(
         Policy::Require | Policy::Use => true,
         Policy::Ignore | Policy::Reject => false,
     };
-    let Some((addresses, header, len)) = decode(policy)? else {
+    let Some((carried, header, len)) = decode(policy)? else {
         return Ok(Datagram::plain(socket_peer, bytes));
     };
     if policy == Policy::Reject {
         return Err(Refused::Forbidden);
     }
-    let (addresses, header) = if counts { (addresses, header) } else { (Addresses::None, None) };
+    let (carried, header) = if counts { (carried, header) } else { (None, None) };
     let payload = bytes.get(len..).unwrap_or_default();
-    Ok(Datagram { socket_peer, addresses, header, bytes, payload })
+    Ok(Datagram { socket_peer, carried, header, bytes, payload })
 }
 
 /// Makes a datagram of a v2 header and `payload`. For TLVs, put the bytes of a
@@ -285,6 +286,20 @@ mod tests {
         let read = read_v2(&config, addr(BALANCER), &sent).unwrap();
         assert_eq!((read.peer_addr(), read.local_addr()), (addr(BALANCER), None));
         assert_eq!(read.header().unwrap().source(), Some(client));
+    }
+
+    #[test]
+    fn a_v4_mapped_client_is_ipv4_whether_a_header_or_the_socket_tells_it() {
+        let (client, service) = (addr("203.0.113.7:1"), addr("[2001:db8::1]:53"));
+        for (read, write) in BOTH {
+            let config = Config::new(Trust::any());
+            let sent = write(client, service, b"query");
+            assert_eq!(read(&config, addr(BALANCER), &sent).unwrap().peer_addr(), client);
+        }
+        let mapped = addr("[::ffff:203.0.113.7]:1");
+        let config = Config::new(Trust::by(|_| Policy::Skip));
+        let plain = read_v2(&config, mapped, b"query").unwrap();
+        assert_eq!((plain.peer_addr(), plain.socket_peer_addr()), (client, mapped));
     }
 
     #[test]
