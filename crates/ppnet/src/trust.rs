@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::networks::{NetworkError, Networks, parse_network};
+use pptrust::{NetworkError, Networks, parse_network};
 
 /// What a peer's header is worth. The names are those of go-proxyproto, which has no `Deny`: there,
 /// the policy function returns an error.
