@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`Networks`] | a set of networks |
+//! | [`Networks`], [`Peers`] | a set of networks, and those whose word counts |
 //! | [`Received`] | a header with its bytes |
 //! | [`Greeting`] | a header to be sent |
 //!
@@ -16,10 +16,12 @@
 
 mod greeting;
 mod networks;
+mod peers;
 mod received;
 
 pub use greeting::Greeting;
 pub use networks::{NetworkError, Networks, parse_network};
+pub use peers::{Peers, Shortest, is_public};
 pub use received::Received;
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
