@@ -59,14 +59,12 @@ mod blocking;
 mod incoming;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod trust;
 
 #[cfg(feature = "std")]
 pub use blocking::{Incoming, Listener, connect};
 #[cfg(any(feature = "std", feature = "tokio"))]
 pub use incoming::{Config, Endpoints, Refused, Stream, datagram};
-pub use pptrust::{Greeting, NetworkError, Networks, Received, parse_network};
-pub use trust::{Policy, Trust};
+pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
 pub use ppcore;

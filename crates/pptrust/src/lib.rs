@@ -7,21 +7,32 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Networks`], [`Peers`] | a set of networks, and those whose word counts |
+//! | [`Trust`], [`Policy`], [`Admission`] | whom to believe, and what no header means |
+//! | [`Intro`] | how a connection begins: a header, from pieces, or none |
+//! | [`datagram`] | one datagram's header |
 //! | [`Received`] | a header with its bytes |
 //! | [`Greeting`] | a header to be sent |
+//!
+//! What may grow is `#[non_exhaustive]`: [`Policy`] and [`NetworkError`]. Answers that a caller must all handle
+//! ([`Admission`], [`Found`], [`Refusal`]) are not.
 //!
 //! Section numbers are those of HAProxy's `doc/proxy-protocol.txt`.
 
 #![forbid(unsafe_code)]
 
+pub mod datagram;
 mod greeting;
+mod intro;
 mod networks;
 mod peers;
+mod policy;
 mod received;
 
 pub use greeting::Greeting;
+pub use intro::{Found, Intro};
 pub use networks::{NetworkError, Networks, parse_network};
 pub use peers::{Peers, Shortest, is_public};
+pub use policy::{Admission, Policy, Refusal, Trust};
 pub use received::Received;
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.

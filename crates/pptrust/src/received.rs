@@ -31,7 +31,7 @@ pub struct Received {
 
 impl Received {
     /// `bytes` are the header's, and no more.
-    pub fn new(header: Header, bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(header: Header, bytes: Vec<u8>) -> Self {
         debug_assert_eq!(header.len(), bytes.len());
         Self { header, bytes: bytes.into_boxed_slice() }
     }
