@@ -8,9 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
+use pptrust::{Admission, Intro, Trust};
 
 use super::orders::Plan;
-use crate::config::{self, Accept, ChecksumPolicy, SendHeader, SpliceMode, Untrusted, Versions};
+use crate::config::{
+    self, Accept, ChecksumPolicy, Presence, SendHeader, SpliceMode, Untrusted, Versions,
+};
 use crate::core::early::Early;
 use crate::core::pool::Upstream;
 use crate::core::session::{Opening, Policy, Splicing};
@@ -30,6 +33,7 @@ pub(super) struct Rules {
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
     /// early, as does who connects to see whether anybody is there.
     pub(super) early_receive: Early,
+    trust: Trust,
     policy: Policy,
 }
 
@@ -61,6 +65,7 @@ impl Rules {
             nodelay: config.tcp.nodelay.is_on(),
             keepalive: keepalive(&config.tcp),
             early_receive: Early::new(),
+            trust: trust(&listener.accept),
             send: config.upstreams[listener.upstream].send.clone(),
             policy: Policy {
                 opening: Opening::Header,
@@ -81,15 +86,17 @@ impl Rules {
 
     /// Says on what terms a peer is let in; `None` if it is not.
     pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
-        let opening = match &self.accept {
-            Accept::Off => Opening::Payload,
-            Accept::Headers(header) if header.trust.contains(peer.ip()) => Opening::Header,
-            Accept::Headers(header) => match header.untrusted {
-                Untrusted::Reject => return None,
-                Untrusted::Plain => Opening::Payload,
-            },
+        let opening = match self.trust.policy(peer).admission() {
+            Admission::Header => Opening::Header,
+            Admission::Plain => Opening::Payload,
+            Admission::Denied => return None,
         };
         Some(Policy { opening, ..self.policy })
+    }
+
+    /// Begins to read the header of a peer that is let in.
+    pub(super) fn intro(&self) -> Intro {
+        Intro::new(believed(&self.accept), self.options)
     }
 
     /// Says why a header is refused, and by which key where one decides.
@@ -121,15 +128,35 @@ fn options(accept: &Accept) -> Options {
             Versions::V2 => ppcore::Versions::V2,
             Versions::Both => ppcore::Versions::Both,
         })
-        .presence(match header.presence {
-            config::Presence::Required => ppcore::Presence::Required,
-            config::Presence::Optional => ppcore::Presence::Optional,
-        })
         .crc32c(match header.crc32c {
             ChecksumPolicy::Verify => Crc32cPolicy::Verify,
             ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
+}
+
+/// What the header of a peer in `trust` is worth.
+fn believed(accept: &Accept) -> pptrust::Policy {
+    match accept {
+        Accept::Off => pptrust::Policy::Skip,
+        Accept::Headers(header) => match header.presence {
+            Presence::Required => pptrust::Policy::Require,
+            Presence::Optional => pptrust::Policy::Use,
+        },
+    }
+}
+
+fn trust(accept: &Accept) -> Trust {
+    match accept {
+        Accept::Off => Trust::new([], pptrust::Policy::Skip),
+        Accept::Headers(header) => {
+            let others = match header.untrusted {
+                Untrusted::Reject => pptrust::Policy::Deny,
+                Untrusted::Plain => pptrust::Policy::Skip,
+            };
+            Trust::new([(header.trust.clone(), believed(accept))], others)
+        }
+    }
 }
 
 #[cfg(test)]
