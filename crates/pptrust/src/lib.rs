@@ -11,7 +11,8 @@
 //! | [`Intro`] | how a connection begins: a header, from pieces, or none |
 //! | [`datagram`] | one datagram's header |
 //! | [`Received`] | a header with its bytes |
-//! | [`Greeting`] | a header to be sent |
+//! | [`Outgoing`] | the header that is sent for a connection, made of the one that came with it |
+//! | [`Greeting`] | a header to be sent, made of nothing but words |
 //!
 //! What may grow is `#[non_exhaustive]`: [`Policy`] and [`NetworkError`]. Answers that a caller must all handle
 //! ([`Admission`], [`Found`], [`Refusal`]) are not.
@@ -24,6 +25,7 @@ pub mod datagram;
 mod greeting;
 mod intro;
 mod networks;
+mod outgoing;
 mod peers;
 mod policy;
 mod received;
@@ -31,6 +33,7 @@ mod received;
 pub use greeting::Greeting;
 pub use intro::{Found, Intro};
 pub use networks::{NetworkError, Networks, parse_network};
+pub use outgoing::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass};
 pub use peers::{Peers, Shortest, is_public};
 pub use policy::{Admission, Policy, Refusal, Trust};
 pub use received::Received;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use ppcore::{Command, ErrorKind, Header, Transport};
-use pptrust::{Found, Intro, Refusal};
+use pptrust::{Found, Intro, Refusal, SocketAddrs};
 
 use super::conduit::{Buffer, Conduit, Moved, Pool};
 use super::rules::Rules;
@@ -24,7 +24,6 @@ use crate::core::session::{
     Verdict,
 };
 use crate::data::sys::{self, Follow};
-use crate::greeting::{self, SocketAddrs};
 use crate::telemetry::access_log::{AccessLog, Purpose, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
@@ -360,13 +359,13 @@ impl Connection {
         ctx: &mut Ctx<'_>,
     ) -> Result<usize, CloseReason> {
         let send = &self.rules.send;
-        let local = if greeting::needs_local(send, received.map(|(header, _)| header)) {
+        let local = if send.needs_local(received.map(|(header, _)| header)) {
             self.sockets.get(Side::Client).local_addr().map_err(|_| CloseReason::ClientReset)?
         } else {
             self.peer
         };
         let socket = SocketAddrs { peer: self.peer, local };
-        let len = greeting::compose(ctx.scratch, send, received, socket);
+        let len = send.compose(ctx.scratch, received, socket);
         len.map_err(|_| CloseReason::HeaderTooLong)
     }
 

@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
-use pptrust::{Admission, Intro, Trust};
+use pptrust::{Admission, Intro, Outgoing, Trust};
 
 use super::orders::Plan;
 use crate::config::{
-    self, Accept, ChecksumPolicy, Presence, SendHeader, SpliceMode, Untrusted, Versions,
+    self, Accept, ChecksumPolicy, ChecksumSent, Destination, Presence, SendHeader, SpliceMode,
+    TlvPass, Untrusted, Versions,
 };
 use crate::core::early::Early;
 use crate::core::pool::Upstream;
@@ -27,7 +28,7 @@ pub(super) struct Rules {
     pub(super) options: Options,
     pub(super) upstream: Arc<Upstream>,
     /// The header that the upstream is sent.
-    pub(super) send: SendHeader,
+    pub(super) send: Outgoing,
     pub(super) nodelay: bool,
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
@@ -66,7 +67,7 @@ impl Rules {
             keepalive: keepalive(&config.tcp),
             early_receive: Early::new(),
             trust: trust(&listener.accept),
-            send: config.upstreams[listener.upstream].send.clone(),
+            send: outgoing(&config.upstreams[listener.upstream].send),
             policy: Policy {
                 opening: Opening::Header,
                 header_timeout: timeouts.header,
@@ -133,6 +134,28 @@ fn options(accept: &Accept) -> Options {
             ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
+}
+
+fn outgoing(send: &SendHeader) -> Outgoing {
+    let destination = |destination| match destination {
+        Destination::Original => pptrust::Destination::Original,
+        Destination::Local => pptrust::Destination::Local,
+    };
+    match send {
+        SendHeader::Off => Outgoing::Off,
+        SendHeader::V1 { destination: told } => Outgoing::V1 { destination: destination(*told) },
+        SendHeader::V2 { destination: told, tlv_pass, crc32c } => Outgoing::V2 {
+            destination: destination(*told),
+            tlv_pass: match tlv_pass {
+                TlvPass::All => pptrust::TlvPass::All,
+                TlvPass::Types(types) => pptrust::TlvPass::Types(types.clone()),
+            },
+            crc32c: match crc32c {
+                ChecksumSent::WhenReceived => pptrust::ChecksumSent::WhenReceived,
+                ChecksumSent::Always => pptrust::ChecksumSent::Always,
+            },
+        },
+    }
 }
 
 /// What the header of a peer in `trust` is worth.
