@@ -13,8 +13,9 @@
 //! | [`Received`] | a header with its bytes |
 //! | [`Outgoing`] | the header that is sent for a connection, made of the one that came with it |
 //! | [`Greeting`] | a header to be sent, made of nothing but words |
+//! | [`looks_like`] | what bytes look like that are no header |
 //!
-//! What may grow is `#[non_exhaustive]`: [`Policy`] and [`NetworkError`]. Answers that a caller must all handle
+//! What may grow is `#[non_exhaustive]`: [`Policy`], [`Lookalike`] and [`NetworkError`]. Answers that a caller must all handle
 //! ([`Admission`], [`Found`], [`Refusal`]) are not.
 //!
 //! Section numbers are those of HAProxy's `doc/proxy-protocol.txt`.
@@ -24,6 +25,7 @@
 pub mod datagram;
 mod greeting;
 mod intro;
+mod looks_like;
 mod networks;
 mod outgoing;
 mod peers;
@@ -32,6 +34,7 @@ mod received;
 
 pub use greeting::Greeting;
 pub use intro::{Found, Intro};
+pub use looks_like::{Lookalike, looks_like};
 pub use networks::{NetworkError, Networks, parse_network};
 pub use outgoing::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass};
 pub use peers::{Peers, Shortest, is_public};
