@@ -221,6 +221,7 @@ fn the_example_tells_a_client_its_address() {
     let source = root().join("crates/ppcapi/examples/whoami.c");
     let program = built("gcc", &source, "-std=c99 -Wall -Wextra -Wpedantic -Werror", Link::Shared);
     let unix = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xD8/run/x"[..], &[0; 210]].concat();
+    let datagram = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0C"[..], &[1; 12]].concat();
     for (header, expected) in [
         (
             &b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n"[..],
@@ -229,6 +230,7 @@ fn the_example_tells_a_client_its_address() {
         (b"PROXY TCP6 2001:db8::7 ::1 51820 443\r\n", "you are 2001:db8::7 port 51820\n"),
         (b"PROXY UNKNOWN\r\n", "you are the balancer itself\n"),
         (&unix, "you are the balancer itself\n"),
+        (&datagram, "you are the balancer itself\n"),
     ] {
         assert_eq!(whoami(&program, header), expected);
     }

@@ -214,7 +214,12 @@ fn what_is_no_header_comes_with_a_hint() {
     assert!(hint(b"50524f58\n").contains("try --hex"));
     assert!(hint(b"\x16\x03\x01\x02\0").contains("TLS ClientHello"));
     assert!(hint(b"GET / HTTP/1.1\r\n").contains("HTTP"));
-    assert!(!hint(b"SSH-2.0-x\r\n").contains("hint"));
+    assert!(hint(b"PRI * HTTP/2.0\r\n").contains("HTTP/2"));
+    assert!(hint(b"SSH-2.0-x\r\n").contains("SSH"));
+    assert!(hint(b"EHLO example.org\r\n").contains("SMTP"));
+    assert!(hint(b"PROXY TCP6 2001:db8::7 192.0.2.1 1 2\r\n").contains("mixes families"));
+    assert!(!hint(b"PROXY TCP6 2001:db8::g").contains("hint"));
+    assert!(!hint(b"\0\0").contains("hint"));
 }
 
 #[test]

@@ -48,14 +48,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "refused: %s at byte %zu\n", pp_status_name(status), answer.offset);
         return 1;
     }
-    switch (answer.header.addresses.family) {
+    /* Addresses of datagrams are nobody's over TCP. */
+    switch (answer.header.transport == PP_TRANSPORT_STREAM ? answer.header.addresses.family
+                                                           : PP_FAMILY_UNSPEC) {
     case PP_FAMILY_INET:
     case PP_FAMILY_INET6:
         inet_ntop(answer.header.addresses.family == PP_FAMILY_INET ? AF_INET : AF_INET6,
                   answer.header.addresses.source.ip, text, sizeof text);
         dprintf(client, "you are %s port %d\n", text, answer.header.addresses.source.port);
         break;
-    default: /* LOCAL, UNKNOWN, or a UNIX socket: then it is who the socket says. */
+    default: /* LOCAL, UNKNOWN, a UNIX socket, datagrams: then it is who the socket says. */
         dprintf(client, "you are the balancer itself\n");
     }
     close(client);

@@ -493,8 +493,8 @@ typedef struct pp_header {
    */
   uint8_t transport;
   /**
-   * The carried addresses. IP addresses are there if their family is PP_FAMILY_INET or
-   * PP_FAMILY_INET6; otherwise use those of the socket.
+   * The carried addresses, as they were written. They count if their family is PP_FAMILY_INET or
+   * PP_FAMILY_INET6 and the transport is that of the socket; otherwise use those of the socket.
    */
   struct pp_addresses addresses;
 } pp_header;

@@ -74,8 +74,8 @@ pub struct Header {
     pub family: u8,
     /// PP_TRANSPORT_...
     pub transport: u8,
-    /// The carried addresses. IP addresses are there if their family is PP_FAMILY_INET or
-    /// PP_FAMILY_INET6; otherwise use those of the socket.
+    /// The carried addresses, as they were written. They count if their family is PP_FAMILY_INET or
+    /// PP_FAMILY_INET6 and the transport is that of the socket; otherwise use those of the socket.
     pub addresses: Addresses,
 }
 

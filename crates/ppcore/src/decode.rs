@@ -243,13 +243,7 @@ impl Decoder {
     #[inline(never)]
     fn start(&mut self, received: &[u8]) -> Result<Decoded, Error> {
         match received.first() {
-            Some(b'P') if self.options.takes_v1() => {
-                let Some(line) = Line::open(received) else {
-                    return v1::judge_opening(received, &self.options);
-                };
-                self.state = State::V1(line);
-                self.decode(received)
-            }
+            Some(b'P') if self.options.takes_v1() => self.start_line(received),
             Some(b'\r') if self.options.takes_v2() => {
                 self.state = State::V2(Block::new());
                 self.decode(received)
@@ -257,6 +251,18 @@ impl Decoder {
             Some(_) => self.options.not_proxy(0),
             None => Ok(Decoded::Need(self.options.len_min())),
         }
+    }
+
+    #[inline(never)]
+    fn start_line(&mut self, received: &[u8]) -> Result<Decoded, Error> {
+        if let Some(header) = v1::whole(received) {
+            return Ok(Decoded::Header(header));
+        }
+        let Some(line) = Line::open(received) else {
+            return v1::judge_opening(received, &self.options);
+        };
+        self.state = State::V1(line);
+        self.decode(received)
     }
 
     /// Judges the bytes of a stream that has ended behind them.

@@ -95,6 +95,8 @@ impl Transport {
 /// let mixed = Addresses::pair("203.0.113.7:51820".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
 /// assert_eq!((mixed.family(), mixed.family().block_len()), (Family::Inet6, 36));
 /// assert_eq!(mixed.source(), Some("[::ffff:203.0.113.7]:51820".parse().unwrap()));
+/// let (client, _) = mixed.canonical().unwrap();
+/// assert_eq!(client, "203.0.113.7:51820".parse().unwrap());
 /// assert_eq!(Addresses::None.destination(), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +155,13 @@ impl Addresses {
         }
     }
 
+    /// Returns the client's address and the one it connected to, each [`canonical`], if they are IP
+    /// addresses.
+    pub fn canonical(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let (source, destination) = self.source().zip(self.destination())?;
+        Some((canonical(source), canonical(destination)))
+    }
+
     /// Returns the family these addresses are of.
     pub const fn family(&self) -> Family {
         match self {
@@ -164,7 +173,16 @@ impl Addresses {
     }
 }
 
-fn canonical(addr: SocketAddr) -> SocketAddr {
+/// Returns the IPv4 address of a v4-mapped one (`::ffff:192.0.2.1`), and any other as it is.
+///
+/// A sender that writes IPv4 as IPv6, and a socket of both families, mean the same client: who compares,
+/// counts or logs addresses wants one form of each.
+///
+/// ```
+/// let mapped = ppcore::canonical("[::ffff:192.0.2.1]:443".parse().unwrap());
+/// assert_eq!(mapped, "192.0.2.1:443".parse().unwrap());
+/// ```
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V4(_) => addr,
         SocketAddr::V6(v6) => v6
@@ -285,6 +303,28 @@ impl Header {
         self.addresses.destination()
     }
 
+    /// Returns the client's address and the one it connected to, each [`canonical`], as they count for a
+    /// connection of `transport`, or for a datagram; `None` where those of the socket count.
+    ///
+    /// Addresses of another transport are not those of this connection, nor are the names of UNIX
+    /// sockets: as if none were carried. [`source`](Self::source) and
+    /// [`destination`](Self::destination) tell what was written, whatever it is worth.
+    ///
+    /// ```
+    /// use ppcore::{Decoded, Decoder, Options, Transport};
+    ///
+    /// let line = b"PROXY TCP6 ::ffff:203.0.113.7 2001:db8::1 51820 443\r\n";
+    /// let Decoded::Header(header) = Decoder::new(Options::new()).decode(line)? else { panic!() };
+    /// let (client, destination) = header.addresses_for(Transport::Stream).expect("both count");
+    /// assert_eq!((client, destination), ("203.0.113.7:51820".parse()?, "[2001:db8::1]:443".parse()?));
+    /// assert_eq!(header.source(), Some("[::ffff:203.0.113.7]:51820".parse()?));
+    /// assert_eq!(header.addresses_for(Transport::Dgram), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn addresses_for(&self, transport: Transport) -> Option<(SocketAddr, SocketAddr)> {
+        self.addresses.canonical().filter(|_| self.transport == transport)
+    }
+
     /// Returns the bytes the header takes, 15..=65,551: the payload begins behind them.
     #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub const fn len(&self) -> usize {
@@ -353,6 +393,47 @@ mod tests {
         let pair =
             Addresses::pair("[2001:db8::1]:1".parse().unwrap(), "5.6.7.8:2".parse().unwrap());
         assert_eq!(pair.destination(), Some("[::ffff:5.6.7.8]:2".parse().unwrap()));
+    }
+
+    fn header(family: Family, transport: Transport, addresses: Addresses) -> Header {
+        let (version, command) = (Version::V2, Command::Proxy);
+        Header { version, command, family, transport, addresses, len: 16, tlvs_at: 16 }
+    }
+
+    #[test]
+    fn addresses_count_for_their_own_transport_alone() {
+        let [source, destination] = ["1.2.3.4:5", "6.7.8.9:10"].map(|text| text.parse().unwrap());
+        let pair = Addresses::pair(source, destination);
+        let transports = [Transport::Unspec, Transport::Stream, Transport::Dgram];
+        for (at, transport) in transports.into_iter().enumerate().skip(1) {
+            let header = header(Family::Inet, transport, pair);
+            let mut expected = [None; 3];
+            expected[at] = Some((source, destination));
+            assert_eq!(transports.map(|other| header.addresses_for(other)), expected);
+        }
+        for (family, addresses) in
+            [(Family::Unix, Addresses::Unix), (Family::Inet, Addresses::None)]
+        {
+            let header = header(family, Transport::Stream, addresses);
+            assert_eq!(header.addresses_for(Transport::Stream), None);
+        }
+    }
+
+    #[test]
+    fn each_address_that_counts_is_canonical_by_itself() {
+        let v6 = |text: &str| text.parse::<SocketAddrV6>().unwrap();
+        let (mapped, plain) = (v6("[::ffff:1.2.3.4]:5"), v6("[2001:db8::1]:6"));
+        let v4: SocketAddr = "1.2.3.4:5".parse().unwrap();
+        for (source, destination, expected) in [
+            (mapped, plain, (v4, plain.into())),
+            (plain, mapped, (plain.into(), v4)),
+            (mapped, mapped, (v4, v4)),
+        ] {
+            let addresses = Addresses::Inet6 { source, destination };
+            let header = header(Family::Inet6, Transport::Stream, addresses);
+            assert_eq!(header.addresses_for(Transport::Stream), Some(expected));
+            assert_eq!(header.source(), Some(source.into()), "as it was written");
+        }
     }
 
     #[test]

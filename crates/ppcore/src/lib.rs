@@ -21,7 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Decoder`], [`Collector`], [`decode_datagram`] | the way in: from bytes to a [`Header`] |
-//! | [`Header`], [`Addresses`] | what a header says, free of lifetimes |
+//! | [`Header`], [`Addresses`], [`canonical`] | what a header says, free of lifetimes |
 //! | [`tlv`] | the v2 extensions: a lazy walk and typed views |
 //! | [`encode`] | the way out: v1, v2, LOCAL, TLVs, padding and CRC32C |
 //! | [`spp`] | Cloudflare's Simple Proxy Protocol for UDP |
@@ -64,7 +64,7 @@ pub use decode::{
     decode_datagram,
 };
 pub use error::{Error, ErrorKind};
-pub use header::{Addresses, Command, Family, Header, Transport, UnixAddr, Version};
+pub use header::{Addresses, Command, Family, Header, Transport, UnixAddr, Version, canonical};
 
 /// The longest v1 line in bytes, CRLF included (spec 2.1).
 pub const V1_LEN_MAX: usize = 107;

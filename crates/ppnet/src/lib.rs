@@ -55,23 +55,16 @@
 mod axum;
 #[cfg(feature = "std")]
 mod blocking;
-mod greeting;
 #[cfg(any(feature = "std", feature = "tokio"))]
 mod incoming;
-mod networks;
-mod received;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod trust;
 
 #[cfg(feature = "std")]
 pub use blocking::{Incoming, Listener, connect};
-pub use greeting::Greeting;
 #[cfg(any(feature = "std", feature = "tokio"))]
 pub use incoming::{Config, Endpoints, Refused, Stream, datagram};
-pub use networks::{NetworkError, Networks, parse_network};
-pub use received::Received;
-pub use trust::{Policy, Trust};
+pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
 pub use ppcore;

@@ -13,6 +13,5 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub mod data;
-pub mod greeting;
 pub mod telemetry;
 pub mod trust;

@@ -91,6 +91,19 @@ fn a_line_tells_the_carried_client_and_exact_payload_bytes() {
 }
 
 #[test]
+fn a_v4_mapped_client_is_told_as_ipv4_whoever_is_told() {
+    let far_end = FarEnd::start();
+    let text = file(&[ON], far_end.addr()) + "[upstream.edge.proxy_protocol]\nsend = 'v1'\n";
+    let mut server = Server::start(&text);
+    let client = Client::connect(IpAddr::from([127, 0, 0, 1]), server.addr());
+    let mapped = b"PROXY TCP6 ::ffff:198.51.100.9 ::ffff:192.0.2.1 40000 443\r\n";
+    let answer = client.exchange(mapped).complete();
+    assert_eq!(answer, b"PROXY TCP4 198.51.100.9 192.0.2.1 40000 443\r\n");
+    let lines = stdout(&mut server);
+    assert_eq!(lines[0]["client"], "198.51.100.9:40000");
+}
+
+#[test]
 fn each_connection_has_one_line_with_its_end_and_probes_have_none() {
     let far_end = FarEnd::start();
     let dead = ReservedPort::new();

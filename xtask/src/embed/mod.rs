@@ -1,6 +1,6 @@
 //! `cargo xtask embed`: the libraries away from here, and ppcore where there is nothing else.
 //!
-//! ppcore and ppnet with fewer features, for other systems and with the oldest compiler: `cargo check`
+//! ppcore, pptrust and ppnet with fewer features, for other systems and with the oldest compiler: `cargo check`
 //! and no more, since nothing here can run what it would build. ppcore alone is linked, and judged:
 //! [`link`]. Invariant: what is missing is installed by rustup or is an error with the line that does
 //! it.
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use self::link::{Platform, Sizes};
 use crate::cargo::{cargo, run};
 
-/// The oldest compiler, the `rust-version` of both manifests.
+/// The oldest compiler, the `rust-version` of their manifests.
 const OLDEST: &str = "1.85.0";
 
 /// One of each other kind of system.
@@ -23,7 +23,8 @@ const SYSTEMS: [&str; 2] = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin"];
 /// Each set leaves something out that another needs.
 const FEATURES: [&str; 4] = ["", "std", "tokio", "axum"];
 
-const LIBRARIES: [&str; 6] = ["check", "-p", "ppcore", "-p", "ppnet", "--all-features"];
+const LIBRARIES: [&str; 8] =
+    ["check", "-p", "ppcore", "-p", "pptrust", "-p", "ppnet", "--all-features"];
 
 /// The one platform whose program is run.
 const HERE: &str = "x86_64-unknown-linux-gnu";

@@ -1,6 +1,6 @@
 //! Every public type and function of the libraries stands in an example.
 //!
-//! The rule: a `pub` struct, enum, trait, function or method in `crates/ppcore` or `crates/ppnet` has an
+//! The rule: a `pub` struct, enum, trait, function or method in `crates/ppcore`, `crates/ppnet` or `crates/pptrust` has an
 //! example in its own documentation, or its name is a word in an example of the same file. `pub`
 //! means public, since the compiler denies it elsewhere. What a macro makes is not seen.
 
@@ -12,7 +12,7 @@ use super::Violation;
 use super::source::{Source, is_test_only};
 
 /// Where the rule holds.
-const LIBRARIES: [&str; 2] = ["crates/ppcore/src/", "crates/ppnet/src/"];
+const LIBRARIES: [&str; 3] = ["crates/ppcore/src/", "crates/ppnet/src/", "crates/pptrust/src/"];
 
 /// Checks one Rust source.
 pub(super) fn check(source: &Source, syntax: &syn::File) -> Vec<Violation> {

@@ -81,6 +81,7 @@ fn check(root: &Path, sources: &[Source]) -> Vec<Violation> {
     }
     found.extend(layers::check_server(sources));
     found.extend(layers::check_core(sources));
+    found.extend(layers::check_trust(sources));
     found.extend(links::check(root, sources));
     found.extend(inventory::check(sources));
     found.extend(threats::check(sources));

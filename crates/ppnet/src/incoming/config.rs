@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ppcore::{Options, Presence, TlvFraming, V2_FIXED_LEN};
+use ppcore::{Options, TlvFraming, V2_FIXED_LEN};
 
 use super::Refused;
 use crate::{Policy, Trust};
@@ -40,7 +40,7 @@ const HEADER_LEN_MAX: u16 = 4096;
 #[derive(Clone)]
 pub struct Config {
     trust: Trust,
-    options: Options,
+    pub(crate) options: Options,
     pub(crate) header_timeout: Duration,
     pub(crate) handshakes_max: usize,
     on_refused: Option<Arc<OnRefused>>,
@@ -102,18 +102,6 @@ impl Config {
 
     pub(crate) fn policy(&self, peer: SocketAddr) -> Policy {
         self.trust.policy(peer)
-    }
-
-    /// The decoder's options for a peer under `policy`.
-    pub(crate) fn options_for(&self, policy: Policy) -> Options {
-        match policy {
-            Policy::Use | Policy::Ignore | Policy::Reject => {
-                self.options.presence(Presence::Optional)
-            }
-            Policy::Require | Policy::Skip | Policy::Deny => {
-                self.options.presence(Presence::Required)
-            }
-        }
     }
 
     pub(crate) fn refused(&self, peer: SocketAddr, reason: &Refused) {

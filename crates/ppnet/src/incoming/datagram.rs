@@ -19,82 +19,9 @@
 
 use std::net::SocketAddr;
 
-use ppcore::encode::Encoder;
-use ppcore::tlv::Tlvs;
-use ppcore::{
-    Addresses, Decoded, Error, Header, Transport, V2_FIXED_LEN, Versions, decode_datagram, spp,
-};
+pub use pptrust::datagram::{Datagram, write_spp, write_v2};
 
 use super::{Config, Refused};
-use crate::Policy;
-
-/// The longest v2 header without TLVs, in bytes: that of an IPv6 pair.
-const V2_LEN: usize = V2_FIXED_LEN + 36;
-
-/// A datagram taken apart; it borrows the buffer.
-///
-/// ```
-/// use ppnet::datagram::{self, Datagram};
-/// use ppnet::{Config, Trust};
-///
-/// let (client, service) = ("203.0.113.7:53".parse()?, "192.0.2.1:53".parse()?);
-/// let balancer = "10.0.0.1:9".parse()?;
-/// let sent = datagram::write_v2(client, service, b"query");
-/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
-/// let read: Datagram = datagram::read_v2(&config, balancer, &sent)?;
-/// assert_eq!((read.peer_addr(), read.local_addr()), (client, Some(service)));
-/// assert_eq!((read.socket_peer_addr(), read.payload()), (balancer, &b"query"[..]));
-/// assert!(read.header().is_some() && read.tlvs().next().is_none());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Datagram<'a> {
-    socket_peer: SocketAddr,
-    addresses: Addresses,
-    header: Option<Header>,
-    /// The whole datagram.
-    bytes: &'a [u8],
-    payload: &'a [u8],
-}
-
-impl<'a> Datagram<'a> {
-    /// Returns the client's address: that in the header, or the socket's peer if none counts, it is
-    /// LOCAL, or it carries no IP address of datagrams.
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.addresses.source().unwrap_or(self.socket_peer)
-    }
-
-    /// Returns the address the client sent to, if a header that counts says so for datagrams.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.addresses.destination()
-    }
-
-    /// Returns the socket's peer: the balancer. The answer goes there.
-    pub fn socket_peer_addr(&self) -> SocketAddr {
-        self.socket_peer
-    }
-
-    /// Returns the v2 header, if one came and counts. SPP has nothing but addresses.
-    pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
-    }
-
-    /// Returns an iterator over the TLVs of the v2 header, if one came and counts.
-    pub fn tlvs(&self) -> impl Iterator<Item = <Tlvs<'a> as Iterator>::Item> + use<'a> {
-        let bytes = self.bytes;
-        self.header.into_iter().flat_map(move |header| header.tlvs(bytes))
-    }
-
-    /// Returns what is behind the header.
-    pub fn payload(&self) -> &'a [u8] {
-        self.payload
-    }
-
-    /// All of it is payload.
-    fn plain(socket_peer: SocketAddr, bytes: &'a [u8]) -> Self {
-        Self { socket_peer, addresses: Addresses::None, header: None, bytes, payload: bytes }
-    }
-}
 
 /// Reads a datagram that begins with a v2 header, on the terms of a listener: the policy for `peer`
 /// decides as it does for connections, where a datagram's end is the end of the stream.
@@ -106,17 +33,8 @@ pub fn read_v2<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    read(config, peer, datagram, |policy| {
-        let options = config.options_for(policy).versions(Versions::V2);
-        Ok(match decode_datagram(options, datagram)? {
-            Decoded::Header(header) => {
-                let is_datagram = header.transport() == Transport::Dgram;
-                let addresses = if is_datagram { *header.addresses() } else { Addresses::None };
-                Some((addresses, Some(header), header.len()))
-            }
-            Decoded::Need(_) | Decoded::Absent => None,
-        })
-    })
+    let policy = config.policy(peer);
+    Ok(pptrust::datagram::read_v2(policy, config.options, peer, datagram)?)
 }
 
 /// Reads a datagram that begins with an SPP header; otherwise as [`read_v2`].
@@ -139,163 +57,32 @@ pub fn read_spp<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    read(config, peer, datagram, |policy| match spp::decode(datagram) {
-        Ok(addresses) => Ok(Some((addresses, None, spp::LEN))),
-        Err(_) if policy != Policy::Require && !datagram.starts_with(&spp::MAGIC) => Ok(None),
-        Err(error) => Err(error),
-    })
-}
-
-/// What a decoder found: the addresses, the header if it has more to say, and its length in bytes.
-type Found = (Addresses, Option<Header>, usize);
-
-fn read<'a>(
-    config: &Config,
-    socket_peer: SocketAddr,
-    bytes: &'a [u8],
-    decode: impl FnOnce(Policy) -> Result<Option<Found>, Error>,
-) -> Result<Datagram<'a>, Refused> {
-    let policy = config.policy(socket_peer);
-    let counts = match policy {
-        Policy::Deny => return Err(Refused::Denied),
-        Policy::Skip => return Ok(Datagram::plain(socket_peer, bytes)),
-        Policy::Require | Policy::Use => true,
-        Policy::Ignore | Policy::Reject => false,
-    };
-    let Some((addresses, header, len)) = decode(policy)? else {
-        return Ok(Datagram::plain(socket_peer, bytes));
-    };
-    if policy == Policy::Reject {
-        return Err(Refused::Forbidden);
-    }
-    let (addresses, header) = if counts { (addresses, header) } else { (Addresses::None, None) };
-    let payload = bytes.get(len..).unwrap_or_default();
-    Ok(Datagram { socket_peer, addresses, header, bytes, payload })
-}
-
-/// Makes a datagram of a v2 header and `payload`. For TLVs, put the bytes of a
-/// [`Greeting::v2_datagram`](crate::Greeting::v2_datagram) in front of the payload.
-pub fn write_v2(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; V2_LEN];
-    let len = Encoder::datagram(&mut out, &Addresses::pair(source, destination)).finish();
-    out.truncate(len.expect("an IPv6 pair is the longest"));
-    out.extend_from_slice(payload);
-    out
-}
-
-/// Makes a datagram of an SPP header and `payload`.
-pub fn write_spp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; spp::LEN];
-    let len = spp::encode(&mut out, &Addresses::pair(source, destination));
-    out.truncate(len.expect("its length is fixed"));
-    out.extend_from_slice(payload);
-    out
+    Ok(pptrust::datagram::read_spp(config.policy(peer), peer, datagram)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use ppcore::ErrorKind;
-
     use super::*;
-    use crate::Trust;
-
-    const BALANCER: &str = "10.0.0.1:9";
-
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    fn config(policy: Policy) -> Config {
-        Config::new(Trust::rules([("10.0.0.1", policy)]).unwrap())
-    }
-
-    type Read = for<'a> fn(&Config, SocketAddr, &'a [u8]) -> Result<Datagram<'a>, Refused>;
-    type Write = fn(SocketAddr, SocketAddr, &[u8]) -> Vec<u8>;
-    const BOTH: [(Read, Write); 2] = [(read_v2, write_v2), (read_spp, write_spp)];
+    use crate::{Policy, Trust};
 
     #[test]
-    fn every_policy_does_with_datagrams_what_it_does_with_connections() {
-        let (client, server) = (addr("203.0.113.7:1"), addr("192.0.2.1:53"));
-        for (read, write) in BOTH {
-            let with = write(client, server, b"query");
-            let balancer = addr(BALANCER);
-            for policy in [Policy::Require, Policy::Use] {
-                let config = config(policy);
-                let read = read(&config, balancer, &with).unwrap();
-                assert_eq!((read.peer_addr(), read.local_addr()), (client, Some(server)));
-                assert_eq!((read.socket_peer_addr(), read.payload()), (balancer, &b"query"[..]));
-            }
-            let ignored = config(Policy::Ignore);
-            let ignored = read(&ignored, balancer, &with).unwrap();
-            assert_eq!((ignored.peer_addr(), ignored.local_addr()), (balancer, None));
-            assert_eq!(ignored.payload(), b"query");
-            let skipped = config(Policy::Skip);
-            assert_eq!(read(&skipped, balancer, &with).unwrap().payload(), with);
-            let rejected = read(&config(Policy::Reject), balancer, &with).map(|_| ());
-            assert!(matches!(rejected, Err(Refused::Forbidden)));
-            for policy in [Policy::Use, Policy::Ignore, Policy::Reject, Policy::Skip] {
-                let config = config(policy);
-                let plain = read(&config, balancer, b"query").unwrap();
-                assert_eq!((plain.peer_addr(), plain.payload()), (balancer, &b"query"[..]));
-            }
-            let without = read(&config(Policy::Require), balancer, b"query").map(|_| ());
-            assert!(
-                matches!(without, Err(Refused::Header(error)) if error.kind() == ErrorKind::NotProxy)
-            );
-            let stranger = read(&config(Policy::Require), addr("10.0.0.2:9"), &with).map(|_| ());
-            assert!(matches!(stranger, Err(Refused::Denied)));
-        }
+    fn a_datagram_is_read_on_the_terms_of_its_peer() {
+        let (client, service) = ("203.0.113.7:1".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
+        let config = Config::new(Trust::rules([("10.0.0.1", Policy::Use)]).unwrap());
+        let [balancer, stranger] = ["10.0.0.1:9", "10.0.0.2:9"].map(|addr| addr.parse().unwrap());
+        let v2 = write_v2(client, service, b"query");
+        assert_eq!(read_v2(&config, balancer, &v2).unwrap().peer_addr(), client);
+        assert!(matches!(read_v2(&config, stranger, &v2), Err(Refused::Denied)));
+        let spp = write_spp(client, service, b"query");
+        assert_eq!(read_spp(&config, balancer, &spp).unwrap().peer_addr(), client);
+        assert!(matches!(read_spp(&config, stranger, &spp), Err(Refused::Denied)));
     }
 
     #[test]
-    fn the_beginning_of_a_header_alone_is_payload_where_a_header_may_be_absent() {
-        for (read, begin) in [(read_v2 as Read, &b"\r\n\r\n"[..]), (read_spp, b"V")] {
-            for sent in [b"", begin] {
-                for policy in [Policy::Use, Policy::Ignore, Policy::Reject, Policy::Skip] {
-                    assert_eq!(
-                        read(&config(policy), addr(BALANCER), sent).unwrap().payload(),
-                        sent
-                    );
-                }
-                let refused = read(&config(Policy::Require), addr(BALANCER), sent);
-                assert!(matches!(refused, Err(Refused::Header(_))), "{refused:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_datagram_that_ends_inside_its_header_is_refused() {
-        let (client, server) = (addr("[2001:db8::7]:1"), addr("[2001:db8::1]:53"));
-        for (read, write) in BOTH {
-            let whole = write(client, server, b"");
-            assert_eq!(read(&config(Policy::Use), addr(BALANCER), &whole).unwrap().payload(), b"");
-            let cut = &whole[..whole.len() - 1];
-            let refused = read(&config(Policy::Require), addr(BALANCER), cut).map(|_| ());
-            assert!(
-                matches!(refused, Err(Refused::Header(error)) if error.kind() == ErrorKind::Truncated)
-            );
-        }
-    }
-
-    #[test]
-    fn the_addresses_of_a_byte_stream_are_no_datagrams() {
-        let client = addr("1.2.3.4:5");
-        let sent = crate::Greeting::v2(client, addr("5.6.7.8:9")).to_bytes().unwrap();
-        let config = config(Policy::Require);
-        let read = read_v2(&config, addr(BALANCER), &sent).unwrap();
-        assert_eq!((read.peer_addr(), read.local_addr()), (addr(BALANCER), None));
-        assert_eq!(read.header().unwrap().source(), Some(client));
-    }
-
-    #[test]
-    fn tlvs_are_read_from_the_datagram() {
-        let greeting = crate::Greeting::v2_datagram(addr("1.2.3.4:5"), addr("5.6.7.8:9"));
-        let mut sent = greeting.tlv(0xE0, b"x").to_bytes().unwrap();
-        sent.extend_from_slice(b"payload");
-        let config = config(Policy::Require);
-        let read = read_v2(&config, addr(BALANCER), &sent).unwrap();
-        let tlvs: Vec<_> =
-            read.tlvs().map(|tlv| tlv.map(|tlv| (tlv.kind(), tlv.value()))).collect();
-        assert_eq!((tlvs, read.payload()), (vec![Ok((0xE0, &b"x"[..]))], &b"payload"[..]));
+    fn a_header_longer_than_the_terms_allow_is_refused() {
+        let config = Config::new(Trust::any()).options(|options| options.v2_len_max(11));
+        let (client, service) = ("203.0.113.7:1".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
+        let sent = write_v2(client, service, b"query");
+        assert!(matches!(read_v2(&config, service, &sent), Err(Refused::Header(_))));
     }
 }

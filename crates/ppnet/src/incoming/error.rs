@@ -2,6 +2,8 @@
 
 use std::io;
 
+use pptrust::Refusal;
+
 /// The reason why a connection never reached the caller, or a datagram is not one.
 ///
 /// It ends that connection and never the listener. What it is displayed as tells its cause too, which is
@@ -44,6 +46,16 @@ pub enum Refused {
 impl From<ppcore::Error> for Refused {
     fn from(error: ppcore::Error) -> Self {
         Self::Header(error)
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied => Self::Denied,
+            Refusal::Header(error) => Self::Header(error),
+            Refusal::Forbidden => Self::Forbidden,
+        }
     }
 }
 

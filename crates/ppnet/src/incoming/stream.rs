@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ppcore::Transport;
+use ppcore::{Transport, canonical};
 
 use super::Opening;
 use crate::Received;
@@ -27,21 +27,22 @@ impl Endpoints {
 
     /// Returns the client's address: that in the header, or the socket's peer if there is no header,
     /// it is LOCAL or UNKNOWN, or it carries no IP address of a byte stream: one of datagrams is no
-    /// connection's, and is found in the [`header`](Self::header) alone.
+    /// connection's, and is found in the [`header`](Self::header) alone. A v4-mapped address is the IPv4
+    /// one, wherever it comes from.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.carrying().and_then(|header| header.source()).unwrap_or(self.socket_peer)
+        self.carried().map_or_else(|| canonical(self.socket_peer), |(client, _)| client)
     }
 
     /// Returns the address the client connected to, as [`peer_addr`](Self::peer_addr) has its own.
     pub fn local_addr(&self) -> SocketAddr {
-        self.carrying().and_then(|header| header.destination()).unwrap_or(self.socket_local)
+        self.carried().map_or_else(|| canonical(self.socket_local), |(_, destination)| destination)
     }
 
-    fn carrying(&self) -> Option<&Received> {
-        self.header().filter(|header| header.transport() == Transport::Stream)
+    fn carried(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.header()?.addresses_for(Transport::Stream)
     }
 
-    /// Returns the socket's peer: the balancer.
+    /// Returns the socket's peer, as the socket has it: the balancer.
     pub fn socket_peer_addr(&self) -> SocketAddr {
         self.socket_peer
     }
@@ -258,6 +259,20 @@ mod tests {
         let mut stream = stream(b"left over", b" and fresh");
         stream.read_exact(&mut [0; 5]).unwrap();
         assert_eq!(stream.into_inner(), (&b" and fresh"[..], b"over".to_vec()));
+    }
+
+    #[test]
+    fn a_v4_mapped_client_is_ipv4_whether_a_header_or_the_socket_tells_it() {
+        let [peer, local] =
+            ["[::ffff:1.2.3.4]:5", "[::ffff:6.7.8.9]:10"].map(|a| a.parse().unwrap());
+        let [client, server] = ["1.2.3.4:5", "6.7.8.9:10"].map(|a| a.parse().unwrap());
+        let line = b"PROXY TCP6 ::ffff:1.2.3.4 ::ffff:6.7.8.9 5 10\r\n";
+        let header = Received::decode(ppcore::Options::new(), line).unwrap();
+        for header in [None, header] {
+            let endpoints = Endpoints::new(peer, local, header);
+            assert_eq!((endpoints.peer_addr(), endpoints.local_addr()), (client, server));
+            assert_eq!(endpoints.socket_peer_addr(), peer, "as the socket tells it");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
-use ppcore::{Command, Decoded, Decoder, Error, ErrorKind, Header};
+use ppcore::{Command, ErrorKind, Header, Transport};
+use pptrust::{Found, Intro, Refusal, SocketAddrs};
 
 use super::conduit::{Buffer, Conduit, Moved, Pool};
 use super::rules::Rules;
@@ -25,7 +26,6 @@ use crate::core::session::{
     Verdict,
 };
 use crate::data::sys::{self, Follow};
-use crate::greeting::{self, SocketAddrs};
 use crate::telemetry::access_log::{AccessLog, Purpose, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
@@ -112,9 +112,7 @@ pub(super) struct Connection {
     rules: Arc<Rules>,
     sockets: Sockets,
     conduits: Conduits,
-    decoder: Decoder,
-    /// What came of a header that is not complete.
-    partial: Vec<u8>,
+    intro: Intro,
     peer: SocketAddr,
     /// The client's address if a header carried it.
     carried: Option<SocketAddr>,
@@ -152,8 +150,7 @@ impl Connection {
             session,
             sockets: Sockets { client: Some(client), upstream: None },
             conduits: Conduits { up: Conduit::Empty, down: Conduit::Empty },
-            decoder: Decoder::new(rules.options),
-            partial: Vec::new(),
+            intro: rules.intro(),
             peer,
             carried: None,
             purpose: Purpose::Service,
@@ -242,6 +239,7 @@ impl Connection {
                 Action::ReadHeader => self.read_header(ctx),
                 Action::Greet => match self.compose(None, ctx) {
                     Ok(len) => {
+                        self.greeting_len = len;
                         self.conduits.up.prepend(&ctx.scratch[..len], ctx.pool);
                         self.session.handle_greeted(len);
                     }
@@ -313,7 +311,7 @@ impl Connection {
         self.learn_from(received);
         let verdict = match received {
             // The stream is over before its first byte: some health checks end with a reset.
-            Received::End | Received::Failed(Failure::Reset) if self.partial.is_empty() => {
+            Received::End | Received::Failed(Failure::Reset) if self.intro.held().is_empty() => {
                 received = Received::End;
                 Verdict::Refuse(CloseReason::Probe)
             }
@@ -329,26 +327,17 @@ impl Connection {
         self.session.handle_header(received, verdict, ctx.now);
     }
 
-    /// Decodes what has arrived; a verdict to relay leaves in the buffer what goes upstream first.
+    /// Judges what has arrived; a verdict to relay leaves in the buffer what goes upstream first.
     fn judge(&mut self, received: Received, buffer: &mut Buffer, ctx: &mut Ctx<'_>) -> Verdict {
-        let before = self.partial.len();
-        if before > 0 {
-            self.partial.extend_from_slice(buffer.held());
-        }
-        let partial = std::mem::take(&mut self.partial);
-        let bytes = if before > 0 { partial.as_slice() } else { buffer.held() };
-        let decoded = match received {
-            Received::End => self.decoder.finish(bytes),
+        let found = match received {
+            Received::End => self.intro.finish(),
             Received::Bytes { .. } | Received::WouldBlock | Received::Failed(_) => {
-                self.decoder.decode(bytes)
+                self.intro.push(buffer.held())
             }
         };
-        let result = match decoded {
-            Ok(Decoded::Need(_)) => {
-                self.partial = if before > 0 { partial } else { bytes.to_vec() };
-                return Verdict::Incomplete;
-            }
-            Ok(Decoded::Header(header)) => {
+        let result = match found {
+            Ok(None) => return Verdict::Incomplete,
+            Ok(Some(Found::Header { header, taken })) => {
                 let local = self.local_policy();
                 if header.command() == Command::Local {
                     self.purpose = Purpose::Probe;
@@ -360,22 +349,26 @@ impl Connection {
                     }
                     (Command::Local | Command::Proxy | Command::Unknown, _) => {}
                 }
-                self.carried = greeting::carried(&header).map(|(source, _)| source);
+                self.carried = header.addresses_for(Transport::Stream).map(|(client, _)| client);
+                let bytes = self.intro.bytes(buffer.held());
                 let composed = self.compose(Some((&header, bytes)), ctx);
-                // What came before this read was all header.
-                buffer.skip(header.len().saturating_sub(before));
+                buffer.skip(taken);
                 composed
             }
-            Ok(Decoded::Absent) => {
+            Ok(Some(Found::Plain { taken })) => {
                 let composed = self.compose(None, ctx);
-                buffer.prepend(&partial[..before], ctx.pool);
+                buffer.skip(taken);
+                buffer.prepend(self.intro.held(), ctx.pool);
                 composed
             }
-            Err(error) => return self.refused(error, bytes, ctx),
+            Err(refusal) => return self.refused(refusal, self.intro.bytes(buffer.held()), ctx),
         };
         match result {
             Ok(len) => {
+                self.greeting_len = len;
                 buffer.prepend(&ctx.scratch[..len], ctx.pool);
+                // What it held is not needed any more.
+                self.intro = self.rules.intro();
                 Verdict::Relay { buffered: buffer.held().len() }
             }
             Err(reason) => Verdict::Refuse(reason),
@@ -391,24 +384,27 @@ impl Connection {
 
     /// Writes our header into the scratch space.
     fn compose(
-        &mut self,
+        &self,
         received: Option<(&Header, &[u8])>,
         ctx: &mut Ctx<'_>,
     ) -> Result<usize, CloseReason> {
         let send = &self.rules.send;
-        let local = if greeting::needs_local(send, received.map(|(header, _)| header)) {
+        let local = if send.needs_local(received.map(|(header, _)| header)) {
             self.sockets.get(Side::Client).local_addr().map_err(|_| CloseReason::ClientReset)?
         } else {
             self.peer
         };
         let socket = SocketAddrs { peer: self.peer, local };
-        let len = greeting::compose(ctx.scratch, send, received, socket);
-        self.greeting_len = len.map_err(|_| CloseReason::HeaderTooLong)?;
-        Ok(self.greeting_len)
+        let len = send.compose(ctx.scratch, received, socket);
+        len.map_err(|_| CloseReason::HeaderTooLong)
     }
 
     /// Says why a header is refused.
-    fn refused(&self, error: Error, bytes: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
+    fn refused(&self, refusal: Refusal, bytes: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
+        let error = match refusal {
+            Refusal::Header(error) => error,
+            Refusal::Denied | Refusal::Forbidden => return Verdict::Refuse(CloseReason::Untrusted),
+        };
         let kind = error.kind();
         let reason = if kind == ErrorKind::Truncated {
             CloseReason::HeaderTruncated
@@ -440,8 +436,8 @@ impl Connection {
                 listener = self.rules.name,
                 peer = %self.peer,
                 reason = CloseReason::HeaderTimeout.name(),
-                offset = self.partial.len(),
-                bytes = log::first_bytes(&self.partial),
+                offset = self.intro.held().len(),
+                bytes = log::first_bytes(self.intro.held()),
                 suppressed,
                 why = "the header was not complete in time",
                 "refused",

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
+use ppcore::canonical;
 
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
 use crate::data::sys;
@@ -40,7 +41,7 @@ impl Port {
         }
     }
 
-    /// Takes a batch from the queue.
+    /// Takes a batch from the queue, each with its peer's address as it is canonical.
     ///
     /// # Errors
     /// When accepting pauses: why it does.
@@ -54,8 +55,8 @@ impl Port {
                 break;
             }
             let accepted = match self.socket.accept() {
-                Ok(connection) => {
-                    connections.push(connection);
+                Ok((socket, peer)) => {
+                    connections.push((socket, canonical(peer)));
                     Accepted::Taken
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Empty,
@@ -72,5 +73,25 @@ impl Port {
             self.queue.handle_accepted(accepted, now);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_of_a_socket_of_both_families_is_told_as_ipv4() {
+        let socket = std::net::TcpListener::bind("[::]:0").unwrap();
+        let at = SocketAddr::new([127, 0, 0, 1].into(), socket.local_addr().unwrap().port());
+        let client = std::net::TcpStream::connect(at).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut port = Port::new(TcpListener::from_std(socket), 0);
+        let mut accepted = Vec::new();
+        port.queue.handle_ready();
+        #[expect(clippy::disallowed_methods, reason = "a moment to begin with")]
+        port.accept(Instant::now(), &mut accepted).unwrap();
+        let peers: Vec<SocketAddr> = accepted.into_iter().map(|(_, peer)| peer).collect();
+        assert_eq!(peers, [client.local_addr().unwrap()]);
     }
 }

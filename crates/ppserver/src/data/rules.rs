@@ -9,9 +9,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
+use pptrust::{Admission, Intro, Outgoing, Trust};
 
 use super::orders::Plan;
-use crate::config::{self, Accept, ChecksumPolicy, SendHeader, SpliceMode, Untrusted, Versions};
+use crate::config::{
+    self, Accept, ChecksumPolicy, ChecksumSent, Destination, Presence, SendHeader, SpliceMode,
+    TlvPass, Untrusted, Versions,
+};
 use crate::core::early::Early;
 use crate::core::pool::Upstream;
 use crate::core::session::{FirstBytes, Policy, Splicing};
@@ -25,7 +29,7 @@ pub(super) struct Rules {
     pub(super) options: Options,
     pub(super) upstream: Arc<Upstream>,
     /// The header that the upstream is sent.
-    pub(super) send: SendHeader,
+    pub(super) send: Outgoing,
     pub(super) nodelay: bool,
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
@@ -33,6 +37,7 @@ pub(super) struct Rules {
     pub(super) early_receive: Early,
     /// Where an endpoint's port is among these, a connect to it can meet itself.
     ephemeral_ports: RangeInclusive<u16>,
+    trust: Trust,
     policy: Policy,
 }
 
@@ -65,7 +70,8 @@ impl Rules {
             keepalive: keepalive(&config.tcp),
             early_receive: Early::new(),
             ephemeral_ports: sys::ephemeral_ports(),
-            send: config.upstreams[listener.upstream].send.clone(),
+            trust: trust(&listener.accept),
+            send: outgoing(&config.upstreams[listener.upstream].send),
             policy: Policy {
                 first_bytes: FirstBytes::Header,
                 header_timeout: timeouts.header,
@@ -85,13 +91,10 @@ impl Rules {
 
     /// Says on what terms a peer is let in; `None` if it is not.
     pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
-        let first_bytes = match &self.accept {
-            Accept::Off => FirstBytes::Payload,
-            Accept::Headers(header) if header.trust.contains(peer.ip()) => FirstBytes::Header,
-            Accept::Headers(header) => match header.untrusted {
-                Untrusted::Reject => return None,
-                Untrusted::Plain => FirstBytes::Payload,
-            },
+        let first_bytes = match self.trust.policy(peer).admission() {
+            Admission::Header => FirstBytes::Header,
+            Admission::Plain => FirstBytes::Payload,
+            Admission::Denied => return None,
         };
         Some(Policy { first_bytes, ..self.policy })
     }
@@ -101,6 +104,11 @@ impl Rules {
     /// RFC 9293 3.5).
     pub(super) fn may_meet_itself(&self, endpoint: SocketAddr) -> bool {
         self.ephemeral_ports.contains(&endpoint.port())
+    }
+
+    /// Begins to read the header of a peer that is let in.
+    pub(super) fn intro(&self) -> Intro {
+        Intro::new(believed(&self.accept), self.options)
     }
 
     /// Says why a header is refused, and by which key where one decides.
@@ -132,15 +140,57 @@ fn options(accept: &Accept) -> Options {
             Versions::V2 => ppcore::Versions::V2,
             Versions::Both => ppcore::Versions::Both,
         })
-        .presence(match header.presence {
-            config::Presence::Required => ppcore::Presence::Required,
-            config::Presence::Optional => ppcore::Presence::Optional,
-        })
         .crc32c(match header.crc32c {
             ChecksumPolicy::Verify => Crc32cPolicy::Verify,
             ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
+}
+
+fn outgoing(send: &SendHeader) -> Outgoing {
+    let destination = |destination| match destination {
+        Destination::Original => pptrust::Destination::Original,
+        Destination::Local => pptrust::Destination::Local,
+    };
+    match send {
+        SendHeader::Off => Outgoing::Off,
+        SendHeader::V1 { destination: told } => Outgoing::V1 { destination: destination(*told) },
+        SendHeader::V2 { destination: told, tlv_pass, crc32c } => Outgoing::V2 {
+            destination: destination(*told),
+            tlv_pass: match tlv_pass {
+                TlvPass::All => pptrust::TlvPass::All,
+                TlvPass::Types(types) => pptrust::TlvPass::Types(types.clone()),
+            },
+            crc32c: match crc32c {
+                ChecksumSent::WhenReceived => pptrust::ChecksumSent::WhenReceived,
+                ChecksumSent::Always => pptrust::ChecksumSent::Always,
+            },
+        },
+    }
+}
+
+/// What the header of a peer in `trust` is worth.
+fn believed(accept: &Accept) -> pptrust::Policy {
+    match accept {
+        Accept::Off => pptrust::Policy::Skip,
+        Accept::Headers(header) => match header.presence {
+            Presence::Required => pptrust::Policy::Require,
+            Presence::Optional => pptrust::Policy::Use,
+        },
+    }
+}
+
+fn trust(accept: &Accept) -> Trust {
+    match accept {
+        Accept::Off => Trust::new([], pptrust::Policy::Skip),
+        Accept::Headers(header) => {
+            let others = match header.untrusted {
+                Untrusted::Reject => pptrust::Policy::Deny,
+                Untrusted::Plain => pptrust::Policy::Skip,
+            };
+            Trust::new([(header.trust.clone(), believed(accept))], others)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The layers: which module of ppserver may know which other, and what ppcore and the pure modules
-//! may know of the world outside.
+//! The layers: which module of ppserver may know which other, and what ppcore, pptrust and the pure
+//! modules may know of the world outside.
 //!
 //! `table` is docs/architecture.md in a form that can fail, `references` finds what a source names,
 //! `resolve` finds what that means, and here the two are compared. Invariant: an edge that is not
@@ -23,6 +23,7 @@ use super::source::Source;
 
 const SERVER: &str = "crates/ppserver/";
 const CORE: &str = "crates/ppcore/";
+const TRUST: &str = "crates/pptrust/";
 
 /// A Rust source of one crate, ready to be judged.
 struct Unit<'a> {
@@ -94,28 +95,46 @@ pub(super) fn check_core(sources: &[Source]) -> Vec<Violation> {
             found.push(Violation::new(&format!("{CORE}Cargo.toml"), manifest.line(name), reason));
         }
     }
-    let modules = BTreeSet::new();
-    for unit in units(sources, CORE) {
-        let scope = Scope {
-            modules: &modules,
-            crates: &manifest.crates(),
-            root: &[],
-            library: None,
-            references: &unit.references,
-        };
-        let shipped = unit.references.paths.iter().filter(|path| !(path.is_test || unit.is_test));
-        for reference in shipped {
+    found.extend(judge_shipped(sources, CORE, &manifest, |path, reference| {
+        let is_known = path[0] == "core" || CORE_CRATES.contains(&path[0].as_str());
+        (!is_known).then(|| {
+            let (name, shown) = (&path[0], shown(reference));
+            format!("ppcore may not use `{name}` ({shown}): it has no std and no allocator")
+        })
+    }));
+    found
+}
+
+/// Checks that pptrust opens nothing, waits for nothing and reads no clock; its tests may.
+pub(super) fn check_trust(sources: &[Source]) -> Vec<Violation> {
+    let manifest = Manifest::read(sources, TRUST);
+    judge_shipped(sources, TRUST, &manifest, |path, reference| {
+        let is_std = STD.contains(&path[0].as_str());
+        (is_std && !is_pure_std(&path[1..], reference.is_glob, false)).then(|| {
+            let (name, shown) = (path.join("::"), shown(reference));
+            format!("pptrust may not use `{name}` ({shown}): its rules have no socket and no clock")
+        })
+    })
+}
+
+/// What `judge` has against the paths outside of the crate in `dir` that are named there, but for its tests.
+fn judge_shipped(
+    sources: &[Source],
+    dir: &str,
+    manifest: &Manifest,
+    judge: impl Fn(&[String], &Reference) -> Option<String>,
+) -> Vec<Violation> {
+    let (modules, crates) = (BTreeSet::new(), manifest.crates());
+    let mut found = Vec::new();
+    for unit in units(sources, dir) {
+        let references = &unit.references;
+        let scope =
+            Scope { modules: &modules, crates: &crates, root: &[], library: None, references };
+        for reference in references.paths.iter().filter(|path| !(path.is_test || unit.is_test)) {
             for target in scope.resolve(reference) {
-                if let Target::Outside(path) = target
-                    && path[0] != "core"
-                    && !CORE_CRATES.contains(&path[0].as_str())
-                {
-                    let reason = format!(
-                        "ppcore may not use `{}` ({}): it has no std and no allocator",
-                        path[0],
-                        shown(reference)
-                    );
-                    found.push(Violation::new(unit.path, reference.line, reason));
+                if let Target::Outside(path) = target {
+                    let reason = judge(&path, reference);
+                    found.extend(reason.map(|why| Violation::new(unit.path, reference.line, why)));
                 }
             }
         }

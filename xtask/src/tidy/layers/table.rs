@@ -126,7 +126,6 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::access_log",
             "telemetry::log",
             "telemetry::metrics",
-            "greeting",
             "core::session",
             "core::close_reason",
             "config",
@@ -228,12 +227,6 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &["config"],
         world: World::Open,
         why: "everyone may log, so the log knows nobody",
-    },
-    Layer {
-        name: "greeting",
-        uses: &["config"],
-        world: World::Open,
-        why: "a header is composed of addresses and bytes",
     },
     Layer {
         name: "config",

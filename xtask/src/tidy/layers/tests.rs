@@ -295,6 +295,31 @@ fn ppcore_stands_on_core_crc_and_thiserror_only() {
 }
 
 #[test]
+fn pptrust_has_no_socket_and_no_clock() {
+    let trust_with = |text: &str| {
+        let manifest = Source::new("crates/pptrust/Cargo.toml", "[dependencies]\nppcore = \"1\"\n");
+        let sources = [manifest, Source::new("crates/pptrust/src/intro.rs", text)];
+        check_trust(&sources).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for bad in [
+        "use std::net::TcpStream;",
+        "use std::io::Read;",
+        "fn f() { std::thread::yield_now(); }",
+        "fn f() -> std::time::Instant { std::time::Instant::now() }",
+    ] {
+        let found = trust_with(bad);
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+        assert!(found[0].starts_with("crates/pptrust/src/intro.rs:1: "), "{found:?}");
+    }
+    for good in [
+        "use std::net::SocketAddr; use std::sync::Arc; use ppcore::Header; use crate::policy::Trust;",
+        "#[cfg(test)] mod tests { use std::net::UdpSocket; }",
+    ] {
+        assert_eq!(trust_with(good), [""; 0], "{good}");
+    }
+}
+
+#[test]
 fn the_table_names_only_its_own_modules_and_has_no_way_back_up() {
     let position = |name: &str| LAYERS.iter().position(|layer| layer.name == name);
     for (index, layer) in LAYERS.iter().enumerate() {

@@ -18,6 +18,7 @@ use ppcore::{
     Addresses, Crc32cPolicy, Decoded, Decoder, Error, ErrorKind, Header, Options, TlvFraming,
     Version, decode_datagram, spp,
 };
+use pptrust::{Lookalike, looks_like};
 
 use crate::cli::{Exit, Failure, answer, hex};
 
@@ -242,24 +243,21 @@ fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Says whether the input is the kind of thing that is no header, and what to do about it.
-fn hint(error: Error, input: &[u8]) -> Option<&'static str> {
-    if error.kind() != ErrorKind::NotProxy {
-        return None;
-    }
+/// Says what the input looks like if it is no header or a bad one, and what to do about it.
+fn hint(error: Error, input: &[u8]) -> Option<String> {
+    let is_absent = error.kind() == ErrorKind::NotProxy;
     let is_hex_text = input.len() > 1
         && input.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
-    if is_hex_text {
-        Some("it looks like hex text: try --hex")
-    } else if input.starts_with(&spp::MAGIC) {
-        Some("it looks like Cloudflare's Simple Proxy Protocol: try --spp")
-    } else if input.starts_with(b"PROXY ") || input.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
-        Some("it looks like a PROXY protocol header: drop --spp")
-    } else if input.starts_with(b"\x16\x03") {
-        Some("it looks like a TLS ClientHello: the sender sends no header")
-    } else if input.windows(6).take(1024).any(|window| window == b"HTTP/1") {
-        Some("it looks like HTTP: the sender sends no header")
-    } else {
-        None
+    if is_absent && is_hex_text {
+        return Some("it looks like hex text: try --hex".to_owned());
     }
+    let like = looks_like(input)?;
+    let advice = match is_absent {
+        true if like == Lookalike::Spp => "try --spp",
+        true if matches!(like, Lookalike::Header | Lookalike::MixedLine) => "drop --spp",
+        true => "the sender sends no header",
+        false if like == Lookalike::MixedLine => "nginx writes one behind set_real_ip_from",
+        false => return None,
+    };
+    Some(format!("it looks like {like}: {advice}"))
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use ppnet::{Networks, parse_network};
+use pptrust::{Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use ppnet::Networks;
+use pptrust::Networks;
 use proptest::prelude::*;
 
 use super::{BROKEN, EXAMPLE, FULL_SHAPE, check};

@@ -1,4 +1,4 @@
-//! Whom to believe: from a peer's address to what its header is worth.
+//! Whom to believe: from a peer's address to what its header is worth, and what no header means.
 //!
 //! Not an authentication: addresses are what the network says they are.
 
@@ -6,7 +6,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ppcore::{Options, Presence};
+
 use crate::networks::{NetworkError, Networks, parse_network};
+use crate::peers::Peers;
 
 /// What a peer's header is worth. The names are those of go-proxyproto, which has no `Deny`: there,
 /// the policy function returns an error.
@@ -40,10 +43,93 @@ pub enum Policy {
     Deny,
 }
 
+/// What is done with a peer before a byte of it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Admission {
+    /// Its header is read, or its payload if it may speak plainly.
+    Header,
+    /// Whatever it sends is payload.
+    Plain,
+    /// Nothing is read: it is let go.
+    Denied,
+}
+
+/// Why a header, or its absence, is refused; it is its peer's fault.
+///
+/// ```
+/// use pptrust::ppcore::Options;
+/// use pptrust::{Intro, Policy, Refusal};
+///
+/// let mut intro = Intro::new(Policy::Reject, Options::new());
+/// assert_eq!(intro.push(b"PROXY UNKNOWN\r\n"), Err(Refusal::Forbidden));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The policy denies this peer: [`Policy::Deny`].
+    #[error("the peer is not among those trusted")]
+    Denied,
+    /// The peer broke the PROXY protocol, or sent no header where one is required.
+    #[error("the peer broke the PROXY protocol: {0}")]
+    Header(ppcore::Error),
+    /// The peer sent a header that its policy forbids: [`Policy::Reject`].
+    #[error("the peer sent a header and may not send one")]
+    Forbidden,
+}
+
+impl From<ppcore::Error> for Refusal {
+    fn from(error: ppcore::Error) -> Self {
+        Self::Header(error)
+    }
+}
+
+impl Policy {
+    /// Returns what is done with a peer before a byte of it is read.
+    ///
+    /// ```
+    /// use pptrust::{Admission, Policy};
+    ///
+    /// assert_eq!(Policy::Use.admission(), Admission::Header);
+    /// assert_eq!(Policy::Skip.admission(), Admission::Plain);
+    /// ```
+    pub const fn admission(self) -> Admission {
+        match self {
+            Self::Require | Self::Use | Self::Ignore | Self::Reject => Admission::Header,
+            Self::Skip => Admission::Plain,
+            Self::Deny => Admission::Denied,
+        }
+    }
+
+    /// Returns what the decoder is told: `options`, and whether a header must be there.
+    ///
+    /// ```
+    /// use pptrust::Policy;
+    /// use pptrust::ppcore::{Decoded, Decoder, Options};
+    ///
+    /// let mut decoder = Decoder::new(Policy::Use.options(Options::new()));
+    /// assert_eq!(decoder.decode(b"GET / HTTP/1.1"), Ok(Decoded::Absent));
+    /// ```
+    pub const fn options(self, options: Options) -> Options {
+        options.presence(match self {
+            Self::Use | Self::Ignore | Self::Reject | Self::Skip => Presence::Optional,
+            Self::Require | Self::Deny => Presence::Required,
+        })
+    }
+
+    /// Says what a header that came is worth: it counts, or it was only taken off.
+    pub(crate) fn credit<T>(self, header: T) -> Result<Option<T>, Refusal> {
+        match self {
+            Self::Require | Self::Use => Ok(Some(header)),
+            Self::Ignore | Self::Skip => Ok(None),
+            Self::Reject => Err(Refusal::Forbidden),
+            Self::Deny => Err(Refusal::Denied),
+        }
+    }
+}
+
 /// Who may set client addresses: a [`Policy`] for every peer. It has no default.
 ///
 /// ```
-/// use ppnet::{Policy, Trust};
+/// use pptrust::{Policy, Trust};
 ///
 /// let balancers = Trust::networks(["10.0.0.0/8", "fd00::/8"])?;
 /// assert_eq!(balancers.policy("10.1.2.3:4711".parse()?), Policy::Require);
@@ -56,17 +142,30 @@ pub struct Trust(Rule);
 
 #[derive(Clone)]
 enum Rule {
-    Any,
-    /// The first match counts.
-    Networks(Vec<(Networks, Policy)>),
+    /// The first match counts; the policy behind them is that of all others.
+    Peers(Vec<(Peers, Policy)>, Policy),
     Function(Arc<dyn Fn(SocketAddr) -> Policy + Send + Sync>),
 }
 
 impl Trust {
+    /// Gives each set of peers its policy; the first match counts, and the others have `otherwise`.
+    ///
+    /// ```
+    /// use pptrust::{Peers, Policy, Trust};
+    ///
+    /// let balancers = "10.0.0.0/8".parse::<Peers>()?;
+    /// let trust = Trust::new([(balancers, Policy::Use)], Policy::Skip);
+    /// assert_eq!(trust.policy("203.0.113.7:4711".parse().unwrap()), Policy::Skip);
+    /// # Ok::<(), pptrust::NetworkError>(())
+    /// ```
+    pub fn new(rules: impl IntoIterator<Item = (Peers, Policy)>, otherwise: Policy) -> Self {
+        Self(Rule::Peers(rules.into_iter().collect(), otherwise))
+    }
+
     /// Requires a header of everybody and believes it: whoever can connect can be any client. Only
     /// where nobody but the balancer can reach the port.
     pub fn any() -> Self {
-        Self(Rule::Any)
+        Self::new([(Peers::Any, Policy::Require)], Policy::Deny)
     }
 
     /// Requires a header of peers in these networks ("10.0.0.0/8") or at these addresses
@@ -79,20 +178,20 @@ impl Trust {
     ) -> Result<Self, NetworkError> {
         let networks = networks.into_iter().map(|text| parse_network(text.as_ref()));
         let networks = Networks::new(networks.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self(Rule::Networks(vec![(networks, Policy::Require)])))
+        Ok(Self::new([(Peers::Networks(networks), Policy::Require)], Policy::Deny))
     }
 
     /// Gives each network its policy; the first match counts, and peers outside all are denied.
     ///
     /// ```
-    /// use ppnet::{Policy, Trust};
+    /// use pptrust::{Policy, Trust};
     ///
     /// let trust = Trust::rules([
     ///     ("10.0.0.0/8", Policy::Require), // the balancers
     ///     ("127.0.0.1", Policy::Use),      // us, with curl --haproxy-protocol or without
     ///     ("192.168.0.0/16", Policy::Skip), // the office connects directly
     /// ])?;
-    /// # Ok::<(), ppnet::NetworkError>(())
+    /// # Ok::<(), pptrust::NetworkError>(())
     /// ```
     ///
     /// # Errors
@@ -100,17 +199,18 @@ impl Trust {
     pub fn rules<T: AsRef<str>>(
         rules: impl IntoIterator<Item = (T, Policy)>,
     ) -> Result<Self, NetworkError> {
-        let rules = rules
-            .into_iter()
-            .map(|(text, policy)| Ok((Networks::new([parse_network(text.as_ref())?])?, policy)));
+        let rules = rules.into_iter().map(|(text, policy)| {
+            let networks = Networks::new([parse_network(text.as_ref())?])?;
+            Ok((Peers::Networks(networks), policy))
+        });
         let rules = rules.collect::<Result<Vec<_>, _>>()?;
-        if rules.is_empty() { Err(NetworkError::Empty) } else { Ok(Self(Rule::Networks(rules))) }
+        if rules.is_empty() { Err(NetworkError::Empty) } else { Ok(Self::new(rules, Policy::Deny)) }
     }
 
     /// Asks a function, which runs while connections are accepted and so must not block.
     ///
     /// ```
-    /// use ppnet::{Policy, Trust};
+    /// use pptrust::{Policy, Trust};
     ///
     /// let trust = Trust::by(|peer| {
     ///     if peer.ip().is_loopback() { Policy::Require } else { Policy::Deny }
@@ -123,11 +223,10 @@ impl Trust {
     /// Returns the policy for `peer`.
     pub fn policy(&self, peer: SocketAddr) -> Policy {
         match &self.0 {
-            Rule::Any => Policy::Require,
-            Rule::Networks(rules) => rules
+            Rule::Peers(rules, otherwise) => rules
                 .iter()
-                .find(|(networks, _)| networks.contains(peer.ip()))
-                .map_or(Policy::Deny, |(_, policy)| *policy),
+                .find(|(peers, _)| peers.contains(peer.ip()))
+                .map_or(*otherwise, |(_, policy)| *policy),
             Rule::Function(policy) => policy(peer),
         }
     }
@@ -136,8 +235,9 @@ impl Trust {
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Rule::Any => f.write_str("Trust::any()"),
-            Rule::Networks(rules) => f.debug_tuple("Trust::rules").field(rules).finish(),
+            Rule::Peers(rules, otherwise) => {
+                f.debug_tuple("Trust::new").field(rules).field(otherwise).finish()
+            }
             Rule::Function(_) => f.write_str("Trust::by(..)"),
         }
     }

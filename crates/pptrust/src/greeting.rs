@@ -11,8 +11,8 @@ use ppcore::{Addresses, V1_LEN_MAX, V2_FIXED_LEN, tlv::TLV_HEADER_LEN};
 /// A header to be sent, v1 or v2.
 ///
 /// ```
-/// use ppnet::Greeting;
-/// use ppnet::ppcore::tlv;
+/// use pptrust::Greeting;
+/// use pptrust::ppcore::tlv;
 ///
 /// let (client, server) = ("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
 /// let line = Greeting::v1(client, server).to_bytes()?;

@@ -17,7 +17,7 @@ const MAPPED_PREFIX_LEN: u8 = 96;
 /// A non-empty, aggregated set of networks.
 ///
 /// ```
-/// use ppnet::{NetworkError, Networks, parse_network};
+/// use pptrust::{NetworkError, Networks, parse_network};
 ///
 /// let networks = Networks::new([parse_network("10.0.0.0/9")?, parse_network("10.128.0.0/9")?])?;
 /// assert!(networks.contains("::ffff:10.1.2.3".parse().unwrap()));

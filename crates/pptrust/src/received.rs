@@ -9,8 +9,8 @@ use ppcore::{Header, UnixAddr};
 /// A header as it was received. It dereferences to what it says, and holds the bytes it was said in.
 ///
 /// ```
-/// use ppnet::{Greeting, Received};
-/// use ppnet::ppcore::{Options, tlv};
+/// use pptrust::{Greeting, Received};
+/// use pptrust::ppcore::{Options, tlv};
 ///
 /// let sent = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?)
 ///     .tlv(tlv::AUTHORITY, b"example.org")

@@ -1,0 +1,301 @@
+//! The header that is sent for a connection: made of the one that came with it, or of the socket's
+//! addresses.
+//!
+//! Pure: bytes and addresses in, bytes out, whenever they are wanted and as often. LOCAL stays LOCAL,
+//! families are never mixed, and a checksum is never copied but computed anew.
+
+use std::net::SocketAddr;
+
+use ppcore::encode::{self, EncodeError, Encoder};
+use ppcore::{Addresses, Command, Header, Transport, tlv};
+
+/// What header is sent.
+///
+/// ```
+/// use pptrust::ppcore::{Decoded, Decoder, Options};
+/// use pptrust::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass};
+///
+/// let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
+/// let Decoded::Header(header) = Decoder::new(Options::new()).decode(line)? else { panic!() };
+/// let socket = SocketAddrs { peer: "10.0.0.2:1".parse()?, local: "10.0.0.1:443".parse()? };
+/// let mut out = [0; 128];
+///
+/// let v1 = Outgoing::V1 { destination: Destination::Local };
+/// let len = v1.compose(&mut out, Some((&header, line)), socket)?;
+/// assert_eq!(&out[..len], b"PROXY TCP4 203.0.113.7 10.0.0.1 51820 443\r\n");
+///
+/// let (destination, tlv_pass) = (Destination::Original, TlvPass::All);
+/// let v2 = Outgoing::V2 { destination, tlv_pass, crc32c: ChecksumSent::WhenReceived };
+/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header));
+/// assert_eq!(v2.compose(&mut out, Some((&header, line)), socket), Ok(28));
+/// assert_eq!(Outgoing::Off.compose(&mut out, None, socket), Ok(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// None.
+    Off,
+    /// The text line.
+    V1 {
+        /// What it says the client connected to.
+        destination: Destination,
+    },
+    /// The binary header.
+    V2 {
+        /// What it says the client connected to.
+        destination: Destination,
+        /// The TLVs copied from the header that came in.
+        tlv_pass: TlvPass,
+        /// When it carries a checksum.
+        crc32c: ChecksumSent,
+    },
+}
+
+/// The destination address of a header that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The one of the header that came in.
+    Original,
+    /// Our own address on the client's connection.
+    Local,
+}
+
+/// The TLVs copied from the header that came in, byte for byte; a CRC32C TLV never is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlvPass {
+    /// Every one.
+    All,
+    /// Those of these types, ascending; may be empty.
+    Types(Vec<u8>),
+}
+
+/// When a v2 header that is sent carries a CRC32C TLV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumSent {
+    /// If one came in.
+    WhenReceived,
+    /// Always.
+    Always,
+}
+
+/// Where a client's connection comes from and goes to, as its socket sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAddrs {
+    /// The socket's peer.
+    pub peer: SocketAddr,
+    /// Our own address on it.
+    pub local: SocketAddr,
+}
+
+impl Outgoing {
+    /// Says whether [`compose`](Self::compose) needs our own address: asking the kernel for it costs a
+    /// system call.
+    pub fn needs_local(&self, received: Option<&Header>) -> bool {
+        let is_local = received.is_some_and(|header| header.command() == Command::Local);
+        match self {
+            Self::Off => false,
+            Self::V1 { destination } | Self::V2 { destination, .. } => {
+                let carried = received.and_then(carried).is_some();
+                !is_local && (!carried || *destination == Destination::Local)
+            }
+        }
+    }
+
+    /// Says whether [`compose`](Self::compose) needs the bytes of the header that came in, and not only what
+    /// it says: who composes later keeps them then.
+    pub fn needs_bytes(&self, received: &Header) -> bool {
+        match self {
+            Self::Off | Self::V1 { .. } => false,
+            Self::V2 { .. } => received.tlvs_offset() < received.len(),
+        }
+    }
+
+    /// Writes the header into `out` and returns its length; 0 if none is sent.
+    ///
+    /// `received` is the header that came in, with its bytes. Without one, and where none of its addresses
+    /// count for a connection, those of the socket are told.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] if the TLVs to be passed on do not fit a v2 header, and
+    /// [`EncodeError::BufferTooSmall`] if `out` is shorter than that.
+    pub fn compose(
+        &self,
+        out: &mut [u8],
+        received: Option<(&Header, &[u8])>,
+        socket: SocketAddrs,
+    ) -> Result<usize, EncodeError> {
+        let header = received.map(|(header, _)| header);
+        let is_local = header.is_some_and(|header| header.command() == Command::Local);
+        match self {
+            Self::Off => Ok(0),
+            Self::V1 { destination } => {
+                let told = addresses(header, *destination, socket);
+                encode::v1(out, if is_local { &Addresses::None } else { &told })
+            }
+            Self::V2 { destination, tlv_pass, crc32c } => {
+                let mut encoder = if is_local {
+                    Encoder::local(out)
+                } else {
+                    Encoder::stream(out, &addresses(header, *destination, socket))
+                };
+                let mut has_crc = *crc32c == ChecksumSent::Always;
+                let tlvs = received.into_iter().flat_map(|(header, bytes)| header.tlvs(bytes));
+                for tlv in tlvs.flatten() {
+                    if tlv.kind() == tlv::CRC32C {
+                        has_crc = true;
+                    } else if tlv_pass.contains(tlv.kind()) {
+                        encoder = encoder.tlv(tlv.kind(), tlv.value());
+                    }
+                }
+                if has_crc { encoder.crc32c().finish() } else { encoder.finish() }
+            }
+        }
+    }
+}
+
+impl TlvPass {
+    fn contains(&self, kind: u8) -> bool {
+        match self {
+            Self::All => true,
+            Self::Types(types) => types.binary_search(&kind).is_ok(),
+        }
+    }
+}
+
+fn addresses(header: Option<&Header>, destination: Destination, socket: SocketAddrs) -> Addresses {
+    match (header.and_then(carried), destination) {
+        (Some((source, original)), Destination::Original) => Addresses::pair(source, original),
+        (Some((source, _)), Destination::Local) => Addresses::pair(source, socket.local),
+        (None, Destination::Original | Destination::Local) => {
+            Addresses::pair(socket.peer, socket.local)
+        }
+    }
+}
+
+/// What counts for the client's connection, which is one of a byte stream.
+fn carried(header: &Header) -> Option<(SocketAddr, SocketAddr)> {
+    header.addresses_for(Transport::Stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use ppcore::{Crc32cStatus, Decoded, Decoder, Options};
+
+    use super::*;
+
+    fn socket() -> SocketAddrs {
+        SocketAddrs {
+            peer: "127.0.0.1:5000".parse().unwrap(),
+            local: "127.0.0.2:443".parse().unwrap(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Header {
+        match Decoder::new(Options::new()).decode(bytes) {
+            Ok(Decoded::Header(header)) => header,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn v1(destination: Destination) -> Outgoing {
+        Outgoing::V1 { destination }
+    }
+
+    fn v2(tlv_pass: TlvPass) -> Outgoing {
+        let destination = Destination::Original;
+        Outgoing::V2 { destination, tlv_pass, crc32c: ChecksumSent::WhenReceived }
+    }
+
+    fn sent(outgoing: &Outgoing, received: Option<&[u8]>) -> Vec<u8> {
+        let header = received.map(decode);
+        let mut out = vec![0; ppcore::V2_LEN_MAX];
+        let len = outgoing.compose(&mut out, header.as_ref().zip(received), socket()).unwrap();
+        out.truncate(len);
+        out
+    }
+
+    #[test]
+    fn without_carried_addresses_the_sockets_own_are_sent() {
+        for received in [None, Some(&b"PROXY UNKNOWN\r\n"[..])] {
+            let line = sent(&v1(Destination::Original), received);
+            assert_eq!(line, b"PROXY TCP4 127.0.0.1 127.0.0.2 5000 443\r\n");
+        }
+    }
+
+    #[test]
+    fn addresses_of_datagrams_are_not_those_of_the_connection() {
+        let received =
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08\0\x09\0\x0a";
+        let line = sent(&v1(Destination::Original), Some(received));
+        assert_eq!(line, b"PROXY TCP4 127.0.0.1 127.0.0.2 5000 443\r\n");
+    }
+
+    #[test]
+    fn the_destination_is_the_original_or_our_own() {
+        let received = b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n";
+        let original = sent(&v1(Destination::Original), Some(received));
+        assert_eq!(original, received);
+        let local = sent(&v1(Destination::Local), Some(received));
+        assert_eq!(local, b"PROXY TCP4 1.2.3.4 127.0.0.2 9 443\r\n");
+    }
+
+    #[test]
+    fn local_stays_local() {
+        let mut local = [0; 16];
+        Encoder::local(&mut local).finish().unwrap();
+        assert_eq!(sent(&v2(TlvPass::All), Some(&local)), local);
+        assert_eq!(sent(&v1(Destination::Original), Some(&local)), b"PROXY UNKNOWN\r\n");
+        assert_eq!(sent(&Outgoing::Off, Some(&local)), b"");
+    }
+
+    #[test]
+    fn tlvs_pass_byte_exact_and_the_checksum_is_made_anew() {
+        let addresses =
+            Addresses::pair("1.2.3.4:5".parse().unwrap(), "6.7.8.9:10".parse().unwrap());
+        let mut bytes = [0; 256];
+        let len = Encoder::stream(&mut bytes, &addresses)
+            .tlv(tlv::AWS, b"\x01vpce\0\xff")
+            .crc32c()
+            .tlv(tlv::NOOP, b"")
+            .finish()
+            .unwrap();
+        let received = &bytes[..len];
+        let all = sent(&v2(TlvPass::All), Some(received));
+        let header = decode(&all);
+        let kinds: Vec<u8> = header.tlvs(&all).map(|tlv| tlv.unwrap().kind()).collect();
+        assert_eq!(kinds, [tlv::AWS, tlv::NOOP, tlv::CRC32C]);
+        assert_eq!(header.crc32c(&all), Crc32cStatus::Valid);
+        let one = sent(&v2(TlvPass::Types(vec![tlv::AWS])), Some(received));
+        let kinds: Vec<u8> = decode(&one).tlvs(&one).map(|tlv| tlv.unwrap().kind()).collect();
+        assert_eq!(kinds, [tlv::AWS, tlv::CRC32C]);
+    }
+
+    #[test]
+    fn our_own_address_is_asked_for_only_where_it_is_sent() {
+        let carried = decode(b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n");
+        assert!(!v2(TlvPass::All).needs_local(Some(&carried)));
+        assert!(v2(TlvPass::All).needs_local(None));
+        assert!(v1(Destination::Local).needs_local(Some(&carried)));
+        assert!(!Outgoing::Off.needs_local(None));
+    }
+
+    #[test]
+    fn what_is_composed_without_the_bytes_is_the_same_where_they_are_not_needed() {
+        let addresses =
+            Addresses::pair("1.2.3.4:5".parse().unwrap(), "6.7.8.9:10".parse().unwrap());
+        let mut bytes = [0; 64];
+        let plain = Encoder::stream(&mut bytes, &addresses).finish().unwrap();
+        let plain = bytes[..plain].to_vec();
+        let tlvs = Encoder::stream(&mut bytes, &addresses).tlv(tlv::NOOP, b"").crc32c().finish();
+        let tlvs = bytes[..tlvs.unwrap()].to_vec();
+        for received in [&plain, &tlvs] {
+            let header = decode(received);
+            for outgoing in [Outgoing::Off, v1(Destination::Original), v2(TlvPass::All)] {
+                let mut out = [0; 64];
+                let len = outgoing.compose(&mut out, Some((&header, &[])), socket()).unwrap();
+                let is_same = out[..len] == sent(&outgoing, Some(received));
+                assert_eq!(is_same, !outgoing.needs_bytes(&header), "{outgoing:?}");
+            }
+        }
+    }
+}
