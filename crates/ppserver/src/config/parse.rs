@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Code, Diagnostics, Quote, Span};
-use super::schema::{self, TableKeys};
+use super::keys::{self, TableKeys};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use super::{Choice, Count, Toggle};
 
@@ -41,7 +41,7 @@ pub(super) struct Section<'a, 'i> {
 impl<'a, 'i> Section<'a, 'i> {
     /// The top of the file; its keys are not checked yet.
     pub(super) fn top(table: &'a DeTable<'i>) -> Self {
-        Self { keys: &schema::TOP, table: Some(table), span: None }
+        Self { keys: &keys::TOP, table: Some(table), span: None }
     }
 
     /// Takes `value` as a table with these keys; reports those it should not have.
@@ -98,7 +98,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 key.span(),
                 format!("unknown key `{name}` in {title}"),
             );
-            if let Some(home) = schema::homes_of(name).next() {
+            if let Some(home) = keys::homes_of(name).next() {
                 fault.with_help(format!("`{name}` belongs in {}", home.title()));
             } else {
                 fault.with_help(format!("{title} has {}", known.join(", ")));
@@ -138,7 +138,7 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// The raw value.
     pub(super) fn get(self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
-        debug_assert!(self.keys.known.contains(&key), "{key} is not in the schema");
+        debug_assert!(self.keys.known.contains(&key), "{key} is not listed");
         self.table?.get(key)
     }
 

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 
 use super::{is_name, missing, no_effect, not_empty, required};
 use crate::config::diagnostics::{Code, Diagnostics};
+use crate::config::keys;
 use crate::config::parse::{self, At, Section, element_text};
-use crate::config::schema;
 use crate::config::validate::ListenerDraft;
 use crate::config::{
     Accept, ChecksumPolicy, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted, Version,
@@ -26,10 +26,10 @@ pub(super) fn listener(
     base: &Timeouts,
     faults: &mut Diagnostics,
 ) -> ListenerDraft {
-    let section = Section::open(&schema::LISTENER, value, faults);
+    let section = Section::open(&keys::LISTENER, value, faults);
     section.only_word("protocol", "tcp", &["udp"], faults);
-    let timeouts = section.section("timeouts", &schema::LISTENER_TIMEOUTS, faults);
-    let accept = section.section("proxy_protocol", &schema::ACCEPT, faults);
+    let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
+    let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
     ListenerDraft {
         name: required(section, "name", "name = \"edge\"", faults)
             .filter(|name| is_name(name, faults)),

@@ -1,7 +1,7 @@
 //! Sections to a draft: which keys there are, of what type, with which default and range.
 //!
 //! One function a table; those of listeners and upstreams have files of their own. Invariant: every
-//! key of the schema is read exactly here, and a value that leaves is within the range its field
+//! listed key is read exactly here, and a value that leaves is within the range its field
 //! documents.
 
 mod listener;
@@ -19,7 +19,7 @@ use super::parse::{At, Section, element_number};
 use super::validate::{self, Draft};
 use super::{
     AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Probes, Server, Splice, Tcp,
-    Timeouts, Toggle, schema, syntax,
+    Timeouts, Toggle, keys, syntax,
 };
 
 /// A loop a CPU is enough, and no machine this runs on has more.
@@ -77,13 +77,13 @@ fn is_known_version(top: Section<'_, '_>, faults: &mut Diagnostics) -> bool {
 }
 
 fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
-    let server = top.section("server", &schema::SERVER, faults);
-    let timeouts = top.section("timeouts", &schema::TIMEOUTS, faults);
+    let server = top.section("server", &keys::SERVER, faults);
+    let timeouts = top.section("timeouts", &keys::TIMEOUTS, faults);
     let timeouts = self::timeouts(timeouts, &Timeouts::default(), faults);
-    let log = top.section("log", &schema::LOG, faults);
-    let access_log = top.section("access_log", &schema::ACCESS_LOG, faults);
-    let tcp = top.section("tcp", &schema::TCP, faults);
-    let splice = top.section("splice", &schema::SPLICE, faults);
+    let log = top.section("log", &keys::LOG, faults);
+    let access_log = top.section("access_log", &keys::ACCESS_LOG, faults);
+    let tcp = top.section("tcp", &keys::TCP, faults);
+    let splice = top.section("splice", &keys::SPLICE, faults);
     let example = "a [[listener]] header, in double brackets";
     let listeners = top.list("listener", example, faults).unwrap_or_default();
     // Something else than a list has been reported as such.
@@ -165,7 +165,7 @@ fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<O
 
 fn tcp(section: Section<'_, '_>, faults: &mut Diagnostics) -> Tcp {
     let default = Tcp::default();
-    let keepalive = section.section("keepalive", &schema::KEEPALIVE, faults);
+    let keepalive = section.section("keepalive", &keys::KEEPALIVE, faults);
     Tcp {
         nodelay: section.toggle("nodelay", default.nodelay, faults),
         keepalive: self::keepalive(keepalive, &default.keepalive, faults),

@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use super::{is_name, missing, no_effect, not_empty};
 use crate::config::diagnostics::{Code, Diagnostics};
+use crate::config::keys;
 use crate::config::parse::{At, Section, element_number, element_text};
-use crate::config::schema;
 use crate::config::validate::UpstreamDraft;
 use crate::config::{
     ChecksumSent, Destination, Endpoint, EndpointError, SendHeader, TlvPass, Toggle, Version,
@@ -26,10 +26,10 @@ pub(super) fn upstream(
 ) -> UpstreamDraft {
     let name = At::new(name.value.to_owned(), name.span.clone());
     is_name(&name, faults);
-    let section = Section::open(&schema::UPSTREAM, value, faults);
+    let section = Section::open(&keys::UPSTREAM, value, faults);
     let later = ["least_conn", "random2", "source_hash", "first"];
     section.only_word("balance", "round_robin", &later, faults);
-    let send = section.section("proxy_protocol", &schema::SEND, faults);
+    let send = section.section("proxy_protocol", &keys::SEND, faults);
     let retries = section.number("retries", RETRIES, 1, faults);
     UpstreamDraft {
         name,

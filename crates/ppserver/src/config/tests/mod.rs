@@ -5,10 +5,11 @@ mod random;
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use every_key::{EXAMPLE, every_key};
 
-use super::schema::TABLES;
+use super::keys::TABLES;
 use super::*;
 use crate::trust::Trust;
 
