@@ -10,6 +10,24 @@ use super::{
 };
 use crate::trust::Trust;
 
+/// Other endpoints that are tried after a failed connect.
+pub(super) const RETRIES: usize = 1;
+
+// Keys with one word so far.
+pub(super) const LOG_OUTPUT: &str = "stderr";
+pub(super) const ACCESS_LOG_FORMAT: &str = "json";
+pub(super) const PROTOCOL: &str = "tcp";
+pub(super) const BALANCE: &str = "round_robin";
+
+/// Whether peers send headers: they do not.
+pub(super) const ACCEPT: Option<Presence> = None;
+/// The header that is sent: none.
+pub(super) const SEND: Option<Version> = None;
+/// Of the header that is sent.
+pub(super) const DESTINATION: Destination = Destination::Original;
+pub(super) const TLV_PASS: TlvPass = TlvPass::Types(Vec::new());
+pub(super) const CRC32C_SENT: ChecksumSent = ChecksumSent::WhenReceived;
+
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -67,7 +85,7 @@ impl Default for Timeouts {
 }
 
 impl HeaderPolicy {
-    /// The defaults; nobody is trusted by default, so `trust` is an argument.
+    /// The defaults where headers are taken; nobody is trusted by default, so `trust` is an argument.
     pub fn new(presence: Presence, trust: Trust) -> Self {
         Self {
             presence,
@@ -84,14 +102,11 @@ impl HeaderPolicy {
 impl SendHeader {
     /// A header of this version with the defaults of the rest.
     pub fn new(version: Version) -> Self {
-        let destination = Destination::Original;
         match version {
-            Version::V1 => Self::V1 { destination },
-            Version::V2 => Self::V2 {
-                destination,
-                tlv_pass: TlvPass::Types(Vec::new()),
-                crc32c: ChecksumSent::WhenReceived,
-            },
+            Version::V1 => Self::V1 { destination: DESTINATION },
+            Version::V2 => {
+                Self::V2 { destination: DESTINATION, tlv_pass: TLV_PASS, crc32c: CRC32C_SENT }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::parse::At;
 use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
 use super::{
     Accept, AccessLog, Choice, Config, Endpoint, HeaderPolicy, Host, Loaded, Log, Presence, Report,
-    SendHeader, Server, Splice, Tcp, Timeouts, Version, Versions,
+    SendHeader, Server, Splice, Tcp, Timeouts, Version, Versions, defaults,
 };
 use crate::trust::Trust;
 
@@ -64,7 +64,7 @@ impl Config {
         let upstream = UpstreamDraft {
             name: At::new(UPSTREAM_NAME.to_owned(), None),
             endpoints: flags.to.into_iter().map(|endpoint| At::new(endpoint, None)).collect(),
-            retries: At::new(1, None),
+            retries: At::new(defaults::RETRIES, None),
             send: flags.send.map_or(SendHeader::Off, SendHeader::new),
             tlv_pass_span: None,
         };

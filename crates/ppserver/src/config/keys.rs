@@ -1,6 +1,6 @@
 //! The names of every table and key: those this version knows, and those of a later one.
 //!
-//! Not the types or defaults of the keys; `read` has the ones, the vocabulary the others.
+//! Not the types of the keys, which `read` has, nor their defaults, which `defaults` has.
 //! Invariant: a key that is read is listed here (`Section` asserts it), and docs/operations.md has
 //! each.
 

@@ -216,11 +216,16 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// `true` or `false`.
-    pub(super) fn toggle(self, key: &str, default: Toggle, faults: &mut Diagnostics) -> Toggle {
+    pub(super) fn toggle<T: From<Toggle>>(
+        self,
+        key: &str,
+        default: T,
+        faults: &mut Diagnostics,
+    ) -> T {
         let Some(value) = self.get(key) else { return default };
         match value.get_ref().as_bool() {
-            Some(true) => Toggle::On,
-            Some(false) => Toggle::Off,
+            Some(true) => Toggle::On.into(),
+            Some(false) => Toggle::Off.into(),
             None => {
                 let expected = format!("`{key}` is true or false");
                 wrong_type(value, &expected, &format!("{key} = true"), faults);
@@ -247,14 +252,15 @@ impl<'a, 'i> Section<'a, 'i> {
         self,
         key: &str,
         range: RangeInclusive<usize>,
+        default: Count,
         faults: &mut Diagnostics,
     ) -> Count {
-        let Some(value) = self.get(key) else { return Count::Auto };
+        let Some(value) = self.get(key) else { return default };
         let example = format!("{key} = \"auto\" or {key} = {}", range.start());
         if value.get_ref().as_str() == Some("auto") {
             return Count::Auto;
         }
-        element_number(value, key, &range, &example, faults).map_or(Count::Auto, Count::Fixed)
+        element_number(value, key, &range, &example, faults).map_or(default, Count::Fixed)
     }
 
     /// A duration.

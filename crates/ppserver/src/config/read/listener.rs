@@ -9,13 +9,13 @@ use toml::de::DeValue;
 
 use super::{is_name, missing, no_effect, not_empty, required};
 use crate::config::diagnostics::{Code, Diagnostics};
-use crate::config::keys;
 use crate::config::parse::{self, At, Section, element_text};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
     Accept, ChecksumPolicy, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted, Version,
     Versions,
 };
+use crate::config::{defaults, keys};
 use crate::trust::{Shortest, Trust};
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
@@ -27,7 +27,7 @@ pub(super) fn listener(
     faults: &mut Diagnostics,
 ) -> ListenerDraft {
     let section = Section::open(&keys::LISTENER, value, faults);
-    section.only_word("protocol", "tcp", &["udp"], faults);
+    section.only_word("protocol", defaults::PROTOCOL, &["udp"], faults);
     let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
     let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
     ListenerDraft {
@@ -80,7 +80,7 @@ fn bind_addr(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>>
 
 /// `None` after a fault in `trust`.
 fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> {
-    let presence = section.choice::<Option<Presence>>("accept", None, &[], faults);
+    let presence = section.choice::<Option<Presence>>("accept", defaults::ACCEPT, &[], faults);
     let trust = trust(section, faults);
     let template = HeaderPolicy::new(Presence::Required, Trust::Any);
     let versions = versions(section, faults).unwrap_or(template.versions);

@@ -18,8 +18,8 @@ use super::diagnostics::{Code, Diagnostics};
 use super::parse::{At, Section, element_number};
 use super::validate::{self, Draft};
 use super::{
-    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Probes, Server, Splice, Tcp,
-    Timeouts, Toggle, keys, syntax,
+    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Server, Splice, Tcp, Timeouts,
+    defaults, keys, syntax,
 };
 
 /// A loop a CPU is enough, and no machine this runs on has more.
@@ -116,15 +116,20 @@ fn server(section: Section<'_, '_>, faults: &mut Diagnostics) -> Server {
     let default = Server::default();
     let grace = Duration::ZERO..=DURATION_MAX;
     Server {
-        workers: section.count("workers", WORKERS, faults),
-        max_connections: section.count("max_connections", CONNECTIONS, faults),
+        workers: section.count("workers", WORKERS, default.workers, faults),
+        max_connections: section.count(
+            "max_connections",
+            CONNECTIONS,
+            default.max_connections,
+            faults,
+        ),
         shutdown_grace: section.duration("shutdown_grace", grace, default.shutdown_grace, faults),
     }
 }
 
 fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
     let default = Log::default();
-    section.only_word("output", "stderr", &["syslog", "journald", "file:"], faults);
+    section.only_word("output", defaults::LOG_OUTPUT, &["syslog", "journald", "file:"], faults);
     Log {
         level: section.choice("level", default.level, &[], faults),
         format: section.choice("format", default.format, &[], faults),
@@ -133,15 +138,11 @@ fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
 
 fn access_log(section: Section<'_, '_>, faults: &mut Diagnostics) -> AccessLog {
     let default = AccessLog::default();
-    section.only_word("format", "json", &["logfmt"], faults);
-    let probes = match section.toggle("log_probes", Toggle::Off, faults) {
-        Toggle::Off => Probes::Counted,
-        Toggle::On => Probes::Logged,
-    };
+    section.only_word("format", defaults::ACCESS_LOG_FORMAT, &["logfmt"], faults);
     AccessLog {
         state: section.toggle("enabled", default.state, faults),
         output: access_output(section, faults).unwrap_or(default.output),
-        probes,
+        probes: section.toggle("log_probes", default.probes, faults),
     }
 }
 
@@ -210,7 +211,7 @@ fn splice(section: Section<'_, '_>, faults: &mut Diagnostics) -> Splice {
     Splice {
         mode: section.choice("mode", default.mode, &[], faults),
         pipe_bytes: section.size("pipe_size", PIPE_BYTES, default.pipe_bytes, faults),
-        max_pipes: section.count("max_pipes", PIPES, faults),
+        max_pipes: section.count("max_pipes", PIPES, default.max_pipes, faults),
     }
 }
 

@@ -7,12 +7,10 @@ use toml::de::DeValue;
 
 use super::{is_name, missing, no_effect, not_empty};
 use crate::config::diagnostics::{Code, Diagnostics};
-use crate::config::keys;
 use crate::config::parse::{At, Section, element_number, element_text};
 use crate::config::validate::UpstreamDraft;
-use crate::config::{
-    ChecksumSent, Destination, Endpoint, EndpointError, SendHeader, TlvPass, Toggle, Version,
-};
+use crate::config::{Endpoint, EndpointError, SendHeader, TlvPass, Version};
+use crate::config::{defaults, keys};
 
 const RETRIES: RangeInclusive<usize> = 0..=255;
 const TLV_TYPES: RangeInclusive<usize> = 0..=0xFF;
@@ -28,9 +26,9 @@ pub(super) fn upstream(
     is_name(&name, faults);
     let section = Section::open(&keys::UPSTREAM, value, faults);
     let later = ["least_conn", "random2", "source_hash", "first"];
-    section.only_word("balance", "round_robin", &later, faults);
+    section.only_word("balance", defaults::BALANCE, &later, faults);
     let send = section.section("proxy_protocol", &keys::SEND, faults);
-    let retries = section.number("retries", RETRIES, 1, faults);
+    let retries = section.number("retries", RETRIES, defaults::RETRIES, faults);
     UpstreamDraft {
         name,
         endpoints: endpoints(section, faults),
@@ -81,13 +79,10 @@ fn endpoint(
 }
 
 fn send(section: Section<'_, '_>, faults: &mut Diagnostics) -> SendHeader {
-    let version = section.choice::<Option<Version>>("send", None, &["spp"], faults);
-    let destination = section.choice("destination", Destination::Original, &[], faults);
-    let tlv_pass = tlv_pass(section, faults).unwrap_or(TlvPass::Types(Vec::new()));
-    let crc32c = match section.toggle("crc32c", Toggle::Off, faults) {
-        Toggle::Off => ChecksumSent::WhenReceived,
-        Toggle::On => ChecksumSent::Always,
-    };
+    let version = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
+    let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
+    let tlv_pass = tlv_pass(section, faults).unwrap_or(defaults::TLV_PASS);
+    let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
     match version {
         None => {
             let help = "add send = \"v1\" or \"v2\", or remove the key";
