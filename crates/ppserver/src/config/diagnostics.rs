@@ -11,6 +11,8 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::codes::{Code, Severity};
+
 /// A byte range of the configuration's text.
 pub(super) type Span = Range<usize>;
 
@@ -20,104 +22,6 @@ const REPORT_COLUMNS: usize = 140;
 /// Faults that are kept; the others are counted. Nobody reads more, and a file that is no
 /// configuration at all has one a line.
 pub(super) const FAULTS_MAX: usize = 200;
-
-/// What kind of fault it is: stable, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Code {
-    /// The file cannot be read.
-    Unreadable,
-    /// It is not TOML.
-    Syntax,
-    /// A key nobody knows.
-    UnknownKey,
-    /// A key or value of a later version.
-    NotSupported,
-    /// A number where a text is due, and the like.
-    WrongType,
-    /// A value out of its range or not among the choices.
-    BadValue,
-    /// A required key is absent.
-    MissingKey,
-    /// A name or an address is used twice.
-    Duplicate,
-    /// A listener's upstream does not exist.
-    UnknownUpstream,
-    /// There are more faults than a report holds.
-    More,
-    /// Warning: an upstream that no listener uses.
-    UnusedUpstream,
-    /// Warning: a key that changes nothing as things stand.
-    NoEffect,
-    /// Warning: a network with bits set behind its prefix.
-    HostBits,
-    /// Warning: a header deadline below what the protocol asks for.
-    ShortHeaderTimeout,
-    /// Warning: anybody can reach the listener and be any client.
-    OpenTrust,
-    /// Warning: more connections allowed than descriptors.
-    FewDescriptors,
-    /// Warning: an endpoint is one of our own listeners.
-    OwnListener,
-}
-
-/// Whether a fault stops the configuration from being used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// It does.
-    Error,
-    /// It does not, but somebody should look.
-    Warning,
-}
-
-impl Code {
-    /// Each code has one severity.
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::Unreadable
-            | Self::Syntax
-            | Self::UnknownKey
-            | Self::NotSupported
-            | Self::WrongType
-            | Self::BadValue
-            | Self::MissingKey
-            | Self::Duplicate
-            | Self::UnknownUpstream
-            | Self::More => Severity::Error,
-            Self::UnusedUpstream
-            | Self::NoEffect
-            | Self::HostBits
-            | Self::ShortHeaderTimeout
-            | Self::OpenTrust
-            | Self::FewDescriptors
-            | Self::OwnListener => Severity::Warning,
-        }
-    }
-
-    /// The code as it is printed, `unknown-key`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreadable => "unreadable",
-            Self::Syntax => "syntax",
-            Self::UnknownKey => "unknown-key",
-            Self::NotSupported => "not-supported",
-            Self::WrongType => "wrong-type",
-            Self::BadValue => "bad-value",
-            Self::MissingKey => "missing-key",
-            Self::Duplicate => "duplicate",
-            Self::UnknownUpstream => "unknown-upstream",
-            Self::More => "more",
-            Self::UnusedUpstream => "unused-upstream",
-            Self::NoEffect => "no-effect",
-            Self::HostBits => "host-bits",
-            Self::ShortHeaderTimeout => "short-header-timeout",
-            Self::OpenTrust => "open-trust",
-            Self::FewDescriptors => "few-descriptors",
-            Self::OwnListener => "own-listener",
-        }
-    }
-}
 
 /// One fault: what, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -537,13 +441,5 @@ error[bad-value]: no good
         assert_eq!(nearest("Max-Connectoins", names), Some("max_connections"));
         assert_eq!(nearest("color", names), None);
         assert_eq!(nearest("v3", ["v1", "v2"]), Some("v1"));
-    }
-
-    #[test]
-    fn the_printed_code_is_the_json_code() {
-        for code in [Code::Syntax, Code::NotSupported, Code::ShortHeaderTimeout, Code::OwnListener]
-        {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-        }
     }
 }

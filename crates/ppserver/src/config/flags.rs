@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use super::diagnostics::{Code, Diagnostics};
+use super::codes::Code;
+use super::diagnostics::Diagnostics;
 use super::parse::At;
 use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
 use super::{

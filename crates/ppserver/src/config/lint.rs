@@ -4,7 +4,8 @@
 
 use std::net::SocketAddr;
 
-use super::diagnostics::{Code, Diagnostics};
+use super::codes::Code;
+use super::diagnostics::Diagnostics;
 use super::validate::{Draft, ListenerDraft, UpstreamDraft};
 use super::{Accept, Count, Endpoint, Host, SendHeader, TlvPass, Version, descriptors_reserved};
 use crate::trust::is_public;

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::diagnostics::{Code, Diagnostics, Report, Source};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Report, Source};
 use super::{Config, read};
 
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.

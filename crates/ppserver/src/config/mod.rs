@@ -11,6 +11,7 @@
 //! ```
 
 mod choice;
+mod codes;
 mod defaults;
 mod diagnostics;
 mod endpoint;
@@ -30,7 +31,8 @@ mod units;
 mod validate;
 
 pub use choice::Choice;
-pub use diagnostics::{Code, Colour, Diagnostic, JsonFault, Report, Severity};
+pub use codes::{Code, Severity};
+pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use endpoint::{Endpoint, EndpointError};
 pub use flags::Flags;
 pub use load::{Host, Loaded, from_bytes, load};

@@ -11,7 +11,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Code, Diagnostics, Quote, Span};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Quote, Span};
 use super::keys::{self, TableKeys};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use super::{Choice, Count, Toggle};

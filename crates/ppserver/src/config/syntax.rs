@@ -5,7 +5,8 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Code, Diagnostics, FAULTS_MAX, Span};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, FAULTS_MAX, Span};
 use super::parse::Section;
 
 /// Reads the file as TOML and hands its top to `read`; afterwards drops the faults that are only
@@ -120,23 +121,14 @@ impl Broken<'_> {
         if code != Code::Syntax && self.is_under_broken_header(span) {
             return true;
         }
-        match code {
-            Code::Syntax => false,
-            Code::MissingKey => self.swallowed || is_in_broken_table(span),
-            Code::UnknownUpstream | Code::UnusedUpstream => is_header_lost(),
-            Code::Unreadable
-            | Code::UnknownKey
-            | Code::NotSupported
-            | Code::WrongType
-            | Code::BadValue
-            | Code::More
-            | Code::Duplicate
-            | Code::NoEffect
-            | Code::HostBits
-            | Code::ShortHeaderTimeout
-            | Code::OpenTrust
-            | Code::FewDescriptors
-            | Code::OwnListener => self.is_on_same_line(span),
+        if code == Code::Syntax {
+            false
+        } else if code == Code::MissingKey {
+            self.swallowed || is_in_broken_table(span)
+        } else if matches!(code, Code::UnknownUpstream | Code::UnusedUpstream) {
+            is_header_lost()
+        } else {
+            self.is_on_same_line(span)
         }
     }
 

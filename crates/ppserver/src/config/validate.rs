@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
 
-use super::diagnostics::{Code, Diagnostics, Quote, Span};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Quote, Span};
 use super::parse::At;
 use super::{
     Accept, AccessLog, Config, Endpoint, Host, Listener, Log, SendHeader, Server, Splice, Tcp,

@@ -8,7 +8,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{is_name, missing, no_effect, not_empty, required};
-use crate::config::diagnostics::{Code, Diagnostics};
+use crate::config::codes::Code;
+use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text};
 use crate::config::validate::ListenerDraft;
 use crate::config::{

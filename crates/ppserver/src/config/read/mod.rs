@@ -14,7 +14,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostics::{Code, Diagnostics};
+use super::codes::Code;
+use super::diagnostics::Diagnostics;
 use super::parse::{At, Section, element_number};
 use super::validate::{self, Draft};
 use super::{

@@ -6,7 +6,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{is_name, missing, no_effect, not_empty};
-use crate::config::diagnostics::{Code, Diagnostics};
+use crate::config::codes::Code;
+use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{At, Section, element_number, element_text};
 use crate::config::validate::UpstreamDraft;
 use crate::config::{Endpoint, EndpointError, SendHeader, TlvPass, Version};

@@ -477,6 +477,18 @@ fn every_key_is_documented_in_the_section_of_its_table() {
 }
 
 #[test]
+fn every_code_is_documented() {
+    for code in Code::ALL {
+        let prefix = match code.severity() {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+        };
+        let row = format!("\n| `{}` | {prefix}", code.as_str());
+        assert!(OPERATIONS.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn flags_and_the_file_that_says_the_same_agree() {
     let flags = Flags {
         listen: vec!["0.0.0.0:443".parse().unwrap()],
