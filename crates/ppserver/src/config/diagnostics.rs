@@ -16,6 +16,29 @@ use super::codes::{Code, Severity};
 /// A byte range of the configuration's text.
 pub(super) type Span = Range<usize>;
 
+/// Where something stands that may be at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the file.
+    Text(Span),
+    /// Behind this flag.
+    Flag(&'static str),
+    /// It is missing, or holds by default.
+    Nowhere,
+}
+
+impl From<Span> for Place {
+    fn from(span: Span) -> Self {
+        Self::Text(span)
+    }
+}
+
+impl From<Option<Span>> for Place {
+    fn from(span: Option<Span>) -> Self {
+        span.map_or(Self::Nowhere, Self::Text)
+    }
+}
+
 /// A longer line is cut around its caret, so that a report never depends on the terminal.
 const REPORT_COLUMNS: usize = 140;
 
@@ -63,8 +86,10 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn with_first(&mut self, first: Option<Span>) -> &mut Self {
-        self.first = first;
+    pub(super) fn with_first(&mut self, first: &Place) -> &mut Self {
+        if let Place::Text(span) = first {
+            self.first = Some(span.clone());
+        }
         self
     }
 
@@ -128,23 +153,31 @@ impl Diagnostics {
     pub(super) fn add(
         &mut self,
         code: Code,
-        span: impl Into<Option<Span>>,
+        place: impl Into<Place>,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        let fault = Diagnostic {
-            code,
-            span: span.into(),
-            message: message.into(),
-            help: None,
-            suggestion: None,
-            first: None,
+        let message = message.into();
+        let (span, message) = match place.into() {
+            Place::Text(span) => (Some(span), message),
+            Place::Flag(flag) => (None, format!("{flag}: {message}")),
+            Place::Nowhere => (None, message),
         };
+        let fault = Diagnostic { code, span, message, help: None, suggestion: None, first: None };
         if self.list.len() < FAULTS_MAX {
             self.list.push(fault);
             return self.list.last_mut().expect("one was pushed just now");
         }
         let count = self.beyond.take().map_or(1, |(_, count)| count + 1);
         &mut self.beyond.insert((fault, count)).0
+    }
+
+    /// Whether there is an error about what stands in this place.
+    pub(super) fn has_error_at(&self, place: &Place) -> bool {
+        let Place::Text(place) = place else { return false };
+        let is_there = |span: &Span| place.contains(&span.start);
+        self.list.iter().any(|fault| {
+            fault.code.severity() == Severity::Error && fault.span.as_ref().is_some_and(is_there)
+        })
     }
 
     /// Keeps the faults that `is_kept` says are not echoes of others.
@@ -188,7 +221,7 @@ pub(super) struct Source {
 
 /// Where a fault stands, for people: lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Position {
     line: usize,
     column: usize,
     end_column: usize,
@@ -214,11 +247,11 @@ impl Source {
         start..end.clamp(start, line_end.max(start))
     }
 
-    fn place(&self, span: &Span) -> Place {
+    fn position(&self, span: &Span) -> Position {
         let before = &self.text[..span.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let column = self.text[line_start..span.start].chars().count() + 1;
-        Place {
+        Position {
             line: before.matches('\n').count() + 1,
             column,
             end_column: column + self.text[span.clone()].chars().count(),
@@ -339,11 +372,11 @@ impl Report {
 
     fn json_fault<'r>(&'r self, fault: &'r Diagnostic) -> JsonFault<'r> {
         let source = self.source.as_ref();
-        let place = source.zip(fault.span.as_ref()).map(|(source, span)| source.place(span));
+        let position = source.zip(fault.span.as_ref()).map(|(source, span)| source.position(span));
         JsonFault {
-            line: place.map(|place| place.line),
-            column: place.map(|place| place.column),
-            end_column: place.map(|place| place.end_column),
+            line: position.map(|position| position.line),
+            column: position.map(|position| position.column),
+            end_column: position.map(|position| position.end_column),
             code: fault.code,
             message: &fault.message,
             help: fault.help.as_deref(),
@@ -416,7 +449,9 @@ error[bad-value]: no good
     #[test]
     fn a_fault_without_a_place_is_one_line_and_its_help() {
         let mut faults = Diagnostics::default();
-        faults.add(Code::MissingKey, None, "--trust is missing").with_help("name the networks");
+        faults
+            .add(Code::MissingKey, Place::Nowhere, "--trust is missing")
+            .with_help("name the networks");
         let drawn = faults.into_report(None).render(Colour::Off);
         assert_eq!(drawn, "error[missing-key]: --trust is missing\nhelp: name the networks\n\n");
     }
@@ -426,7 +461,7 @@ error[bad-value]: no good
         let mut faults = Diagnostics::default();
         for _ in 0..FAULTS_MAX + 3 {
             let count = faults.list.len();
-            faults.add(Code::NoEffect, None, count.to_string()).with_help("for each");
+            faults.add(Code::NoEffect, Place::Nowhere, count.to_string()).with_help("for each");
         }
         let report = faults.into_report(None);
         assert!(report.has_errors());

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::codes::Code;
-use super::diagnostics::Diagnostics;
-use super::parse::At;
+use super::diagnostics::{Diagnostics, Place};
+use super::parse::{At, Key, Written};
 use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
 use super::{
-    Accept, AccessLog, Choice, Config, Endpoint, HeaderPolicy, Host, Loaded, Log, Presence, Report,
-    SendHeader, Server, Splice, Tcp, Timeouts, Version, Versions, defaults,
+    Accept, Choice, Config, Endpoint, HeaderPolicy, Host, Loaded, Log, Presence, Report,
+    SendHeader, Tcp, Version, Versions, defaults,
 };
 use crate::trust::Trust;
 
@@ -46,7 +46,9 @@ impl Config {
     pub fn from_flags(flags: Flags, host: Host) -> Result<Loaded, Report> {
         let mut faults = Diagnostics::default();
         let mut missing = |flag: &str, help: &str| {
-            faults.add(Code::MissingKey, None, format!("{flag} is missing")).with_help(help);
+            faults
+                .add(Code::MissingKey, Place::Nowhere, format!("{flag} is missing"))
+                .with_help(help);
         };
         if flags.listen.is_empty() {
             missing("--listen", "say where to listen: --listen 0.0.0.0:443");
@@ -55,27 +57,34 @@ impl Config {
             missing("--to", "say where connections go: --to 127.0.0.1:8080");
         }
         let listener = ListenerDraft {
-            name: Some(At::new(LISTENER_NAME.to_owned(), None)),
-            bind: flags.listen.iter().map(|addr| At::new(*addr, None)).collect(),
-            upstream: Some(At::new(UPSTREAM_NAME.to_owned(), None)),
-            accept: accept(&flags, &mut faults),
-            trust_span: None,
-            timeouts: Timeouts::default(),
+            name: Some(At::new(LISTENER_NAME.to_owned(), Place::Nowhere)),
+            bind: flags.listen.iter().map(|addr| At::new(*addr, Place::Flag("--listen"))).collect(),
+            upstream: Some(At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere)),
+            accept: Written::new(
+                accept(&flags, &mut faults),
+                vec![Key::of_flag("trust", "--trust")],
+            ),
+            trusted: Vec::new(),
+            timeouts: Written::default(),
         };
         let upstream = UpstreamDraft {
-            name: At::new(UPSTREAM_NAME.to_owned(), None),
-            endpoints: flags.to.into_iter().map(|endpoint| At::new(endpoint, None)).collect(),
-            retries: At::new(defaults::RETRIES, None),
-            send: flags.send.map_or(SendHeader::Off, SendHeader::new),
-            tlv_pass_span: None,
+            name: At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere),
+            endpoints: flags
+                .to
+                .into_iter()
+                .map(|endpoint| At::new(endpoint, Place::Flag("--to")))
+                .collect(),
+            retries: At::new(defaults::RETRIES, Place::Nowhere),
+            send: Written::new(flags.send.map_or(SendHeader::Off, SendHeader::new), Vec::new()),
+            passed: Vec::new(),
         };
         let draft = Draft {
-            server: Server::default(),
-            max_connections_span: None,
+            server: Written::default(),
             log: Log::default(),
-            access_log: AccessLog::default(),
+            access_log: Written::default(),
+            timeouts: Written::default(),
             tcp: Tcp::default(),
-            splice: Splice::default(),
+            splice: Written::default(),
             listeners: vec![listener],
             upstreams: vec![upstream],
         };
@@ -97,7 +106,7 @@ fn accept(flags: &Flags, faults: &mut Diagnostics) -> Option<Accept> {
         }
         (Some(_), None) => {
             let message = "--accept needs --trust: who may set client addresses?";
-            faults.add(Code::MissingKey, None, message).with_help(
+            faults.add(Code::MissingKey, Place::Nowhere, message).with_help(
                 "--trust 10.0.0.0/8,fd00::/8 with the networks of your load balancers; \
                  --trust any believes everybody who can connect",
             );
@@ -110,7 +119,7 @@ fn accept(flags: &Flags, faults: &mut Diagnostics) -> Option<Accept> {
             ];
             for (flag, _) in useless.into_iter().filter(|(_, is_given)| *is_given) {
                 let message = format!("{flag} needs --accept: no header is taken without it");
-                faults.add(Code::MissingKey, None, message).with_help("--accept v1,v2");
+                faults.add(Code::MissingKey, Place::Nowhere, message).with_help("--accept v1,v2");
             }
             Some(Accept::Off)
         }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::codes::Code;
-use super::diagnostics::{Diagnostics, Report, Source};
+use super::diagnostics::{Diagnostics, Place, Report, Source};
 use super::{Config, read};
 
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
@@ -50,7 +50,7 @@ pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
         Err(error) => {
             let mut faults = Diagnostics::default();
             faults
-                .add(Code::Unreadable, None, format!("cannot read `{name}`: {error}"))
+                .add(Code::Unreadable, Place::Nowhere, format!("cannot read `{name}`: {error}"))
                 .with_help("-c takes the path of a configuration file: at most 1 MiB, and readable to this user");
             Err(faults.into_report(None))
         }

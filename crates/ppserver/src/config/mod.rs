@@ -35,5 +35,6 @@ pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use endpoint::{Endpoint, EndpointError};
 pub use flags::Flags;
+pub use lint::descriptors_reserved;
 pub use load::{Host, Loaded, from_bytes, load};
 pub use types::*;

@@ -12,21 +12,65 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::codes::Code;
-use super::diagnostics::{Diagnostics, Quote, Span};
+use super::diagnostics::{Diagnostics, Place, Quote, Span};
 use super::keys::{self, TableKeys};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use super::{Choice, Count, Toggle};
 
-/// A value, and where it stands if it came from a file.
+/// A value, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct At<T> {
     pub(super) value: T,
-    pub(super) span: Option<Span>,
+    pub(super) place: Place,
 }
 
 impl<T> At<T> {
-    pub(super) fn new(value: T, span: impl Into<Option<Span>>) -> Self {
-        Self { value, span: span.into() }
+    pub(super) fn new(value: T, place: impl Into<Place>) -> Self {
+        Self { value, place: place.into() }
+    }
+}
+
+/// What a table says, and which of its keys were written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    keys: Vec<Key>,
+}
+
+/// A key that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) place: Place,
+    /// Where its value stands.
+    pub(super) value: Place,
+}
+
+impl Key {
+    /// A flag says what the key `name` would.
+    pub(super) fn of_flag(name: &'static str, flag: &'static str) -> Self {
+        Self { name, place: Place::Flag(flag), value: Place::Flag(flag) }
+    }
+}
+
+impl<T> Written<T> {
+    pub(super) fn new(value: T, keys: Vec<Key>) -> Self {
+        Self { value, keys }
+    }
+
+    /// The keys, in the order of the documentation.
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The key, if it was written.
+    pub(super) fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Where the value of the key stands.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        self.key(name).map_or(Place::Nowhere, |key| key.value.clone())
     }
 }
 
@@ -123,18 +167,13 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table.is_some() && !self.has(key)
     }
 
-    /// The known keys that are there, and where.
-    pub(super) fn present(self) -> impl Iterator<Item = (&'static str, Option<Span>)> {
-        self.keys
-            .known
-            .iter()
-            .filter(move |key| self.has(key))
-            .map(move |key| (*key, self.key_span(key)))
-    }
-
-    /// Where the key itself stands.
-    pub(super) fn key_span(self, key: &str) -> Option<Span> {
-        self.table?.iter().find(|(name, _)| name.get_ref() == key).map(|(name, _)| name.span())
+    /// The table as it was read, with the known keys that are there.
+    pub(super) fn written<T>(self, value: T) -> Written<T> {
+        let find = |known: &&'static str| {
+            let (key, value) = self.table?.get_key_value(*known)?;
+            Some(Key { name: known, place: key.span().into(), value: value.span().into() })
+        };
+        Written::new(value, self.keys.known.iter().filter_map(find).collect())
     }
 
     /// The raw value.
@@ -158,7 +197,7 @@ impl<'a, 'i> Section<'a, 'i> {
             .iter()
             .map(|(name, value)| (At::new(name.get_ref().as_ref(), name.span()), value))
             .collect();
-        entries.sort_by_key(|(name, _)| name.span.as_ref().map(|span| span.start));
+        entries.sort_by_key(|(_, value)| value.span().start);
         entries
     }
 
@@ -308,13 +347,13 @@ impl<'a, 'i> Section<'a, 'i> {
                 let (least, most) = (format(*range.start()), format(*range.end()));
                 let message = format!("`{key}` is out of range");
                 faults
-                    .add(Code::BadValue, text.span.clone(), message)
+                    .add(Code::BadValue, text.place.clone(), message)
                     .with_help(format!("between \"{least}\" and \"{most}\""));
             }
             Err(why) => {
                 let message = format!("`{key}` cannot be read: {why}");
                 faults
-                    .add(Code::BadValue, text.span.clone(), message)
+                    .add(Code::BadValue, text.place.clone(), message)
                     .with_help(format!("for example {example}"));
             }
         }
@@ -385,10 +424,10 @@ fn bad_word(text: &At<&str>, key: &str, words: &[&str], later: &[&str], faults: 
     };
     if later.iter().any(|word| shown == *word || word.ends_with(':') && shown.starts_with(word)) {
         let message = format!("`{key} = \"{shown}\"` is not supported by this version");
-        faults.add(Code::NotSupported, text.span.clone(), message).with_help(help);
+        faults.add(Code::NotSupported, text.place.clone(), message).with_help(help);
     } else {
         let message = format!("`{key}` cannot be \"{shown}\"");
-        faults.add(Code::BadValue, text.span.clone(), message).with_help(help).with_nearest(
+        faults.add(Code::BadValue, text.place.clone(), message).with_help(help).with_nearest(
             shown,
             words.iter().copied(),
             Quote::Double,

@@ -61,13 +61,6 @@ impl Count {
     }
 }
 
-/// Returns how many descriptors are no connection's and no pipe's: each worker has an epoll, what wakes it,
-/// and a socket for each address, and 64 are for logs, files, and sockets that are accepted only to be
-/// refused.
-pub const fn descriptors_reserved(workers: usize, addresses: usize) -> usize {
-    64 + workers * (addresses + 2)
-}
-
 /// `[log]`: the log on stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {

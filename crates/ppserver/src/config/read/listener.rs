@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use ppnet::{Networks, parse_network};
+use ipnet::IpNet;
+use ppnet::{NetworkError, Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, no_effect, not_empty, required};
+use super::{is_name, missing, not_empty, required};
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text};
@@ -17,7 +18,7 @@ use crate::config::{
     Versions,
 };
 use crate::config::{defaults, keys};
-use crate::trust::{Shortest, Trust};
+use crate::trust::Trust;
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
 const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
@@ -31,13 +32,14 @@ pub(super) fn listener(
     section.only_word("protocol", defaults::PROTOCOL, &["udp"], faults);
     let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
     let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
+    let trusted = trusted(accept, faults);
     ListenerDraft {
         name: required(section, "name", "name = \"edge\"", faults)
             .filter(|name| is_name(name, faults)),
         bind: bind(section, faults),
         upstream: required(section, "upstream", "upstream = \"web\"", faults),
-        accept: self::accept(accept, faults),
-        trust_span: accept.get("trust").map(Spanned::span),
+        accept: accept.written(self::accept(accept, &trusted, faults)),
+        trusted,
         timeouts: super::timeouts(timeouts, base, faults),
     }
 }
@@ -60,29 +62,35 @@ fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<SocketAddr
 fn bind_addr(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
     if let Some(kind) = ["unix:", "fd:"].into_iter().find(|kind| text.value.starts_with(kind)) {
         let message = format!("`{kind}` addresses are not supported by this version");
-        faults.add(Code::NotSupported, text.span, message).with_help("for example \"0.0.0.0:443\"");
+        faults
+            .add(Code::NotSupported, text.place, message)
+            .with_help("for example \"0.0.0.0:443\"");
         return None;
     }
     let Ok(addr) = text.value.parse::<SocketAddr>() else {
         faults
-            .add(Code::BadValue, text.span, "this is not an address with a port")
+            .add(Code::BadValue, text.place, "this is not an address with a port")
             .with_help("numbers, such as \"0.0.0.0:443\", \"127.0.0.1:8080\" or \"[::]:443\"");
         return None;
     };
     if addr.ip().to_canonical() != addr.ip() {
         let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         faults
-            .add(Code::BadValue, text.span, "an IPv6 listener takes no IPv4 connections")
+            .add(Code::BadValue, text.place, "an IPv6 listener takes no IPv4 connections")
             .with_help(format!("write the IPv4 address: \"{plain}\""));
         return None;
     }
-    Some(At::new(addr, text.span))
+    Some(At::new(addr, text.place))
 }
 
 /// `None` after a fault in `trust`.
-fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> {
+fn accept(
+    section: Section<'_, '_>,
+    trusted: &[At<IpNet>],
+    faults: &mut Diagnostics,
+) -> Option<Accept> {
     let presence = section.choice::<Option<Presence>>("accept", defaults::ACCEPT, &[], faults);
-    let trust = trust(section, faults);
+    let trust = trust(section, trusted, faults);
     let template = HeaderPolicy::new(Presence::Required, Trust::Any);
     let versions = versions(section, faults).unwrap_or(template.versions);
     let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, &[], faults);
@@ -90,11 +98,7 @@ fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> 
     let header_bytes_max =
         section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
     let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &["require"], faults);
-    let Some(presence) = presence else {
-        let help = "add accept = \"require\" or \"optional\", or remove the key";
-        no_effect(section, "accept", help, faults);
-        return Some(Accept::Off);
-    };
+    let Some(presence) = presence else { return Some(Accept::Off) };
     if !section.has("trust") {
         let span = section.get("accept").map(Spanned::span);
         faults
@@ -129,8 +133,30 @@ fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versio
     Versions::of(&versions)
 }
 
+/// The entries of a list of networks that can be read.
+fn trusted(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<IpNet>> {
+    let is_word = section.get("trust").is_some_and(|value| value.get_ref().is_str());
+    let example = "trust = [\"10.0.0.0/8\"]";
+    let list = if is_word { None } else { section.list("trust", example, faults) };
+    let network = |value| {
+        let text = element_text(value, "trust", example, faults)?;
+        let network = parse_network(text.value);
+        let refuse = |error: NetworkError| {
+            faults
+                .add(Code::BadValue, text.place.clone(), error.to_string())
+                .with_help("`trust` takes networks and addresses, numbers only");
+        };
+        Some(At::new(network.map_err(refuse).ok()?, text.place))
+    };
+    list.unwrap_or_default().iter().filter_map(network).collect()
+}
+
 /// `None` if it is absent or faulty.
-fn trust(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Trust> {
+fn trust(
+    section: Section<'_, '_>,
+    trusted: &[At<IpNet>],
+    faults: &mut Diagnostics,
+) -> Option<Trust> {
     let value = section.get("trust")?;
     let example = "trust = [\"10.0.0.0/8\"]";
     if let Some(word) = value.get_ref().as_str() {
@@ -142,33 +168,10 @@ fn trust(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Trust> {
             .with_help(format!("\"any\", or a list: {example}"));
         return None;
     }
-    let list = section.list("trust", example, faults)?;
-    if list.is_empty() {
+    if value.get_ref().as_array().is_some_and(|list| list.is_empty()) {
         faults
             .add(Code::BadValue, value.span(), "`trust` is empty: nobody would be believed")
             .with_help(format!("for example {example}; to take no headers, accept = \"off\""));
     }
-    let mut networks = Vec::new();
-    for value in list {
-        let Some(text) = element_text(value, "trust", example, faults) else { continue };
-        match parse_network(text.value) {
-            Ok(network) => {
-                if network.addr() != network.network() {
-                    let meant = Shortest(network.trunc());
-                    let message = format!("`{network}` has bits set behind its prefix");
-                    faults
-                        .add(Code::HostBits, text.span, message)
-                        .with_help(format!("it is taken for \"{meant}\""))
-                        .with_suggestion(format!("\"{meant}\""));
-                }
-                networks.push(network);
-            }
-            Err(error) => {
-                faults
-                    .add(Code::BadValue, text.span, error.to_string())
-                    .with_help("`trust` takes networks and addresses, numbers only");
-            }
-        }
-    }
-    Networks::new(networks).ok().map(Trust::Networks)
+    Networks::new(trusted.iter().map(|entry| entry.value)).ok().map(Trust::Networks)
 }

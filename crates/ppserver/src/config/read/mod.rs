@@ -15,8 +15,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::codes::Code;
-use super::diagnostics::Diagnostics;
-use super::parse::{At, Section, element_number};
+use super::diagnostics::{Diagnostics, Place};
+use super::parse::{At, Section, Written, element_number};
 use super::validate::{self, Draft};
 use super::{
     AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Server, Splice, Tcp, Timeouts,
@@ -37,8 +37,6 @@ const BACKLOG: RangeInclusive<usize> = 1..=65_535;
 /// One page to what an unprivileged process may ask for, /proc/sys/fs/pipe-max-size.
 const PIPE_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
 const PIPES: RangeInclusive<usize> = 1..=65_536;
-/// The receiver's least patience (spec 2).
-const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 /// Long enough for a name, short enough for a label.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -91,21 +89,25 @@ fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
     let is_none = top.get("listener").is_none_or(|value| value.get_ref().is_array());
     if listeners.is_empty() && is_none {
         faults
-            .add(Code::MissingKey, None, "there is no [[listener]], so nothing would be served")
+            .add(
+                Code::MissingKey,
+                Place::Nowhere,
+                "there is no [[listener]], so nothing would be served",
+            )
             .with_help("add one with name, bind and upstream");
     }
     let upstreams = top.entries("upstream", faults);
     Draft {
-        server: self::server(server, faults),
-        max_connections_span: server.get("max_connections").map(Spanned::span),
+        server: server.written(self::server(server, faults)),
         log: self::log(log, faults),
-        access_log: self::access_log(access_log, faults),
+        access_log: access_log.written(self::access_log(access_log, faults)),
         tcp: self::tcp(tcp, faults),
-        splice: self::splice(splice, faults),
+        splice: splice.written(self::splice(splice, faults)),
         listeners: listeners
             .iter()
-            .map(|value| listener::listener(value, &timeouts, faults))
+            .map(|value| listener::listener(value, &timeouts.value, faults))
             .collect(),
+        timeouts,
         upstreams: upstreams
             .into_iter()
             .map(|(name, value)| upstream::upstream(&name, value, faults))
@@ -158,7 +160,7 @@ fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<O
         (other, _) => {
             let message = format!("`output` cannot be \"{other}\"");
             faults
-                .add(Code::BadValue, text.span, message)
+                .add(Code::BadValue, text.place, message)
                 .with_help("one of \"stdout\", \"stderr\", \"file:PATH\"");
             None
         }
@@ -216,21 +218,17 @@ fn splice(section: Section<'_, '_>, faults: &mut Diagnostics) -> Splice {
     }
 }
 
-fn timeouts(section: Section<'_, '_>, base: &Timeouts, faults: &mut Diagnostics) -> Timeouts {
-    let timeouts = Timeouts {
+fn timeouts(
+    section: Section<'_, '_>,
+    base: &Timeouts,
+    faults: &mut Diagnostics,
+) -> Written<Timeouts> {
+    section.written(Timeouts {
         header: section.duration("header", TIMEOUT, base.header, faults),
         connect: section.duration("connect", TIMEOUT, base.connect, faults),
         idle: section.duration("idle", TIMEOUT, base.idle, faults),
         half_closed: section.duration("half_closed", TIMEOUT, base.half_closed, faults),
-    };
-    let header = section.get("header").filter(|_| timeouts.header < HEADER_TIMEOUT_MIN);
-    if let Some(header) = header {
-        let message = "a header deadline below 3s refuses peers whose first segment was lost";
-        faults
-            .add(Code::ShortHeaderTimeout, header.span(), message)
-            .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
-    }
-    timeouts
+    })
 }
 
 /// A string that must be there.
@@ -244,7 +242,7 @@ fn required(
         missing(section, key, example, faults);
     }
     let text = section.text(key, example, faults)?;
-    Some(At::new(text.value.to_owned(), text.span))
+    Some(At::new(text.value.to_owned(), text.place))
 }
 
 fn missing(section: Section<'_, '_>, key: &str, example: &str, faults: &mut Diagnostics) {
@@ -260,7 +258,7 @@ fn is_name(name: &At<String>, faults: &mut Diagnostics) -> bool {
         (1..=NAME_BYTES_MAX).contains(&name.value.len()) && name.value.bytes().all(is_plain);
     if !is_name {
         faults
-            .add(Code::BadValue, name.span.clone(), "this cannot be a name")
+            .add(Code::BadValue, name.place.clone(), "this cannot be a name")
             .with_help(format!("1 to {NAME_BYTES_MAX} letters, digits, `-` and `_`"));
     }
     is_name
@@ -278,17 +276,5 @@ fn not_empty(
         faults
             .add(Code::BadValue, span, format!("`{key}` is empty"))
             .with_help(format!("for example {example}"));
-    }
-}
-
-/// Warns about every key but the switch that turned them off; a switch with a fault did not.
-fn no_effect(section: Section<'_, '_>, switch: &str, help: &str, faults: &mut Diagnostics) {
-    let is_off = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str() == Some("off");
-    if !section.get(switch).is_none_or(is_off) {
-        return;
-    }
-    for (key, span) in section.present().filter(|(key, _)| *key != switch) {
-        let message = format!("`{key}` has no effect: `{switch}` is \"off\"");
-        faults.add(Code::NoEffect, span, message).with_help(help);
     }
 }

@@ -1,6 +1,8 @@
 //! Whole files: what is accepted, and what is refused and where.
 
 mod every_key;
+mod flags;
+mod lints;
 mod random;
 
 use std::fmt;
@@ -11,7 +13,6 @@ use every_key::{EXAMPLE, every_key};
 
 use super::keys::TABLES;
 use super::*;
-use crate::trust::Trust;
 
 const FULL_SHAPE: &str = include_str!("../../../../../tests/config/full-shape.toml");
 const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
@@ -131,30 +132,6 @@ fn trust_is_mandatory_and_its_entries_are_checked() {
 }
 
 #[test]
-fn trust_without_accept_is_warned_about() {
-    assert_eq!(accept_faults("trust=['10.0.0.0/8']"), ["7:1 no-effect"]);
-    assert_eq!(accept_faults("accept='off'\nlocal='reject'"), ["8:1 no-effect"]);
-}
-
-#[test]
-fn everybody_trusted_on_a_public_address_is_warned_about() {
-    for (bind, trust, expected) in [
-        ("0.0.0.0:1", "'any'", 1),
-        ("[::]:1", "'any'", 1),
-        ("203.0.113.1:1", "['0.0.0.0/0', '::/0']", 1),
-        ("127.0.0.1:1", "'any'", 0),
-        ("10.0.0.1:1", "'any'", 0),
-        ("0.0.0.0:1", "['10.0.0.0/8']", 0),
-    ] {
-        let text = format!(
-            "{HEAD}[[listener]]\nname='a'\nbind=['{bind}']\nupstream='u'\n\
-             [listener.proxy_protocol]\naccept='require'\ntrust={trust}\n{UPSTREAM}"
-        );
-        assert_eq!(faults(&text), vec!["8:7 open-trust"; expected], "{bind} {trust}");
-    }
-}
-
-#[test]
 fn values_out_of_range_are_refused_and_their_neighbours_taken() {
     let accept = |key: &str, value: &str| {
         accept_faults(&format!("accept='require'\ntrust='any'\n{key}={value}"))
@@ -208,15 +185,6 @@ fn values_out_of_range_are_refused_and_their_neighbours_taken() {
         let is_placed = found.iter().all(|fault| fault.starts_with("3:"));
         assert!(is_placed, "{key} = {value} stands on line 3: {found:?}");
     }
-}
-
-#[test]
-fn a_header_deadline_below_three_seconds_is_warned_about_where_it_is_set() {
-    let text = format!(
-        "{HEAD}[timeouts]\nheader='2999ms'\n{LISTENER}[listener.timeouts]\nheader='1s'\n{UPSTREAM}"
-    );
-    assert_eq!(faults(&text), ["3:8 short-header-timeout", "9:8 short-header-timeout"]);
-    assert_eq!(loaded(&text).listeners[0].timeouts.header, Duration::from_secs(1));
 }
 
 #[test]
@@ -324,36 +292,6 @@ fn tlv_types_are_sorted_and_the_checksum_is_not_among_them() {
     assert_eq!(faults(&send("crc32c=true")), ["12:1 no-effect"]);
     let v1_only = send("send='v2'\ntlv_pass='all'").replace("trust=", "versions=['v1']\ntrust=");
     assert_eq!(faults(&v1_only), ["14:10 no-effect"]);
-}
-
-#[test]
-fn an_endpoint_that_is_our_own_listener_is_warned_about() {
-    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(":2", ":1"));
-    assert_eq!(faults(&text), ["7:12 own-listener"]);
-}
-
-#[test]
-fn more_retries_than_other_endpoints_are_warned_about() {
-    let text = format!("{HEAD}{LISTENER}{UPSTREAM}retries=3\n");
-    assert_eq!(faults(&text), ["8:9 no-effect"]);
-}
-
-#[test]
-fn too_few_descriptors_are_warned_about() {
-    for (settings, needed) in [
-        // Each worker has three.
-        ("", 64 + 2 * 3 + 2000),
-        ("workers=5\n", 64 + 5 * 3 + 2000),
-        ("[splice]\nmax_pipes=10\n", 64 + 2 * 3 + 2000 + 2 * 10),
-    ] {
-        let text = format!("{HEAD}[server]\nmax_connections=1000\n{settings}{LISTENER}{UPSTREAM}");
-        let warnings = |descriptors_max| {
-            let host = Host { descriptors_max, cpus: 2 };
-            from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings.warnings().count()
-        };
-        let around = (warnings(None), warnings(Some(needed)), warnings(Some(needed - 1)));
-        assert_eq!(around, (0, 0, 1), "{settings}");
-    }
 }
 
 #[test]
@@ -486,53 +424,4 @@ fn every_code_is_documented() {
         let row = format!("\n| `{}` | {prefix}", code.as_str());
         assert!(OPERATIONS.contains(&row), "{row}");
     }
-}
-
-#[test]
-fn flags_and_the_file_that_says_the_same_agree() {
-    let flags = Flags {
-        listen: vec!["0.0.0.0:443".parse().unwrap()],
-        to: vec!["web:80".parse().unwrap()],
-        accept: Some("v1,v2".parse().unwrap()),
-        trust: Some("10.0.0.0/8".parse().unwrap()),
-        presence: Presence::Optional,
-        send: Some(Version::V2),
-    };
-    let text = format!(
-        "{HEAD}[[listener]]\nname='listener'\nbind=['0.0.0.0:443']\nupstream='upstream'\n\
-         [listener.proxy_protocol]\naccept='optional'\ntrust=['10.0.0.0/8']\n\
-         [upstream.upstream]\nendpoints=['web:80']\n[upstream.upstream.proxy_protocol]\nsend='v2'\n"
-    );
-    assert_eq!(Config::from_flags(flags, Host::default()).unwrap().config, loaded(&text));
-}
-
-#[test]
-fn accept_without_trust_is_an_error_that_says_so() {
-    let flags = Flags {
-        listen: vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.1:1".parse().unwrap()],
-        to: Vec::new(),
-        accept: Some(Versions::Both),
-        trust: None,
-        presence: Presence::Required,
-        send: None,
-    };
-    let report = Config::from_flags(flags.clone(), Host::default()).unwrap_err();
-    let messages: Vec<_> = report.errors().map(Diagnostic::message).collect();
-    assert_eq!(
-        messages,
-        [
-            "--to is missing",
-            "--accept needs --trust: who may set client addresses?",
-            "the address `127.0.0.1:1` is used twice",
-        ]
-    );
-    let trusting = Flags {
-        accept: None,
-        trust: Some(Trust::Any),
-        to: vec!["a:1".parse().unwrap()],
-        listen: vec!["127.0.0.1:1".parse().unwrap()],
-        ..flags
-    };
-    let report = Config::from_flags(trusting, Host::default()).unwrap_err();
-    assert!(report.render(Colour::Off).contains("--trust needs --accept"));
 }

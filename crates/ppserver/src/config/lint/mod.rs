@@ -1,0 +1,51 @@
+//! Warnings: every one about a draft that can be used and still may not be what was meant.
+//!
+//! Here stands what is judged of one table alone; its neighbours have what goes together. Invariant: what is
+//! printed of a configuration is warned of like the file it came from, so a default that is written out
+//! has no effect to be warned of.
+
+mod descriptors;
+mod no_effect;
+mod own_listener;
+mod trust;
+
+use std::time::Duration;
+
+use super::Timeouts;
+use super::codes::Code;
+use super::diagnostics::Diagnostics;
+use super::load::Host;
+use super::parse::Written;
+use super::validate::Draft;
+
+pub use descriptors::descriptors_reserved;
+
+/// The receiver's least patience (spec 2).
+const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+
+pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
+    short_header_timeout(&draft.timeouts, faults);
+    for listener in &draft.listeners {
+        short_header_timeout(&listener.timeouts, faults);
+        trust::host_bits(listener, faults);
+        trust::open(listener, faults);
+        no_effect::accept(listener, faults);
+    }
+    for upstream in &draft.upstreams {
+        no_effect::retries(upstream, faults);
+        no_effect::send(upstream, faults);
+        no_effect::tlv_pass(draft, upstream, faults);
+        own_listener::check(draft, upstream, faults);
+    }
+    descriptors::few(draft, host, faults);
+}
+
+fn short_header_timeout(timeouts: &Written<Timeouts>, faults: &mut Diagnostics) {
+    let Some(header) = timeouts.key("header") else { return };
+    if timeouts.value.header < HEADER_TIMEOUT_MIN {
+        let message = "a header deadline below 3s refuses peers whose first segment was lost";
+        faults
+            .add(Code::ShortHeaderTimeout, header.value.clone(), message)
+            .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
+    }
+}
