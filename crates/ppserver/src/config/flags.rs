@@ -3,34 +3,41 @@
 //! Everything flags cannot say has the default of the file. Invariant: as with a file, nobody is
 //! believed unless it is said who.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
+use ppnet::Networks;
+
+use super::address::{self, TRUST_ANY};
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place};
 use super::parse::{At, Key, Written};
 use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
 use super::{
-    Accept, Choice, Config, Endpoint, HeaderPolicy, Host, Loaded, Log, Presence, Report,
-    SendHeader, Tcp, Version, Versions, defaults,
+    Accept, Choice, Config, HeaderPolicy, Host, Loaded, Log, Presence, Report, SendHeader, Tcp,
+    Version, Versions, defaults,
 };
 use crate::trust::Trust;
+
+const LISTEN: Place = Place::Flag("--listen");
+const TO: Place = Place::Flag("--to");
+const TRUST: Place = Place::Flag("--trust");
 
 /// What the listener and the upstream are called when nobody named them.
 const LISTENER_NAME: &str = "listener";
 const UPSTREAM_NAME: &str = "upstream";
 
-/// `run --listen A --to B ...`, each flag as it was parsed.
+/// `run --listen A --to B ...`, as they were given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flags {
     /// `--listen`, once or more.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<String>,
     /// `--to`, once or more.
-    pub to: Vec<Endpoint>,
+    pub to: Vec<String>,
     /// `--accept v1,v2`.
     pub accept: Option<Versions>,
     /// `--trust any` or `--trust CIDR,...`.
-    pub trust: Option<Trust>,
+    pub trust: Option<String>,
     /// `--optional` is [`Presence::Optional`].
     pub presence: Presence,
     /// `--send v1` or `--send v2`.
@@ -56,24 +63,25 @@ impl Config {
         if flags.to.is_empty() {
             missing("--to", "say where connections go: --to 127.0.0.1:8080");
         }
+        let listen = flags.listen.iter().map(|text| At::new(text.as_str(), LISTEN));
+        let bind = listen.filter_map(|text| address::bind(text, &mut faults)).collect();
+        let to = flags.to.iter().map(|text| At::new(text.as_str(), TO));
+        let endpoints = to.filter_map(|text| address::endpoint(text, &mut faults)).collect();
+        let trusted = trusted(&flags, &mut faults);
         let listener = ListenerDraft {
             name: Some(At::new(LISTENER_NAME.to_owned(), Place::Nowhere)),
-            bind: flags.listen.iter().map(|addr| At::new(*addr, Place::Flag("--listen"))).collect(),
+            bind,
             upstream: Some(At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere)),
             accept: Written::new(
-                accept(&flags, &mut faults),
-                vec![Key::of_flag("trust", "--trust")],
+                accept(&flags, &trusted, &mut faults),
+                vec![Key { name: "trust", place: TRUST, value: TRUST }],
             ),
-            trusted: Vec::new(),
+            trusted,
             timeouts: Written::default(),
         };
         let upstream = UpstreamDraft {
             name: At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere),
-            endpoints: flags
-                .to
-                .into_iter()
-                .map(|endpoint| At::new(endpoint, Place::Flag("--to")))
-                .collect(),
+            endpoints,
             retries: At::new(defaults::RETRIES, Place::Nowhere),
             send: Written::new(flags.send.map_or(SendHeader::Off, SendHeader::new), Vec::new()),
             passed: Vec::new(),
@@ -97,11 +105,22 @@ impl Config {
     }
 }
 
+/// The networks of `--trust` that can be read.
+fn trusted(flags: &Flags, faults: &mut Diagnostics) -> Vec<At<IpNet>> {
+    let text = flags.trust.as_deref().map(str::trim).filter(|text| *text != TRUST_ANY);
+    let entries = text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
+    entries.filter_map(|entry| address::network(At::new(entry, TRUST), faults)).collect()
+}
+
 /// `None` after a fault.
-fn accept(flags: &Flags, faults: &mut Diagnostics) -> Option<Accept> {
-    match (flags.accept, &flags.trust) {
+fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Option<Accept> {
+    match (flags.accept, flags.trust.as_deref()) {
         (Some(versions), Some(trust)) => {
-            let policy = HeaderPolicy::new(flags.presence, trust.clone());
+            let trust = match trust.trim() {
+                TRUST_ANY => Trust::Any,
+                _ => Trust::Networks(Networks::new(trusted.iter().map(|entry| entry.value)).ok()?),
+            };
+            let policy = HeaderPolicy::new(flags.presence, trust);
             Some(Accept::Headers(HeaderPolicy { versions, ..policy }))
         }
         (Some(_), None) => {

@@ -10,11 +10,11 @@
 //!                                                flags -----^            \----> Report
 //! ```
 
+mod address;
 mod choice;
 mod codes;
 mod defaults;
 mod diagnostics;
-mod endpoint;
 mod flags;
 mod keys;
 mod lint;
@@ -30,10 +30,10 @@ mod types;
 mod units;
 mod validate;
 
+pub use address::{AddressError, Endpoint};
 pub use choice::Choice;
 pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
-pub use endpoint::{Endpoint, EndpointError};
 pub use flags::Flags;
 pub use lint::descriptors_reserved;
 pub use load::{Host, Loaded, from_bytes, load};

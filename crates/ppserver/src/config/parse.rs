@@ -46,13 +46,6 @@ pub(super) struct Key {
     pub(super) value: Place,
 }
 
-impl Key {
-    /// A flag says what the key `name` would.
-    pub(super) fn of_flag(name: &'static str, flag: &'static str) -> Self {
-        Self { name, place: Place::Flag(flag), value: Place::Flag(flag) }
-    }
-}
-
 impl<T> Written<T> {
     pub(super) fn new(value: T, keys: Vec<Key>) -> Self {
         Self { value, keys }

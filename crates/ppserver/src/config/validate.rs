@@ -131,16 +131,6 @@ fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
             .with_help(format!("add [upstream.{name}] with endpoints = [\"host:port\"]"))
             .with_nearest(name, names(), Quote::Double);
     }
-    for upstream in &draft.upstreams {
-        let name = upstream.name.value.as_str();
-        let mut used = draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref());
-        if !used.any(|used| used.value == name) {
-            let message = format!("no listener uses the upstream `{name}`");
-            faults
-                .add(Code::UnusedUpstream, upstream.name.place.clone(), message)
-                .with_help(format!("remove it, or write upstream = \"{name}\" in a [[listener]]"));
-        }
-    }
 }
 
 fn build(draft: Draft) -> Option<Config> {

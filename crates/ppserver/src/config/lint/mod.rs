@@ -16,7 +16,7 @@ use super::codes::Code;
 use super::diagnostics::Diagnostics;
 use super::load::Host;
 use super::parse::Written;
-use super::validate::Draft;
+use super::validate::{Draft, UpstreamDraft};
 
 pub use descriptors::descriptors_reserved;
 
@@ -32,6 +32,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         no_effect::accept(listener, faults);
     }
     for upstream in &draft.upstreams {
+        unused_upstream(draft, upstream, faults);
         no_effect::retries(upstream, faults);
         no_effect::send(upstream, faults);
         no_effect::tlv_pass(draft, upstream, faults);
@@ -47,5 +48,16 @@ fn short_header_timeout(timeouts: &Written<Timeouts>, faults: &mut Diagnostics) 
         faults
             .add(Code::ShortHeaderTimeout, header.value.clone(), message)
             .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
+    }
+}
+
+fn unused_upstream(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let name = upstream.name.value.as_str();
+    let mut used = draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref());
+    if !used.any(|used| used.value == name) {
+        let message = format!("no listener uses the upstream `{name}`");
+        faults
+            .add(Code::UnusedUpstream, upstream.name.place.clone(), message)
+            .with_help(format!("remove it, or write upstream = \"{name}\" in a [[listener]]"));
     }
 }

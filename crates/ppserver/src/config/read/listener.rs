@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use ppnet::{NetworkError, Networks, parse_network};
+use ppnet::Networks;
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{is_name, missing, not_empty, required};
+use crate::config::address::{self, TRUST_ANY};
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text};
@@ -54,33 +55,9 @@ fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<SocketAddr
     list.iter()
         .filter_map(|value| {
             let text = element_text(value, "bind", example, faults)?;
-            bind_addr(text, faults)
+            address::bind(text, faults)
         })
         .collect()
-}
-
-fn bind_addr(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
-    if let Some(kind) = ["unix:", "fd:"].into_iter().find(|kind| text.value.starts_with(kind)) {
-        let message = format!("`{kind}` addresses are not supported by this version");
-        faults
-            .add(Code::NotSupported, text.place, message)
-            .with_help("for example \"0.0.0.0:443\"");
-        return None;
-    }
-    let Ok(addr) = text.value.parse::<SocketAddr>() else {
-        faults
-            .add(Code::BadValue, text.place, "this is not an address with a port")
-            .with_help("numbers, such as \"0.0.0.0:443\", \"127.0.0.1:8080\" or \"[::]:443\"");
-        return None;
-    };
-    if addr.ip().to_canonical() != addr.ip() {
-        let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        faults
-            .add(Code::BadValue, text.place, "an IPv6 listener takes no IPv4 connections")
-            .with_help(format!("write the IPv4 address: \"{plain}\""));
-        return None;
-    }
-    Some(At::new(addr, text.place))
 }
 
 /// `None` after a fault in `trust`.
@@ -140,13 +117,7 @@ fn trusted(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<IpNet>>
     let list = if is_word { None } else { section.list("trust", example, faults) };
     let network = |value| {
         let text = element_text(value, "trust", example, faults)?;
-        let network = parse_network(text.value);
-        let refuse = |error: NetworkError| {
-            faults
-                .add(Code::BadValue, text.place.clone(), error.to_string())
-                .with_help("`trust` takes networks and addresses, numbers only");
-        };
-        Some(At::new(network.map_err(refuse).ok()?, text.place))
+        address::network(text, faults)
     };
     list.unwrap_or_default().iter().filter_map(network).collect()
 }
@@ -160,7 +131,7 @@ fn trust(
     let value = section.get("trust")?;
     let example = "trust = [\"10.0.0.0/8\"]";
     if let Some(word) = value.get_ref().as_str() {
-        if word == "any" {
+        if word == TRUST_ANY {
             return Some(Trust::Any);
         }
         faults

@@ -8,11 +8,12 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{is_name, missing, not_empty};
+use crate::config::address;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{At, Section, element_number, element_text};
 use crate::config::validate::UpstreamDraft;
-use crate::config::{Endpoint, EndpointError, SendHeader, TlvPass, Version};
+use crate::config::{Endpoint, SendHeader, TlvPass, Version};
 use crate::config::{defaults, keys};
 
 const RETRIES: RangeInclusive<usize> = 0..=255;
@@ -62,23 +63,7 @@ fn endpoint(
         return None;
     }
     let text = element_text(value, "endpoints", example, faults)?;
-    match text.value.parse() {
-        Ok(endpoint) => Some(At::new(endpoint, text.place)),
-        Err(error) => {
-            let code = match error {
-                EndpointError::UnixNotSupported => Code::NotSupported,
-                EndpointError::PortMissing
-                | EndpointError::Port
-                | EndpointError::Brackets
-                | EndpointError::Ipv4
-                | EndpointError::Host => Code::BadValue,
-            };
-            faults
-                .add(code, text.place, format!("not an endpoint: {error}"))
-                .with_help("for example \"10.0.0.7:8080\", \"[fd00::7]:8080\" or \"web:8080\"");
-            None
-        }
-    }
+    address::endpoint(text, faults)
 }
 
 fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> SendHeader {

@@ -217,7 +217,7 @@ fn names_and_addresses_are_used_once() {
 fn an_address_stands_not_beside_the_wildcard_of_its_family() {
     for (bind, expected) in [
         ("'127.0.0.1:8080','0.0.0.0:8080'", &["5:7 duplicate"][..]),
-        ("'[::]:8080','[::1]:8080','[fe80::1]:8080'", &["5:19 duplicate", "5:32 duplicate"]),
+        ("'[::]:8080','[::1]:8080','[fe80::1%2]:8080'", &["5:19 duplicate", "5:32 duplicate"]),
         ("'[::]:8080','0.0.0.0:8080'", &[]),
         ("'[::1]:8080','0.0.0.0:8080'", &[]),
         ("'127.0.0.1:8081','0.0.0.0:8080'", &[]),
@@ -242,6 +242,24 @@ fn bind_takes_numeric_addresses_only() {
     ] {
         let text = format!("{HEAD}[[listener]]\nname='a'\nupstream='u'\nbind=[{bind}]\n{UPSTREAM}");
         assert_eq!(faults(&text), [format!("5:7 {code}")], "{bind}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_one_host_that_can_be_reached() {
+    for (endpoint, expected) in [
+        ("0.0.0.0:80", &["7:12 bad-value"][..]),
+        ("[::]:80", &["7:12 bad-value"]),
+        ("224.0.0.1:80", &["7:12 bad-value"]),
+        ("[fe80::1]:80", &["7:12 bad-value"]),
+        ("[fe80::1%eth0]:80", &["7:12 bad-value"]),
+        ("http://web:80", &["7:12 bad-value"]),
+        ("unix:/run/a.sock", &["7:12 not-supported"]),
+        ("[fe80::1%2]:80", &[]),
+        ("[::ffff:10.0.0.7]:80", &[]),
+    ] {
+        let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace("127.0.0.1:2", endpoint));
+        assert_eq!(faults(&text), expected, "{endpoint}");
     }
 }
 
