@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote, Span};
 use super::keys::{self, TableKeys};
-use super::units::{format_duration, format_size, parse_duration, parse_size};
+use super::units::{Misread, format_duration, format_size, parse_duration, parse_size};
 use super::{Choice, Count, Toggle};
 
 /// A value, and where it stands.
@@ -328,7 +328,7 @@ impl<'a, 'i> Section<'a, 'i> {
         self,
         key: &str,
         text: &At<&str>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, Misread>,
         range: RangeInclusive<T>,
         format: impl Fn(T) -> String,
         example: &str,
@@ -343,11 +343,15 @@ impl<'a, 'i> Section<'a, 'i> {
                     .add(Code::BadValue, text.place.clone(), message)
                     .with_help(format!("between \"{least}\" and \"{most}\""));
             }
-            Err(why) => {
+            Err(Misread { why, meant }) => {
                 let message = format!("`{key}` cannot be read: {why}");
-                faults
-                    .add(Code::BadValue, text.place.clone(), message)
-                    .with_help(format!("for example {example}"));
+                let fault = faults.add(Code::BadValue, text.place.clone(), message);
+                match meant {
+                    Some(meant) => fault
+                        .with_help(format!("did you mean \"{meant}\"?"))
+                        .with_suggestion(format!("\"{meant}\"")),
+                    None => fault.with_help(format!("for example {example}")),
+                };
             }
         }
         None
