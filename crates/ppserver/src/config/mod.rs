@@ -16,6 +16,7 @@ mod codes;
 mod defaults;
 mod diagnostics;
 mod flags;
+mod foreign;
 mod keys;
 mod lint;
 mod load;

@@ -15,7 +15,7 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote, Span};
 use super::keys::{self, TableKeys};
 use super::units::{Misread, format_duration, format_size, parse_duration, parse_size};
-use super::{Choice, Count, Toggle};
+use super::{Choice, Count, Toggle, foreign};
 
 /// A value, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,11 +92,16 @@ impl<'a, 'i> Section<'a, 'i> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let expected = format!("{} is a table", keys.title());
-            wrong_type(value, &expected, "give it a header of its own, in single brackets", faults);
+            wrong_type(value, &expected, keys.example, faults);
         }
         let section = Self { keys, table, span };
         section.check_keys(faults);
         section
+    }
+
+    /// A table that is not there.
+    pub(super) fn absent(keys: &'static TableKeys) -> Self {
+        Self { keys, table: None, span: None }
     }
 
     /// The table under `key`, or its absence.
@@ -108,7 +113,7 @@ impl<'a, 'i> Section<'a, 'i> {
     ) -> Self {
         match self.get(key) {
             Some(value) => Self::open(keys, value, faults),
-            None => Self { keys, table: None, span: None },
+            None => Self::absent(keys),
         }
     }
 
@@ -136,7 +141,9 @@ impl<'a, 'i> Section<'a, 'i> {
                 key.span(),
                 format!("unknown key `{name}` in {title}"),
             );
-            if let Some(home) = keys::homes_of(name).next() {
+            if let Some(meaning) = foreign::meaning(name) {
+                fault.with_help(format!("here that is {meaning}"));
+            } else if let Some(home) = keys::home_of(name, self.keys.path) {
                 fault.with_help(format!("`{name}` belongs in {}", home.title()));
             } else {
                 fault.with_help(format!("{title} has {}", known.join(", ")));
@@ -228,7 +235,8 @@ impl<'a, 'i> Section<'a, 'i> {
         later: &[&str],
         faults: &mut Diagnostics,
     ) -> T {
-        let example = format!("{key} = \"{}\"", default.word());
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let example = format!("{key} = {}", words.join(" or "));
         let Some(text) = self.text(key, &example, faults) else { return default };
         word::<T>(&text, key, later, faults).unwrap_or(default)
     }
@@ -304,6 +312,13 @@ impl<'a, 'i> Section<'a, 'i> {
         default: Duration,
         faults: &mut Diagnostics,
     ) -> Duration {
+        if let Some(value) = self.get(key).filter(|value| is_off(value)) {
+            let longest = format_duration(*range.end());
+            faults
+                .add(Code::BadValue, value.span(), format!("`{key}` has no off"))
+                .with_help(format!("the longest is {key} = \"{longest}\""));
+            return default;
+        }
         let example = format!("{key} = \"{}\"", format_duration(default));
         let Some(text) = self.text(key, &example, faults) else { return default };
         self.ranged(key, &text, parse_duration, range, format_duration, &example, faults)
@@ -365,11 +380,18 @@ pub(super) fn element_text<'a>(
     example: &str,
     faults: &mut Diagnostics,
 ) -> Option<At<&'a str>> {
-    let text = value.get_ref().as_str();
-    if text.is_none() {
+    let Some(text) = value.get_ref().as_str() else {
         wrong_type(value, &format!("`{key}` takes a string"), example, faults);
+        return None;
+    };
+    // A later version puts a variable of the environment in its place.
+    if text.contains("${") {
+        faults
+            .add(Code::NotSupported, value.span(), "`${...}` is not supported by this version")
+            .with_help(format!("for example {example}"));
+        return None;
     }
-    Some(At::new(text?, value.span()))
+    Some(At::new(text, value.span()))
 }
 
 /// A whole number that is the value of `key` or stands in its list.
@@ -430,6 +452,20 @@ fn bad_word(text: &At<&str>, key: &str, words: &[&str], later: &[&str], faults: 
             Quote::Double,
         );
     }
+}
+
+/// Whether a value is meant to switch something off, which is for the caller to know.
+pub(super) fn is_off(value: &Spanned<DeValue<'_>>) -> bool {
+    const OFF: [&str; 6] = ["off", "never", "none", "no", "infinite", "disabled"];
+    let is_word = |text: &str| OFF.iter().any(|word| text.eq_ignore_ascii_case(word));
+    value.get_ref().as_bool() == Some(false) || value.get_ref().as_str().is_some_and(is_word)
+}
+
+/// Whether a value is meant to switch something on.
+pub(super) fn is_on(value: &Spanned<DeValue<'_>>) -> bool {
+    const ON: [&str; 3] = ["on", "yes", "true"];
+    let is_word = |text: &str| ON.iter().any(|word| text.eq_ignore_ascii_case(word));
+    value.get_ref().as_bool() == Some(true) || value.get_ref().as_str().is_some_and(is_word)
 }
 
 /// Says what a value is and what it should be.

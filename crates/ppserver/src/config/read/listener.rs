@@ -1,10 +1,11 @@
 //! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use ppnet::Networks;
+use ppnet::{Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -12,14 +13,14 @@ use super::{is_name, missing, not_empty, required};
 use crate::config::address::{self, TRUST_ANY};
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
-use crate::config::parse::{self, At, Section, element_text};
+use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    Accept, ChecksumPolicy, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted, Version,
-    Versions,
+    Accept, ChecksumPolicy, Choice, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
+    Version, Versions,
 };
 use crate::config::{defaults, keys};
-use crate::trust::Trust;
+use crate::trust::{Shortest, Trust};
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
 const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
@@ -66,7 +67,7 @@ fn accept(
     trusted: &[At<IpNet>],
     faults: &mut Diagnostics,
 ) -> Option<Accept> {
-    let presence = section.choice::<Option<Presence>>("accept", defaults::ACCEPT, &[], faults);
+    let presence = presence(section, faults);
     let trust = trust(section, trusted, faults);
     let template = HeaderPolicy::new(Presence::Required, Trust::Any);
     let versions = versions(section, faults).unwrap_or(template.versions);
@@ -94,6 +95,45 @@ fn accept(
         header_bytes_max,
         crc32c,
     }))
+}
+
+/// Whether a header must come; what is written for that elsewhere, a version or a switch, is told apart.
+fn presence(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Presence> {
+    let Some(value) = section.get("accept") else { return defaults::ACCEPT };
+    let says = "`accept` says whether there must be a header";
+    let (message, help) = if let Some(versions) = named_versions(value) {
+        let versions: Vec<_> = versions.iter().map(|version| quoted(version.word())).collect();
+        let versions = versions.join(", ");
+        (
+            format!("{says}, not of which version"),
+            format!("accept = \"require\" and versions = [{versions}]"),
+        )
+    } else if is_on(value) {
+        let help = "\"require\", or \"optional\" where a trusted peer may also do without";
+        (says.to_owned(), help.to_owned())
+    } else if value.get_ref().is_bool() {
+        (says.to_owned(), "\"off\" takes no headers".to_owned())
+    } else {
+        return section.choice("accept", defaults::ACCEPT, &[], faults);
+    };
+    faults.add(Code::BadValue, value.span(), message).with_help(help);
+    defaults::ACCEPT
+}
+
+/// The versions, if they are named and nothing else is.
+fn named_versions(value: &Spanned<DeValue<'_>>) -> Option<Vec<Version>> {
+    let named: Vec<&str> = match value.get_ref().as_array() {
+        Some(list) => list.iter().map(|word| word.get_ref().as_str()).collect::<Option<_>>()?,
+        None => value.get_ref().as_str()?.split(',').map(str::trim).collect(),
+    };
+    let is_version = |word: &&str| Version::WORDS.iter().any(|(version, _)| version == word);
+    let versions = Version::WORDS.iter().filter(|(version, _)| named.contains(version));
+    let is_all = !named.is_empty() && named.iter().all(is_version);
+    is_all.then(|| versions.map(|(_, version)| *version).collect())
+}
+
+fn quoted(text: impl Display) -> String {
+    format!("\"{text}\"")
 }
 
 fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versions> {
@@ -134,9 +174,21 @@ fn trust(
         if word == TRUST_ANY {
             return Some(Trust::Any);
         }
-        faults
-            .add(Code::BadValue, value.span(), format!("`trust` cannot be \"{word}\""))
-            .with_help(format!("\"any\", or a list: {example}"));
+        let networks: Result<Vec<_>, _> =
+            word.split(',').map(|entry| parse_network(entry.trim())).collect();
+        let (message, help) = match networks {
+            Ok(networks) => {
+                let list: Vec<_> =
+                    networks.into_iter().map(|network| quoted(Shortest(network))).collect();
+                let list = list.join(", ");
+                ("`trust` is a list of networks".to_owned(), format!("trust = [{list}]"))
+            }
+            Err(_) => {
+                let help = format!("\"any\", or a list: {example}");
+                (format!("`trust` cannot be \"{word}\""), help)
+            }
+        };
+        faults.add(Code::BadValue, value.span(), message).with_help(help);
         return None;
     }
     if value.get_ref().as_array().is_some_and(|list| list.is_empty()) {

@@ -16,7 +16,8 @@ use toml::de::DeValue;
 
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place};
-use super::parse::{At, Section, Written, element_number};
+use super::parse::{At, Section, Written, element_number, is_off, is_on};
+use super::units::format_duration;
 use super::validate::{self, Draft};
 use super::{
     AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Server, Splice, Tcp, Timeouts,
@@ -169,13 +170,30 @@ fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<O
 
 fn tcp(section: Section<'_, '_>, faults: &mut Diagnostics) -> Tcp {
     let default = Tcp::default();
-    let keepalive = section.section("keepalive", &keys::KEEPALIVE, faults);
+    let keepalive = keepalive_section(section, faults);
     Tcp {
         nodelay: section.toggle("nodelay", default.nodelay, faults),
         keepalive: self::keepalive(keepalive, &default.keepalive, faults),
         defer_accept: section.toggle("defer_accept", default.defer_accept, faults),
         backlog: small(section, "backlog", BACKLOG, default.backlog, faults),
     }
+}
+
+/// `[tcp.keepalive]`, which other proxies switch on and off.
+fn keepalive_section<'a, 'i>(tcp: Section<'a, 'i>, faults: &mut Diagnostics) -> Section<'a, 'i> {
+    let told = match tcp.get("keepalive") {
+        Some(value) if is_off(value) => Some((value, "has no off", *KEEPALIVE.end())),
+        Some(value) if is_on(value) => Some((value, "is always on", Keepalive::default().idle)),
+        Some(_) | None => None,
+    };
+    let Some((value, message, idle)) = told else {
+        return tcp.section("keepalive", &keys::KEEPALIVE, faults);
+    };
+    let idle = format_duration(idle);
+    faults
+        .add(Code::BadValue, value.span(), format!("`keepalive` {message}"))
+        .with_help(format!("say when to ask: keepalive = {{ idle = \"{idle}\" }}"));
+    Section::absent(&keys::KEEPALIVE)
 }
 
 fn keepalive(section: Section<'_, '_>, default: &Keepalive, faults: &mut Diagnostics) -> Keepalive {

@@ -4,6 +4,7 @@ mod every_key;
 mod flags;
 mod lints;
 mod random;
+mod words;
 
 use std::fmt;
 use std::path::Path;
