@@ -30,14 +30,14 @@ pub(super) const TOP: TableKeys = TableKeys {
         "listener",
         "upstream",
     ],
-    later: &["metrics", "admin"],
+    later: &["admin"],
     example: "",
 };
 
 pub(super) const SERVER: TableKeys = TableKeys {
     path: "server",
     known: &["workers", "max_connections", "shutdown_grace"],
-    later: &["cpu_affinity", "max_drain_generations", "user", "pid_file"],
+    later: &["lame_duck"],
     example: "workers = 4",
 };
 
@@ -51,21 +51,21 @@ pub(super) const LOG: TableKeys = TableKeys {
 pub(super) const ACCESS_LOG: TableKeys = TableKeys {
     path: "access_log",
     known: &["enabled", "output", "format", "log_probes"],
-    later: &["sample"],
+    later: &["tlvs"],
     example: "enabled = true",
 };
 
 pub(super) const TIMEOUTS: TableKeys = TableKeys {
     path: "timeouts",
     known: &["header", "connect", "idle", "half_closed"],
-    later: &["tls_hello"],
+    later: &["tls_hello", "flow", "flow_unanswered"],
     example: "idle = \"10m\"",
 };
 
 pub(super) const TCP: TableKeys = TableKeys {
     path: "tcp",
     known: &["nodelay", "keepalive", "defer_accept", "backlog"],
-    later: &["user_timeout", "fastopen", "congestion"],
+    later: &[],
     example: "backlog = 1024",
 };
 
@@ -86,7 +86,7 @@ pub(super) const SPLICE: TableKeys = TableKeys {
 pub(super) const LISTENER: TableKeys = TableKeys {
     path: "listener",
     known: &["name", "bind", "protocol", "upstream", "proxy_protocol", "timeouts"],
-    later: &["limits", "acl", "route"],
+    later: &["unix_mode", "responses", "dont_fragment", "limits", "route"],
     example: "name, bind and upstream",
 };
 
@@ -100,21 +100,21 @@ pub(super) const LISTENER_TIMEOUTS: TableKeys = TableKeys {
 pub(super) const ACCEPT: TableKeys = TableKeys {
     path: "listener.proxy_protocol",
     known: &["accept", "versions", "trust", "untrusted", "local", "header_max", "crc32c"],
-    later: &["deny_tlv", "require_tlv"],
+    later: &["v1_families", "silent", "datagrams"],
     example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
 };
 
 pub(super) const UPSTREAM: TableKeys = TableKeys {
     path: "upstream.NAME",
     known: &["balance", "endpoints", "retries", "proxy_protocol"],
-    later: &["discover", "max_connections", "queue", "source", "mark", "health"],
+    later: &["source", "dns", "passive", "health"],
     example: "endpoints = [\"127.0.0.1:8080\"]",
 };
 
 pub(super) const SEND: TableKeys = TableKeys {
     path: "upstream.NAME.proxy_protocol",
     known: &["send", "destination", "tlv_pass", "crc32c"],
-    later: &["source", "tlv_set", "unique_id", "merge_first_payload"],
+    later: &["datagrams", "tlv_set"],
     example: "send = \"v2\"",
 };
 
