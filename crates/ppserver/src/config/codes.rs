@@ -73,6 +73,8 @@ codes! {
     Warning ShortHeaderTimeout = "short-header-timeout";
     /// Anybody can reach the listener and be any client.
     Warning OpenTrust = "open-trust";
+    /// No peer can be among those who are trusted.
+    Warning NobodyTrusted = "nobody-trusted";
     /// More connections allowed than descriptors.
     Warning FewDescriptors = "few-descriptors";
     /// An endpoint is one of our own listeners.

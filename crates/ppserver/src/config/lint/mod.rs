@@ -24,11 +24,14 @@ pub use descriptors::descriptors_reserved;
 const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 
 pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
+    no_effect::access_log(&draft.access_log, faults);
+    no_effect::splice(&draft.splice, faults);
     short_header_timeout(&draft.timeouts, faults);
     for listener in &draft.listeners {
         short_header_timeout(&listener.timeouts, faults);
         trust::host_bits(listener, faults);
         trust::open(listener, faults);
+        trust::nobody(listener, faults);
         no_effect::accept(listener, faults);
     }
     for upstream in &draft.upstreams {

@@ -1,10 +1,13 @@
 //! Who is believed: networks that are not what they seem.
 
+use std::net::SocketAddr;
+
 use crate::config::Accept;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
+use crate::config::parse::At;
 use crate::config::validate::ListenerDraft;
-use crate::trust::{Shortest, is_public};
+use crate::trust::{Shortest, Trust, is_public};
 
 /// The bits behind the prefix are dropped.
 pub(super) fn host_bits(listener: &ListenerDraft, faults: &mut Diagnostics) {
@@ -17,6 +20,27 @@ pub(super) fn host_bits(listener: &ListenerDraft, faults: &mut Diagnostics) {
                 .with_help(format!("it is taken for \"{meant}\""))
                 .with_suggestion(format!("\"{meant}\""));
         }
+    }
+}
+
+/// An IPv4 address has IPv4 peers, an IPv6 address the others.
+pub(super) fn nobody(listener: &ListenerDraft, faults: &mut Diagnostics) {
+    let Some(Accept::Headers(policy)) = &listener.accept.value else { return };
+    let Trust::Networks(networks) = &policy.trust else { return };
+    let is_possible = |bind: &At<SocketAddr>| {
+        networks.iter().any(|network| network.addr().is_ipv4() == bind.value.is_ipv4())
+    };
+    if let Some(first) = listener.bind.first()
+        && !listener.bind.iter().any(is_possible)
+    {
+        let (here, there) = if first.value.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        faults
+            .add(
+                Code::NobodyTrusted,
+                listener.accept.place_of("trust"),
+                format!("nobody is trusted: {here} addresses are bound, {there} networks trusted"),
+            )
+            .with_help(format!("bind to an {there} address too, or trust {here} networks"));
     }
 }
 

@@ -67,3 +67,71 @@ fn too_few_descriptors_are_warned_about() {
         assert_eq!(around, (0, 0, 1), "{settings}");
     }
 }
+
+/// The listener's table for headers from 10.0.0.0/8, with these lines from line 9 on.
+fn trusting(lines: &str) -> String {
+    let accept = "[listener.proxy_protocol]\naccept='require'\ntrust=['10.0.0.0/8']";
+    format!("{HEAD}{LISTENER}{accept}\n{lines}\n{UPSTREAM}")
+}
+
+#[test]
+fn retries_over_a_name_are_as_many_as_it_has_addresses() {
+    let name = format!("{HEAD}{LISTENER}{}retries=3\n", UPSTREAM.replace("127.0.0.1:2", "web:2"));
+    assert_eq!(faults(&name), Vec::<String>::new());
+}
+
+#[test]
+fn what_an_access_log_that_is_off_would_do_is_warned_about() {
+    let access_log =
+        |lines: &str| faults(&format!("{HEAD}[access_log]\n{lines}\n{LISTENER}{UPSTREAM}"));
+    assert_eq!(access_log("output='stderr'\nlog_probes=true"), ["3:1 no-effect", "4:1 no-effect"]);
+    assert_eq!(access_log("enabled=false\noutput='file:/tmp/x'"), ["4:1 no-effect"]);
+    assert_eq!(access_log("enabled=true\noutput='stderr'\nlog_probes=true"), [""; 0]);
+    assert_eq!(access_log("enabled=false\noutput='stdout'\nlog_probes=false"), [""; 0], "defaults");
+    assert_eq!(access_log("enabled='no'\noutput='stderr'"), ["3:9 wrong-type"], "who knows");
+}
+
+#[test]
+fn pipes_of_a_splice_that_is_off_are_warned_about() {
+    let splice = |lines: &str| faults(&format!("{HEAD}[splice]\n{lines}\n{LISTENER}{UPSTREAM}"));
+    let limits = "max_pipes=9\npipe_size='64KiB'";
+    assert_eq!(splice(&format!("mode='off'\n{limits}")), ["4:1 no-effect", "5:1 no-effect"]);
+    assert_eq!(splice("mode='off'\nmax_pipes='auto'\npipe_size='1MiB'"), [""; 0], "defaults");
+    assert_eq!(splice(&format!("mode='always'\n{limits}")), [""; 0]);
+}
+
+#[test]
+fn untrusted_peers_where_everybody_is_trusted_are_warned_about() {
+    let any = trusting("untrusted='plain'").replace("['10.0.0.0/8']", "'any'");
+    assert_eq!(faults(&any), ["9:1 no-effect"]);
+    let all = trusting("untrusted='plain'").replace("10.0.0.0/8", "0.0.0.0/0");
+    assert_eq!(faults(&all), ["9:1 no-effect"], "nobody else can come to an IPv4 address");
+    assert_eq!(faults(&trusting("untrusted='plain'")), [""; 0]);
+    let six = all.replace("127.0.0.1:1", "[::1]:1").replace("0.0.0.0/0','", "0.0.0.0/0");
+    assert_eq!(faults(&six), ["8:7 nobody-trusted"]);
+    assert_eq!(faults(&any.replace("plain", "reject")), [""; 0], "the default");
+}
+
+#[test]
+fn what_only_v2_headers_have_is_warned_about_where_none_are_taken() {
+    let keys = "header_max='64B'\ncrc32c='ignore'\nlocal='answer'";
+    let v1 = trusting(&format!("{keys}\nversions=['v1']"));
+    assert_eq!(faults(&v1), ["9:1 no-effect", "10:1 no-effect", "11:1 no-effect"]);
+    assert_eq!(faults(&v1.replace("'v1'", "'v1','v2'")), [""; 0]);
+    let defaults = trusting("header_max='4KiB'\ncrc32c='verify'\nlocal='forward'\nversions=['v1']");
+    assert_eq!(faults(&defaults), [""; 0]);
+}
+
+#[test]
+fn trust_that_no_peer_of_these_addresses_can_have_is_warned_about() {
+    for (bind, trust, expected) in [
+        ("'127.0.0.1:1'", "['fd00::/8']", &["8:7 nobody-trusted"][..]),
+        ("'[::1]:1'", "['10.0.0.0/8']", &["8:7 nobody-trusted"]),
+        ("'[::1]:1'", "['::ffff:10.0.0.0/104']", &["8:7 nobody-trusted"]),
+        ("'[::1]:1', '127.0.0.1:1'", "['10.0.0.0/8']", &[]),
+        ("'127.0.0.1:1'", "['10.0.0.0/8', 'fd00::/8']", &[]),
+    ] {
+        let text = trusting("").replace("'127.0.0.1:1'", bind).replace("['10.0.0.0/8']", trust);
+        assert_eq!(faults(&text), expected, "{bind} {trust}");
+    }
+}

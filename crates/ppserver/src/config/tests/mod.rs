@@ -175,7 +175,7 @@ fn values_out_of_range_are_refused_and_their_neighbours_taken() {
         ("splice", "pipe_size", "'2MiB'", false),
         ("splice", "mode", "'never'", false),
         ("log", "output", "'file:/tmp/x'", false),
-        ("access_log", "output", "'file:/tmp/x'", true),
+        ("access_log", "output", "'file:/tmp/x'\nenabled = true", true),
         ("access_log", "output", "'file:'", false),
         ("access_log", "output", "'syslog'", false),
         ("access_log", "format", "'logfmt'", false),
