@@ -61,6 +61,8 @@ codes! {
     Error Duplicate = "duplicate";
     /// A listener's upstream does not exist.
     Error UnknownUpstream = "unknown-upstream";
+    /// A listener that takes no headers relays to itself.
+    Error Loop = "loop";
     /// There are more faults than a report holds.
     Error More = "more";
     /// An upstream that no listener uses.
@@ -77,7 +79,7 @@ codes! {
     Warning NobodyTrusted = "nobody-trusted";
     /// More connections allowed than descriptors.
     Warning FewDescriptors = "few-descriptors";
-    /// An endpoint is one of our own listeners.
+    /// An endpoint leads back to one of the listeners.
     Warning OwnListener = "own-listener";
 }
 

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Report, Source};
 use super::{Config, read};
@@ -14,12 +16,21 @@ use super::{Config, read};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the machine allows, for the lints; found out by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Host {
     /// The hard limit of open files; `None` if there is none or it is not known.
     pub descriptors_max: Option<u64>,
     /// CPUs that the process may use.
     pub cpus: usize,
+    /// Finds the networks and addresses that are this host's, loopback or not; asked only where it matters.
+    pub own_networks: fn() -> Vec<IpNet>,
+}
+
+/// A host of which nothing is known.
+impl Default for Host {
+    fn default() -> Self {
+        Self { descriptors_max: None, cpus: 0, own_networks: Vec::new }
+    }
 }
 
 /// A configuration that can be used, and what was noticed on the way.

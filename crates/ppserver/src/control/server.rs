@@ -15,6 +15,7 @@ use std::time::{Instant, SystemTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use socket2::Socket;
 
+use super::local;
 use super::names;
 use super::watch::{self, Event, Obituary, Watch};
 use crate::config::{
@@ -125,6 +126,7 @@ impl Server {
         let workers = config.server.workers.or(host().cpus);
         let (connections_max, pipes) = limits(config, workers, descriptors);
         let (sockets, bound) = bind_all(config, workers)?;
+        log::warnings(&config::own_listeners(config, &plan.endpoints, host()));
         let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
         let (access_log, access_writer) = if config.access_log.state.is_on() {
             let started = AccessLog::start(&config.access_log);
@@ -280,6 +282,8 @@ impl Server {
                 self.order(&Order::Reload(Arc::clone(&self.plan)));
                 tracing::info!(file = %file.display(), "reloaded, for new connections");
                 warn_of_open_trust(&self.plan.config, &self.bound);
+                let Plan { config, endpoints } = &*self.plan;
+                log::warnings(&config::own_listeners(config, endpoints, host()));
             }
             Err(error) => refuse_reload(file, &error.to_string()),
         }
@@ -306,7 +310,7 @@ impl Server {
 pub fn host() -> Host {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Host { descriptors_max: limit.maximum, cpus }
+    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks }
 }
 
 fn refuse_reload(file: &Path, why: &str) {

@@ -1,4 +1,5 @@
-//! Warnings: every one about a draft that can be used and still may not be what was meant.
+//! Warnings: every one about a draft that can be used and still may not be what was meant; and the one thing
+//! that goes together and can never be meant, a listener that relays to itself.
 //!
 //! Here stands what is judged of one table alone; its neighbours have what goes together. Invariant: what is
 //! printed of a configuration is warned of like the file it came from, so a default that is written out
@@ -19,6 +20,7 @@ use super::parse::Written;
 use super::validate::{Draft, UpstreamDraft};
 
 pub use descriptors::descriptors_reserved;
+pub use own_listener::own_listeners;
 
 /// The receiver's least patience (spec 2).
 const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
@@ -39,8 +41,8 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         no_effect::retries(upstream, faults);
         no_effect::send(upstream, faults);
         no_effect::tlv_pass(draft, upstream, faults);
-        own_listener::check(draft, upstream, faults);
     }
+    own_listener::check(draft, host, faults);
     descriptors::few(draft, host, faults);
 }
 

@@ -86,6 +86,21 @@ fn every_flag_is_judged_as_the_file_is_and_all_at_once() {
 }
 
 #[test]
+fn flags_that_relay_to_themselves_are_refused() {
+    let plain = Flags { accept: None, trust: None, ..flags() };
+    let looping = Flags {
+        listen: vec!["0.0.0.0:80".to_owned()],
+        to: vec!["localhost:80".to_owned()],
+        ..plain
+    };
+    assert_eq!(
+        messages(looping),
+        ["--to: localhost:80 leads back to 0.0.0.0:80, where `listener` listens: \
+             each connection would open another"]
+    );
+}
+
+#[test]
 fn flags_are_warned_of_as_the_file_is() {
     let trusting = |trust: &str| Flags { trust: Some(trust.to_owned()), ..flags() };
     assert_eq!(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{HEAD, LISTENER, UPSTREAM, accept_faults, faults, loaded};
-use crate::config::{Host, from_bytes};
+use super::{HEAD, LISTENER, UPSTREAM, accept_faults, faults, loaded, places};
+use crate::config::{Code, Host, from_bytes, own_listeners};
 
 #[test]
 fn trust_without_accept_is_warned_about() {
@@ -38,10 +38,92 @@ fn a_header_deadline_below_three_seconds_is_warned_about_where_it_is_set() {
     assert_eq!(loaded(&text).listeners[0].timeouts.header, Duration::from_secs(1));
 }
 
+/// A listener at `bind` that relays to `endpoint`.
+fn relay(bind: &str, endpoint: &str) -> String {
+    let text = format!("{HEAD}{LISTENER}{UPSTREAM}");
+    text.replace("127.0.0.1:1", bind).replace("127.0.0.1:2", endpoint)
+}
+
+/// The faults where 192.0.2.7 and fe80::7 are addresses of this host.
+fn faults_here(text: &str) -> Vec<String> {
+    let own = || ["192.0.2.7/32", "fe80::7/128"].map(|own| own.parse().unwrap()).into();
+    let host = Host { own_networks: own, ..Host::default() };
+    places(from_bytes("f.toml".into(), text.as_bytes(), host))
+}
+
 #[test]
-fn an_endpoint_that_is_our_own_listener_is_warned_about() {
-    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace(":2", ":1"));
-    assert_eq!(faults(&text), ["7:12 own-listener"]);
+fn a_listener_without_headers_that_relays_to_itself_is_an_error() {
+    for (bind, endpoint) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("192.0.2.7:80", "192.0.2.7:80"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("0.0.0.0:80", "127.9.9.9:80"),
+        ("0.0.0.0:80", "[::ffff:127.0.0.1]:80"),
+        ("[::]:80", "[::1]:80"),
+        ("0.0.0.0:80", "localhost:80"),
+        ("[::1]:80", "localhost:80"),
+    ] {
+        assert_eq!(faults_here(&relay(bind, endpoint)), ["7:12 loop"], "{bind} {endpoint}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_may_lead_back_is_warned_about() {
+    for (bind, endpoint) in [("0.0.0.0:80", "192.0.2.7:80"), ("[::]:80", "[fe80::7%2]:80")] {
+        let expected = ["7:12 own-listener"];
+        assert_eq!(faults_here(&relay(bind, endpoint)), expected, "{bind} {endpoint}");
+    }
+    let headers = relay("0.0.0.0:80", "127.0.0.1:80")
+        .replace("[upstream", "proxy_protocol={accept='require',trust='127.0.0.1'}\n[upstream")
+        .replace("'127.0.0.1'", "['127.0.0.1']");
+    assert_eq!(faults_here(&headers), ["8:12 own-listener"]);
+    let second = "[[listener]]\nname='b'\nbind=['127.0.0.1:81']\nupstream='v'\n";
+    let chain = format!(
+        "{}[upstream.v]\nendpoints=['127.0.0.1:82']\n",
+        relay("127.0.0.1:80", "127.0.0.1:81")
+    );
+    let chain = chain.replace("[upstream.u]", &format!("{second}[upstream.u]"));
+    assert_eq!(faults_here(&chain), ["11:12 own-listener"]);
+}
+
+#[test]
+fn an_endpoint_beside_the_listeners_is_not_warned_about() {
+    for (bind, endpoint) in [
+        ("0.0.0.0:80", "127.0.0.1:81"),
+        ("0.0.0.0:80", "192.0.2.8:80"),
+        ("0.0.0.0:80", "[::1]:80"),
+        ("[::]:80", "127.0.0.1:80"),
+        ("127.0.0.2:80", "127.0.0.1:80"),
+        ("192.0.2.7:80", "localhost:80"),
+        ("0.0.0.0:80", "web:80"),
+        ("0.0.0.0:0", "127.0.0.1:80"),
+    ] {
+        assert_eq!(faults_here(&relay(bind, endpoint)), [""; 0], "{bind} {endpoint}");
+    }
+}
+
+#[test]
+fn a_name_that_leads_back_is_warned_about_once_it_is_resolved() {
+    let warnings = |endpoint: &str, resolved: &str| {
+        let config = loaded(&relay("0.0.0.0:80", endpoint));
+        let resolved = vec![vec![resolved.parse().unwrap()]];
+        let report = own_listeners(&config, &resolved, Host::default());
+        report
+            .warnings()
+            .map(|fault| (fault.code(), fault.message().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let message = "upstream `u`: 127.0.0.1:80 leads back to 0.0.0.0:80, where `a` listens: \
+                   each connection would open another";
+    let expected = [(Code::OwnListener, message.to_owned())];
+    assert_eq!(warnings("web:80", "127.0.0.1:80"), expected);
+    assert_eq!(warnings("web:80", "192.0.2.8:80"), []);
+    // What the report of the file says is not said again.
+    let text = relay("0.0.0.0:80", "127.0.0.1:80");
+    let accept = "proxy_protocol={accept='require',trust=['127.0.0.1']}\n[upstream";
+    let config = loaded(&text.replace("[upstream", accept));
+    let resolved = vec![vec!["127.0.0.1:80".parse().unwrap()]];
+    assert!(own_listeners(&config, &resolved, Host::default()).is_empty());
 }
 
 #[test]
@@ -60,7 +142,7 @@ fn too_few_descriptors_are_warned_about() {
     ] {
         let text = format!("{HEAD}[server]\nmax_connections=1000\n{settings}{LISTENER}{UPSTREAM}");
         let warnings = |descriptors_max| {
-            let host = Host { descriptors_max, cpus: 2 };
+            let host = Host { descriptors_max, cpus: 2, ..Host::default() };
             from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings.warnings().count()
         };
         let around = (warnings(None), warnings(Some(needed)), warnings(Some(needed - 1)));

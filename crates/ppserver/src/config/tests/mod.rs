@@ -29,9 +29,13 @@ fn check(text: &str) -> Result<Loaded, Report> {
     from_bytes("f.toml".into(), text.as_bytes(), Host::default())
 }
 
-/// Every fault as `line:column code`, errors and warnings, in the order of the text.
 fn faults(text: &str) -> Vec<String> {
-    let report = match check(text) {
+    places(check(text))
+}
+
+/// Every fault as `line:column code`, errors and warnings, in the order of the text.
+fn places(outcome: Result<Loaded, Report>) -> Vec<String> {
+    let report = match outcome {
         Ok(loaded) => loaded.warnings,
         Err(report) => report,
     };
