@@ -63,7 +63,9 @@ fn config(port: u16, whoami: SocketAddr) -> Result<Config, Failure> {
         send: Some(Version::V2),
     };
     let loaded = Config::from_flags(flags, server::host());
-    Ok(loaded.map_err(|report| Failure::report(&report, Exit::Usage))?.config)
+    let loaded = loaded.map_err(|report| Failure::report(&report, Exit::Usage))?;
+    log::warnings(&loaded.warnings);
+    Ok(loaded.config)
 }
 
 fn banner(proxy: SocketAddr, whoami: SocketAddr) -> String {

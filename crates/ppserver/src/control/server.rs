@@ -72,11 +72,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |error| ServerError::System { what, error }
 }
 
-/// There is at most one pipe for so many descriptors that the process may have.
-const DESCRIPTORS_PER_PIPE: usize = 16;
-/// Fewer connections than this are hardly what somebody meant who gave no number.
-const FEW_CONNECTIONS: usize = 256;
-
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -331,19 +326,10 @@ fn limits(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLi
     let splice = &config.splice;
     // Connections that are asked for go before pipes that are not.
     let room = pairs.saturating_sub(config.server.max_connections.or(0));
-    let pipes_max = splice.max_pipes.or(room).min(descriptors / DESCRIPTORS_PER_PIPE);
+    let pipes_max = splice.max_pipes.or(room).min(descriptors / config::DESCRIPTORS_PER_PIPE);
     let (pipes, possible) = worker::limits(pairs, splice.pipe_bytes, pipes_max);
     match config.server.max_connections {
-        Count::Auto => {
-            if possible < FEW_CONNECTIONS {
-                tracing::warn!(
-                    possible,
-                    descriptors,
-                    "the descriptor limit leaves room for few connections: raise it (LimitNOFILE=, ulimit -n)"
-                );
-            }
-            (possible, pipes)
-        }
+        Count::Auto => (possible, pipes),
         Count::Fixed(wanted) => {
             if wanted > possible {
                 tracing::warn!(

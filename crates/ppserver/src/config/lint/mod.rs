@@ -19,7 +19,7 @@ use super::load::Host;
 use super::parse::Written;
 use super::validate::{Draft, UpstreamDraft};
 
-pub use descriptors::descriptors_reserved;
+pub use descriptors::{DESCRIPTORS_PER_PIPE, descriptors_reserved};
 pub use own_listener::own_listeners;
 
 /// The receiver's least patience (spec 2).

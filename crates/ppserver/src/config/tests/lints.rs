@@ -150,6 +150,24 @@ fn too_few_descriptors_are_warned_about() {
     }
 }
 
+#[test]
+fn few_descriptors_without_a_number_are_warned_about() {
+    let warnings = |settings: &str, descriptors: u64| {
+        let text = format!("{HEAD}{settings}{LISTENER}{UPSTREAM}");
+        let host = Host { descriptors_max: Some(descriptors), cpus: 1, ..Host::default() };
+        let loaded = from_bytes("f".into(), text.as_bytes(), host).unwrap();
+        loaded.warnings.warnings().map(|fault| fault.message().to_owned()).collect::<Vec<_>>()
+    };
+    // 67 are no connection's, a sixteenth of the pairs' descriptors are pipes'.
+    let message = "the limit of 300 open files leaves room for 98 connections";
+    assert_eq!(warnings("", 300), [message]);
+    assert_eq!(warnings("splice.max_pipes=1\n", 300), [message.replace("98", "115")]);
+    assert_eq!(warnings("server.workers=9\n", 300), [message.replace("98", "86")]);
+    assert_eq!(warnings("", 10), ["the limit of 10 open files leaves room for 1 connections"]);
+    let fits = 67 + 2 * 256 + 2 * (662 / 16);
+    assert_eq!((warnings("", fits), warnings("", fits - 2).len()), (Vec::new(), 1));
+}
+
 /// The listener's table for headers from 10.0.0.0/8, with these lines from line 9 on.
 fn trusting(lines: &str) -> String {
     let accept = "[listener.proxy_protocol]\naccept='require'\ntrust=['10.0.0.0/8']";
