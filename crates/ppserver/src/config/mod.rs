@@ -36,6 +36,6 @@ pub use choice::Choice;
 pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use flags::Flags;
-pub use lint::{DESCRIPTORS_PER_PIPE, descriptors_reserved, own_listeners};
+pub use lint::{DESCRIPTORS_PER_PIPE, descriptors_reserved, open_trust, own_listeners};
 pub use load::{Host, Loaded, from_bytes, load};
 pub use types::*;

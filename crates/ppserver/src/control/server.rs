@@ -437,13 +437,11 @@ fn ports<'a>(
 
 fn warn_of_open_trust(config: &Config, bound: &[SocketAddr]) {
     for (listener, bind) in ports(config, bound) {
-        if let Accept::Headers(policy) = &listener.accept
-            && policy.trust.is_everybody()
-        {
+        if let Some(trust) = config::open_trust(&listener.accept) {
             tracing::warn!(
                 listener = listener.name,
                 %bind,
-                trust = %policy.trust,
+                %trust,
                 "whoever reaches this port can claim any client address"
             );
         }

@@ -21,6 +21,7 @@ use super::validate::{Draft, UpstreamDraft};
 
 pub use descriptors::{DESCRIPTORS_PER_PIPE, descriptors_reserved};
 pub use own_listener::own_listeners;
+pub use trust::open_trust;
 
 /// The receiver's least patience (spec 2).
 const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);

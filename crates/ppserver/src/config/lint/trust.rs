@@ -44,11 +44,19 @@ pub(super) fn nobody(listener: &ListenerDraft, faults: &mut Diagnostics) {
     }
 }
 
-/// Strangers who can connect and are believed can be any client.
+/// Returns the trust that makes a client of whoever connects, if it does: the start says so of each such
+/// port, wherever it is bound.
+pub fn open_trust(accept: &Accept) -> Option<&Trust> {
+    match accept {
+        Accept::Headers(policy) if policy.trust.is_everybody() => Some(&policy.trust),
+        Accept::Headers(_) | Accept::Off => None,
+    }
+}
+
+/// Where strangers can connect, open trust is a fault to be looked at.
 pub(super) fn open(listener: &ListenerDraft, faults: &mut Diagnostics) {
-    let Some(Accept::Headers(policy)) = &listener.accept.value else { return };
-    let public = listener.bind.iter().find(|bind| is_public(bind.value.ip()));
-    let Some(public) = public.filter(|_| policy.trust.is_everybody()) else { return };
+    let Some(_) = listener.accept.value.as_ref().and_then(open_trust) else { return };
+    let Some(public) = listener.bind.iter().find(|bind| is_public(bind.value.ip())) else { return };
     let addr = public.value;
     faults
         .add(
