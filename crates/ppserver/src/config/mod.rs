@@ -1,4 +1,4 @@
-//! What the server is told to do: the vocabulary, and the two ways in, a file and flags.
+//! What the server is told to do: the vocabulary (`types`), and the two ways in, a file and flags.
 //!
 //! Not a place for behaviour: no socket is opened and no name resolved here, and only [`load`]
 //! touches the file system. Invariant: a [`Config`] that exists is whole and consistent (names and
@@ -9,6 +9,10 @@
 //! file --load--> text --syntax, parse--> sections --read--> draft --validate--> Config --print
 //!                                                flags -----^            \----> Report
 //! ```
+//!
+//! A key: its name in `keys`, its type and range in `read`, its default in `defaults`, its words in `choice`.
+//! What goes together is judged in `validate` if it cannot be used, and in `lint` if it may not be meant.
+//! Addresses are read in `address`; the words of other proxies stand in `foreign`.
 
 mod address;
 mod choice;
