@@ -61,7 +61,7 @@ fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<SocketAddr
         .collect()
 }
 
-/// `None` after a fault in `trust`.
+/// `None` after a fault in `accept` or `trust`.
 fn accept(
     section: Section<'_, '_>,
     trusted: &[At<IpNet>],
@@ -76,6 +76,10 @@ fn accept(
     let header_bytes_max =
         section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
     let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &["require"], faults);
+    // What is meant by a word that cannot be read is not known.
+    if section.get("accept").is_some_and(|value| faults.has_error_at(&value.span().into())) {
+        return None;
+    }
     let Some(presence) = presence else { return Some(Accept::Off) };
     if !section.has("trust") {
         let span = section.get("accept").map(Spanned::span);

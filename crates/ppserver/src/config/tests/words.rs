@@ -82,6 +82,9 @@ fn accept_that_names_versions_is_told_the_key_that_does() {
             "\"require\", or \"optional\" where a trusted peer may also do without",
         );
     }
+    let round = listener("[listener.proxy_protocol]\naccept = 'v2'\ntrust = 'any'");
+    let report = check(&round.replace("127.0.0.1:2", "127.0.0.1:1")).unwrap_err();
+    assert_eq!(report.errors().count(), 1, "whether it goes round is not known: {report:#?}");
     let off = listener("[listener.proxy_protocol]\naccept = false");
     assert_told(&off, (7, 10), "`accept` says whether there must be a header", "\"off\"");
     let send = upstream("[upstream.u.proxy_protocol]\nsend = true");
