@@ -71,7 +71,7 @@ endpoints = [\"{endpoint}\"]
 "
     );
     let loaded =
-        from_bytes("test".to_owned(), text.as_bytes(), Host { descriptors_max: None, cpus: 1 });
+        from_bytes("test".to_owned(), text.as_bytes(), Host { cpus: 1, ..Host::default() });
     let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
     let setup = Setup {
         index: 0,

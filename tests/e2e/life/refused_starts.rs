@@ -138,6 +138,10 @@ fn wrong_flags_exit_2_and_say_what_is_meant() {
     run_flags(&[]).assert_failed(2, &["--listen"]);
     run_flags(&["--listen", "127.0.0.1:0", "--accept", "v1", "--trust", "10.0.0.0/33"])
         .assert_failed(2, &["10.0.0.0/33"]);
+    run_flags(&["--listen", "[::ffff:127.0.0.1]:0", "--to", "http://web:80"]).assert_failed(
+        2,
+        &["--listen", "write \"127.0.0.1:0\"", "--to", "drop the \"http://\"", "2 errors"],
+    );
 }
 
 #[test]

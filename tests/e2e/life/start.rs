@@ -135,6 +135,24 @@ fn trust_in_everybody_is_said_aloud() {
 }
 
 #[test]
+fn an_endpoint_that_resolves_to_a_listener_is_said_aloud_at_start_and_at_a_reload() {
+    let reserved = ReservedPort::new();
+    let addr = reserved.addr();
+    let text = file(&[], "127.0.0.1:9".parse().expect("an address"))
+        .replace("127.0.0.1:0", &addr.to_string());
+    // A name to us, and to every resolver a number (inet_aton(3)).
+    let round = text.replace("'127.0.0.1:9'", &format!("'0x7f.1:{}'", addr.port()));
+    let message = format!("upstream `edge`: {addr} leads back to {addr}");
+    let told = json!({ "level": "WARN", "code": "own-listener" });
+    let mut server = Server::start(&round);
+    assert_fields(&server.wait_for(&message, 0), &told);
+    server.stop();
+    let server = Server::start(&text);
+    server.reload(&round, "reloaded");
+    assert_fields(&server.wait_for(&message, 0), &told);
+}
+
+#[test]
 fn each_listener_serves_its_own_upstream() {
     let ends = [FarEnd::start(), FarEnd::start()];
     let text = file(&[], ends[0].addr()) + &listener("second", ends[1].addr());
@@ -227,16 +245,17 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     let line = server.wait_for("listening", 0);
     assert_eq!(line["connections_max"], connections_possible(900));
     assert_eq!(server.records("max_connections is lowered"), [Value::Null; 0]);
-    assert_eq!(server.records("the descriptor limit leaves"), [Value::Null; 0]);
+    assert_eq!(server.records("the limit of"), [Value::Null; 0]);
 }
 
 #[test]
 fn a_limit_with_room_for_few_connections_is_warned_about() {
     let text = file(&[], "127.0.0.1:9".parse().expect("an address"));
     let server = Server::start_after("ulimit -n 300", &text);
-    let warning = server.wait_for("the descriptor limit leaves", 0);
     let possible = connections_possible(300);
-    assert_fields(&warning, &json!({ "level": "WARN", "possible": possible, "descriptors": 300 }));
+    let message = format!("the limit of 300 open files leaves room for {possible} connections");
+    let warning = server.wait_for(&message, 0);
+    assert_fields(&warning, &json!({ "level": "WARN", "code": "few-descriptors" }));
     assert_eq!(server.wait_for("listening", 0)["connections_max"], possible);
 }
 

@@ -12,9 +12,7 @@ use std::time::Duration;
 use ppcore::{Collector, Decoded, Header, Options};
 
 use crate::cli::{Exit, Failure, answer};
-use crate::config::{
-    Config, Endpoint, Flags, Log, LogFormat, LogLevel, Presence, Version, Versions,
-};
+use crate::config::{Config, Flags, Log, LogFormat, LogLevel, Presence, Version, Versions};
 use crate::control::server::{self, Server, ServerError};
 use crate::telemetry::log;
 
@@ -57,15 +55,17 @@ fn run_server(whoami: SocketAddr) -> Result<ExitCode, Failure> {
 
 fn config(port: u16, whoami: SocketAddr) -> Result<Config, Failure> {
     let flags = Flags {
-        listen: vec![(Ipv4Addr::LOCALHOST, port).into()],
-        to: vec![Endpoint::Addr(whoami)],
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string()],
+        to: vec![whoami.to_string()],
         accept: Some(Versions::Both),
-        trust: Some("127.0.0.0/8".parse().expect("a network")),
+        trust: Some("127.0.0.0/8".to_owned()),
         presence: Presence::Required,
         send: Some(Version::V2),
     };
     let loaded = Config::from_flags(flags, server::host());
-    Ok(loaded.map_err(|report| Failure::report(&report, Exit::Usage))?.config)
+    let loaded = loaded.map_err(|report| Failure::report(&report, Exit::Usage))?;
+    log::warnings(&loaded.warnings);
+    Ok(loaded.config)
 }
 
 fn banner(proxy: SocketAddr, whoami: SocketAddr) -> String {

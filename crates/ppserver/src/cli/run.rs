@@ -3,17 +3,13 @@
 //! Turns a file or flags into a configuration and lets the server run it.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{Exit, Failure};
-use crate::config::{
-    self, Colour, Config, Endpoint, Flags, Loaded, Presence, Report, Version, Versions,
-};
+use crate::config::{self, Colour, Config, Flags, Loaded, Presence, Report, Version, Versions};
 use crate::control::server::{self, Server, ServerError};
 use crate::telemetry::log;
-use crate::trust::Trust;
 
 const HELP: &str = "\
 Either a file (docs/operations.md lists every key), or flags for one listener and one upstream.
@@ -47,17 +43,17 @@ pub(super) struct Args {
     ])]
     file: Option<PathBuf>,
     /// Listen here; may be repeated. Port 0 takes a free one, which the log tells
-    #[arg(long, value_name = "ADDR", value_parser = bind_addr)]
-    listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
     /// Relay to this host:port; may be repeated, endpoints are taken in turn
     #[arg(long, value_name = "ADDR")]
-    to: Vec<Endpoint>,
+    to: Vec<String>,
     /// Take PROXY headers of these versions from trusted peers: v1, v2 or v1,v2
     #[arg(long, value_name = "VERSIONS")]
     accept: Option<Versions>,
     /// Whose headers are believed: networks and addresses with commas between, or `any`
     #[arg(long, value_name = "CIDR,...")]
-    trust: Option<Trust>,
+    trust: Option<String>,
     /// A trusted peer may also speak without a header
     #[arg(long)]
     optional: bool,
@@ -82,14 +78,6 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let served = serve(loaded.config, args.file);
     log::finish();
     served
-}
-
-/// A listener has no name to resolve: it says which of this host's addresses it takes.
-fn bind_addr(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "not a numeric address with a port, such as 0.0.0.0:443, 127.0.0.1:8080 or [::]:443"
-            .to_owned()
-    })
 }
 
 fn from_flags(args: &Args) -> Result<Loaded, Report> {

@@ -6,19 +6,31 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::diagnostics::{Code, Diagnostics, Report, Source};
+use ipnet::IpNet;
+
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Place, Report, Source};
 use super::{Config, read};
 
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the machine allows, for the lints; found out by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Host {
     /// The hard limit of open files; `None` if there is none or it is not known.
     pub descriptors_max: Option<u64>,
     /// CPUs that the process may use.
     pub cpus: usize,
+    /// Finds the networks and addresses that are this host's, loopback or not; asked only where it matters.
+    pub own_networks: fn() -> Vec<IpNet>,
+}
+
+/// A host of which nothing is known.
+impl Default for Host {
+    fn default() -> Self {
+        Self { descriptors_max: None, cpus: 0, own_networks: Vec::new }
+    }
 }
 
 /// A configuration that can be used, and what was noticed on the way.
@@ -49,7 +61,7 @@ pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
         Err(error) => {
             let mut faults = Diagnostics::default();
             faults
-                .add(Code::Unreadable, None, format!("cannot read `{name}`: {error}"))
+                .add(Code::Unreadable, Place::Nowhere, format!("cannot read `{name}`: {error}"))
                 .with_help("-c takes the path of a configuration file: at most 1 MiB, and readable to this user");
             Err(faults.into_report(None))
         }

@@ -15,6 +15,7 @@ use std::time::{Instant, SystemTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use socket2::Socket;
 
+use super::local;
 use super::names;
 use super::watch::{self, Event, Obituary, Watch};
 use crate::config::{
@@ -71,11 +72,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |error| ServerError::System { what, error }
 }
 
-/// There is at most one pipe for so many descriptors that the process may have.
-const DESCRIPTORS_PER_PIPE: usize = 16;
-/// Fewer connections than this are hardly what somebody meant who gave no number.
-const FEW_CONNECTIONS: usize = 256;
-
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -125,6 +121,7 @@ impl Server {
         let workers = config.server.workers.or(host().cpus);
         let (connections_max, pipes) = limits(config, workers, descriptors);
         let (sockets, bound) = bind_all(config, workers)?;
+        log::warnings(&config::own_listeners(config, &plan.endpoints, host()));
         let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
         let (access_log, access_writer) = if config.access_log.state.is_on() {
             let started = AccessLog::start(&config.access_log);
@@ -280,6 +277,8 @@ impl Server {
                 self.order(&Order::Reload(Arc::clone(&self.plan)));
                 tracing::info!(file = %file.display(), "reloaded, for new connections");
                 warn_of_open_trust(&self.plan.config, &self.bound);
+                let Plan { config, endpoints } = &*self.plan;
+                log::warnings(&config::own_listeners(config, endpoints, host()));
             }
             Err(error) => refuse_reload(file, &error.to_string()),
         }
@@ -306,7 +305,7 @@ impl Server {
 pub fn host() -> Host {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Host { descriptors_max: limit.maximum, cpus }
+    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks }
 }
 
 fn refuse_reload(file: &Path, why: &str) {
@@ -327,19 +326,10 @@ fn limits(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLi
     let splice = &config.splice;
     // Connections that are asked for go before pipes that are not.
     let room = pairs.saturating_sub(config.server.max_connections.or(0));
-    let pipes_max = splice.max_pipes.or(room).min(descriptors / DESCRIPTORS_PER_PIPE);
+    let pipes_max = splice.max_pipes.or(room).min(descriptors / config::DESCRIPTORS_PER_PIPE);
     let (pipes, possible) = worker::limits(pairs, splice.pipe_bytes, pipes_max);
     match config.server.max_connections {
-        Count::Auto => {
-            if possible < FEW_CONNECTIONS {
-                tracing::warn!(
-                    possible,
-                    descriptors,
-                    "the descriptor limit leaves room for few connections: raise it (LimitNOFILE=, ulimit -n)"
-                );
-            }
-            (possible, pipes)
-        }
+        Count::Auto => (possible, pipes),
         Count::Fixed(wanted) => {
             if wanted > possible {
                 tracing::warn!(
@@ -447,13 +437,11 @@ fn ports<'a>(
 
 fn warn_of_open_trust(config: &Config, bound: &[SocketAddr]) {
     for (listener, bind) in ports(config, bound) {
-        if let Accept::Headers(policy) = &listener.accept
-            && policy.trust.is_everybody()
-        {
+        if let Some(trust) = config::open_trust(&listener.accept) {
             tracing::warn!(
                 listener = listener.name,
                 %bind,
-                trust = %policy.trust,
+                %trust,
                 "whoever reaches this port can claim any client address"
             );
         }

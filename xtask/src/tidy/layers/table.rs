@@ -52,6 +52,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "control::server",
         uses: &[
+            "control::local",
             "control::names",
             "control::watch",
             "data",
@@ -72,6 +73,12 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &[],
         world: World::Open,
         why: "what to wait for is told to it; what to do about it is the server's",
+    },
+    Layer {
+        name: "control::local",
+        uses: &[],
+        world: World::Open,
+        why: "what this host is called is asked of the kernel, for whoever wants to know",
     },
     Layer {
         name: "control::names",
