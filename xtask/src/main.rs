@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `embed` another; `capi` installs the C library; `bench` compares us with others, `load` and
-//! `sink` put load on a proxy; `sim` and `mutants` try the session's machine, `soak` and `torment` the
-//! whole server, `fuzz`, `miri` and `sanitize` what chance and the compiler find.
+//! steps, `embed` another; `capi` installs the C library; `bench` compares us with others; `sim` and
+//! `mutants` try the session's machine, `soak` and `torment` the whole server, `fuzz`, `miri` and
+//! `sanitize` what chance and the compiler find.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
@@ -16,7 +16,6 @@ mod fuzz;
 mod gate;
 mod host;
 mod instructions;
-mod load;
 mod mutants;
 mod nightly;
 mod peers;
@@ -58,8 +57,6 @@ enum Command {
     Embed,
     Fuzz(fuzz::FuzzArgs),
     Capi(capi::CapiArgs),
-    Load(load::LoadArgs),
-    Sink(load::SinkArgs),
     Bench(bench::BenchArgs),
     Soak(soak::SoakArgs),
     Torment(soak::torment::TormentArgs),
@@ -92,8 +89,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Embed => embed::check(),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Capi(args) => capi::run(args),
-        Command::Load(args) => load::run(args),
-        Command::Sink(args) => load::run_sink(args),
         Command::Bench(args) => bench::run(args),
         Command::Soak(args) => soak::run(args),
         Command::Torment(args) => soak::torment::run(args),

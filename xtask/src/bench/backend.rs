@@ -11,7 +11,7 @@ use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Seen, Served};
 use super::setup::{fetch, read_stub_status, write};
 use super::usage::Family;
-use crate::load::{LISTENING, SinkReport};
+use ppload::{LISTENING, SinkReport};
 
 /// The body of nginx's answer: as long as the sink's.
 pub(super) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\
@@ -32,7 +32,7 @@ pub(super) enum Serving {
 
 impl Backend {
     /// Starts it and waits until it listens.
-    pub(super) fn start(self, cores: Cores, nginx: &Path) -> Result<Serving> {
+    pub(super) fn start(self, cores: Cores, nginx: &Path, ppload: &Path) -> Result<Serving> {
         match self {
             Self::Nginx => {
                 let dir = tempfile::tempdir()?;
@@ -44,10 +44,9 @@ impl Backend {
                 Ok(Serving::Nginx { process, _dir: dir })
             }
             Self::Sink => {
-                let own = std::env::current_exe().context("the path of this program")?;
                 let listen = ports::addr(ports::BACKEND).to_string();
                 let words = ["sink", "--proxy", "--listen", &listen, "--json"];
-                let mut process = Process::pinned("sink", cores.load, &own, &words)?;
+                let mut process = Process::pinned("sink", cores.load, ppload, &words)?;
                 process.wait_for_line("where it listens", |line| {
                     line.starts_with(LISTENING).then_some(())
                 })?;

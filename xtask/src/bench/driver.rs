@@ -13,7 +13,7 @@ use super::ports;
 use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Driven};
 use super::setup::{Inbound, write};
-use crate::load::{HOLDING, Kept, Latency, Report};
+use ppload::{HOLDING, Kept, Latency, Report};
 
 /// What a driver may take beyond the time it was told to run.
 const OVERTIME: Duration = Duration::from_secs(60);
@@ -42,8 +42,8 @@ pub(super) enum Driver {
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
     pub(super) wrk: PathBuf,
-    /// This one, for `load`.
-    pub(super) own: PathBuf,
+    /// For `load` and `sink`.
+    pub(super) ppload: PathBuf,
 }
 
 /// What a run of a driver came to.
@@ -83,7 +83,7 @@ impl Driver {
             }
             Self::Load(words) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                let start = || start_load(&words, inbound, cores, &programs.own);
+                let start = || start_load(&words, inbound, cores, &programs.ppload);
                 let (begun, load) = if words.first() == Some(&"keepalive") {
                     let mut load = start()?;
                     wait_until_held(&mut load)?;
@@ -102,7 +102,7 @@ pub(super) fn start_load(
     words: &[&str],
     inbound: Inbound,
     cores: Cores,
-    own: &Path,
+    ppload: &Path,
 ) -> Result<Process> {
     let to = ports::addr(ports::PROXY).to_string();
     let header = match inbound {
@@ -111,7 +111,7 @@ pub(super) fn start_load(
     };
     let always = ["--to", &to, "--proxy", header, "--json"];
     let words = [&["load"], words, &always].concat();
-    Process::pinned("load", cores.load, own, &words)
+    Process::pinned("load", cores.load, ppload, &words)
 }
 
 /// Waits until all its connections stand, and returns how many.

@@ -217,9 +217,8 @@ impl Bench {
         // Where it is not the backend, nobody misses it.
         let is_backend = |case: &Case| matches!(case, Case::Short | Case::Keepalive | Case::Flame);
         let nginx = if cases.iter().any(is_backend) { nginx? } else { nginx.unwrap_or_default() };
-        let ours = build()?;
+        let [ours, ppload] = [build("ppserver")?, build("ppload")?];
         host::raise_descriptor_limit().context("raising the limit of descriptors")?;
-        let own = std::env::current_exe().context("the path of this program")?;
         let has_baseline = args.peers().contains(&Peer::Baseline);
         if has_baseline {
             progress(&format!("with a baseline all results go to {QUICK}, none to {RECORD}"));
@@ -230,7 +229,7 @@ impl Bench {
         };
         Ok(Self {
             circumstances: Circumstances::look(&wrk)?,
-            rig: Rig { programs: Programs { wrk, own }, nginx },
+            rig: Rig { programs: Programs { wrk, ppload }, nginx },
             contenders: std::iter::once(Contender::ours(ours)?).chain(peers).collect(),
             amount: if args.quick { Amount::QUICK } else { Amount::FULL },
             rounds: if args.quick { 2 } else { usize::try_from(args.rounds)? },
@@ -449,17 +448,21 @@ fn half(peak: f64) -> u64 {
     words.parse().unwrap_or(RATE_MAX).min(RATE_MAX)
 }
 
-/// Builds what is measured, as it is shipped.
-pub(crate) fn build() -> Result<PathBuf> {
-    built(cargo::cargo().args(["build", "--release", "--package", "ppserver"]), "release")
+/// Builds a program of ours as it is shipped.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn build(program: &str) -> Result<PathBuf> {
+    built(cargo::cargo().args(["build", "--release", "--package", program]), "release", program)
 }
 
-/// Builds it as the gate's tests do, with assertions on.
+/// Builds our server as the gate's tests do, with assertions on.
 ///
 /// # Errors
 /// When cargo fails.
 pub(crate) fn build_with_assertions() -> Result<PathBuf> {
-    built(cargo::cargo().args(["build", "--profile", "gate", "--package", "ppserver"]), "gate")
+    let words = ["build", "--profile", "gate", "--package", "ppserver"];
+    built(cargo::cargo().args(words), "gate", "ppserver")
 }
 
 /// Builds it with frame pointers, without which perf(1) cannot walk its stacks.
@@ -467,12 +470,12 @@ fn build_with_frames() -> Result<PathBuf> {
     let mut command = cargo::cargo();
     command.args(["build", "--release", "--package", "ppserver", "--target-dir"]);
     command.arg(target().join("frames")).env("RUSTFLAGS", "-C force-frame-pointers=yes");
-    built(&mut command, "frames/release")
+    built(&mut command, "frames/release", "ppserver")
 }
 
-fn built(command: &mut Command, dir: &str) -> Result<PathBuf> {
+fn built(command: &mut Command, dir: &str, program: &str) -> Result<PathBuf> {
     cargo::run(command)?;
-    std::path::absolute(target().join(dir).join("ppserver")).context("the path of ppserver")
+    std::path::absolute(target().join(dir).join(program)).context("the path of what was built")
 }
 
 fn target() -> PathBuf {

@@ -168,7 +168,7 @@ impl Rig {
                 Ok((count >= proxy.family.pids().len()).then_some(()))
             })?;
             attached.context("strace does not say that it traces every process")?;
-            let outcome = start_load(words, job.setup.inbound, job.cores, &self.programs.own)?
+            let outcome = start_load(words, job.setup.inbound, job.cores, &self.programs.ppload)?
                 .finish(TRACED_WAIT)
                 .and_then(|lines| read_load(&lines))?;
             sample.wait_until_quiet(proxy)?;
@@ -236,7 +236,7 @@ impl Rig {
     fn crowd(&self, job: &Job, connections: u32) -> Result<Crowd> {
         let count = connections.to_string();
         let words = ["idle", "--connections", &count, "--hold", "10m", "--for", "30s"];
-        let mut load = start_load(&words, job.setup.inbound, job.cores, &self.programs.own)?;
+        let mut load = start_load(&words, job.setup.inbound, job.cores, &self.programs.ppload)?;
         let held = wait_until_held(&mut load)?;
         Ok(Crowd { load, held })
     }
@@ -252,7 +252,7 @@ impl Rig {
     ) -> Result<Sample> {
         ports::all_free()?;
         let mut sample = Sample::of(contender, round);
-        let backend = job.backend.start(job.cores, &self.nginx)?;
+        let backend = job.backend.start(job.cores, &self.nginx, &self.programs.ppload)?;
         let mut proxy = contender.start(job.setup, job.cores)?;
         let driven = self.drive(&mut proxy, &mut sample, job, work);
         // Of a proxy that is gone, others only say that it does not answer.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::backend::BODY;
 use super::ports;
 use super::reconcile::Driven;
-use crate::load::Header;
+use ppload::Header;
 
 /// What arrives at the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

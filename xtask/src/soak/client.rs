@@ -16,7 +16,7 @@ use super::stream::{
     PATIENCE, expect_bytes, expect_fin, expect_reset, is_reset, read_pattern, write_pattern,
 };
 use crate::host;
-use crate::load::{Header, Pattern};
+use ppload::{Header, Pattern};
 
 /// What the server's file trusts, and what it does not.
 const TRUSTED: Ipv4Addr = Ipv4Addr::LOCALHOST;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::load::Latency;
+use ppload::Latency;
 
 /// The most by which the line through the memory samples may rise from their first to their last:
 /// twice and a half what six runs of three minutes did, at 50 and at 150 sessions a second (37 to

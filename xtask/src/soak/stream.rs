@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::load::{Check, Pattern};
+use ppload::{Check, Pattern};
 
 /// How long a session waits for anything: far beyond every timeout of the server.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use super::upstream;
 use crate::bench;
 use crate::bench::ports::{PROXY, PROXY_STATUS, addr, all_free};
 use crate::bench::process::{Process, find_program, output};
-use crate::load::Pattern;
+use ppload::Pattern;
 
 /// Torment proxies with every kind of odd session, one kind at a time
 ///
@@ -76,7 +76,7 @@ const END: &str = "<!-- torment: end -->\n";
 /// # Errors
 /// When a proxy is not there, or ours fails.
 pub(crate) fn run(args: &TormentArgs) -> Result<()> {
-    let ours = bench::build()?;
+    let ours = bench::build("ppserver")?;
     if let Some(sessions) = args.sessions {
         return random::run(&ours, sessions, args.seed);
     }

@@ -18,7 +18,7 @@ use super::stream::{
     PATIENCE, expect_fin, expect_reset, is_reset, read_pattern, size, write_pattern,
 };
 use crate::host;
-use crate::load::{Found, Pattern, find_header};
+use ppload::{Found, Pattern, find_header};
 
 /// Starts it on a free port; it ends with the process.
 ///

@@ -4,6 +4,8 @@
 //! there, which finds a wrong, lost, doubled or moved byte more surely than a checksum. Invariant:
 //! the period is prime, so that no buffer or pipe size is a multiple of it.
 
+use std::fmt;
+
 use clap::ValueEnum;
 
 /// After this many bytes the pattern begins anew.
@@ -15,7 +17,7 @@ const END: usize = 64;
 
 /// How closely arriving bytes are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Check {
+pub enum Check {
     /// Every byte
     Full,
     /// The first and last 64 bytes of every read: finds what is lost, doubled or moved, for less
@@ -37,12 +39,25 @@ impl Check {
 }
 
 /// The pattern, ready to be lent in pieces.
-pub(crate) struct Pattern {
+pub struct Pattern {
     table: Vec<u8>,
 }
 
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pattern").finish_non_exhaustive()
+    }
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pattern {
-    pub(crate) fn new() -> Self {
+    /// Builds the table.
+    pub fn new() -> Self {
         let mut state: u32 = 0x9E37_79B9;
         let mut table: Vec<u8> = (0..PERIOD)
             .map(|_| {
@@ -61,7 +76,7 @@ impl Pattern {
     }
 
     /// The bytes from `position` on, `len` of them but at most a chunk.
-    pub(crate) fn piece(&self, position: u64, len: u64) -> &[u8] {
+    pub fn piece(&self, position: u64, len: u64) -> &[u8] {
         let period = u64::try_from(PERIOD).expect("a small number");
         let start = usize::try_from(position % period).expect("below the period");
         let len = usize::try_from(len).map_or(CHUNK, |len| len.min(CHUNK));
@@ -69,7 +84,7 @@ impl Pattern {
     }
 
     /// Whether `bytes`, at most a chunk, belong at `position`.
-    pub(crate) fn matches(&self, position: u64, bytes: &[u8], check: Check) -> bool {
+    pub fn matches(&self, position: u64, bytes: &[u8], check: Check) -> bool {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let expected = self.piece(position, len);
         match check {

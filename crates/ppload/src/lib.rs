@@ -1,13 +1,16 @@
-//! `cargo xtask load` and `cargo xtask sink`: load for a proxy over loopback, and the server behind
-//! it.
+//! Load for a proxy over loopback, and the server behind it: `ppload load` and `ppload sink`.
 //!
-//! Not a benchmark: it drives one target and says what came of it; `bench` decides what to compare.
+//! Not a benchmark: it drives one target and says what came of it; who runs it decides what to compare.
 //! Invariant: a run is bounded in count, time and connections, reaches only this machine, and
 //! accounts for every connection it started.
+//!
+//! The program is the interface. What is public here besides is what those need who run it and read
+//! its report, or speak to either end themselves.
 
 mod args;
 mod client;
 mod generator;
+pub mod host;
 mod pattern;
 mod report;
 mod schedule;
@@ -19,26 +22,25 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use self::args::{LoadArgs, SinkArgs};
-pub(crate) use self::pattern::{Check, Pattern};
-pub(crate) use self::report::{Kept, Latency, Report, SinkReport};
-pub(crate) use self::wire::{Found, Header, find_header};
+pub use self::args::{LoadArgs, SinkArgs};
+pub use self::pattern::{Check, Pattern};
+pub use self::report::{Connections, Failures, Kept, Latency, Report, SinkReport};
+pub use self::wire::{Found, Header, find_header};
 
 use self::generator::Generator;
 use self::sink::Sink;
-use crate::host;
 
 /// The line on stderr that `load idle` and `load keepalive` print once all connections stand, with
 /// their number behind it. `keepalive` lets them rest for a moment then, before its clock starts.
-pub(crate) const HOLDING: &str = "holding ";
+pub const HOLDING: &str = "holding ";
 /// The line on stderr that `sink` prints first, with its address behind it.
-pub(crate) const LISTENING: &str = "listening ";
+pub const LISTENING: &str = "listening ";
 
 /// Runs the generator and prints its report.
 ///
 /// # Errors
 /// When it cannot run, or when its own counts do not add up.
-pub(crate) fn run(args: &LoadArgs) -> Result<()> {
+pub fn load(args: &LoadArgs) -> Result<()> {
     args.validate().unwrap_or_else(|error| error.exit());
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
     let stop = host::interrupt()?;
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot run, or when its own counts do not add up.
-pub(crate) fn run_sink(args: &SinkArgs) -> Result<()> {
+pub fn sink(args: &SinkArgs) -> Result<()> {
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
     let stop = host::interrupt()?;
     let sink = Sink::bind(args)?;

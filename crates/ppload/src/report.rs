@@ -11,8 +11,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Lag;
 use crate::host::real;
+use crate::schedule::Lag;
 
 /// A generator that takes more than this of a core limits what it measures.
 const BUSY_SHARE: f64 = 0.9;
@@ -21,7 +21,7 @@ const BUSY_SHARE: f64 = 0.9;
 const BEYOND: [(&str, f64); 2] = [("p99", 0.01), ("p99.9", 0.001)];
 
 /// Ends that are no success, by name: an errno or what was wrong.
-pub(crate) type Failures = BTreeMap<String, u64>;
+pub type Failures = BTreeMap<String, u64>;
 
 /// Counts a failure of this name.
 pub(super) fn count_failure(failures: &mut Failures, name: &str) {
@@ -50,61 +50,75 @@ pub(super) fn error_name(error: &io::Error) -> String {
 
 /// What the generator found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// From the first start to the last end.
-    pub(crate) seconds: f64,
-    pub(crate) connections: Connections,
+    pub seconds: f64,
+    /// The ends of all connections.
+    pub connections: Connections,
     /// Exchanges before the clock, the latencies and the CPU time began: the first on each connection
     /// of keep-alive.
-    pub(crate) opened: u64,
+    pub opened: u64,
     /// Requests with their answers, without those. In all cases but keep-alive one a completed connection.
-    pub(crate) exchanges: u64,
+    pub exchanges: u64,
     /// Requests and bodies, without PROXY headers.
-    pub(crate) bytes_sent: u64,
-    pub(crate) bytes_received: u64,
+    pub bytes_sent: u64,
+    /// Answers with their bodies.
+    pub bytes_received: u64,
     /// The generator's own CPU time, user and system.
-    pub(crate) cpu_seconds: f64,
+    pub cpu_seconds: f64,
     /// From the meant beginning to the last byte of the answer (of the close, in `short`).
-    pub(crate) latency: Latency,
+    pub latency: Latency,
     /// Open loop only.
-    pub(crate) schedule: Option<Kept>,
+    pub schedule: Option<Kept>,
     /// Why these figures speak of the generator and not of its target; empty when they do not.
-    pub(crate) bottleneck: Vec<String>,
+    pub bottleneck: Vec<String>,
 }
 
 /// The ends of all connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Connections {
-    pub(crate) started: u64,
-    pub(crate) completed: u64,
-    pub(crate) timed_out: u64,
+pub struct Connections {
+    /// Begun.
+    pub started: u64,
+    /// Ended in order.
+    pub completed: u64,
+    /// Given up after --timeout.
+    pub timed_out: u64,
     /// Open when the run was interrupted.
-    pub(crate) abandoned: u64,
-    pub(crate) failed: Failures,
+    pub abandoned: u64,
+    /// Ended otherwise, by what went wrong.
+    pub failed: Failures,
 }
 
 /// Latencies in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) min: f64,
-    pub(crate) mean: f64,
-    pub(crate) p50: f64,
-    pub(crate) p90: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-    pub(crate) max: f64,
+pub struct Latency {
+    /// The shortest.
+    pub min: f64,
+    /// Of all of them.
+    pub mean: f64,
+    /// Half are no longer.
+    pub p50: f64,
+    /// 90 % are no longer.
+    pub p90: f64,
+    /// 99 % are no longer.
+    pub p99: f64,
+    /// 99.9 % are no longer.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
 }
 
 /// How well an open loop was kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub struct Kept {
     /// Starts more than 1 ms late though there was room.
-    pub(crate) late: u64,
+    pub late: u64,
     /// Starts more than 1 ms late because all connections were taken.
-    pub(crate) held_back: u64,
-    pub(crate) worst_us: f64,
+    pub held_back: u64,
+    /// The latest start, in microseconds.
+    pub worst_us: f64,
     /// Starts meant before the end that found all connections taken until then.
-    pub(crate) never_started: u64,
+    pub never_started: u64,
 }
 
 impl From<Lag> for Kept {
@@ -115,14 +129,15 @@ impl From<Lag> for Kept {
 }
 
 impl Connections {
-    pub(crate) fn failures(&self) -> u64 {
+    /// Those that failed or timed out.
+    pub fn failures(&self) -> u64 {
         self.timed_out + self.failed.values().sum::<u64>()
     }
 }
 
 impl Latency {
     /// Reads a histogram of nanoseconds.
-    pub(crate) fn read(histogram: &Histogram<u64>) -> Self {
+    pub fn read(histogram: &Histogram<u64>) -> Self {
         let at = |share: f64| real(histogram.value_at_quantile(share)) / 1e3;
         Self {
             min: real(histogram.min()) / 1e3,
@@ -138,7 +153,7 @@ impl Latency {
 
 impl Report {
     /// Exchanges a second.
-    pub(crate) fn rate(&self) -> f64 {
+    pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { real(self.exchanges) / self.seconds } else { 0.0 }
     }
 
@@ -176,7 +191,7 @@ impl Report {
     ///
     /// # Errors
     /// The sum that does not hold.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let Connections { started, completed, abandoned, .. } = self.connections;
         let ended = completed + abandoned + self.connections.failures();
         if started == ended {
@@ -237,25 +252,30 @@ impl fmt::Display for Report {
 
 /// What the sink counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SinkReport {
-    pub(crate) accepted: u64,
+pub struct SinkReport {
+    /// Connections accepted.
+    pub accepted: u64,
     /// Connections that ended in order: closed after an answer, or by the peer between requests.
-    pub(crate) ended: u64,
+    pub ended: u64,
     /// Of those, the ones that never sent a byte: bare connects, as health checks and probes.
-    pub(crate) silent: u64,
-    pub(crate) failed: Failures,
+    pub silent: u64,
+    /// Connections that ended otherwise, by what went wrong.
+    pub failed: Failures,
     /// Connections open when it stopped.
-    pub(crate) open: u64,
+    pub open: u64,
     /// Answers sent in full.
-    pub(crate) answers: u64,
+    pub answers: u64,
     /// Requests and bodies, without PROXY headers.
-    pub(crate) bytes_received: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) cpu_seconds: f64,
+    pub bytes_received: u64,
+    /// Answers with their bodies.
+    pub bytes_sent: u64,
+    /// The sink's own CPU time, user and system.
+    pub cpu_seconds: f64,
 }
 
 impl SinkReport {
-    pub(crate) fn failures(&self) -> u64 {
+    /// Those that failed.
+    pub fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 
@@ -263,7 +283,7 @@ impl SinkReport {
     ///
     /// # Errors
     /// The sum that does not hold.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let ended = self.ended + self.failures() + self.open;
         if self.accepted == ended {
             return Ok(());

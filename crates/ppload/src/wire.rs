@@ -7,11 +7,11 @@
 
 use clap::ValueEnum;
 
-use super::pattern::Check;
+use crate::pattern::Check;
 
 /// The PROXY header in front of a connection's first request. It names documentation addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Header {
+pub enum Header {
     /// No header
     None,
     /// A text line
@@ -29,7 +29,8 @@ const V2: &[u8; 28] =
 const V1_MAX: usize = 107;
 
 impl Header {
-    pub(crate) fn bytes(self) -> &'static [u8] {
+    /// The header as it is sent.
+    pub fn bytes(self) -> &'static [u8] {
         match self {
             Self::None => b"",
             Self::V1 => V1,
@@ -40,7 +41,7 @@ impl Header {
 
 /// Something that stands at the beginning of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found<T> {
+pub enum Found<T> {
     /// It takes this many bytes.
     At(usize, T),
     /// It is not complete yet.
@@ -50,7 +51,7 @@ pub(crate) enum Found<T> {
 }
 
 /// Finds a PROXY header of either version, without a look at what it says.
-pub(crate) fn find_header(bytes: &[u8]) -> Found<()> {
+pub fn find_header(bytes: &[u8]) -> Found<()> {
     let shared = bytes.len().min(V2_SIGNATURE.len());
     if bytes[..shared] == V2_SIGNATURE[..shared] {
         let Some(len) = bytes.get(14..16) else { return Found::Incomplete };

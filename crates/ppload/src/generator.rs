@@ -21,12 +21,12 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::args::{Case, LoadArgs};
-use super::client::{BUFFER, Cause, Conn, End, Moved, Plan, Progress, Step};
-use super::report::{Connections, Latency, Report, count_failure, error_name};
-use super::schedule::Schedule;
-use super::wire::{After, Request};
+use crate::args::{Case, LoadArgs};
+use crate::client::{BUFFER, Cause, Conn, End, Moved, Plan, Progress, Step};
 use crate::host;
+use crate::report::{Connections, Latency, Report, count_failure, error_name};
+use crate::schedule::Schedule;
+use crate::wire::{After, Request};
 
 /// How often timeouts and the interrupt are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -140,7 +140,7 @@ impl<'a> Generator<'a> {
             held(self.standing().count());
             self.rest(self.args.hold(), &mut events, stop)?;
         }
-        self.connections.completed += super::client::size(self.standing().count());
+        self.connections.completed += crate::client::size(self.standing().count());
         let mut report = Report {
             seconds: seconds.as_secs_f64(),
             connections: self.connections,

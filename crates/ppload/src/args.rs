@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args as _, Command, ValueEnum};
 
-use super::pattern::Check;
-use super::wire::Header;
+use crate::pattern::Check;
+use crate::wire::Header;
 
 /// The longest run.
 const FOR_MAX: Duration = Duration::from_secs(3600);
@@ -28,12 +28,12 @@ const HOLD: Duration = Duration::from_secs(10);
 
 const LOAD_HELP: &str = "\
 Examples, with ppserver between both:
-  cargo xtask sink --proxy --listen 127.0.0.1:9000 &
+  ppload sink --proxy --listen 127.0.0.1:9000 &
   ppserver run --listen 127.0.0.1:8000 --to 127.0.0.1:9000 --send v2 \\
     --accept v2 --trust 127.0.0.1 &
-  cargo xtask load short --to 127.0.0.1:8000 --count 100000
-  cargo xtask load short --to 127.0.0.1:8000 --rate 5000 --for 30s    # open loop
-  cargo xtask load down --to 127.0.0.1:8000 --connections 4 --bytes 64MiB --json
+  ppload load short --to 127.0.0.1:8000 --count 100000
+  ppload load short --to 127.0.0.1:8000 --rate 5000 --for 30s    # open loop
+  ppload load down --to 127.0.0.1:8000 --connections 4 --bytes 64MiB --json
 
 Latency counts from the moment a request was meant to begin: with --rate a late start does not
 hide the wait it caused. Ctrl-C prints what there is; a second one ends at once.
@@ -61,7 +61,7 @@ pub(crate) enum Case {
 /// Put load on a proxy over loopback and report what came of it
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = LOAD_HELP)]
-pub(crate) struct LoadArgs {
+pub struct LoadArgs {
     /// What the connections do
     #[arg(value_name = "CASE")]
     pub(super) case: Case,
@@ -122,7 +122,7 @@ impl LoadArgs {
         } else {
             return Ok(());
         };
-        let mut command = Self::augment_args(Command::new("cargo xtask load"));
+        let mut command = Self::augment_args(Command::new("ppload load"));
         Err(command.error(ErrorKind::ArgumentConflict, what))
     }
 
@@ -156,7 +156,7 @@ impl LoadArgs {
 /// It prints where it listens on stderr, and its counts on stdout when it is stopped. `load` sends a
 /// header unless told `--proxy none`: without a proxy between both, that needs `--proxy` here.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct SinkArgs {
+pub struct SinkArgs {
     /// Where to listen: a loopback address; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = loopback)]
     pub(super) listen: SocketAddr,

@@ -15,12 +15,12 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::args::SinkArgs;
-use super::client::size;
-use super::pattern::{CHUNK, Check, Pattern};
-use super::report::{SinkReport, count_failure, error_name};
-use super::wire::{After, CORRUPT, Found, RECEIVED, Request, find_header};
+use crate::args::SinkArgs;
+use crate::client::size;
 use crate::host;
+use crate::pattern::{CHUNK, Check, Pattern};
+use crate::report::{SinkReport, count_failure, error_name};
+use crate::wire::{After, CORRUPT, Found, RECEIVED, Request, find_header};
 
 const TICK: Duration = Duration::from_millis(100);
 const EVENTS: usize = 1024;

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::pattern::{CHUNK, Pattern};
-use super::wire::{After, CORRUPT, Found, Header, RECEIVED, Request, find_answer};
+use crate::pattern::{CHUNK, Pattern};
+use crate::wire::{After, CORRUPT, Found, Header, RECEIVED, Request, find_answer};
 
 /// What all connections of a run have in common, built once.
 pub(super) struct Plan {
@@ -283,8 +283,8 @@ pub(super) fn size(count: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Check;
     use crate::host;
-    use crate::load::Check;
 
     /// A connection to nobody: only what it takes is looked at.
     fn conn() -> Conn {
