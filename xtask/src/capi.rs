@@ -8,8 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-use crate::cargo::{cargo, run as run_command};
+use tools::cargo::{cargo, run as run_command};
 
 const CRATE: &str = "crates/ppcapi";
 const HEADER: &str = "crates/ppcapi/include/ppcapi.h";

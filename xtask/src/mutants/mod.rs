@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::FlockOperation;
+use tools::cargo::{cargo, needs, run_expecting};
 
 use self::table::{MUTANTS, Mutant};
-use crate::cargo::{cargo, needs, run_expecting};
 use crate::sim::{build_test, run_seeds};
 
 /// What is copied.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a program that cannot be started or exits with a code that is not expected, which is
 //! nearly always 0, is an error that names it; no exit code is dropped.
+#![expect(clippy::print_stdout, reason = "a command line shows what it runs")]
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 /// Returns the cargo that started this process, so that a toolchain chosen with `cargo +x` holds
 /// for every step.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
@@ -19,7 +20,7 @@ pub(crate) fn cargo() -> Command {
 ///
 /// # Errors
 /// When it cannot be started or does not exit with 0.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     run_expecting(command, &[0])
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be started or does not exit with one of `codes`.
-pub(crate) fn run_expecting(command: &mut Command, codes: &[i32]) -> Result<()> {
+pub fn run_expecting(command: &mut Command, codes: &[i32]) -> Result<()> {
     let shown = shown(command);
     println!("$ {shown}");
     let status = command
@@ -44,7 +45,7 @@ pub(crate) fn run_expecting(command: &mut Command, codes: &[i32]) -> Result<()> 
 ///
 /// # Errors
 /// When `cargo SUBCOMMAND --version` does not succeed.
-pub(crate) fn needs_component(subcommand: &str, component: &str) -> Result<()> {
+pub fn needs_component(subcommand: &str, component: &str) -> Result<()> {
     let install = format!("rustup component add {component}");
     needs(cargo().args([subcommand, "--version"]), &install)
 }
@@ -53,7 +54,7 @@ pub(crate) fn needs_component(subcommand: &str, component: &str) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be started or does not exit with 0.
-pub(crate) fn needs(program: &mut Command, install: &str) -> Result<()> {
+pub fn needs(program: &mut Command, install: &str) -> Result<()> {
     program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if !program.status().is_ok_and(|status| status.success()) {
         bail!("`{}` does not answer: {install}", shown(program));

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ppload::{HOLDING, Kept, Latency, Report};
 use serde::Deserialize;
 
 use super::ports;
 use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Driven};
 use super::setup::{Inbound, write};
-use ppload::{HOLDING, Kept, Latency, Report};
 
 /// What a driver may take beyond the time it was told to run.
 const OVERTIME: Duration = Duration::from_secs(60);

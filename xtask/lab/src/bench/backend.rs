@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ppload::{LISTENING, SinkReport};
 use tempfile::TempDir;
 
 use super::contender::nginx_http;
@@ -11,7 +12,6 @@ use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Seen, Served};
 use super::setup::{fetch, read_stub_status, write};
 use super::usage::Family;
-use ppload::{LISTENING, SinkReport};
 
 /// The body of nginx's answer: as long as the sink's.
 pub(super) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\

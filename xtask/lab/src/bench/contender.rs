@@ -13,9 +13,10 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use tools::programs;
 
 use super::ports;
-use super::process::{Cores, Process, find_program, output};
+use super::process::{Cores, Process, output};
 use super::reconcile::Seen;
 use super::setup::{Inbound, Setup, Transfer, fetch, read_dropped, read_stub_status, write};
 use super::usage::Family;
@@ -93,7 +94,7 @@ impl Contender {
             ),
             Peer::Baseline => ("baseline", Kind::Ppserver, "--baseline PATH"),
         };
-        let found = given.map(Path::to_path_buf).or_else(|| find_program(name));
+        let found = given.map(Path::to_path_buf).or_else(|| programs::find(name));
         let program = found.with_context(|| format!("{name} is not here: {install}"))?;
         Self::known(name, kind, program)
     }

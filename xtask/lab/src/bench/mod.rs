@@ -38,6 +38,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use clap::error::ErrorKind;
+use tools::{cargo, programs};
 
 pub(crate) use self::cases::Case;
 pub(crate) use self::contender::Peer;
@@ -46,11 +47,10 @@ use self::cases::{Amount, Growth};
 use self::contender::Contender;
 use self::driver::Programs;
 use self::plot::{Bar, Picture};
-use self::process::{check_interrupted, find_program, heed_interrupts, is_interrupted, run_group};
+use self::process::{check_interrupted, heed_interrupts, is_interrupted, run_group};
 use self::record::Circumstances;
 use self::rig::{Job, Rig, Sample};
 use self::table::Series;
-use crate::cargo;
 use crate::host;
 
 /// Where results are kept, and where those of a quick run go.
@@ -204,11 +204,11 @@ impl Bench {
     fn new(args: &BenchArgs, cases: &[Case]) -> Result<Self> {
         for (program, package) in [("taskset", "util-linux"), ("wrk", "wrk"), ("strace", "strace")]
         {
-            if find_program(program).is_none() {
+            if programs::find(program).is_none() {
                 bail!("{program} is not here: apt-get install {package}");
             }
         }
-        let wrk = find_program("wrk").context("wrk was here a moment ago")?;
+        let wrk = programs::find("wrk").context("wrk was here a moment ago")?;
         let mut peers = Vec::new();
         for peer in args.peers() {
             peers.push(Contender::peer(*peer, args.given(*peer))?);
@@ -469,17 +469,14 @@ pub(crate) fn build_with_assertions() -> Result<PathBuf> {
 fn build_with_frames() -> Result<PathBuf> {
     let mut command = cargo::cargo();
     command.args(["build", "--release", "--package", "ppserver", "--target-dir"]);
-    command.arg(target().join("frames")).env("RUSTFLAGS", "-C force-frame-pointers=yes");
+    command.arg(tools::target_dir().join("frames")).env("RUSTFLAGS", "-C force-frame-pointers=yes");
     built(&mut command, "frames/release", "ppserver")
 }
 
 fn built(command: &mut Command, dir: &str, program: &str) -> Result<PathBuf> {
     cargo::run(command)?;
-    std::path::absolute(target().join(dir).join(program)).context("the path of what was built")
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()).into()
+    std::path::absolute(tools::target_dir().join(dir).join(program))
+        .context("the path of what was built")
 }
 
 /// The decoder's benches are a package of their own.
@@ -544,7 +541,7 @@ mod tests {
     #[test]
     fn who_fails_keeps_nobody_from_their_turn_and_ends_after_two_rounds() {
         let job = &cases::short(Amount::QUICK)[0];
-        let good = Contender::ours(find_program("sh").unwrap()).unwrap();
+        let good = Contender::ours(programs::find("sh").unwrap()).unwrap();
         let bad = good.tuned("bad", contender::Tuning::PLAIN);
         let tries = Cell::new(0);
         let samples = take_turns(job, &[good, bad], 4, |contender, round| {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ppload::{Found, Pattern, find_header};
 use socket2::SockRef;
 
 use super::faults::Faults;
@@ -18,7 +19,6 @@ use super::stream::{
     PATIENCE, expect_fin, expect_reset, is_reset, read_pattern, size, write_pattern,
 };
 use crate::host;
-use ppload::{Found, Pattern, find_header};
 
 /// Starts it on a free port; it ends with the process.
 ///

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ppload::Latency;
 use serde::Serialize;
 use serde_json::Value;
-
-use ppload::Latency;
 
 /// The most by which the line through the memory samples may rise from their first to their last:
 /// twice and a half what six runs of three minutes did, at 50 and at 150 sessions a second (37 to

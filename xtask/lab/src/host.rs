@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 pub(crate) use ppload::host::{interrupt, now, raise_descriptor_limit, real};
 
@@ -36,17 +36,6 @@ pub(crate) fn poll_for<T>(
 #[expect(clippy::disallowed_methods, reason = "a pause between two looks, not a synchronisation")]
 pub(crate) fn pause(span: Duration) {
     std::thread::sleep(span);
-}
-
-/// Returns the processors' names, one for each core, from /proc/cpuinfo.
-///
-/// # Errors
-/// When it cannot be read.
-pub(crate) fn cpu_models() -> Result<Vec<String>> {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
-    let models =
-        cpus.lines().filter_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    Ok(models.map(str::to_owned).collect())
 }
 
 #[cfg(test)]

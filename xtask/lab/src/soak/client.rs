@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use ppload::{Header, Pattern};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::order::{COMPLETE, Order, Script};
@@ -16,7 +17,6 @@ use super::stream::{
     PATIENCE, expect_bytes, expect_fin, expect_reset, is_reset, read_pattern, write_pattern,
 };
 use crate::host;
-use ppload::{Header, Pattern};
 
 /// What the server's file trusts, and what it does not.
 const TRUSTED: Ipv4Addr = Ipv4Addr::LOCALHOST;

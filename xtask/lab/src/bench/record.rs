@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use tools::machine::cpu_models;
 
 use super::process::output;
 use super::table::Series;
-use crate::host;
 
 const COLUMNS: &str =
     "date,commit,case,contender,version,round,figure,value,faults,cpu,cores,kernel,rustc,wrk,notes";
@@ -44,7 +44,7 @@ impl Circumstances {
         if !git(&[&status[..], &others[..]].concat())?.trim().is_empty() {
             commit.push_str("-dirty");
         }
-        let models = host::cpu_models()?;
+        let models = cpu_models()?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let wrk = output(wrk, &["-v"])?;
         Ok(Self {

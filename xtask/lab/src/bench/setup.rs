@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use ppload::Header;
 
 use super::backend::BODY;
 use super::ports;
 use super::reconcile::Driven;
-use ppload::Header;
 
 /// What arrives at the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

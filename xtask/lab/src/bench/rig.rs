@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
+use tools::programs;
 
 use super::backend::Backend;
 use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load, wait_until_held};
 use super::flame;
 use super::ports;
-use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, find_program, output, wait_for};
+use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, output, wait_for};
 use super::reconcile::{Driven, Seen, faults};
 use super::setup::{Setup, probe};
 use super::strace;
@@ -155,7 +156,7 @@ impl Rig {
     /// Counts the system calls of the same load, in a run of its own: tracing slows all of it.
     pub(super) fn trace(&self, contender: &Contender, job: &Job, words: &[&str]) -> Result<Sample> {
         let strace =
-            find_program("strace").context("strace is not here: apt-get install strace")?;
+            programs::find("strace").context("strace is not here: apt-get install strace")?;
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("strace");
         self.with_proxy(contender, job, 1, |proxy, sample| {
@@ -187,7 +188,8 @@ impl Rig {
 
     /// Samples the stacks of a load: a line each, with its number of samples.
     pub(super) fn stacks(&self, contender: &Contender, job: &Job) -> Result<Vec<String>> {
-        let perf = find_program("perf").context("perf is not here: apt-get install linux-perf")?;
+        let perf =
+            programs::find("perf").context("perf is not here: apt-get install linux-perf")?;
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("perf.data");
         let file = file.to_str().context("the temporary directory is UTF-8")?;
@@ -373,6 +375,6 @@ fn watch() -> Result<Option<String>> {
 pub(super) fn backend_nginx(given: Option<&Path>) -> Result<PathBuf> {
     given
         .map(Path::to_path_buf)
-        .or_else(|| find_program("nginx"))
+        .or_else(|| programs::find("nginx"))
         .context("nginx is not here, and it is the backend: apt-get install nginx")
 }

@@ -11,7 +11,9 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use ppload::Pattern;
 use socket2::{Domain, Socket, Type};
+use tools::programs;
 
 use super::client::{self, Ports};
 use super::faults::Faults;
@@ -21,8 +23,7 @@ use super::server::{File, Upstreams, text};
 use super::upstream;
 use crate::bench;
 use crate::bench::ports::{PROXY, PROXY_STATUS, addr, all_free};
-use crate::bench::process::{Process, find_program, output};
-use ppload::Pattern;
+use crate::bench::process::{Process, output};
 
 /// Torment proxies with every kind of odd session, one kind at a time
 ///
@@ -46,6 +47,10 @@ pub(crate) struct TormentArgs {
     /// What decides the random sessions
     #[arg(long, value_name = "S", default_value_t = 1, requires = "sessions")]
     seed: u64,
+    /// Instead: what belongs into the gate, a few of each kind and 10,000 random ones through ours
+    /// with its assertions on
+    #[arg(long, exclusive = true)]
+    gate: bool,
 }
 
 /// A proxy to torment.
@@ -76,6 +81,9 @@ const END: &str = "<!-- torment: end -->\n";
 /// # Errors
 /// When a proxy is not there, or ours fails.
 pub(crate) fn run(args: &TormentArgs) -> Result<()> {
+    if args.gate {
+        return check();
+    }
     let ours = bench::build("ppserver")?;
     if let Some(sessions) = args.sessions {
         return random::run(&ours, sessions, args.seed);
@@ -98,10 +106,7 @@ pub(crate) fn run(args: &TormentArgs) -> Result<()> {
 
 /// What belongs into the gate, through a server whose assertions are on: a few sessions of every
 /// kind, and many random ones.
-///
-/// # Errors
-/// When one of them goes wrong, or leaves something behind.
-pub(crate) fn check() -> Result<()> {
+fn check() -> Result<()> {
     const OF_EACH_KIND: u64 = 5;
     const RANDOM: u64 = 10_000;
     const SEED: u64 = 1;
@@ -217,14 +222,14 @@ impl Target {
             Self::Haproxy => {
                 let file = path("haproxy.cfg");
                 let words = vec!["-db".to_owned(), "-f".to_owned(), file.clone()];
-                let program = find_program("haproxy").context("apt-get install -y haproxy")?;
+                let program = programs::find("haproxy").context("apt-get install -y haproxy")?;
                 (program, file, haproxy(upstreams, ports), "-v", words)
             }
             Self::Nginx => {
                 let file = path("nginx.conf");
                 let words = ["-e", "stderr", "-c", &file].map(str::to_owned).to_vec();
                 let install = "apt-get install -y nginx libnginx-mod-stream";
-                let program = find_program("nginx").context(install)?;
+                let program = programs::find("nginx").context(install)?;
                 (program, file, nginx(dir, upstreams, ports), "-v", words)
             }
         };

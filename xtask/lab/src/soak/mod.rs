@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
+use ppload::{Latency, Pattern};
 use socket2::{Domain, Socket, Type};
 
 use self::client::Ports;
@@ -35,7 +36,6 @@ use self::report::{Descriptors, Memory, Report};
 use self::server::{File, Server, Upstreams};
 use self::trend::Trend;
 use crate::{bench, host};
-use ppload::{Latency, Pattern};
 
 const SOAK_HELP: &str = "\
 Examples:

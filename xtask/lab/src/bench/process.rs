@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,8 +21,6 @@ use crate::host::{self, poll_for};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long after its last answer a program that dies may still look alive.
 const DYING: Duration = Duration::from_millis(200);
-/// Servers live in directories that a plain user's PATH often lacks.
-const SERVER_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// The core of the proxy under test, unless a case says otherwise.
 pub(super) const PROXY_CORE: usize = 0;
@@ -251,15 +249,6 @@ pub(super) fn run_group(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Finds a program where programs are.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SERVER_DIRS.iter().map(PathBuf::from))
-        .map(|dir| dir.join(name))
-        .find(|candidate| candidate.is_file())
-}
-
 /// Runs a program to its end and returns what it wrote, both streams together.
 pub(crate) fn output(program: &Path, words: &[&str]) -> Result<String> {
     let output = Command::new(program)
@@ -273,11 +262,13 @@ pub(crate) fn output(program: &Path, words: &[&str]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use tools::programs;
+
     use super::*;
 
     #[test]
     fn a_program_is_heard_and_stopped() {
-        let shell = find_program("sh").unwrap();
+        let shell = programs::find("sh").unwrap();
         let words =
             ["-c", "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.01; done"];
         let mut process = Process::start("shell", &shell, &words).unwrap();
@@ -289,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_death_is_told_with_its_signal_and_the_last_words() {
-        let shell = find_program("sh").unwrap();
+        let shell = programs::find("sh").unwrap();
         let words = ["-c", "echo alive; while :; do sleep 0.01; done"];
         let mut process = Process::start("shell", &shell, &words).unwrap();
         process.wait_for_line("alive", |line| (line == "alive").then_some(())).unwrap();
@@ -302,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_program_that_ends_early_shows_its_last_words() {
-        let shell = find_program("sh").unwrap();
+        let shell = programs::find("sh").unwrap();
         let mut process =
             Process::start("shell", &shell, &["-c", "echo no config >&2; exit 1"]).unwrap();
         let error = process.wait_for_port(1).unwrap_err().to_string();
