@@ -5,8 +5,12 @@
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
 mod bench;
+mod builds;
 mod host;
+mod ports;
+mod process;
 mod soak;
+mod usage;
 
 use std::process::ExitCode;
 

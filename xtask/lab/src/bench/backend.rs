@@ -7,11 +7,11 @@ use ppload::{LISTENING, SinkReport};
 use tempfile::TempDir;
 
 use super::contender::nginx_http;
-use super::ports;
-use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Seen, Served};
 use super::setup::{fetch, read_stub_status, write};
-use super::usage::Family;
+use crate::ports;
+use crate::process::{Cores, Process};
+use crate::usage::Family;
 
 /// The body of nginx's answer: as long as the sink's.
 pub(super) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\

@@ -7,9 +7,9 @@ use clap::ValueEnum;
 use super::backend::Backend;
 use super::contender::{Contender, Kind, Tuning};
 use super::driver::{Driver, Keeping};
-use super::process::Cores;
 use super::rig::{Job, P99, RESIDENT, Unit};
 use super::setup::{Inbound, Setup, Transfer};
+use crate::process::Cores;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -15,12 +15,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tools::programs;
 
-use super::ports;
-use super::process::{Cores, Process, output};
 use super::reconcile::Seen;
 use super::setup::{Inbound, Setup, Transfer, fetch, read_dropped, read_stub_status, write};
-use super::usage::Family;
 use crate::host::poll_for;
+use crate::ports;
+use crate::process::{Cores, Process, output};
+use crate::usage::Family;
 
 /// How long a proxy may take to see the last connection end.
 const SETTLE: Duration = Duration::from_secs(3);

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use ppload::{HOLDING, Kept, Latency, Report};
 use serde::Deserialize;
 
-use super::ports;
-use super::process::{Cores, Process};
 use super::reconcile::{Bytes, Driven};
 use super::setup::{Inbound, write};
+use crate::ports;
+use crate::process::{Cores, Process};
 
 /// What a driver may take beyond the time it was told to run.
 const OVERTIME: Duration = Duration::from_secs(60);

@@ -21,8 +21,6 @@ mod contender;
 mod driver;
 mod flame;
 mod plot;
-pub(crate) mod ports;
-pub(crate) mod process;
 mod reconcile;
 mod record;
 mod rig;
@@ -30,10 +28,8 @@ mod setup;
 mod statistics;
 mod strace;
 mod table;
-pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -47,11 +43,11 @@ use self::cases::{Amount, Growth};
 use self::contender::Contender;
 use self::driver::Programs;
 use self::plot::{Bar, Picture};
-use self::process::{check_interrupted, heed_interrupts, is_interrupted, run_group};
 use self::record::Circumstances;
 use self::rig::{Job, Rig, Sample};
 use self::table::Series;
-use crate::host;
+use crate::process::{check_interrupted, heed_interrupts, is_interrupted, run_group};
+use crate::{builds, host};
 
 /// Where results are kept, and where those of a quick run go.
 const RECORD: &str = "benches/record";
@@ -217,7 +213,7 @@ impl Bench {
         // Where it is not the backend, nobody misses it.
         let is_backend = |case: &Case| matches!(case, Case::Short | Case::Keepalive | Case::Flame);
         let nginx = if cases.iter().any(is_backend) { nginx? } else { nginx.unwrap_or_default() };
-        let [ours, ppload] = [build("ppserver")?, build("ppload")?];
+        let [ours, ppload] = [builds::shipped("ppserver")?, builds::shipped("ppload")?];
         host::raise_descriptor_limit().context("raising the limit of descriptors")?;
         let has_baseline = args.peers().contains(&Peer::Baseline);
         if has_baseline {
@@ -333,7 +329,7 @@ impl Bench {
 
     /// Draws where the time of a connection and of a request goes.
     fn flame(&self) -> Result<()> {
-        let ours = Contender::ours(build_with_frames()?)?;
+        let ours = Contender::ours(builds::server_with_frames()?)?;
         for job in [&cases::short(self.amount)[0], &cases::keepalive(self.amount)[0]] {
             progress(&format!("{}: stacks of {}", job.name, ours.name));
             let stacks = self.rig.stacks(&ours, job)?;
@@ -446,37 +442,6 @@ fn half(peak: f64) -> u64 {
     const RATE_MAX: u64 = 200_000;
     let words = format!("{:.0}", (peak / 2.0).max(1.0));
     words.parse().unwrap_or(RATE_MAX).min(RATE_MAX)
-}
-
-/// Builds a program of ours as it is shipped.
-///
-/// # Errors
-/// When cargo fails.
-pub(crate) fn build(program: &str) -> Result<PathBuf> {
-    built(cargo::cargo().args(["build", "--release", "--package", program]), "release", program)
-}
-
-/// Builds our server as the gate's tests do, with assertions on.
-///
-/// # Errors
-/// When cargo fails.
-pub(crate) fn build_with_assertions() -> Result<PathBuf> {
-    let words = ["build", "--profile", "gate", "--package", "ppserver"];
-    built(cargo::cargo().args(words), "gate", "ppserver")
-}
-
-/// Builds it with frame pointers, without which perf(1) cannot walk its stacks.
-fn build_with_frames() -> Result<PathBuf> {
-    let mut command = cargo::cargo();
-    command.args(["build", "--release", "--package", "ppserver", "--target-dir"]);
-    command.arg(tools::target_dir().join("frames")).env("RUSTFLAGS", "-C force-frame-pointers=yes");
-    built(&mut command, "frames/release", "ppserver")
-}
-
-fn built(command: &mut Command, dir: &str, program: &str) -> Result<PathBuf> {
-    cargo::run(command)?;
-    std::path::absolute(tools::target_dir().join(dir).join(program))
-        .context("the path of what was built")
 }
 
 /// The decoder's benches are a package of their own.

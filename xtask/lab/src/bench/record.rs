@@ -12,8 +12,8 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use tools::machine::cpu_models;
 
-use super::process::output;
 use super::table::Series;
+use crate::process::output;
 
 const COLUMNS: &str =
     "date,commit,case,contender,version,round,figure,value,faults,cpu,cores,kernel,rustc,wrk,notes";

@@ -14,13 +14,13 @@ use super::backend::Backend;
 use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load, wait_until_held};
 use super::flame;
-use super::ports;
-use super::process::{Cores, LOAD_CORE, PROXY_CORE, Process, output, wait_for};
 use super::reconcile::{Driven, Seen, faults};
 use super::setup::{Setup, probe};
 use super::strace;
-use super::usage::Machine;
 use crate::host::{pause, real};
+use crate::ports;
+use crate::process::{Cores, LOAD_CORE, PROXY_CORE, Process, output, wait_for};
+use crate::usage::Machine;
 
 /// A machine this busy before a run is not quiet, and the run says so.
 const BUSY_SHARE: f64 = 0.1;

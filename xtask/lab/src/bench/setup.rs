@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use ppload::Header;
 
 use super::backend::BODY;
-use super::ports;
 use super::reconcile::Driven;
+use crate::ports;
 
 /// What arrives at the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

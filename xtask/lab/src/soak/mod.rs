@@ -35,7 +35,7 @@ use self::plan::Plan;
 use self::report::{Descriptors, Memory, Report};
 use self::server::{File, Server, Upstreams};
 use self::trend::Trend;
-use crate::{bench, host};
+use crate::{builds, host};
 
 const SOAK_HELP: &str = "\
 Examples:
@@ -102,7 +102,7 @@ type Start = (u64, Instant);
 /// When it cannot run, or when its report has a complaint.
 pub(crate) fn run(args: &SoakArgs) -> Result<()> {
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
-    let program = bench::build("ppserver")?;
+    let program = builds::shipped("ppserver")?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let seed = args.seed.unwrap_or(since_epoch.as_secs());
     eprintln!("seed {seed}");

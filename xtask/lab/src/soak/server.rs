@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::Ports;
-use crate::bench::process::Process;
-use crate::bench::usage::Family;
+use crate::process::Process;
+use crate::usage::Family;
 
 /// How the server's file differs from one reload to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

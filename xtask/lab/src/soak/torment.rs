@@ -21,9 +21,9 @@ use super::plan::{KINDS, Kind, Plan};
 use super::random;
 use super::server::{File, Upstreams, text};
 use super::upstream;
-use crate::bench;
-use crate::bench::ports::{PROXY, PROXY_STATUS, addr, all_free};
-use crate::bench::process::{Process, output};
+use crate::builds;
+use crate::ports::{PROXY, PROXY_STATUS, addr, all_free};
+use crate::process::{Process, output};
 
 /// Torment proxies with every kind of odd session, one kind at a time
 ///
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &TormentArgs) -> Result<()> {
     if args.gate {
         return check();
     }
-    let ours = bench::build("ppserver")?;
+    let ours = builds::shipped("ppserver")?;
     if let Some(sessions) = args.sessions {
         return random::run(&ours, sessions, args.seed);
     }
@@ -110,7 +110,7 @@ fn check() -> Result<()> {
     const OF_EACH_KIND: u64 = 5;
     const RANDOM: u64 = 10_000;
     const SEED: u64 = 1;
-    let ours = bench::build_with_assertions()?;
+    let ours = builds::server_with_assertions()?;
     let columns = all_kinds(&ours, &[Target::Ppserver], OF_EACH_KIND)?;
     println!("{}", table(&columns, OF_EACH_KIND));
     judge(&columns, OF_EACH_KIND)?;

@@ -63,7 +63,7 @@ impl Family {
     }
 
     /// What it has used so far, by both measures.
-    pub(super) fn used(&self) -> Result<Used> {
+    pub(crate) fn used(&self) -> Result<Used> {
         let second = rustix::param::clock_ticks_per_second();
         let (mut threads, mut ticks) = (BTreeSet::new(), 0);
         for pid in &self.pids {
@@ -77,7 +77,7 @@ impl Family {
 
     /// Waits until it does next to nothing, so that what a run left to do is in the count, and
     /// returns whether it came to that.
-    pub(super) fn wait_until_quiet(&self) -> Result<bool> {
+    pub(crate) fn wait_until_quiet(&self) -> Result<bool> {
         let mut last = self.cpu()?;
         let quiet = host::poll_for(QUIET_WAIT, || {
             host::pause(QUIET_SPAN);
@@ -100,7 +100,7 @@ impl Family {
     }
 
     /// Descriptors of pipes that members hold.
-    pub(super) fn pipe_ends(&self) -> Result<usize> {
+    pub(crate) fn pipe_ends(&self) -> Result<usize> {
         let mut count = 0;
         for pid in &self.pids {
             for fd in fs::read_dir(format!("/proc/{pid}/fd"))? {
@@ -116,7 +116,7 @@ impl Family {
 
 /// The CPU time of a family until a moment, and whose it is.
 #[derive(Clone, Debug)]
-pub(super) struct Used {
+pub(crate) struct Used {
     processes: BTreeSet<u32>,
     threads: BTreeSet<u32>,
     /// Of the threads that are alive, from schedstat.
@@ -127,12 +127,12 @@ pub(super) struct Used {
 
 impl Used {
     /// CPU time since `earlier`, of threads that are alive.
-    pub(super) fn since(&self, earlier: &Self) -> Duration {
+    pub(crate) fn since(&self, earlier: &Self) -> Duration {
         self.alive.saturating_sub(earlier.alive)
     }
 
     /// Why that is not all that was used, if it is not.
-    pub(super) fn doubt_since(&self, earlier: &Self) -> Option<String> {
+    pub(crate) fn doubt_since(&self, earlier: &Self) -> Option<String> {
         let ended = earlier.threads.difference(&self.threads).count();
         if self.processes != earlier.processes || ended > 0 {
             let (before, after) = (earlier.processes.len(), self.processes.len());
@@ -171,7 +171,7 @@ fn children_of(pid: u32) -> Vec<u32> {
 
 /// A moment of the whole machine.
 #[derive(Clone, Debug)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     at: Instant,
     cores: Vec<Core>,
 }
@@ -185,26 +185,26 @@ struct Core {
 }
 
 impl Machine {
-    pub(super) fn look() -> Result<Self> {
+    pub(crate) fn look() -> Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
         let second = rustix::param::clock_ticks_per_second();
         Ok(Self { at: host::now(), cores: parse_stat(&text, second) })
     }
 
     /// Busy time of all cores since `earlier`.
-    pub(super) fn busy_since(&self, earlier: &Self) -> Duration {
+    pub(crate) fn busy_since(&self, earlier: &Self) -> Duration {
         (0..self.cores.len()).map(|core| self.core_since(earlier, core).busy).sum()
     }
 
     /// The share of all cores' time since `earlier` that others took.
-    pub(super) fn stolen_share_since(&self, earlier: &Self) -> f64 {
+    pub(crate) fn stolen_share_since(&self, earlier: &Self) -> f64 {
         let shares = (0..self.cores.len())
             .map(|core| self.share_since(earlier, self.core_since(earlier, core).stolen));
         shares.sum::<f64>() / host::real(u64::try_from(self.cores.len().max(1)).unwrap_or(1))
     }
 
     /// The share of its time that a core was busy since `earlier`.
-    pub(super) fn core_share_since(&self, earlier: &Self, core: usize) -> f64 {
+    pub(crate) fn core_share_since(&self, earlier: &Self, core: usize) -> f64 {
         self.share_since(earlier, self.core_since(earlier, core).busy)
     }
 

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::host::{self, poll_for};
+use crate::ports;
 
 /// How long a program may take to say or to do what is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const DYING: Duration = Duration::from_millis(200);
 
 /// The core of the proxy under test, unless a case says otherwise.
-pub(super) const PROXY_CORE: usize = 0;
+pub(crate) const PROXY_CORE: usize = 0;
 /// The core of generator and backend, likewise.
-pub(super) const LOAD_CORE: usize = 1;
+pub(crate) const LOAD_CORE: usize = 1;
 
 /// Set by SIGINT and SIGTERM, which are sent to the whole program. A soak has a flag of its own.
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -34,7 +35,7 @@ static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 ///
 /// # Errors
 /// When the signals cannot be caught.
-pub(super) fn heed_interrupts() -> Result<()> {
+pub(crate) fn heed_interrupts() -> Result<()> {
     if INTERRUPTED.get().is_none() {
         let flag = host::interrupt()?;
         INTERRUPTED.get_or_init(|| flag);
@@ -43,18 +44,18 @@ pub(super) fn heed_interrupts() -> Result<()> {
 }
 
 /// Whether one of them has come.
-pub(super) fn is_interrupted() -> bool {
+pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
 /// Fails once one of them has come.
-pub(super) fn check_interrupted() -> Result<()> {
+pub(crate) fn check_interrupted() -> Result<()> {
     ensure!(!is_interrupted(), "interrupted");
     Ok(())
 }
 
 /// Looks until `look` finds something, at most for `span` and until an interrupt.
-pub(super) fn wait_for<T>(
+pub(crate) fn wait_for<T>(
     span: Duration,
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
@@ -66,17 +67,17 @@ pub(super) fn wait_for<T>(
 
 /// Where the programs of a case run: lists of cores as taskset(1) reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cores {
-    pub(super) proxy: &'static str,
+pub(crate) struct Cores {
+    pub(crate) proxy: &'static str,
     /// Generator and backend.
-    pub(super) load: &'static str,
+    pub(crate) load: &'static str,
 }
 
 impl Cores {
     /// The proxy alone on its core.
-    pub(super) const APART: Self = Self { proxy: "0", load: "1" };
+    pub(crate) const APART: Self = Self { proxy: "0", load: "1" };
     /// Everybody wherever the scheduler likes.
-    pub(super) const SHARED: Self = Self { proxy: "0,1", load: "0,1" };
+    pub(crate) const SHARED: Self = Self { proxy: "0,1", load: "0,1" };
 }
 
 /// A running program.
@@ -94,7 +95,7 @@ impl Process {
     }
 
     /// Starts it on `cores`, a list of taskset(1).
-    pub(super) fn pinned(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
+    pub(crate) fn pinned(name: &str, cores: &str, program: &Path, words: &[&str]) -> Result<Self> {
         // taskset becomes the program: the id stays the same, and no thread escapes the core.
         let mut command = Command::new("taskset");
         Self::spawn(name, command.args(["-c", cores]).arg(program).args(words))
@@ -139,7 +140,7 @@ impl Process {
     pub(crate) fn wait_for_port(&mut self, port: u16) -> Result<()> {
         let listening = wait_for(PATIENCE, || {
             self.check_alive()?;
-            Ok(super::ports::is_taken(port)?.then_some(()))
+            Ok(ports::is_taken(port)?.then_some(()))
         })?;
         listening.with_context(|| self.transcript(&format!("does not listen on port {port}")))
     }
@@ -152,7 +153,7 @@ impl Process {
     }
 
     /// How it ended, if it did so unasked.
-    pub(super) fn death(&mut self) -> Option<String> {
+    pub(crate) fn death(&mut self) -> Option<String> {
         let status = poll_for(DYING, || Ok(self.child.try_wait()?)).ok()??;
         Some(self.transcript(&format!("died ({status})")))
     }
@@ -163,7 +164,7 @@ impl Process {
     }
 
     /// Waits up to `span` for it to end by itself and returns all it wrote.
-    pub(super) fn finish(self, span: Duration) -> Result<Vec<String>> {
+    pub(crate) fn finish(self, span: Duration) -> Result<Vec<String>> {
         self.end(span, |status| status.success())
     }
 
@@ -233,7 +234,7 @@ fn collect(
 ///
 /// # Errors
 /// When it fails or is interrupted.
-pub(super) fn run_group(command: &mut Command) -> Result<()> {
+pub(crate) fn run_group(command: &mut Command) -> Result<()> {
     let mut child = command.process_group(0).spawn().context("cargo does not start")?;
     loop {
         if let Some(status) = child.try_wait()? {
