@@ -41,6 +41,7 @@ pub(crate) fn check() -> Result<()> {
     let limits = Limits::parse(&text).with_context(|| LIMITS.to_owned())?;
     let cases = output(&mut Command::new(PROGRAM))?;
     let mut counts = BTreeMap::new();
+    println!("{} cases under callgrind, each twice", cases.lines().count());
     for case in cases.lines() {
         counts.insert(case.to_owned(), count(case)?);
     }

@@ -253,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_names_every_package_that_is_installed() {
+        let readme = include_str!("../../README.md");
+        for package in packages(&PEERS.iter().collect::<Vec<_>>()) {
+            assert!(readme.contains(&format!("`{package}`")), "{package}");
+        }
+    }
+
+    #[test]
     fn debian_ubuntu_and_their_children_are_recognised_and_others_are_not() {
         assert!(is_debian_like("NAME=\"x\"\nID=debian\n"));
         assert!(is_debian_like("ID=pop\nID_LIKE=\"ubuntu debian\"\n"));

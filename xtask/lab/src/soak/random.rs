@@ -34,6 +34,7 @@ pub(super) fn run(program: &Path, sessions: u64, seed: u64) -> Result<()> {
     let mut at_rest = Vec::new();
     for part in 0..PARTS {
         let numbers = sessions * part / PARTS..sessions * (part + 1) / PARTS;
+        eprintln!("   sessions {} to {} of {sessions}", numbers.start + 1, numbers.end);
         at_rest.push(batch(&mut server, &shared, numbers)?);
     }
     let last = at_rest.last().copied().unwrap_or_default();
