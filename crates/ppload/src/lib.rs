@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 pub use self::args::{LoadArgs, SinkArgs};
 pub use self::pattern::{Check, Pattern};
 pub use self::report::{Connections, Failures, Kept, Latency, Report, SinkReport};
-pub use self::wire::{Found, Header, find_header};
+pub use self::wire::{After, Found, Header, Request, find_header};
 
 use self::generator::Generator;
 use self::sink::Sink;

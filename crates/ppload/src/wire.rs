@@ -70,7 +70,7 @@ pub fn find_header(bytes: &[u8]) -> Found<()> {
 
 /// What becomes of a connection once a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
+pub enum After {
     /// The sink closes it.
     Close,
     /// It stays open for the next request.
@@ -79,11 +79,15 @@ pub(super) enum After {
 
 /// A request: how many bytes travel each way as bodies, and how closely who receives them looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) up: u64,
-    pub(super) down: u64,
-    pub(super) after: After,
-    pub(super) check: Check,
+pub struct Request {
+    /// Bytes of the upload.
+    pub up: u64,
+    /// Bytes of the answer, without the verdict on an upload.
+    pub down: u64,
+    /// What becomes of the connection.
+    pub after: After,
+    /// How closely who receives them compares the bytes.
+    pub check: Check,
 }
 
 /// The last bytes of the answer to an upload.
@@ -100,7 +104,7 @@ const LENGTH: &[u8] = b"\r\nContent-Length: ";
 
 impl Request {
     /// The head as it is sent.
-    pub(super) fn head(&self) -> Vec<u8> {
+    pub fn head(&self) -> Vec<u8> {
         let Self { up, down, after, check } = self;
         let close = after.line();
         match up {
@@ -114,7 +118,7 @@ impl Request {
     }
 
     /// Finds the head of a request; one that names no size, as wrk's, asks for `default` bytes.
-    pub(super) fn find(bytes: &[u8], default: u64) -> Found<Self> {
+    pub fn find(bytes: &[u8], default: u64) -> Found<Self> {
         let Some(end) = position(bytes, HEAD_END) else { return incomplete_head(bytes) };
         let head = &bytes[..end + 2];
         let Some(path) = head.strip_prefix(b"GET /").or_else(|| head.strip_prefix(b"POST /"))
@@ -144,7 +148,7 @@ impl Request {
     }
 
     /// The head of the answer.
-    pub(super) fn answer_head(&self) -> String {
+    pub fn answer_head(&self) -> String {
         let (close, body) = (self.after.line(), self.answer_body());
         format!("HTTP/1.1 200 OK\r\n{close}Content-Length: {body}\r\n\r\n")
     }

@@ -7,6 +7,7 @@ use ppload::{LISTENING, SinkReport};
 use tempfile::TempDir;
 
 use super::contender::nginx_http;
+use super::flood::Source;
 use super::reconcile::{Bytes, Seen, Served};
 use super::setup::{fetch, read_stub_status, write};
 use crate::ports;
@@ -22,12 +23,15 @@ pub(super) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0
 pub(super) enum Backend {
     Nginx,
     Sink,
+    /// A thread a connection, which the load of `mixed` needs.
+    Threads,
 }
 
 /// A backend at work. Every connection to it begins with a PROXY header.
 pub(super) enum Serving {
     Nginx { process: Process, _dir: TempDir },
     Sink { process: Process },
+    Threads(Source),
 }
 
 impl Backend {
@@ -52,6 +56,7 @@ impl Backend {
                 })?;
                 Ok(Serving::Sink { process })
             }
+            Self::Threads => Ok(Serving::Threads(Source::start(ports::addr(ports::BACKEND))?)),
         }
     }
 }
@@ -83,6 +88,7 @@ impl Serving {
                 let bytes = Bytes { up: report.bytes_received, down: report.bytes_sent };
                 Ok(Served { seen, bytes: Some(bytes) })
             }
+            Self::Threads(source) => Ok(source.stop()),
         }
     }
 }

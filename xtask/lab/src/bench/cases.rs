@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::backend::Backend;
 use super::contender::{Contender, Kind, Tuning};
 use super::driver::{Driver, Keeping};
-use super::rig::{Job, P99, RESIDENT, Unit};
+use super::rig::{Job, P99, PING, RESIDENT, Unit};
 use super::setup::{Inbound, Setup, Transfer};
 use crate::process::Cores;
 
@@ -24,6 +24,9 @@ pub(crate) enum Case {
     Idle,
     /// Short connections at half of HAProxy's peak rate, in open loop: percentiles
     Latency,
+    /// 4, 8 and 32 downloads flat out, with one quiet connection and with new ones beside them: how long those
+    /// wait, and what bulk loses by them; peers as in bulk, nothing pinned
+    Mixed,
     /// What it costs us as connections, answers and the pieces of a header grow; no peer takes part
     Scale,
     /// Downloads and uploads through pipes of several sizes, and copied; no peer takes part
@@ -199,6 +202,26 @@ pub(super) fn latency(amount: Amount, rate: u64, origin: &str) -> Job {
         main: P99.to_owned(),
         ..short(amount)[1].clone()
     }
+}
+
+/// So many downloads flat out, and room for others beside them: the rig drives both. Nothing is pinned,
+/// since there are more who work than cores.
+pub(super) fn mixed(amount: Amount) -> [(u32, Job); 3] {
+    let [down, _] = bulk(amount);
+    [4, 8, 32].map(|downloads| {
+        let job = Job {
+            name: format!("mixed-{downloads}"),
+            title: format!(
+                "{downloads} downloads flat out: alone, with pings, with new connections"
+            ),
+            cores: Cores::SHARED,
+            backend: Backend::Threads,
+            unit: Unit::Gib(1),
+            main: PING.to_owned(),
+            ..down.clone()
+        };
+        (downloads, job)
+    })
 }
 
 /// One case of more and more of something.

@@ -20,7 +20,9 @@ mod cases;
 mod contender;
 mod driver;
 mod flame;
+mod flood;
 mod plot;
+mod quiet;
 mod reconcile;
 mod record;
 mod rig;
@@ -105,6 +107,7 @@ impl BenchArgs {
             Case::Bulk,
             Case::Idle,
             Case::Latency,
+            Case::Mixed,
             Case::Scale,
             Case::Pipes,
             Case::Workers,
@@ -119,7 +122,8 @@ impl BenchArgs {
 
     /// Whom ourselves are compared with; nobody in a case of our own.
     fn peers(&self) -> &[Peer] {
-        let compares = [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency];
+        let compares =
+            [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency, Case::Mixed];
         if compares.into_iter().any(|case| self.asks_for(case)) { &self.peer } else { &[] }
     }
 
@@ -253,6 +257,15 @@ impl Bench {
             Case::Latency => {
                 let (rate, origin) = self.half_of_peak()?;
                 self.compare(&cases::latency(self.amount, rate, &origin))
+            }
+            Case::Mixed => {
+                let movers = cases::movers(&self.contenders);
+                cases::mixed(self.amount).iter().try_for_each(|(downloads, job)| {
+                    let series = self.rounds_of(job, &movers, |contender, round| {
+                        self.rig.mixed(contender, job, *downloads, self.amount.run_for, round)
+                    });
+                    self.publish(&series)
+                })
             }
             Case::Scale => {
                 cases::scale(self.amount).iter().try_for_each(|growth| self.grow(growth))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use ppload::Latency;
 use rustix::process::Signal;
 use tools::programs;
 
@@ -14,13 +15,15 @@ use super::backend::Backend;
 use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load, wait_until_held};
 use super::flame;
+use super::flood::Downloads;
+use super::quiet::Guest;
 use super::reconcile::{Driven, Seen, faults};
 use super::setup::{Setup, probe};
 use super::strace;
 use crate::host::{pause, real};
 use crate::ports;
 use crate::process::{Cores, LOAD_CORE, PROXY_CORE, Process, output, wait_for};
-use crate::usage::Machine;
+use crate::usage::{Machine, Used};
 
 /// A machine this busy before a run is not quiet, and the run says so.
 const BUSY_SHARE: f64 = 0.1;
@@ -30,6 +33,8 @@ const FULL: &str =
     "the core of generator and backend was full: the rate is its limit, compare CPU time";
 /// How long it is watched before a run.
 const WATCH: Duration = Duration::from_millis(200);
+/// Until as many downloads as there are to be are under way.
+const RAMP: Duration = Duration::from_millis(300);
 /// Until a traced load is over.
 const TRACED_WAIT: Duration = Duration::from_secs(60);
 /// Until strace has written its table.
@@ -38,6 +43,7 @@ const STRACE_WAIT: Duration = Duration::from_secs(15);
 /// Figures that others look for by name.
 pub(super) const RATE: &str = "connections/s";
 pub(super) const P99: &str = "latency p99 us";
+pub(super) const PING: &str = "ping p50 ms";
 pub(super) const RESIDENT: &str = "resident bytes/connection";
 
 /// What a figure is divided by.
@@ -106,6 +112,18 @@ impl Sample {
         Self { faults: vec![format!("{error:#}")], ..Self::of(contender, round) }
     }
 
+    /// What was spent on a load that is over.
+    fn spent_since(&mut self, before: &Look, proxy: &mut Running) -> Result<Spent> {
+        let after = Machine::look()?;
+        proxy.find_family();
+        self.wait_until_quiet(proxy)?;
+        let used = proxy.family.used()?;
+        let doubt = used.doubt_since(&before.used);
+        self.faults
+            .extend(doubt.map(|doubt| format!("the proxy's CPU time cannot be told: {doubt}")));
+        Ok(Spent { cpu: used.since(&before.used), before: before.machine.clone(), after })
+    }
+
     /// Waits until the proxy does nothing more, and notes when it does not come to that.
     fn wait_until_quiet(&mut self, proxy: &Running) -> Result<()> {
         const RESTLESS: &str = "the proxy did not come to rest before or after the load";
@@ -113,6 +131,33 @@ impl Sample {
             self.notes.push(RESTLESS.to_owned());
         }
         Ok(())
+    }
+}
+
+/// What had been used when a load began.
+struct Look {
+    used: Used,
+    machine: Machine,
+}
+
+impl Look {
+    fn at(proxy: &Running) -> Result<Self> {
+        Ok(Self { used: proxy.family.used()?, machine: Machine::look()? })
+    }
+}
+
+/// What a load took.
+struct Spent {
+    /// Of the proxy.
+    cpu: Duration,
+    before: Machine,
+    after: Machine,
+}
+
+impl Spent {
+    /// The share of its time that a core was busy.
+    fn core_share(&self, core: usize) -> f64 {
+        self.after.core_share_since(&self.before, core)
     }
 }
 
@@ -131,25 +176,59 @@ impl Rig {
             let crowd = (job.crowd > 0).then(|| self.crowd(job, job.crowd)).transpose()?;
             sample.wait_until_quiet(proxy)?;
             sample.notes.extend(watch()?);
-            let look = || Ok((proxy.family.used()?, Machine::look()?));
-            let ((used, machine), outcome) =
+            let look = || Look::at(proxy);
+            let (before, outcome) =
                 job.driver.run(job.setup.inbound, job.cores, &self.programs, look)?;
-            let after = Machine::look()?;
-            proxy.find_family();
-            sample.wait_until_quiet(proxy)?;
-            let used_after = proxy.family.used()?;
-            let doubt = used_after.doubt_since(&used);
-            sample
-                .faults
-                .extend(doubt.map(|doubt| format!("the proxy's CPU time cannot be told: {doubt}")));
+            let spent = sample.spent_since(&before, proxy)?;
             sample.notes.extend(outcome.notes.iter().cloned());
             let has_own_core = job.cores == Cores::APART;
-            if has_own_core && after.core_share_since(&machine, LOAD_CORE) >= FULL_SHARE {
+            if has_own_core && spent.core_share(LOAD_CORE) >= FULL_SHARE {
                 sample.notes.push(FULL.to_owned());
             }
-            sample.metrics = describe(job, &outcome, used_after.since(&used), &machine, &after);
+            sample.metrics = describe(job, &outcome, &spent);
             let stood = crowd.map(Crowd::leave).transpose()?.unwrap_or_default();
             Ok(outcome.driven + stood)
+        })
+    }
+
+    /// Measures downloads alone, beside one connection that asks for little, and beside new ones.
+    pub(super) fn mixed(
+        &self,
+        contender: &Contender,
+        job: &Job,
+        downloads: u32,
+        run_for: Duration,
+        round: usize,
+    ) -> Result<Sample> {
+        let (to, inbound) = (ports::addr(ports::PROXY), job.setup.inbound);
+        self.with_proxy(contender, job, round, |proxy, sample| {
+            sample.notes.extend(watch()?);
+            let mut driven = Driven::default();
+            for guest in [None, Some(Guest::Quiet), Some(Guest::New)] {
+                sample.wait_until_quiet(proxy)?;
+                let before = Look::at(proxy)?;
+                let downloads = Downloads::begin(downloads, to, inbound, run_for);
+                let visit = guest.map(|guest| {
+                    pause(RAMP);
+                    guest.visit(to, inbound, run_for.saturating_sub(RAMP))
+                });
+                let visit = visit.transpose()?;
+                let (moved, seconds) = downloads.finish()?;
+                let spent = sample.spent_since(&before, proxy)?;
+                let company = guest.map_or("alone", Guest::company);
+                let costs = costs(job.unit, moved.bytes.down, seconds, &spent);
+                sample.metrics.extend(
+                    costs.map(|cost| Metric::new(format!("{}, {company}", cost.name), cost.value)),
+                );
+                if let (Some(guest), Some(visit)) = (guest, &visit) {
+                    let Latency { p50, p99, .. } = visit.latency();
+                    let name = guest.name();
+                    sample.metrics.push(Metric::new(format!("{name} p50 ms"), p50 / 1e3));
+                    sample.metrics.push(Metric::new(format!("{name} p99 ms"), p99 / 1e3));
+                }
+                driven = driven + moved + visit.map(|visit| visit.driven).unwrap_or_default();
+            }
+            Ok(driven)
         })
     }
 
@@ -319,31 +398,33 @@ impl Unit {
     }
 }
 
-/// The figures of a measured load.
-fn describe(
-    job: &Job,
-    outcome: &Outcome,
-    cpu: Duration,
-    before: &Machine,
-    after: &Machine,
-) -> Vec<Metric> {
+/// What each unit of a load took, and how many a second there were.
+fn costs(unit: Unit, exchanges: u64, seconds: f64, spent: &Spent) -> [Metric; 3] {
     const GIB: f64 = 1_073_741_824.0;
-    let exchanges = real(outcome.exchanges.max(1));
-    let machine = after.busy_since(before).as_secs_f64();
-    let unit = job.unit.singular();
-    let (amount, scale, name, rate) = match job.unit {
+    let exchanges = real(exchanges.max(1));
+    let [proxy, machine] =
+        [spent.cpu, spent.after.busy_since(&spent.before)].map(|time| time.as_secs_f64());
+    let (amount, scale, name, rate) = match unit {
         Unit::Connection => (exchanges, 1e6, "us", RATE),
         Unit::Request => (exchanges, 1e6, "us", "requests/s"),
         Unit::Gib(bytes) => (exchanges * real(bytes) / GIB, 1.0, "s", "GiB/s"),
     };
-    let mut metrics = vec![
-        Metric::new(format!("proxy CPU {name}/{unit}"), cpu.as_secs_f64() * scale / amount),
-        Metric::new(format!("machine CPU {name}/{unit}"), machine * scale / amount),
-        Metric::new(rate, amount / outcome.seconds.max(f64::EPSILON)),
-        Metric::new("proxy core busy %", after.core_share_since(before, PROXY_CORE) * 100.0),
-        Metric::new("load core busy %", after.core_share_since(before, LOAD_CORE) * 100.0),
-        Metric::new("machine stolen %", after.stolen_share_since(before) * 100.0),
-    ];
+    [
+        Metric::new(format!("proxy CPU {name}/{}", unit.singular()), proxy * scale / amount),
+        Metric::new(format!("machine CPU {name}/{}", unit.singular()), machine * scale / amount),
+        Metric::new(rate, amount / seconds.max(f64::EPSILON)),
+    ]
+}
+
+/// The figures of a measured load.
+fn describe(job: &Job, outcome: &Outcome, spent: &Spent) -> Vec<Metric> {
+    let mut metrics = costs(job.unit, outcome.exchanges, outcome.seconds, spent).to_vec();
+    let stolen = spent.after.stolen_share_since(&spent.before);
+    metrics.extend([
+        Metric::new("proxy core busy %", spent.core_share(PROXY_CORE) * 100.0),
+        Metric::new("load core busy %", spent.core_share(LOAD_CORE) * 100.0),
+        Metric::new("machine stolen %", stolen * 100.0),
+    ]);
     // That of a transfer says nothing that its rate does not.
     let has_latency = job.unit == Unit::Connection || job.unit == Unit::Request;
     if let Some(latency) = outcome.latency.filter(|_| has_latency) {
