@@ -81,7 +81,10 @@ pub(super) fn run(plan: &Plan, ports: Ports, pattern: &Pattern) -> io::Result<()
             let cut = usize::try_from(rng.below(super::stream::size(len))).unwrap_or(0) + 1;
             (&stream).write_all(&header[..cut])?;
             if plan.kind == Kind::Truncated {
-                stream.shutdown(Shutdown::Write)?;
+                match stream.shutdown(Shutdown::Write) {
+                    Err(error) if is_reset(&error) => return Ok(()),
+                    done => done?,
+                }
             }
             expect_reset(&stream)
         }

@@ -86,8 +86,10 @@ pub(super) fn expect_reset(mut stream: &TcpStream) -> io::Result<()> {
     }
 }
 
+/// Whether the socket was reset; shutdown(2) says of one that was that it is not connected.
 pub(super) fn is_reset(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    use ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), ConnectionReset | BrokenPipe | NotConnected)
 }
 
 /// Whether bytes were lost or wrong.
