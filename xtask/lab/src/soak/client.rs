@@ -3,7 +3,7 @@
 //! Invariant: a session is right only when everything it was to see has come: every byte, and the
 //! end that its kind has, a FIN or a reset.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) struct Ports {
     pub(super) edge: SocketAddr,
     /// Relays to a port where nobody listens.
     pub(super) dead: SocketAddr,
+    /// Relays to an endpoint that comes and goes, or else to the upstream that follows orders.
+    pub(super) flapping: SocketAddr,
 }
 
 /// Runs one session.
@@ -63,6 +65,9 @@ pub(super) fn run(plan: &Plan, ports: Ports, pattern: &Pattern) -> io::Result<()
         | Kind::SlowHeader
         | Kind::SlowReader
         | Kind::Urgent => converse(&edge()?, header, plan, pattern),
+        Kind::Flapping => {
+            through_flapping(&connect(TRUSTED, ports.flapping)?, header, plan, pattern)
+        }
         Kind::ClientResets => {
             let stream = edge()?;
             send_order(&stream, header, &order(plan, Script::Exchange))?;
@@ -172,6 +177,31 @@ fn converse(stream: &TcpStream, header: &[u8], plan: &Plan, pattern: &Pattern) -
         let received = receive();
         sent.join().expect("the writer does not panic").and(received)
     })
+}
+
+/// An exchange through an endpoint that may close its port at any moment. `ConnectionAborted` is a
+/// reset before the first byte of the answer.
+fn through_flapping(
+    stream: &TcpStream,
+    header: &[u8],
+    plan: &Plan,
+    pattern: &Pattern,
+) -> io::Result<()> {
+    let [up, down] = [plan.up, plan.down + 1].map(|len| len.min(AT_ONCE_MAX));
+    let order = Order { up, down, ..order(plan, Script::Exchange) };
+    let payload = pattern.piece(0, up);
+    let mut to = stream;
+    let begun = to
+        .write_all(&[header, &order.bytes(), payload].concat())
+        .and_then(|()| read_pattern(stream, pattern, 0, 1));
+    begun.map_err(|error| match is_reset(&error) {
+        true => io::Error::new(ErrorKind::ConnectionAborted, "a reset before the first byte"),
+        false => error,
+    })?;
+    read_pattern(stream, pattern, 1, down - 1)?;
+    stream.shutdown(Shutdown::Write)?;
+    expect_bytes(stream, COMPLETE)?;
+    expect_fin(stream)
 }
 
 /// The upstream resets once it has the client's payload, before or behind the last byte of its own.

@@ -7,6 +7,7 @@
 
 mod client;
 mod faults;
+mod flapping;
 mod order;
 mod plan;
 mod random;
@@ -31,7 +32,8 @@ use socket2::{Domain, Socket, Type};
 
 use self::client::Ports;
 use self::faults::Faults;
-use self::plan::Plan;
+use self::flapping::Flapping;
+use self::plan::{Kind, Plan};
 use self::report::{Descriptors, Memory, Report};
 use self::server::{File, Server, Upstreams};
 use self::trend::Trend;
@@ -87,8 +89,11 @@ struct Shared {
     seed: u64,
     connections: AtomicU64,
     late: AtomicU64,
+    /// Sessions that a port reset by closing.
+    excused: AtomicU64,
     kinds: Mutex<BTreeMap<String, u64>>,
     probes: Mutex<Histogram<u64>>,
+    flapping: Flapping,
     /// Keeps the port at which nobody listens.
     _dead: Socket,
 }
@@ -201,6 +206,8 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
         sessions: lock(&shared.kinds).clone(),
         connections: shared.connections.load(Ordering::Relaxed),
         late: shared.late.load(Ordering::Relaxed),
+        closings: shared.flapping.closings(),
+        excused: shared.excused.load(Ordering::Relaxed),
         reloads: reloads.into(),
         lost,
         faults,
@@ -230,12 +237,14 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
 /// Starts a server, its upstreams, and what the sessions through it share.
 fn start(program: &std::path::Path, seed: u64) -> Result<(Server, Arc<Shared>)> {
     let (pattern, faults) = (Arc::new(Pattern::new()), Arc::new(Faults::default()));
+    let flapping = Flapping::start(&pattern, &faults)?;
     // Bound and not listening: nobody else gets the port, and connecting to it is refused.
     let dead = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     dead.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     let upstreams = Upstreams {
         live: upstream::start(&pattern, &faults)?,
         dead: dead.local_addr()?.as_socket().context("a bound socket has an address")?,
+        flapping: flapping.addr,
     };
     let mut server = Server::start(program, upstreams)?;
     let shared = Shared {
@@ -245,8 +254,10 @@ fn start(program: &std::path::Path, seed: u64) -> Result<(Server, Arc<Shared>)> 
         seed,
         connections: AtomicU64::new(0),
         late: AtomicU64::new(0),
+        excused: AtomicU64::new(0),
         kinds: Mutex::default(),
         probes: Mutex::new(histogram()?),
+        flapping,
         _dead: dead,
     };
     Ok((server, Arc::new(shared)))
@@ -270,8 +281,15 @@ impl Shared {
         let plan = Plan::new(self.seed, number);
         *lock(&self.kinds).entry(format!("{:?}", plan.kind)).or_default() += 1;
         self.connections.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = client::run(&plan, self.ports, &self.pattern) {
-            self.faults.note(&format!("session {number}, {plan:?}"), &error);
+        let closings = self.flapping.closings();
+        match client::run(&plan, self.ports, &self.pattern) {
+            Ok(()) => {}
+            Err(error)
+                if plan.kind == Kind::Flapping && self.flapping.excuses(&error, closings) =>
+            {
+                self.excused.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => self.faults.note(&format!("session {number}, {plan:?}"), &error),
         }
     }
 

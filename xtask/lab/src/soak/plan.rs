@@ -20,6 +20,8 @@ pub(super) enum Kind {
     SlowHeader,
     /// One side does not read for a while.
     SlowReader,
+    /// The first endpoint of the upstream comes and goes.
+    Flapping,
     /// An urgent byte in the middle of the payload.
     Urgent,
     /// The client resets in the middle.
@@ -45,13 +47,14 @@ pub(super) enum Kind {
 }
 
 /// Each kind with its share of a thousand sessions.
-pub(super) const KINDS: [(Kind, u64); 17] = [
+pub(super) const KINDS: [(Kind, u64); 18] = [
     (Kind::Exchange, 400),
     (Kind::Bulk, 10),
     (Kind::UpstreamEndsFirst, 80),
     (Kind::AllAtOnce, 80),
     (Kind::SlowHeader, 30),
     (Kind::SlowReader, 20),
+    (Kind::Flapping, 40),
     (Kind::Urgent, 40),
     (Kind::ClientResets, 80),
     (Kind::UpstreamResets, 80),

@@ -24,6 +24,10 @@ pub(super) struct Report {
     pub(super) connections: u64,
     /// Sessions that began more than a second late: then the rate was not kept.
     pub(super) late: u64,
+    /// How often the endpoint that comes and goes closed its port, and the sessions that this reset in
+    /// its queue, before the first byte of their answer: theirs is no fault.
+    pub(super) closings: u64,
+    pub(super) excused: u64,
     pub(super) reloads: u64,
     /// Losses of bytes, and everything else that went wrong.
     pub(super) lost: u64,
@@ -125,6 +129,11 @@ impl fmt::Display for Report {
             f,
             "sessions      {sessions}; {} connections, {} reloads, {} late starts",
             self.connections, self.reloads, self.late
+        )?;
+        writeln!(
+            f,
+            "flapping      {} closings of a port, which reset {} sessions in its queue",
+            self.closings, self.excused
         )?;
         for (kind, count) in &self.sessions {
             writeln!(f, "  {kind:<18} {count}")?;

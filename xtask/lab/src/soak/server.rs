@@ -41,6 +41,8 @@ pub(super) struct Upstreams {
     pub(super) live: SocketAddr,
     /// Nobody listens there.
     pub(super) dead: SocketAddr,
+    /// Follows orders, but comes and goes.
+    pub(super) flapping: SocketAddr,
 }
 
 /// What the kernel says of it.
@@ -72,7 +74,7 @@ impl Server {
                 record["bind"].as_str()?.parse().ok()
             })
         };
-        Ok(Ports { edge: port("edge")?, dead: port("dead")? })
+        Ok(Ports { edge: port("edge")?, dead: port("dead")?, flapping: port("flapping")? })
     }
 
     /// Has it reload its file, and waits until it says what came of it.
@@ -137,25 +139,36 @@ fn record(line: &str, message: &str) -> Option<Value> {
 }
 
 /// The kernel chooses.
-fn any_ports() -> [String; 2] {
-    ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned)
+fn any_ports() -> [String; 3] {
+    ["127.0.0.1:0"; 3].map(str::to_owned)
 }
 
-/// The server's file; `binds` are the addresses of `edge` and `dead`. Short timeouts: many of them
-/// pass in a soak.
-pub(super) fn text(upstreams: Upstreams, binds: &[String; 2], file: File) -> String {
-    let (idle, rest) = match file {
-        File::Good(number) => (5000 + number % 100, ""),
-        File::Bad => (5000, "this is no TOML\n"),
+/// The server's file; `binds` are the addresses of `edge`, `dead` and `flapping`. Short timeouts: many
+/// of them pass in a soak. From one good file to the next the endpoints of `flapping` change places.
+pub(super) fn text(upstreams: Upstreams, binds: &[String; 3], file: File) -> String {
+    let (number, rest) = match file {
+        File::Good(number) => (number, ""),
+        File::Bad => (0, "this is no TOML\n"),
     };
+    let idle = 5000 + number % 100;
     let mut text = format!(
         "config_version = 1\n\
          server.workers = 2\n\
          timeouts = {{ header = '2s', connect = '2s', idle = '{idle}ms', half_closed = '5s' }}\n\
          {rest}"
     );
-    let [edge, dead] = binds;
-    for (name, bind, addr) in [("edge", edge, upstreams.live), ("dead", dead, upstreams.dead)] {
+    let [edge, dead, flapping] = binds;
+    let mut either = [upstreams.flapping, upstreams.live];
+    if number % 2 == 1 {
+        either.reverse();
+    }
+    for (name, bind, endpoints) in [
+        ("edge", edge, &[upstreams.live][..]),
+        ("dead", dead, &[upstreams.dead]),
+        ("flapping", flapping, &either),
+    ] {
+        let endpoints =
+            endpoints.iter().map(|addr| format!("'{addr}'")).collect::<Vec<_>>().join(", ");
         text += &format!(
             "[[listener]]\n\
              name = '{name}'\n\
@@ -165,7 +178,7 @@ pub(super) fn text(upstreams: Upstreams, binds: &[String; 2], file: File) -> Str
              accept = 'require'\n\
              trust = ['127.0.0.1']\n\
              [upstream.{name}]\n\
-             endpoints = ['{addr}']\n\
+             endpoints = [{endpoints}]\n\
              [upstream.{name}.proxy_protocol]\n\
              send = 'v2'\n"
         );

@@ -4,10 +4,10 @@
 //! sessions from the same seeds, and the configuration that serves them best at this job.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -17,12 +17,13 @@ use tools::programs;
 
 use super::client::{self, Ports};
 use super::faults::Faults;
+use super::flapping::Flapping;
 use super::plan::{KINDS, Kind, Plan};
 use super::random;
 use super::server::{File, Upstreams, text};
 use super::upstream;
 use crate::builds;
-use crate::ports::{PROXY, PROXY_STATUS, addr, all_free};
+use crate::ports::{BACKEND, PROXY, PROXY_STATUS, addr, all_free};
 use crate::process::{Process, output};
 
 /// Torment proxies with every kind of odd session, one kind at a time
@@ -148,23 +149,32 @@ fn torment(
 ) -> Result<(String, Vec<Verdict>)> {
     all_free()?;
     let faults = Arc::new(Faults::default());
+    let flapping = Flapping::start(pattern, &faults)?;
     let dead = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     dead.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     let upstreams = Upstreams {
         live: upstream::start(pattern, &faults)?,
         dead: dead.local_addr()?.as_socket().context("a bound socket has an address")?,
+        flapping: flapping.addr,
     };
-    let ports = Ports { edge: addr(PROXY), dead: addr(PROXY_STATUS) };
+    let ports = Ports { edge: addr(PROXY), dead: addr(PROXY_STATUS), flapping: addr(BACKEND) };
     let dir = tempfile::tempdir()?;
     let (program, version, words) = target.prepare(ours, dir.path(), upstreams, ports)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut process = Process::start("the proxy", &program, &words)?;
-    process.wait_for_port(PROXY)?;
-    process.wait_for_port(PROXY_STATUS)?;
+    for port in [PROXY, PROXY_STATUS, BACKEND] {
+        process.wait_for_port(port)?;
+    }
     let mut verdicts = Vec::new();
     for (kind, _) in KINDS {
         eprintln!("   {target:?}: {kind:?}");
-        let verdict = one_kind(kind, seeds, ports, pattern, &faults);
+        let run = |plan: &Plan| {
+            let closings = flapping.closings();
+            client::run(plan, ports, pattern).or_else(|error| {
+                if flapping.excuses(&error, closings) { Ok(()) } else { Err(error) }
+            })
+        };
+        let verdict = one_kind(kind, seeds, run, &faults);
         verdicts.push(verdict);
     }
     process.stop()?;
@@ -172,13 +182,19 @@ fn torment(
 }
 
 /// All sessions of a kind, at once.
-fn one_kind(kind: Kind, seeds: u64, ports: Ports, pattern: &Pattern, faults: &Faults) -> Verdict {
+fn one_kind(
+    kind: Kind,
+    seeds: u64,
+    run: impl Fn(&Plan) -> io::Result<()> + Sync,
+    faults: &Faults,
+) -> Verdict {
     let count = |(lost, other)| lost + other;
     let (seen, noted) = (faults.words().len(), count(faults.counts()));
     let results: Vec<_> = thread::scope(|scope| {
         let sessions: Vec<_> = (0..seeds)
             .map(|seed| {
-                scope.spawn(move || client::run(&Plan::of_kind(kind, seed), ports, pattern))
+                let run = &run;
+                scope.spawn(move || run(&Plan::of_kind(kind, seed)))
             })
             .collect();
         sessions.into_iter().map(|it| it.join().expect("a session does not panic")).collect()
@@ -216,7 +232,7 @@ impl Target {
             Self::Ppserver => {
                 let file = path("ppserver.toml");
                 let words = vec!["run".to_owned(), "-c".to_owned(), file.clone()];
-                let binds = [ports.edge, ports.dead].map(|addr| addr.to_string());
+                let binds = [ports.edge, ports.dead, ports.flapping].map(|addr| addr.to_string());
                 (ours.to_owned(), file, text(upstreams, &binds, File::Good(0)), "--version", words)
             }
             Self::Haproxy => {
@@ -244,15 +260,22 @@ fn haproxy(upstreams: Upstreams, ports: Ports) -> String {
                     \ttimeout client 5s\n\ttimeout server 5s\n\ttimeout client-fin 5s\n\
                     \ttimeout server-fin 5s\n\tretries 0\n"
         .to_owned();
-    for (name, bind, to) in
-        [("edge", ports.edge, upstreams.live), ("dead", ports.dead, upstreams.dead)]
-    {
+    for (name, bind, endpoints) in [
+        ("edge", ports.edge, &[upstreams.live][..]),
+        ("dead", ports.dead, &[upstreams.dead]),
+        ("flapping", ports.flapping, &[upstreams.flapping, upstreams.live]),
+    ] {
         let _ = write!(
             text,
             "listen {name}\n\tbind {bind} accept-proxy\n\
-             \ttcp-request connection reject if !{{ src 127.0.0.1 }}\n\
-             \tserver far {to} send-proxy-v2\n"
+             \ttcp-request connection reject if !{{ src 127.0.0.1 }}\n"
         );
+        if endpoints.len() > 1 {
+            text += "\tretries 1\n\toption redispatch 1\n";
+        }
+        for (number, to) in endpoints.iter().enumerate() {
+            let _ = writeln!(text, "\tserver far{number} {to} send-proxy-v2");
+        }
     }
     text
 }
@@ -268,6 +291,12 @@ fn nginx(dir: &Path, upstreams: Upstreams, ports: Ports) -> String {
     for (bind, to) in [(ports.edge, upstreams.live), (ports.dead, upstreams.dead)] {
         let _ = writeln!(text, "server {{ listen {bind} proxy_protocol; proxy_pass {to}; }}");
     }
+    let (bind, [first, second]) = (ports.flapping, [upstreams.flapping, upstreams.live]);
+    let _ = writeln!(
+        text,
+        "upstream either {{ server {first} max_fails=0; server {second} max_fails=0; }}\n\
+         server {{ listen {bind} proxy_protocol; proxy_pass either; }}"
+    );
     text + "}\n"
 }
 

@@ -28,16 +28,21 @@ pub(super) fn start(pattern: &Arc<Pattern>, faults: &Arc<Faults>) -> Result<Sock
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("an upstream's port")?;
     let addr = listener.local_addr()?;
     let (pattern, faults) = (Arc::clone(pattern), Arc::clone(faults));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (pattern, faults) = (Arc::clone(&pattern), Arc::clone(&faults));
-            thread::spawn(move || match stream {
-                Ok(stream) => serve(&stream, &pattern, &faults),
-                Err(error) => faults.note("upstream's accept", &error),
-            });
-        }
-    });
+    thread::spawn(move || serve_all(&listener, &pattern, &faults));
     Ok(addr)
+}
+
+/// Serves each connection by a thread of its own, until the port is closed.
+pub(super) fn serve_all(listener: &TcpListener, pattern: &Arc<Pattern>, faults: &Arc<Faults>) {
+    for stream in listener.incoming() {
+        let (pattern, faults) = (Arc::clone(pattern), Arc::clone(faults));
+        match stream {
+            Ok(stream) => drop(thread::spawn(move || serve(&stream, &pattern, &faults))),
+            // shutdown(2) of a listening socket.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return,
+            Err(error) => faults.note("upstream's accept", &error),
+        }
+    }
 }
 
 fn serve(stream: &TcpStream, pattern: &Pattern, faults: &Faults) {
