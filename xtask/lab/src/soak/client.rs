@@ -14,7 +14,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::order::{COMPLETE, Order, Script};
 use super::plan::{Kind, Plan, Rng};
 use super::stream::{
-    PATIENCE, expect_bytes, expect_fin, expect_reset, is_reset, read_pattern, write_pattern,
+    PATIENCE, expect_bytes, expect_fin, expect_reset, is_reset, read_pattern, read_slowly,
+    write_pattern,
 };
 use crate::host;
 
@@ -22,6 +23,8 @@ use crate::host;
 const TRUSTED: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// What a slow reader's kernel takes ahead of it: little, so that the rest waits in the proxy's.
+const SLOW_BUFFER: usize = 16 * 1024;
 /// So much fits any socket's buffer: it is sent before anything is read.
 const AT_ONCE_MAX: u64 = 16 * 1024;
 
@@ -65,6 +68,11 @@ pub(super) fn run(plan: &Plan, ports: Ports, pattern: &Pattern) -> io::Result<()
         | Kind::SlowHeader
         | Kind::SlowReader
         | Kind::Urgent => converse(&edge()?, header, plan, pattern),
+        Kind::SlowTransfer => {
+            let stream = edge()?;
+            SockRef::from(&stream).set_recv_buffer_size(SLOW_BUFFER)?;
+            slow_transfer(&stream, header, plan, pattern)
+        }
         Kind::Flapping => {
             through_flapping(&connect(TRUSTED, ports.flapping)?, header, plan, pattern)
         }
@@ -164,7 +172,7 @@ fn converse(stream: &TcpStream, header: &[u8], plan: &Plan, pattern: &Pattern) -
         }
         read_pattern(stream, pattern, 0, down)?;
         match script {
-            Script::Exchange => expect_bytes(stream, COMPLETE)?,
+            Script::Exchange | Script::SlowExchange => expect_bytes(stream, COMPLETE)?,
             Script::EndFirst | Script::Reset | Script::Silence => {}
         }
         expect_fin(stream)
@@ -177,6 +185,54 @@ fn converse(stream: &TcpStream, header: &[u8], plan: &Plan, pattern: &Pattern) -
         let received = receive();
         sent.join().expect("the writer does not panic").and(received)
     })
+}
+
+/// A side that reads slowly but reads on gets everything: the upstream, or the client before either
+/// FIN, between them, or behind both.
+fn slow_transfer(
+    stream: &TcpStream,
+    header: &[u8],
+    plan: &Plan,
+    pattern: &Pattern,
+) -> io::Result<()> {
+    let mut rng = plan.rng;
+    let small = plan.up.min(AT_ONCE_MAX);
+    let begin = |order: Order| {
+        send_order(stream, header, &order)?;
+        write_pattern(stream, pattern, 0, order.up, u64::MAX)
+    };
+    let begin_download = |script| begin(Order { up: small, ..order(plan, script) });
+    let read_all = || read_slowly(stream, pattern, plan.down, plan.stall);
+    let end = || stream.shutdown(Shutdown::Write);
+    match rng.below(4) {
+        0 => {
+            let slow = order(plan, Script::SlowExchange);
+            begin(Order { down: small, stall: plan.stall, ..slow })?;
+            end()?;
+            read_pattern(stream, pattern, 0, small)?;
+            expect_bytes(stream, COMPLETE)?;
+            expect_fin(stream)
+        }
+        1 => {
+            begin_download(Script::Exchange)?;
+            read_all()?;
+            end()?;
+            expect_bytes(stream, COMPLETE)?;
+            expect_fin(stream)
+        }
+        2 => {
+            begin_download(Script::EndFirst)?;
+            read_all()?;
+            expect_fin(stream)?;
+            end()
+        }
+        _ => {
+            begin_download(Script::EndFirst)?;
+            end()?;
+            read_all()?;
+            expect_fin(stream)
+        }
+    }
 }
 
 /// An exchange through an endpoint that may close its port at any moment. `ConnectionAborted` is a

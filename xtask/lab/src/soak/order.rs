@@ -18,6 +18,8 @@ pub(super) const COMPLETE: &[u8; 8] = b"complete";
 pub(super) enum Script {
     /// Sends while it reads; once it has seen the client's FIN, [`COMPLETE`] and its own.
     Exchange,
+    /// The same, but it reads a little at a time, as long as its stall.
+    SlowExchange,
     /// Sends everything and its FIN, and then reads to the client's.
     EndFirst,
     /// Sends everything, reads everything, and resets.
@@ -32,7 +34,7 @@ pub(super) struct Order {
     pub(super) script: Script,
     pub(super) up: u64,
     pub(super) down: u64,
-    /// Before the upstream begins to read the payload.
+    /// Before the upstream begins to read the payload, or while it does.
     pub(super) stall: Duration,
 }
 
@@ -41,6 +43,7 @@ impl Order {
         let mut bytes = [0; ORDER_BYTES];
         bytes[0] = match self.script {
             Script::Exchange => b'E',
+            Script::SlowExchange => b'L',
             Script::EndFirst => b'F',
             Script::Reset => b'R',
             Script::Silence => b'S',
@@ -55,6 +58,7 @@ impl Order {
     pub(super) fn parse(bytes: &[u8; ORDER_BYTES]) -> Option<Self> {
         let script = match bytes[0] {
             b'E' => Script::Exchange,
+            b'L' => Script::SlowExchange,
             b'F' => Script::EndFirst,
             b'R' => Script::Reset,
             b'S' => Script::Silence,
@@ -73,7 +77,8 @@ mod tests {
 
     #[test]
     fn an_order_arrives_as_it_was_given() {
-        for script in [Script::Exchange, Script::EndFirst, Script::Reset, Script::Silence] {
+        let scripts = [Script::Exchange, Script::SlowExchange, Script::EndFirst, Script::Reset];
+        for script in scripts.into_iter().chain([Script::Silence]) {
             let order = Order { script, up: 7, down: 1 << 40, stall: Duration::from_millis(299) };
             assert_eq!(Order::parse(&order.bytes()), Some(order));
         }

@@ -20,6 +20,8 @@ pub(super) enum Kind {
     SlowHeader,
     /// One side does not read for a while.
     SlowReader,
+    /// One side reads a little at a time, for longer than every deadline, but reads on.
+    SlowTransfer,
     /// The first endpoint of the upstream comes and goes.
     Flapping,
     /// An urgent byte in the middle of the payload.
@@ -47,13 +49,14 @@ pub(super) enum Kind {
 }
 
 /// Each kind with its share of a thousand sessions.
-pub(super) const KINDS: [(Kind, u64); 18] = [
+pub(super) const KINDS: [(Kind, u64); 19] = [
     (Kind::Exchange, 400),
     (Kind::Bulk, 10),
     (Kind::UpstreamEndsFirst, 80),
     (Kind::AllAtOnce, 80),
     (Kind::SlowHeader, 30),
     (Kind::SlowReader, 20),
+    (Kind::SlowTransfer, 5),
     (Kind::Flapping, 40),
     (Kind::Urgent, 40),
     (Kind::ClientResets, 80),
@@ -72,8 +75,15 @@ pub(super) const KINDS: [(Kind, u64); 18] = [
 const PAYLOAD_MAX: u64 = 192 * 1024;
 const BULK_MIN: u64 = 1024 * 1024;
 const BULK_SPAN: u64 = 2 * 1024 * 1024;
+/// Several times what the reader's own kernel takes ahead of it, so that what a proxy's still holds
+/// shrinks for most of the time; less than what that can hold.
+const SLOW_MIN: u64 = 512 * 1024;
+const SLOW_SPAN: u64 = 512 * 1024;
 /// The longest a slow side does nothing.
 const STALL_MAX: u64 = 300;
+/// How long a slow transfer takes, in milliseconds: beyond the 5.1 s of the server's longest deadline.
+const TRANSFER_MIN: u64 = 6_500;
+const TRANSFER_SPAN: u64 = 1_000;
 
 /// A session.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +92,7 @@ pub(super) struct Plan {
     /// Payload bytes: from the client, from the upstream.
     pub(super) up: u64,
     pub(super) down: u64,
-    /// How long the slow side of the kind waits.
+    /// How long the slow side of the kind waits, or takes.
     pub(super) stall: Duration,
     /// For all that is decided on the way.
     pub(super) rng: Rng,
@@ -111,15 +121,22 @@ impl Plan {
     }
 
     fn with(kind: Kind, mut rng: Rng) -> Self {
+        let is_slow = kind == Kind::SlowTransfer;
         let mut payload = || {
             if kind == Kind::Bulk {
                 BULK_MIN + rng.below(BULK_SPAN)
+            } else if is_slow {
+                SLOW_MIN + rng.below(SLOW_SPAN)
             } else {
                 rng.skewed(PAYLOAD_MAX)
             }
         };
         let (up, down) = (payload(), payload());
-        Self { kind, up, down, stall: Duration::from_millis(rng.below(STALL_MAX)), rng }
+        let stall = match is_slow {
+            true => TRANSFER_MIN + rng.below(TRANSFER_SPAN),
+            false => rng.below(STALL_MAX),
+        };
+        Self { kind, up, down, stall: Duration::from_millis(stall), rng }
     }
 }
 

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use ppload::{Check, Pattern};
 
+use crate::host;
+
 /// How long a session waits for anything: far beyond every timeout of the server.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const BUFFER: usize = 64 * 1024;
+/// Between two looks of a slow reader.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Sends `len` bytes of the pattern, from its position `at` on.
 pub(super) fn write_pattern(
@@ -51,6 +55,23 @@ pub(super) fn read_pattern(
             return Err(lost(&format!("a wrong byte in {count} from {at}")));
         }
         at += size(count);
+    }
+    Ok(())
+}
+
+/// Receives `len` bytes as [`read_pattern`] does, a little at a time, over a span: never for long
+/// without having read some more.
+pub(super) fn read_slowly(
+    stream: &TcpStream,
+    pattern: &Pattern,
+    len: u64,
+    span: Duration,
+) -> io::Result<()> {
+    let steps = u64::try_from(span.as_nanos() / STEP.as_nanos()).unwrap_or(u64::MAX).max(1);
+    for step in 0..steps {
+        let (from, to) = (len * step / steps, len * (step + 1) / steps);
+        read_pattern(stream, pattern, from, to - from)?;
+        host::pause(STEP);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use super::faults::Faults;
 use super::order::{COMPLETE, ORDER_BYTES, Order, Script};
 use super::stream::{
-    PATIENCE, expect_fin, expect_reset, is_reset, read_pattern, size, write_pattern,
+    PATIENCE, expect_fin, expect_reset, is_reset, read_pattern, read_slowly, size, write_pattern,
 };
 use crate::host;
 
@@ -62,11 +62,17 @@ fn serve(stream: &TcpStream, pattern: &Pattern, faults: &Faults) {
 fn follow(stream: &TcpStream, order: Order, pattern: &Pattern) -> io::Result<()> {
     let (up, down) = (order.up, order.down);
     match order.script {
-        Script::Exchange => {
+        Script::Exchange | Script::SlowExchange => {
+            let read = || {
+                if order.script == Script::SlowExchange {
+                    return read_slowly(stream, pattern, up, order.stall);
+                }
+                host::pause(order.stall);
+                read_pattern(stream, pattern, 0, up)
+            };
             thread::scope(|scope| {
                 let sent = scope.spawn(|| write_pattern(stream, pattern, 0, down, u64::MAX));
-                host::pause(order.stall);
-                let read = read_pattern(stream, pattern, 0, up).and_then(|()| expect_fin(stream));
+                let read = read().and_then(|()| expect_fin(stream));
                 sent.join().expect("the writer does not panic").and(read)
             })?;
             let mut to = stream;
