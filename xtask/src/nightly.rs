@@ -10,8 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-
-use crate::cargo::{needs, run};
+use tools::cargo::{needs, run};
 
 /// Sanitizers need a platform by name, so that build scripts go without them.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
