@@ -60,6 +60,26 @@ fn upstreams_change_for_new_connections_only() {
 }
 
 #[test]
+fn endpoints_go_on_taking_turns_though_a_reload_comes_behind_each_connection() {
+    let ends = [FarEnd::start(), FarEnd::start()];
+    let text = file(&["server.workers = 1"], ends[0].addr());
+    let both = format!("'{}', '{}'", ends[0].addr(), ends[1].addr());
+    let server = Server::start(&text.replace(&format!("'{}'", ends[0].addr()), &both));
+    for _ in 0..20 {
+        Session::open(server.addr());
+        server.hang_up(RELOADED);
+    }
+    assert_eq!(ends.each_ref().map(FarEnd::accepted), [10, 10]);
+    // Whose turn it is stays so, too, when others come before it.
+    Session::open(server.addr());
+    let third = FarEnd::start();
+    let three = format!("'{}', {both}", third.addr());
+    server.reload(&text.replace(&format!("'{}'", ends[0].addr()), &three), RELOADED);
+    Session::open(server.addr());
+    assert_eq!(ends.each_ref().map(FarEnd::accepted), [11, 11]);
+}
+
+#[test]
 fn the_grace_period_changes_for_those_who_are_here_too() {
     let far_end = FarEnd::start();
     let mut server = Server::start(&file(&["server.shutdown_grace = '1h'"], far_end.addr()));

@@ -1,8 +1,8 @@
 //! What a listener's connections are told when they begin: who is let in, and on what terms.
 //!
-//! Made once from the configuration, for one worker; a reload makes new ones, and connections that
-//! run keep theirs. Invariant: nothing here changes but the upstream's turn, and what is learned of
-//! being early.
+//! Made from the configuration, for one worker; a reload makes new ones, which go on with what those of
+//! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
+//! the upstream's turn, and what is learned of being early.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,30 +29,43 @@ pub(super) struct Rules {
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
     /// early, as does who connects to see whether anybody is there.
-    pub(super) early_receive: Early,
+    pub(super) early_receive: Arc<Early>,
     policy: Policy,
 }
 
 impl Rules {
-    /// Makes the rules of every listener; `worker` spreads the workers over the endpoints.
-    pub(super) fn all(plan: &Plan, worker: usize) -> Vec<Arc<Self>> {
+    /// Makes the rules of every listener, as they follow `old` ones; `worker` spreads the workers over the
+    /// endpoints of upstreams that are new.
+    pub(super) fn all(plan: &Plan, old: &[Arc<Self>], worker: usize) -> Vec<Arc<Self>> {
         let config = &plan.config;
         let upstreams: Vec<Arc<Upstream>> = config
             .upstreams
             .iter()
             .zip(&plan.endpoints)
-            .map(|(upstream, endpoints)| {
-                let name = upstream.name.clone();
-                Upstream::new(name, upstream.retries, endpoints.clone(), worker).into()
+            .map(|(config::Upstream { name, retries, .. }, endpoints)| {
+                let old = old.iter().find(|rules| rules.upstream.name == *name);
+                let upstream = match old {
+                    Some(old) => old.upstream.reloaded(*retries, endpoints.clone()),
+                    None => Upstream::new(name.clone(), *retries, endpoints.clone(), worker),
+                };
+                Arc::new(upstream)
             })
             .collect();
         let rules = config.listeners.iter().map(|listener| {
-            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream])).into()
+            let old = old.iter().find(|rules| rules.name == listener.name);
+            let early = old
+                .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
+            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream]), early).into()
         });
         rules.collect()
     }
 
-    fn new(config: &config::Config, listener: &config::Listener, upstream: Arc<Upstream>) -> Self {
+    fn new(
+        config: &config::Config,
+        listener: &config::Listener,
+        upstream: Arc<Upstream>,
+        early_receive: Arc<Early>,
+    ) -> Self {
         let timeouts = &listener.timeouts;
         Self {
             name: listener.name.clone(),
@@ -60,7 +73,7 @@ impl Rules {
             accept: listener.accept.clone(),
             nodelay: config.tcp.nodelay.is_on(),
             keepalive: keepalive(&config.tcp),
-            early_receive: Early::new(),
+            early_receive,
             send: config.upstreams[listener.upstream].send.clone(),
             policy: Policy {
                 opening: Opening::Header,
@@ -147,7 +160,7 @@ mod tests {
         let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
         let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
         let plan = Plan { config: loaded.unwrap().config, endpoints };
-        Arc::clone(&Rules::all(&plan, 0)[0])
+        Arc::clone(&Rules::all(&plan, &[], 0)[0])
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Worker {
             clock,
             inbox,
             ports,
-            rules: Rules::all(&setup.plan, setup.index),
+            rules: Rules::all(&setup.plan, &[], setup.index),
             connections: Table::new(),
             connections_max: setup.connections_max,
             queue: VecDeque::new(),
@@ -230,7 +230,7 @@ impl Worker {
     fn take_orders(&mut self, now: Now) {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Reload(plan) => self.rules = Rules::all(&plan, self.index),
+                Order::Reload(plan) => self.rules = Rules::all(&plan, &self.rules, self.index),
                 Order::Drain => {
                     self.is_draining = true;
                     self.ports.iter_mut().flatten().for_each(Port::drain);
