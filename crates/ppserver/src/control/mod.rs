@@ -2,5 +2,6 @@
 //! reloads; it never touches a payload byte.
 
 mod names;
+mod ports;
 pub mod server;
 mod watch;

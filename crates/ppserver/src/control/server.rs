@@ -15,13 +15,13 @@ use std::time::{Instant, SystemTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use socket2::Socket;
 
-use super::names;
 use super::watch::{self, Event, Obituary, Watch};
+use super::{names, ports};
 use crate::config::{
     self, Accept, Colour, Config, Count, Host, Listener, SendHeader, Untrusted, Versions,
 };
 use crate::data::orders::{Control, Order, Plan};
-use crate::data::sys::{self, ListenOptions, Sharing};
+use crate::data::sys::{self, ListenOptions};
 use crate::data::worker::{self, Setup, Worker};
 use crate::data::{self, PipeLimits};
 use crate::telemetry::access_log::{self, AccessLog};
@@ -373,7 +373,7 @@ fn bind_all(
     for (index, listener) in config.listeners.iter().enumerate() {
         for &addr in &listener.bind {
             let failed = |error| ServerError::Bind { listener: listener.name.clone(), addr, error };
-            let (shares, real) = bind_shares(addr, workers, &options).map_err(failed)?;
+            let (shares, real) = ports::bind_shares(addr, workers, &options).map_err(failed)?;
             bound.push(real);
             for (share, sockets) in shares.into_iter().zip(&mut sockets) {
                 sockets.push((share, index));
@@ -381,31 +381,6 @@ fn bind_all(
         }
     }
     Ok((sockets, bound))
-}
-
-fn bind_shares(
-    addr: SocketAddr,
-    workers: usize,
-    options: &ListenOptions,
-) -> io::Result<(Vec<Socket>, SocketAddr)> {
-    if addr.port() != 0 {
-        // Beside another process that shares the port, ours would get a part of the connections in
-        // silence: without SO_REUSEPORT the kernel tells.
-        let probe = sys::bind(addr, Sharing::Exclusive)?;
-        probe.listen(1)?;
-    }
-    let mut shares = Vec::with_capacity(workers);
-    let mut real = addr;
-    for _ in 0..workers {
-        let share = sys::bind(real, Sharing::Port)?;
-        let local = share.local_addr()?.as_socket();
-        real = local.ok_or_else(|| io::Error::other("the socket has no address"))?;
-        shares.push(share);
-    }
-    for share in &shares {
-        sys::listen(share, options)?;
-    }
-    Ok((shares, real))
 }
 
 /// Says on one line a listener what it does, and aloud when it believes everybody.

@@ -53,6 +53,7 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "control::server",
         uses: &[
             "control::names",
+            "control::ports",
             "control::watch",
             "data",
             "data::orders",
@@ -66,6 +67,12 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
         world: World::Open,
         why: "the server starts, feeds and stops workers; connections are theirs",
+    },
+    Layer {
+        name: "control::ports",
+        uses: &["data::sys"],
+        world: World::Open,
+        why: "a port is bound for workers that it does not know",
     },
     Layer {
         name: "control::watch",
