@@ -9,20 +9,20 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use socket2::Socket;
 
 use super::watch::{self, Event, Obituary, Watch};
 use super::{names, ports};
 use crate::config::{
     self, Accept, Colour, Config, Count, Host, Listener, SendHeader, Untrusted, Versions,
 };
-use crate::data::orders::{Control, Order, Plan};
-use crate::data::sys::{self, ListenOptions};
-use crate::data::worker::{self, Setup, Worker};
+use crate::data::orders::{Claim, Line, Order, Plan, Reply, Setup, Share};
+use crate::data::sys;
+use crate::data::worker::{self, Worker};
 use crate::data::{self, PipeLimits};
 use crate::telemetry::access_log::{self, AccessLog};
 use crate::telemetry::log;
@@ -92,7 +92,12 @@ enum Course {
 pub struct Server {
     plan: Arc<Plan>,
     bound: Vec<SocketAddr>,
-    controls: Vec<Control>,
+    /// The claim of each bound address, with the index of its listener.
+    claims: Claims,
+    access_log: Option<AccessLog>,
+    connections_max: usize,
+    pipes: PipeLimits,
+    lines: Vec<Line>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<[Counters]>,
     access_writer: Option<access_log::Writer>,
@@ -124,7 +129,7 @@ impl Server {
         let config = &plan.config;
         let workers = config.server.workers.or(host().cpus);
         let (connections_max, pipes) = limits(config, workers, descriptors);
-        let (sockets, bound) = bind_all(config, workers)?;
+        let (shares, claims) = bind_all(config, workers)?;
         let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
         let (access_log, access_writer) = if config.access_log.state.is_on() {
             let started = AccessLog::start(&config.access_log);
@@ -133,34 +138,53 @@ impl Server {
         } else {
             (None, None)
         };
-        let (mut controls, mut threads) = (Vec::new(), Vec::new());
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let setup = Setup {
-                index,
-                plan: Arc::clone(&plan),
-                sockets,
-                counters: Arc::clone(&counters),
-                access_log: access_log.clone(),
-                connections_max,
-                pipes: pipes.share(workers),
-            };
-            let (worker, control) = Worker::new(setup).map_err(system("cannot start a worker"))?;
+        let (mut lines, mut threads) = (Vec::new(), Vec::new());
+        for index in 0..workers {
+            let worker = Worker::new(index, Arc::clone(&counters));
+            let (worker, line) = worker.map_err(system("cannot start a worker"))?;
             let thread = spawn(index, worker, watch.obituary());
             threads.push(thread.map_err(system("cannot start a thread"))?);
-            controls.push(control);
+            lines.push(line);
         }
+        let bound: Vec<SocketAddr> = claims.iter().map(|(claim, _)| claim.addr).collect();
         announce(config, &bound, workers, connections_max);
-        Ok(Self {
+        let server = Self {
             plan,
             bound,
-            controls,
+            claims,
+            access_log,
+            connections_max,
+            pipes: pipes.share(workers),
+            lines,
             threads,
             counters,
             access_writer,
             watch,
             resolving: None,
             is_reload_due: false,
-        })
+        };
+        server.follow(shares).map_err(system("a worker cannot listen"))?;
+        Ok(server)
+    }
+
+    /// Has each worker follow the plan, and waits until it does; each has one of `shares`.
+    fn follow(&self, shares: Vec<Vec<Share>>) -> io::Result<()> {
+        let (outcomes, replies) = channel();
+        for (line, ports) in self.lines.iter().zip(shares) {
+            let setup = Setup {
+                plan: Arc::clone(&self.plan),
+                ports,
+                access_log: self.access_log.clone(),
+                connections_max: self.connections_max,
+                pipes: self.pipes,
+            };
+            let outcomes = outcomes.clone();
+            // Whoever waited may have gone, at the first error.
+            let reply = Reply::new(move |outcome| drop(outcomes.send(outcome)));
+            line.send(Order::Follow(Box::new(setup), reply));
+        }
+        drop(outcomes);
+        replies.iter().collect()
     }
 
     /// Returns the addresses that are listened on, in the order of the configuration.
@@ -190,7 +214,7 @@ impl Server {
                         tracing::error!(error, "a worker ended");
                         outcome = Err(ServerError::Worker(error));
                         course = Course::Stopping;
-                        self.order(&Order::Stop);
+                        self.order(|| Order::Stop);
                     }
                 }
                 Some(Event::Signal(SIGHUP)) => self.reload(file.as_deref()),
@@ -203,7 +227,7 @@ impl Server {
                 Some(Event::Signal(_)) | None => {
                     let active = metrics::active(&self.counters);
                     tracing::warn!(active, "stopping: what is left is reset");
-                    self.order(&Order::Stop);
+                    self.order(|| Order::Stop);
                     course = Course::Stopping;
                 }
             }
@@ -212,6 +236,7 @@ impl Server {
             // A panic has been reported as the worker's end.
             let _ = thread.join();
         }
+        self.access_log = None;
         if let Some(writer) = &mut self.access_writer {
             writer.finish();
         }
@@ -226,14 +251,12 @@ impl Server {
         let again = signal == SIGINT && io::stderr().is_terminal();
         let hint = if again { "; again to stop now" } else { "" };
         tracing::info!(active, ?grace, "draining{hint}");
-        self.order(&Order::Drain);
+        self.order(|| Order::Drain);
         watch::now() + grace
     }
 
-    fn order(&self, order: &Order) {
-        for control in &self.controls {
-            control.send(order.clone());
-        }
+    fn order(&self, order: impl Fn() -> Order) {
+        self.lines.iter().for_each(|line| line.send(order()));
     }
 
     /// Begins a reload: reads the file and has its names resolved.
@@ -277,7 +300,15 @@ impl Server {
         match resolved {
             Ok(plan) => {
                 self.plan = Arc::new(plan);
-                self.order(&Order::Reload(Arc::clone(&self.plan)));
+                let kept = |(claim, listener): &(Arc<Claim>, usize)| Share {
+                    claim: Arc::clone(claim),
+                    listener: *listener,
+                    socket: None,
+                };
+                let kept = || self.claims.iter().map(kept).collect();
+                if let Err(error) = self.follow(self.lines.iter().map(|_| kept()).collect()) {
+                    tracing::error!(%error, "a worker cannot follow");
+                }
                 tracing::info!(file = %file.display(), "reloaded, for new connections");
                 warn_of_open_trust(&self.plan.config, &self.bound);
             }
@@ -354,33 +385,28 @@ fn limits(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLi
     }
 }
 
-/// The listening sockets of one worker, each with the index of its listener.
-type Shares = Vec<(Socket, usize)>;
+/// What is listened on, each with the index of its listener.
+type Claims = Vec<(Arc<Claim>, usize)>;
 
-/// Binds every address once for each worker: the kernel spreads connections over the sockets.
-fn bind_all(
-    config: &Config,
-    workers: usize,
-) -> Result<(Vec<Shares>, Vec<SocketAddr>), ServerError> {
-    let options = ListenOptions {
-        nodelay: config.tcp.nodelay.is_on(),
-        keepalive: data::keepalive(&config.tcp),
-        defer_accept: config.tcp.defer_accept.is_on(),
-        backlog: config.tcp.backlog,
-    };
-    let mut sockets: Vec<Shares> = (0..workers).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
+/// Binds every address once for each worker; returns the shares of each, and the claims with the index of
+/// their listener.
+fn bind_all(config: &Config, workers: usize) -> Result<(Vec<Vec<Share>>, Claims), ServerError> {
+    let options = data::listen_options(&config.tcp);
+    let mut shares: Vec<Vec<Share>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut claims = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         for &addr in &listener.bind {
             let failed = |error| ServerError::Bind { listener: listener.name.clone(), addr, error };
-            let (shares, real) = ports::bind_shares(addr, workers, &options).map_err(failed)?;
-            bound.push(real);
-            for (share, sockets) in shares.into_iter().zip(&mut sockets) {
-                sockets.push((share, index));
+            let (sockets, addr) = ports::bind_shares(addr, workers, &options).map_err(failed)?;
+            let claim = Arc::new(Claim { addr });
+            for (socket, shares) in sockets.into_iter().zip(&mut shares) {
+                let claim = Arc::clone(&claim);
+                shares.push(Share { claim, listener: index, socket: Some(socket) });
             }
+            claims.push((claim, index));
         }
     }
-    Ok((sockets, bound))
+    Ok((shares, claims))
 }
 
 /// Says on one line a listener what it does, and aloud when it believes everybody.

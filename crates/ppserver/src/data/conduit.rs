@@ -83,6 +83,11 @@ impl Pool {
         Self { buffers: Vec::new(), pipes: Pipes::new(limits) }
     }
 
+    /// Goes on with other limits.
+    pub(super) fn set_limits(&mut self, limits: PipeLimits) {
+        self.pipes.set_limits(limits);
+    }
+
     pub(super) fn take_buffer(&mut self) -> Buffer {
         let fresh = || vec![0; HEADROOM + READ_BYTES].into_boxed_slice();
         let bytes = self.buffers.pop().unwrap_or_else(fresh);

@@ -20,4 +20,4 @@ mod table;
 mod wheel;
 
 pub use pipes::PipeLimits;
-pub(crate) use rules::keepalive;
+pub(crate) use rules::listen_options;

@@ -58,6 +58,8 @@ pub(super) struct Pipe {
     /// Bytes it holds: past the user's limit the kernel gives less than it was asked for.
     pub(super) size: usize,
     is_large: bool,
+    /// Bytes it was asked to hold.
+    asked: usize,
 }
 
 /// The pipes of a worker.
@@ -81,21 +83,15 @@ impl Pipes {
     pub(super) const fn new(limits: PipeLimits) -> Self {
         let PipeLimits { large, large_bytes, small } = limits;
         Self {
-            large: Stock {
-                free: Vec::new(),
-                open: 0,
-                max: large,
-                bytes: large_bytes,
-                is_large: true,
-            },
-            small: Stock {
-                free: Vec::new(),
-                open: 0,
-                max: small,
-                bytes: SMALL_BYTES,
-                is_large: false,
-            },
+            large: Stock::new(large, large_bytes, true),
+            small: Stock::new(small, SMALL_BYTES, false),
         }
+    }
+
+    /// Goes on with other limits: what is beyond them, or of another size, is closed once it is free.
+    pub(super) fn set_limits(&mut self, limits: PipeLimits) {
+        self.large.set_limits(limits.large, limits.large_bytes);
+        self.small.set_limits(limits.small, SMALL_BYTES);
     }
 
     /// Takes an empty pipe, a large one if there is any; `None` if all are in use or none can be had.
@@ -105,7 +101,7 @@ impl Pipes {
 
     /// Gives an empty pipe back.
     pub(super) fn give(&mut self, pipe: Pipe) {
-        self.stock_of(&pipe).free.push(pipe);
+        self.stock_of(&pipe).give(pipe);
     }
 
     /// Closes a pipe with bytes in it, which would turn up in another connection.
@@ -119,16 +115,33 @@ impl Pipes {
 }
 
 impl Stock {
+    const fn new(max: usize, bytes: usize, is_large: bool) -> Self {
+        Self { free: Vec::new(), open: 0, max, bytes, is_large }
+    }
+
+    fn set_limits(&mut self, max: usize, bytes: usize) {
+        (self.max, self.bytes) = (max, bytes);
+        std::mem::take(&mut self.free).into_iter().for_each(|pipe| self.give(pipe));
+    }
+
+    fn give(&mut self, pipe: Pipe) {
+        if self.open <= self.max && pipe.asked == self.bytes {
+            self.free.push(pipe);
+        } else {
+            self.open -= 1;
+        }
+    }
+
     fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.free.pop() {
             return Some(pipe);
         }
-        if self.open == self.max {
+        if self.open >= self.max {
             return None;
         }
         let (read, write, size) = sys::pipe(self.bytes).ok()?;
         self.open += 1;
-        Some(Pipe { read, write, size, is_large: self.is_large })
+        Some(Pipe { read, write, size, is_large: self.is_large, asked: self.bytes })
     }
 }
 
@@ -166,5 +179,19 @@ mod tests {
         pipes.close(large);
         assert_eq!(pipes.take().map(|pipe| pipe.size), Some(2 * SMALL_BYTES));
         assert_eq!(pipes.take().map(|pipe| pipe.size), Some(SMALL_BYTES));
+    }
+
+    #[test]
+    fn pipes_beyond_new_limits_or_of_another_size_are_closed_once_they_are_free() {
+        let mut pipes = Pipes::new(PipeLimits { large: 2, large_bytes: 2 * SMALL_BYTES, small: 0 });
+        let [used, free] = [(); 2].map(|()| pipes.take().expect("there are two"));
+        pipes.give(free);
+        pipes.set_limits(PipeLimits { large: 1, large_bytes: 2 * SMALL_BYTES, small: 0 });
+        assert!(pipes.take().is_none(), "the one that is in use is all there may be");
+        pipes.give(used);
+        let used = pipes.take().expect("there is one again");
+        pipes.set_limits(PipeLimits { large: 1, large_bytes: 4 * SMALL_BYTES, small: 0 });
+        pipes.give(used);
+        assert_eq!(pipes.take().map(|pipe| pipe.size), Some(4 * SMALL_BYTES));
     }
 }

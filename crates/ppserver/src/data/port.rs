@@ -4,12 +4,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
+use socket2::{SockRef, Socket};
 
+use super::orders::Claim;
+use super::rules::Rules;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
-use crate::data::sys;
+use crate::data::sys::{self, ListenOptions};
 
 /// Connections accepted from one port before others have their turn.
 const BATCH_MAX: usize = 64;
@@ -17,19 +21,30 @@ const BATCH_MAX: usize = 64;
 /// A listening socket of this worker.
 #[derive(Debug)]
 pub(super) struct Port {
+    // In front of the claim: it is closed before the claim goes.
     socket: TcpListener,
-    /// Index of its listener in the plan.
-    pub(super) listener: usize,
+    pub(super) claim: Arc<Claim>,
+    /// The terms of whoever comes in here.
+    pub(super) rules: Arc<Rules>,
     pub(super) queue: AcceptQueue,
 }
 
 impl Port {
-    pub(super) fn new(socket: TcpListener, listener: usize) -> Self {
-        Self { socket, listener, queue: AcceptQueue::new() }
+    pub(super) fn new(socket: Socket, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
+        let socket = TcpListener::from_std(socket.into());
+        Self { socket, claim, rules, queue: AcceptQueue::new() }
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut TcpListener {
         &mut self.socket
+    }
+
+    /// Goes on with other terms and options, for those who come from now on.
+    pub(super) fn follow(&mut self, rules: &Arc<Rules>, options: &ListenOptions) {
+        self.rules = Arc::clone(rules);
+        if let Err(error) = sys::listen(&SockRef::from(&self.socket), options) {
+            tracing::warn!(%error, addr = %self.claim.addr, "a listening socket refused an option");
+        }
     }
 
     /// The queue grows no more; what is in it is still taken.

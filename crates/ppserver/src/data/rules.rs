@@ -116,8 +116,17 @@ impl Rules {
     }
 }
 
-/// Translates the keepalive of the configuration.
-pub(crate) fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
+/// Translates `[tcp]` for listening sockets.
+pub(crate) fn listen_options(tcp: &config::Tcp) -> sys::ListenOptions {
+    sys::ListenOptions {
+        nodelay: tcp.nodelay.is_on(),
+        keepalive: keepalive(tcp),
+        defer_accept: tcp.defer_accept.is_on(),
+        backlog: tcp.backlog,
+    }
+}
+
+fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
     let config::Keepalive { idle, interval, count } = tcp.keepalive;
     sys::Keepalive { idle, interval, count }
 }

@@ -18,16 +18,16 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::clock::Clock;
 use super::conduit::Pool;
 use super::conn::{self, Connection, Ctx, Worked};
-use super::orders::{Control, Order, Plan};
+use super::orders::{Line, Order, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::table::{Key, Table};
 use super::wheel::Wheel;
 use crate::core::accept_queue::Accepting;
@@ -46,25 +46,6 @@ const PORT_LAST: usize = usize::MAX - 1;
 const EVENTS_MAX: usize = 1024;
 /// The clock is read each time so many connections have worked: each may have moved 16 MiB.
 const READ_EVERY: usize = 8;
-
-/// What a worker is given to start with.
-#[derive(Debug)]
-pub struct Setup {
-    /// Which worker it is.
-    pub index: usize,
-    /// The configuration.
-    pub plan: Arc<Plan>,
-    /// Listening sockets, each with the index of its listener.
-    pub sockets: Vec<(socket2::Socket, usize)>,
-    /// The counters of all workers; it writes to those at `index`.
-    pub counters: Arc<[Counters]>,
-    /// Where closed connections are logged.
-    pub access_log: Option<AccessLog>,
-    /// Connections of all workers at a time.
-    pub connections_max: usize,
-    /// Pipes of this worker.
-    pub pipes: PipeLimits,
-}
 
 /// An event loop.
 #[derive(Debug)]
@@ -116,35 +97,29 @@ impl Now {
 }
 
 impl Worker {
-    /// Prepares a worker and the line over which it takes orders.
+    /// Prepares a worker, which does nothing before it is told what to follow, and the line over which it
+    /// takes orders. `counters` are those of all workers; it writes to those at `index`.
     ///
     /// # Errors
-    /// When the system gives no epoll instance or refuses a socket.
-    pub fn new(setup: Setup) -> io::Result<(Self, Control)> {
+    /// When the system gives no epoll instance.
+    pub fn new(index: usize, counters: Arc<[Counters]>) -> io::Result<(Self, Line)> {
         let poll = Poll::new()?;
-        let (control, inbox) = Control::new(poll.registry(), CONTROL)?;
-        let mut ports = Vec::with_capacity(setup.sockets.len());
-        for (at, (socket, listener)) in setup.sockets.into_iter().enumerate() {
-            let mut port = Port::new(TcpListener::from_std(socket.into()), listener);
-            let token = Token(PORT_LAST - at);
-            poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
-            ports.push(Some(port));
-        }
+        let (line, inbox) = Line::new(poll.registry(), CONTROL)?;
         let (clock, now) = Clock::start();
         let worker = Self {
-            index: setup.index,
+            index,
             poll,
             clock,
             inbox,
-            ports,
-            rules: Rules::all(&setup.plan, &[], setup.index),
+            ports: Vec::new(),
+            rules: Vec::new(),
             connections: Table::new(),
-            connections_max: setup.connections_max,
+            connections_max: 0,
             queue: VecDeque::new(),
             reminders: Wheel::new(now),
-            pool: Pool::new(setup.pipes),
-            counters: setup.counters,
-            access_log: setup.access_log,
+            pool: Pool::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
+            counters,
+            access_log: None,
             refusals: Limiter::new(now),
             failures: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
@@ -152,7 +127,7 @@ impl Worker {
             due: Vec::new(),
             is_draining: false,
         };
-        Ok((worker, control))
+        Ok((worker, line))
     }
 
     /// Runs until it has been drained or stopped.
@@ -230,7 +205,7 @@ impl Worker {
     fn take_orders(&mut self, now: Now) {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Reload(plan) => self.rules = Rules::all(&plan, &self.rules, self.index),
+                Order::Follow(setup, reply) => reply.send(self.follow(*setup)),
                 Order::Drain => {
                     self.is_draining = true;
                     self.ports.iter_mut().flatten().for_each(Port::drain);
@@ -238,6 +213,40 @@ impl Worker {
                 Order::Stop => self.stop(now.instant),
             }
         }
+    }
+
+    /// Follows other terms: for connections from now on, and for those who wait at ports that stay. A port
+    /// that goes takes who waits there on the old ones.
+    fn follow(&mut self, setup: Setup) -> io::Result<()> {
+        let Setup { plan, ports, access_log, connections_max, pipes } = setup;
+        self.rules = Rules::all(&plan, &self.rules, self.index);
+        self.access_log = access_log;
+        self.connections_max = connections_max;
+        self.pool.set_limits(pipes);
+        let options = rules::listen_options(&plan.config.tcp);
+        for port in self.ports.iter_mut().flatten() {
+            match ports.iter().find(|share| Arc::ptr_eq(&share.claim, &port.claim)) {
+                Some(share) => port.follow(&self.rules[share.listener], &options),
+                None => port.drain(),
+            }
+        }
+        for Share { claim, listener, socket } in ports {
+            if let Some(socket) = socket {
+                self.open(Port::new(socket, claim, Arc::clone(&self.rules[listener])))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, mut port: Port) -> io::Result<()> {
+        let at = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
+        let token = Token(PORT_LAST - at);
+        self.poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
+        if at == self.ports.len() {
+            self.ports.push(None);
+        }
+        self.ports[at] = Some(port);
+        Ok(())
     }
 
     fn stop(&mut self, now: Instant) {
@@ -258,30 +267,28 @@ impl Worker {
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
             port.queue.handle_time(now.instant);
-            let listener = port.listener;
             if let Err(error) = port.accept(now.instant, &mut accepted) {
                 self.counters[self.index].accept_pauses.add(1);
                 if let Some(suppressed) = self.failures.allow(now.instant) {
                     tracing::warn!(%error, suppressed, "accepting pauses");
                 }
             }
+            let rules = (!accepted.is_empty()).then(|| Arc::clone(&port.rules));
             if port.queue.next() == Accepting::Close {
                 self.ports[at] = None;
             }
-            if !accepted.is_empty() {
-                now.instant = self.clock.read(Some(Duration::ZERO));
-            }
+            let Some(rules) = rules else { continue };
+            now.instant = self.clock.read(Some(Duration::ZERO));
             for (client, peer) in accepted.drain(..) {
-                self.admit(client, peer, listener, now);
+                self.admit(client, peer, &rules, now);
             }
         }
         self.accepted = accepted;
         now
     }
 
-    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
+    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, rules: &Arc<Rules>, now: Now) {
         self.counters[self.index].open();
-        let rules = Arc::clone(&self.rules[listener]);
         let is_full = metrics::active(&self.counters) > self.connections_max as u64;
         let key = self.connections.next_key();
         let admitted = match rules.admit(peer) {
@@ -293,7 +300,7 @@ impl Worker {
         };
         match admitted {
             Ok(policy) => {
-                let mut connection = Connection::new(&rules, policy, client, peer, now.instant);
+                let mut connection = Connection::new(rules, policy, client, peer, now.instant);
                 let at = connection.remind_at;
                 if connection.session.next() != Action::Wait {
                     enqueue(&mut self.queue, key, &mut connection);
@@ -303,7 +310,7 @@ impl Worker {
             }
             Err(reason) => {
                 let (mut ctx, ..) = self.lend(now);
-                Connection::refuse(&rules, &client, peer, reason, &mut ctx);
+                Connection::refuse(rules, &client, peer, reason, &mut ctx);
             }
         }
     }

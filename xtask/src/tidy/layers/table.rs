@@ -143,7 +143,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "data::port",
-        uses: &["core::accept_queue", "data::sys"],
+        uses: &["data::orders", "data::rules", "core::accept_queue", "data::sys"],
         world: World::Open,
         why: "accepting ends with a socket; whether it is let in is decided by the rules",
     },
@@ -169,15 +169,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "data::orders",
-        uses: &["config"],
+        uses: &["data::pipes", "telemetry::access_log", "config"],
         world: World::Open,
-        why: "table, wheel, clock, conduit and orders know neither session nor each other",
+        why: "an order says what is to be followed, and knows nobody who does",
     },
     Layer {
         name: "data::conduit",
         uses: &["data::pipes", "data::sys"],
         world: World::Open,
-        why: "table, wheel, clock, conduit and orders know neither session nor each other",
+        why: "table, wheel, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "data::pipes",
@@ -189,19 +189,19 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "data::table",
         uses: &[],
         world: World::Open,
-        why: "table, wheel, clock, conduit and orders know neither session nor each other",
+        why: "table, wheel, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "data::clock",
         uses: &[],
         world: World::Open,
-        why: "table, wheel, clock, conduit and orders know neither session nor each other",
+        why: "table, wheel, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "data::wheel",
         uses: &[],
         world: World::Open,
-        why: "table, wheel, clock, conduit and orders know neither session nor each other",
+        why: "table, wheel, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "telemetry",
