@@ -17,4 +17,5 @@ mod limits;
 mod logs;
 mod refused_starts;
 mod reload;
+mod signals;
 mod start;

@@ -1,11 +1,9 @@
 //! SIGHUP: new connections follow the new file, running sessions and the ports stay.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, thread};
 
-use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::Signal;
 
 use crate::common::deadline::{PATIENCE, poll_for};
@@ -14,6 +12,7 @@ use crate::common::process::{Proc, Stream};
 use crate::common::socket::Client;
 use crate::life::server::{Server, bound, file, ppserver};
 use crate::life::session::{HEADER, Session};
+use crate::life::signals::{fifo, writer};
 
 const RELOADED: &str = "reloaded";
 const REFUSED: &str = "reload refused";
@@ -104,27 +103,13 @@ fn a_reload_warns_of_what_a_start_warns_of() {
     assert_eq!((&warning["level"], &warning["listener"]), (&"WARN".into(), &"edge".into()));
 }
 
-/// Puts a FIFO in the place of the server's file: whoever opens it waits for the other end.
-#[track_caller]
-fn replace_by_fifo(file: &Path) {
-    fs::remove_file(file).expect("it is there");
-    mkfifoat(CWD, file, Mode::RUSR | Mode::WUSR).expect("a FIFO can be made");
-}
-
-/// Waits until the server reads its FIFO, and returns the other end: the server waits for it to go.
-#[track_caller]
-fn writer(fifo: &Path) -> fs::File {
-    // Without a reader that fails (fifo(7)).
-    let writer = || open(fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
-    poll_for(PATIENCE, writer).expect("the file is read").into()
-}
-
 #[test]
 fn a_hangup_that_comes_while_names_are_resolved_is_not_lost() {
     let ends = [(); 3].map(|()| FarEnd::start());
     let [old, first, second] = ends.each_ref().map(|end| file(&[], end.addr()));
     let server = Server::start(&old);
-    replace_by_fifo(server.file());
+    fs::remove_file(server.file()).expect("it is there");
+    fifo(server.file());
     server.proc.signal(Signal::HUP);
     let mut writing = writer(server.file());
     // It is there when reading ends, and so before any word of the names.

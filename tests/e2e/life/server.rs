@@ -240,8 +240,9 @@ pub(crate) fn bound(proc: &Proc, ports: usize) -> Vec<SocketAddr> {
     (0..ports).map(addr).collect()
 }
 
+/// Waits for record number `nth` (from 0) whose message begins with `message`.
 #[track_caller]
-fn wait_for(proc: &Proc, message: &str, nth: usize) -> Value {
+pub(crate) fn wait_for(proc: &Proc, message: &str, nth: usize) -> Value {
     let mut seen = 0;
     proc.wait_for_line(Stream::Stderr, &format!("`{message}` number {nth}"), |line| {
         let record = record(line, message)?;

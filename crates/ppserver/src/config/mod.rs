@@ -35,7 +35,7 @@ pub use choice::Choice;
 pub use diagnostics::{Code, Colour, Diagnostic, JsonFault, Report, Severity};
 pub use endpoint::{Endpoint, EndpointError};
 pub use flags::Flags;
-pub use load::{Host, Loaded, from_bytes, load};
+pub use load::{Host, Loaded, from_bytes, load, read_from};
 
 use crate::trust::Trust;
 
