@@ -14,6 +14,7 @@ mod demo;
 mod drain;
 mod idle;
 mod limits;
+mod listeners;
 mod logs;
 mod refused_starts;
 mod reload;

@@ -63,8 +63,11 @@ pub(crate) fn thread_names(pid: Pid) -> Vec<String> {
 
 /// The id of the thread of this name, once it has named itself.
 pub(crate) fn thread_id(pid: Pid, name: &str) -> Option<String> {
-    let mut named = threads(pid).filter(|dir| read_file(&format!("{dir}/comm")).trim() == name);
-    named.next()?.rsplit('/').next().map(str::to_owned)
+    // One that ends in between has no name.
+    let has_name = |dir: &String| {
+        fs::read_to_string(format!("{dir}/comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    threads(pid).find(has_name)?.rsplit('/').next().map(str::to_owned)
 }
 
 /// The state of a thread: `S` asleep, `T` stopped, `R` running.

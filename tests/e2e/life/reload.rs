@@ -1,4 +1,4 @@
-//! SIGHUP: new connections follow the new file, running sessions and the ports stay.
+//! SIGHUP: new connections follow the new file, running sessions and what does not change stay.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,11 +8,15 @@ use rustix::process::Signal;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
+use crate::common::payload::{self, MIB, assert_same};
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::Client;
+use crate::life::listeners::sockets;
+use crate::life::procfs;
 use crate::life::server::{Server, bound, file, ppserver};
 use crate::life::session::{HEADER, Session};
 use crate::life::signals::{fifo, writer};
+use crate::support::backlog;
 
 const RELOADED: &str = "reloaded";
 const REFUSED: &str = "reload refused";
@@ -155,11 +159,94 @@ fn what_needs_a_restart_is_named_and_nothing_of_the_file_is_taken() {
     let text = file(&["server.workers = 3", "timeouts.idle = '200ms'"], new.addr());
     let why = server.reload(&text, REFUSED)["why"].to_string();
     assert_eq!(why, "\"a restart is needed to change server.workers\"");
-    let text = text.replace("workers = 3", "workers = 2").replace("127.0.0.1:0", "127.0.0.2:0");
-    let why = server.reload(&text, REFUSED)["why"].to_string();
-    assert_eq!(why, "\"a restart is needed to change listener.bind of `edge`\"");
     Session::open(server.addr()).finish();
     assert_eq!((old.ended(0).received, new.accepted()), (b"x".to_vec(), 0));
+}
+
+#[test]
+fn limits_of_connections_change() {
+    let far_end = FarEnd::start();
+    let text = |limit: usize| file(&[&format!("server.max_connections = {limit}")], far_end.addr());
+    let server = Server::start(&text(1));
+    let mut first = Session::open(server.addr());
+    assert!(Session::try_open(server.addr()).is_none(), "there is room for one");
+    let line = server.reload(&text(2), RELOADED);
+    assert_eq!(line["changes"], "server.max_connections");
+    let mut second = Session::open(server.addr());
+    assert!(Session::try_open(server.addr()).is_none(), "there is room for two");
+    server.reload(&text(1), RELOADED);
+    [&mut first, &mut second].into_iter().for_each(|session| session.echo(b"unharmed"));
+    assert!(Session::try_open(server.addr()).is_none(), "there are more than may be");
+}
+
+#[test]
+fn options_of_listening_sockets_change_where_they_stay() {
+    let far_end = FarEnd::start();
+    let text = |lines: &[&str]| file(lines, far_end.addr());
+    let server = Server::start(&text(&["server.workers = 1", "tcp.backlog = 11"]));
+    let before = sockets(&server);
+    assert_eq!(backlog(server.addr()), 11);
+    let line = server.reload(&text(&["server.workers = 1", "tcp.backlog = 12"]), RELOADED);
+    assert_eq!((&line["changes"], backlog(server.addr())), (&"tcp".into(), 12));
+    assert_eq!(sockets(&server), before);
+    Session::open(server.addr());
+}
+
+/// Sends so much through that it is spliced, where it may be.
+#[track_caller]
+fn send_bulk(server: &Server) {
+    let payload = payload::random(3, MIB);
+    let client = Client::connect(server.addr().ip(), server.addr());
+    assert_same(&client.exchange(&[HEADER, &payload].concat()).complete(), &payload);
+}
+
+#[test]
+fn splicing_changes() {
+    let far_end = FarEnd::start();
+    let text = |mode: &str| file(&[&format!("splice.mode = '{mode}'")], far_end.addr());
+    let server = Server::start(&text("off"));
+    let pipes = || procfs::of_kind(&procfs::descriptors(server.pid()), "pipe");
+    let none = pipes();
+    send_bulk(&server);
+    assert_eq!(pipes(), none);
+    server.reload(&text("always"), RELOADED);
+    send_bulk(&server);
+    assert!(pipes() > none);
+}
+
+#[test]
+fn the_logs_level_and_format_change() {
+    let far_end = FarEnd::start();
+    let text = |lines: &[&str]| file(lines, far_end.addr());
+    let server = Server::start(&text(&["log.level = 'info'"]));
+    let refuse = || {
+        let mut session = Session::connect(server.addr());
+        session.send(b"GET");
+        session.assert_reset();
+    };
+    let quiet = ["log.level = 'error'", "server.max_connections = 1"];
+    fs::write(server.file(), text(&quiet)).expect("it can be written");
+    server.proc.signal(Signal::HUP);
+    // Nothing of it is said, so it is seen by what it does.
+    let mut first = Session::open(server.addr());
+    let followed = poll_for(PATIENCE, || Session::try_open(server.addr()).is_none().then_some(()));
+    followed.expect("one is let in");
+    server.reload("nonsense", REFUSED);
+    first.finish();
+    first.rest();
+    server.wait_until("it is over", |counters| counters["active"] == 0);
+    let before = server.records("refused").len();
+    refuse();
+    server.wait_until("it is over", |counters| counters["closed"]["header_absent"] == 1);
+    assert_eq!(server.records("refused").len(), before);
+    server.reload(&text(&["log.level = 'debug'"]), RELOADED);
+    refuse();
+    server.wait_for("refused", before);
+    fs::write(server.file(), text(&["log.format = 'text'"])).expect("it can be written");
+    server.proc.signal(Signal::HUP);
+    server.proc.wait_for_line(Stream::Stderr, "text", |line| {
+        (!line.starts_with('{') && line.contains("reloaded")).then_some(())
+    });
 }
 
 #[test]

@@ -19,7 +19,6 @@ mod load;
 mod parse;
 mod print;
 mod read;
-mod reload;
 mod schema;
 mod syntax;
 #[cfg(test)]

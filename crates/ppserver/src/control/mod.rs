@@ -12,6 +12,7 @@
 mod access_logs;
 mod announce;
 mod bounded;
+mod changes;
 pub mod error;
 pub mod limits;
 mod names;

@@ -111,12 +111,11 @@ impl Ports {
     pub(super) fn adopt(&mut self, bound: Bound) {
         let held = bound.ports.into_iter().map(|(port, _)| port).collect();
         let old = std::mem::replace(&mut self.held, held);
-        let is_held =
+        let stays =
             |claim: &Arc<Claim>| self.held.iter().any(|port| Arc::ptr_eq(&port.claim, claim));
-        let gone = old.into_iter().map(|port| port.claim).filter(|claim| !is_held(claim));
+        let gone = old.into_iter().map(|port| port.claim).filter(|claim| !stays(claim));
         self.going.extend(gone);
-        // Whose workers have closed their sockets is nobody else's.
-        self.going.retain(|claim| Arc::strong_count(claim) > 1);
+        self.going.retain(is_held);
     }
 
     /// Finds for each address that is asked for the claim that serves it.
@@ -143,12 +142,17 @@ impl Ports {
     /// Says how an address is to be bound: alone, unless it overlaps one of ours, which claims it for us.
     fn sharing(&self, addr: SocketAddr) -> Sharing {
         let held = self.held.iter().map(|port| &port.claim);
-        let mut claims = held.chain(&self.going);
+        let mut claims = held.chain(self.going.iter().filter(|claim| is_held(claim)));
         match claims.any(|claim| overlap(claim.addr, addr)) {
             true => Sharing::Port,
             false => Sharing::Exclusive,
         }
     }
+}
+
+/// Whether a worker still has a socket at it.
+fn is_held(claim: &Arc<Claim>) -> bool {
+    Arc::strong_count(claim) > 1
 }
 
 /// Lists the addresses of a configuration, each with its listener.

@@ -15,14 +15,15 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::error::ServerError;
 use super::prepare::{self, Prepared};
 use super::running::Running;
 use super::service::Following;
-use crate::config::{Config, Output};
+use super::{changes, limits};
+use crate::config::Output;
 use crate::telemetry::log;
 
-/// How long workers may take until they follow; a turn takes milliseconds.
+/// How long workers may take until they follow: milliseconds, unless there is a port to be closed whose queue
+/// cannot be taken, as without descriptors.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The reload that is on its way, if any.
@@ -38,8 +39,8 @@ pub(super) struct Reload {
 pub(super) enum Step {
     /// Everything is there, or why it is refused.
     Prepared(Result<Box<Prepared>, String>),
-    /// Every worker follows, or why one does not.
-    Followed(Following, Result<(), ServerError>),
+    /// Every worker follows, or why one does not; and what has changed.
+    Followed(Following, String, Result<(), String>),
 }
 
 impl Reload {
@@ -53,10 +54,10 @@ impl Reload {
             self.is_due = true;
             return;
         }
+        let workers = running.service.workers.count();
         let output = running.service.access_logs.output().cloned();
-        let old = running.plan.config.clone();
         self.task = Some(tokio::spawn(async move {
-            Step::Prepared(prepare(file, old, output).await.map(Box::new))
+            Step::Prepared(prepare(file, workers, output).await.map(Box::new))
         }));
     }
 
@@ -73,22 +74,28 @@ impl Reload {
         match step {
             Step::Prepared(Ok(prepared)) => match running.service.follow(*prepared) {
                 Ok((following, replies)) => {
+                    let changes = changes::between(&running.plan, &following.plan);
                     running.plan = Arc::clone(&following.plan);
+                    if let Err(error) = log::follow(&running.plan.config.log) {
+                        tracing::error!(%error, "the log stays as it was");
+                    }
                     self.task = Some(tokio::spawn(async move {
-                        let late = || ServerError::Worker("it does not follow".to_owned());
-                        let outcome = timeout(FOLLOW_TIMEOUT, replies.all()).await;
-                        Step::Followed(following, outcome.unwrap_or_else(|_| Err(late())))
+                        let outcome = match timeout(FOLLOW_TIMEOUT, replies.all()).await {
+                            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+                            Err(_) => Err("a port that goes is not empty yet".to_owned()),
+                        };
+                        Step::Followed(following, changes, outcome)
                     }));
                     return;
                 }
                 Err(error) => refuse(running, &error.to_string()),
             },
             Step::Prepared(Err(why)) => refuse(running, &why),
-            Step::Followed(following, outcome) => {
-                if let Err(error) = outcome {
-                    tracing::error!(%error, "not every worker follows the reload");
+            Step::Followed(following, changes, outcome) => {
+                if let Err(why) = outcome {
+                    tracing::error!(why, "not every worker follows the reload");
                 }
-                tracing::info!(file = %shown(running), "reloaded, for new connections");
+                tracing::info!(file = shown(running), changes, "reloaded, for new connections");
                 running.service.announce(&following);
             }
         }
@@ -98,12 +105,15 @@ impl Reload {
     }
 }
 
-/// Reads a configuration and prepares it, unless what `old` says cannot become what it says.
-async fn prepare(file: PathBuf, old: Config, output: Option<Output>) -> Result<Prepared, String> {
+/// Reads a configuration and prepares it for so many workers, which write the access log to `output`.
+async fn prepare(
+    file: PathBuf,
+    workers: usize,
+    output: Option<Output>,
+) -> Result<Prepared, String> {
     let loaded = prepare::read(&file).await.map_err(|error| error.to_string())?;
-    let restart = old.needs_restart(&loaded.config);
-    if !restart.is_empty() {
-        return Err(format!("a restart is needed to change {}", restart.join(", ")));
+    if loaded.config.server.workers.or(limits::host().cpus) != workers {
+        return Err("a restart is needed to change server.workers".to_owned());
     }
     log::warnings(&loaded.warnings);
     let prepared = prepare::prepare(loaded.config, output.as_ref()).await;

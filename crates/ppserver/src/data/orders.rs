@@ -27,7 +27,7 @@ pub struct Plan {
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Order {
-    /// New connections follow this; the reply comes once they do.
+    /// New connections follow this; the reply comes once they do, and the ports that go are closed.
     Follow(Box<Setup>, Reply<io::Result<()>>),
     /// Accept what is queued, close the ports, and end with the last connection.
     Drain,

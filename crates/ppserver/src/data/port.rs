@@ -47,6 +47,11 @@ impl Port {
         }
     }
 
+    /// Whether it is to be closed once its queue is empty.
+    pub(super) fn is_draining(&self) -> bool {
+        self.queue.is_draining()
+    }
+
     /// The queue grows no more; what is in it is still taken.
     pub(super) fn drain(&mut self) {
         self.queue.handle_drain();

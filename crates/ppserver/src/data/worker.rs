@@ -24,7 +24,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::clock::Clock;
 use super::conduit::Pool;
 use super::conn::{self, Connection, Ctx, Worked};
-use super::orders::{Line, Order, Setup, Share};
+use super::orders::{Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
 use super::rules::{self, Rules};
@@ -72,6 +72,8 @@ pub struct Worker {
     accepted: Vec<(TcpStream, SocketAddr)>,
     /// Reminders on their way out of the wheel; empty between turns.
     due: Vec<Reminder>,
+    /// Who waits until the ports are those of the last order.
+    following: Option<Reply<io::Result<()>>>,
     is_draining: bool,
 }
 
@@ -125,6 +127,7 @@ impl Worker {
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
             due: Vec::new(),
+            following: None,
             is_draining: false,
         };
         Ok((worker, line))
@@ -205,7 +208,10 @@ impl Worker {
     fn take_orders(&mut self, now: Now) {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Follow(setup, reply) => reply.send(self.follow(*setup)),
+                Order::Follow(setup, reply) => match self.follow(*setup) {
+                    Ok(()) => self.following = Some(reply),
+                    Err(error) => reply.send(Err(error)),
+                },
                 Order::Drain => {
                     self.is_draining = true;
                     self.ports.iter_mut().flatten().for_each(Port::drain);
@@ -284,6 +290,9 @@ impl Worker {
             }
         }
         self.accepted = accepted;
+        if self.following.is_some() && !self.ports.iter().flatten().any(Port::is_draining) {
+            self.following.take().into_iter().for_each(|reply| reply.send(Ok(())));
+        }
         now
     }
 

@@ -103,15 +103,22 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "control::reload",
         uses: &[
+            "control::changes",
+            "control::limits",
             "control::prepare",
             "control::running",
             "control::service",
-            "control::error",
             "telemetry::log",
             "config",
         ],
         world: World::Async,
         why: "a reload prepares and has followed; it binds and orders nothing itself",
+    },
+    Layer {
+        name: "control::changes",
+        uses: &["data::orders", "config"],
+        world: World::Async,
+        why: "two plans are compared; what to do about it is decided elsewhere",
     },
     Layer {
         name: "control::running",
