@@ -19,8 +19,8 @@ use crate::life::procfs;
 use crate::life::server::{Server, bound, file, ppserver, wait_for, written};
 use crate::life::session::Session;
 
-/// What SIGTERM may take while nobody is served, on a busy machine.
-const SOON: Duration = Duration::from_secs(1);
+/// "At once", on a busy machine: far below what is waited for.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Makes a FIFO: whoever opens it waits for the other end.
 #[track_caller]
@@ -71,7 +71,9 @@ impl Wait {
 
     #[track_caller]
     fn assert_ends_at_once(mut self, signal: Signal) {
-        self.proc.signal(signal);
+        for signal in [Signal::HUP, Signal::USR1, signal] {
+            self.proc.signal(signal);
+        }
         let ended = poll_for(SOON, || (!self.proc.is_running()).then_some(()));
         assert!(ended.is_some(), "{signal:?}: it does not end\n{}", self.proc.transcript());
         assert_eq!(self.proc.wait_for_exit().code(), Some(0), "{}", self.proc.transcript());
@@ -219,6 +221,7 @@ fn process_1_ends_at_once_while_it_starts() {
 
 #[test]
 fn a_limit_of_file_sizes_costs_lines_and_no_process() {
+    const CONNECTIONS: usize = 20;
     let far_end = FarEnd::start();
     let dir = TempDir::new().expect("a temporary directory can be made");
     let log = dir.path().join("access.log");
@@ -226,15 +229,18 @@ fn a_limit_of_file_sizes_costs_lines_and_no_process() {
     let text = file(&["access_log.enabled = true", &output], far_end.addr());
     // In blocks of 512 bytes: room for a few lines of about 200.
     let mut server = Server::start_after("ulimit -f 2", &text);
-    const CONNECTIONS: usize = 20;
     for _ in 0..CONNECTIONS {
         let mut session = Session::open(server.addr());
         session.finish();
         session.rest();
     }
     let counters = server.stop();
-    let written = fs::read_to_string(&log).expect("it is there").lines().count();
-    let dropped = counters["access_lines_dropped"].as_u64().expect("a count");
-    assert!(dropped > 0 && written > 0, "{written} lines, {counters}");
-    server.records("the access log cannot be written");
+    let text = fs::read_to_string(&log).expect("it is there");
+    // The last one may be there in part.
+    let written = text.matches('\n').count();
+    let dropped = counters["access_lines_dropped"].as_u64().and_then(|lines| lines.try_into().ok());
+    let dropped: usize = dropped.expect("a count");
+    assert!(written > 0 && dropped > 0, "{text}{counters}");
+    assert_eq!(written + dropped, CONNECTIONS, "{text}{counters}");
+    assert_eq!(server.records("the access log cannot be written").len(), 1);
 }
