@@ -11,7 +11,7 @@ use crate::common::far_end::FarEnd;
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::life::procfs;
-use crate::life::server::{Server, bound, file, listener, ppserver};
+use crate::life::server::{Server, bound, file, listener, ppserver, wildcard_port};
 use crate::life::session::{HEADER, Session};
 
 /// `record` has these fields with these values.
@@ -162,19 +162,6 @@ fn each_listener_serves_its_own_upstream() {
         assert_eq!(end.ended(0).received, b"x");
     }
     assert_eq!(ends.map(|end| end.accepted()), [1, 1]);
-}
-
-/// A port that is free on every address and stays so: below the ephemeral range, so that no other
-/// test's client is given it as its source port, which a wildcard bind would run into.
-fn wildcard_port() -> u16 {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let range = range.expect("Linux tells its ephemeral range");
-    let low: u16 = range.split_whitespace().next().expect("a range").parse().expect("a port");
-    let is_free = |port: &u16| {
-        std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()
-            && std::net::TcpListener::bind(("::", *port)).is_ok()
-    };
-    (low / 2..low).find(is_free).expect("a port below the ephemeral range is free")
 }
 
 #[test]

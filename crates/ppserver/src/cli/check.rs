@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::config::{self, Colour, JsonFault, Loaded, Report};
-use crate::control::server;
+use crate::control::limits;
 
 /// The file can be used.
 const EXIT_OK: u8 = 0;
@@ -63,7 +63,7 @@ pub(super) fn run(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<u8> {
-    let outcome = config::load(&args.file, server::host());
+    let outcome = config::load(&args.file, limits::host());
     match args.format {
         CheckFormat::Text => text(args, &outcome, colour, stdout, stderr)?,
         CheckFormat::Json => json(args, &outcome, stdout)?,

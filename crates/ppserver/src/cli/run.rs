@@ -2,13 +2,16 @@
 //!
 //! Turns a file or flags into a configuration and lets the server run it.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{Exit, Failure};
-use crate::config::{self, Colour, Config, Flags, Loaded, Presence, Report, Version, Versions};
-use crate::control::server::{self, Server, ServerError};
+use crate::config::{Config, Flags, Loaded, Presence, Report, Version, Versions};
+use crate::control::error::ServerError;
+use crate::control::limits;
+use crate::control::prepare::Source;
+use crate::control::server::Server;
 use crate::telemetry::log;
 
 const HELP: &str = "\
@@ -64,61 +67,53 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let loaded = match &args.file {
-        Some(file) => config::load(file, server::host())
-            .map_err(|report| Failure::report(&report, Exit::BadConfig))?,
-        None if args.listen.is_empty() || args.to.is_empty() => {
-            let why = "give a configuration by -c FILE, or --listen ADDR and --to ADDR";
-            return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
+    if args.file.is_none() && (args.listen.is_empty() || args.to.is_empty()) {
+        let why = "give a configuration by -c FILE, or --listen ADDR and --to ADDR";
+        return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
+    }
+    let mut server = Server::new()?;
+    let source = match args.file {
+        Some(file) => Source::File(file),
+        None => {
+            let loaded =
+                from_flags(args).map_err(|report| Failure::report(&report, Exit::Usage))?;
+            Source::Flags(Box::new(loaded))
         }
-        None => from_flags(&args).map_err(|report| Failure::report(&report, Exit::Usage))?,
     };
-    log::start(&loaded.config.log).map_err(|error| Failure::new(Exit::Failed, error))?;
-    show(&loaded.warnings);
-    let served = serve(loaded.config, args.file);
+    let served = server.start(source).and_then(|running| match running {
+        Some(running) => server.serve(running),
+        None => Ok(()),
+    });
     log::finish();
-    served
+    served?;
+    Ok(Exit::Ok.into())
 }
 
-fn from_flags(args: &Args) -> Result<Loaded, Report> {
+fn from_flags(args: Args) -> Result<Loaded, Report> {
     let flags = Flags {
-        listen: args.listen.clone(),
-        to: args.to.clone(),
+        listen: args.listen,
+        to: args.to,
         accept: args.accept,
-        trust: args.trust.clone(),
+        trust: args.trust,
         presence: if args.optional { Presence::Optional } else { Presence::Required },
         send: args.send,
     };
-    Config::from_flags(flags, server::host())
-}
-
-/// Shows warnings with carets to people, and as records of the log to programs.
-fn show(report: &Report) {
-    if !io::stderr().is_terminal() {
-        log::warnings(report);
-    } else if !report.is_empty() {
-        // With stderr gone there is nobody to warn.
-        let _ = write!(io::stderr(), "{}", report.render(Colour::of(&io::stderr())));
-    }
-}
-
-fn serve(config: Config, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    Server::start(config).and_then(|server| server.run(file)).map_err(Failure::from)?;
-    Ok(Exit::Ok.into())
+    Config::from_flags(flags, limits::host())
 }
 
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         let exit = match &error {
-            ServerError::Bind { error, .. } => {
-                match error.kind() == io::ErrorKind::PermissionDenied {
-                    true => Exit::NoPermission,
-                    false => Exit::CannotBind,
-                }
+            ServerError::Config(report) => return Self::report(report, Exit::BadConfig),
+            ServerError::Unread { .. } => Exit::BadConfig,
+            ServerError::Bind { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::NoPermission
             }
-            ServerError::Resolve(_) | ServerError::System { .. } | ServerError::Worker(_) => {
-                Exit::Failed
-            }
+            ServerError::Bind { .. } => Exit::CannotBind,
+            ServerError::AccessLog { .. }
+            | ServerError::Resolve(_)
+            | ServerError::System { .. }
+            | ServerError::Worker(_) => Exit::Failed,
         };
         Self::new(exit, error)
     }

@@ -48,9 +48,18 @@ pub struct Loaded {
 ///
 /// The report of all its errors (and warnings); a file that cannot be read is one error.
 pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
+    read_from(path, File::open(path), host)
+}
+
+/// Reads and checks what was opened at `path`.
+///
+/// # Errors
+///
+/// As [`load`] does.
+pub fn read_from(path: &Path, opened: io::Result<impl Read>, host: Host) -> Result<Loaded, Report> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
-    let read = File::open(path)
+    let read = opened
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .and_then(|len| match u64::try_from(len) {
             Ok(len) if len <= FILE_BYTES_MAX => Ok(()),

@@ -27,7 +27,6 @@ mod load;
 mod parse;
 mod print;
 mod read;
-mod reload;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -41,5 +40,5 @@ pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use flags::Flags;
 pub use lint::{DESCRIPTORS_PER_PIPE, descriptors_reserved, open_trust, own_listeners};
-pub use load::{Host, Loaded, from_bytes, load};
+pub use load::{Host, Loaded, from_bytes, load, read_from};
 pub use types::*;
