@@ -72,10 +72,7 @@ impl Config {
             name: Some(At::new(LISTENER_NAME.to_owned(), Place::Nowhere)),
             bind,
             upstream: Some(At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere)),
-            accept: Written::new(
-                accept(&flags, &trusted, &mut faults),
-                vec![Key { name: "trust", place: TRUST, value: TRUST }],
-            ),
+            accept: Written::new(accept(&flags, &trusted, &mut faults), accept_keys(&flags)),
             trusted,
             timeouts: Written::default(),
         };
@@ -110,6 +107,12 @@ fn trusted(flags: &Flags, faults: &mut Diagnostics) -> Vec<At<IpNet>> {
     let text = flags.trust.as_deref().map(str::trim).filter(|text| *text != TRUST_ANY);
     let entries = text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
     entries.filter_map(|entry| address::network(At::new(entry, TRUST), faults)).collect()
+}
+
+/// What the flags say of `[listener.proxy_protocol]`; without --accept they must not say anything.
+fn accept_keys(flags: &Flags) -> Vec<Key> {
+    let trust = flags.accept.and(flags.trust.as_ref());
+    trust.map(|_| Key { name: "trust", place: TRUST, value: TRUST }).into_iter().collect()
 }
 
 /// `None` after a fault.

@@ -101,6 +101,14 @@ fn flags_that_relay_to_themselves_are_refused() {
 }
 
 #[test]
+fn flags_without_a_fault_are_warned_of_nothing() {
+    assert_eq!(messages(flags()), [""; 0]);
+    assert_eq!(messages(Flags { accept: None, trust: None, ..flags() }), [""; 0]);
+    let useless = Config::from_flags(Flags { accept: None, ..flags() }, Host::default());
+    assert_eq!(useless.unwrap_err().warnings().count(), 0, "an error says it");
+}
+
+#[test]
 fn flags_are_warned_of_as_the_file_is() {
     let trusting = |trust: &str| Flags { trust: Some(trust.to_owned()), ..flags() };
     assert_eq!(
