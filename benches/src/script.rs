@@ -106,7 +106,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
                 }
                 session.handle_header(received, Verdict::Relay { buffered }, now);
             }
-            Action::Connect => session.handle_connecting(FirstUse::AtOnce, now),
+            Action::Connect => session.handle_connecting(FirstUse::AtOnce, 0, now),
             Action::Fill(direction, method) => {
                 let received = match direction {
                     Direction::Up => up.next(),
@@ -123,8 +123,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
             }
             Action::Shutdown(direction) => session.handle_shut(direction, None, now),
             Action::Close(CloseReason::Done) => return actions - 1,
-            Action::Greet
-            | Action::Probe(_)
+            Action::Probe(_)
             | Action::Discard
             | Action::CheckUnsent(_)
             | Action::Reset(_)

@@ -173,8 +173,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "payload-passes-the-header",
         file: "session/mod.rs",
-        find: "Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Greet,",
-        replace: "Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Connect,",
+        find: "        self.up.buffered += header;\n",
+        replace: "",
         origin: "icgood/proxy-protocol#37: payload went upstream before the header",
     },
     Mutant {
@@ -297,5 +297,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "        if let Some((reminder, _)) = place.reminder.take() {\n            self.timers.cancel(reminder);\n        }",
         replace: "        place.reminder = None;",
         origin: "ours: 39 bytes for every connection served, until its idle limit had passed",
+    },
+    Mutant {
+        name: "header-of-another-attempt",
+        file: "session/mod.rs",
+        find: "self.up.buffered -= std::mem::take(&mut self.header);",
+        replace: "self.header = 0;",
+        origin: "ours, as it might have been: an endpoint gets the header of the one before it too",
     },
 ];

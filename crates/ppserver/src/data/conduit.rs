@@ -100,6 +100,14 @@ impl Pool {
         Buffer { bytes: self.buffers.take_largest(), start: HEADROOM, end: HEADROOM }
     }
 
+    /// Copies bytes into a buffer of about their size.
+    pub(super) fn buffer_of(&mut self, bytes: &[u8]) -> Buffer {
+        let room = self.buffers.take(bytes.len());
+        let mut room = room.unwrap_or_else(|| vec![0; bytes.len()].into_boxed_slice());
+        room[..bytes.len()].copy_from_slice(bytes);
+        Buffer { bytes: room, start: 0, end: bytes.len() }
+    }
+
     pub(super) fn give_buffer(&mut self, buffer: Buffer) {
         self.buffers.give(buffer.bytes);
     }
@@ -193,13 +201,14 @@ impl Conduit {
         }
     }
 
-    /// Puts bytes in front of what is held, which is in a buffer or nowhere.
-    pub(super) fn prepend(&mut self, front: &[u8], pool: &mut Pool) {
+    /// Puts bytes in front of what is held, in place of the first `count`; it is in a buffer or nowhere.
+    pub(super) fn replace_front(&mut self, count: usize, front: &[u8], pool: &mut Pool) {
         let mut buffer = match std::mem::replace(self, Self::Empty) {
             Self::Buffer(buffer) => buffer,
             Self::Empty => pool.take_buffer(),
-            Self::Pipe(_) => unreachable!("a session greets before it splices"),
+            Self::Pipe(_) => unreachable!("nothing is spliced before a connection stands"),
         };
+        buffer.skip(count);
         buffer.prepend(front, pool);
         self.put(buffer, pool);
     }
@@ -264,7 +273,7 @@ mod tests {
         let mut pool = pool();
         let mut conduit = Conduit::Buffer(received(b"payload", &mut pool));
         for header in [&b""[..], b"header, ", &[b'h'; 65_551]] {
-            conduit.prepend(header, &mut pool);
+            conduit.replace_front(0, header, &mut pool);
             conduit.rest(&mut pool);
             let Conduit::Buffer(buffer) = &mut conduit else { panic!("it holds bytes") };
             assert!(buffer.held().starts_with(header) && buffer.held().ends_with(b"payload"));
@@ -274,6 +283,19 @@ mod tests {
                 buffer.bytes.len()
             );
             buffer.skip(header.len());
+        }
+    }
+
+    #[test]
+    fn a_header_takes_the_place_of_another_and_leaves_the_payload() {
+        let mut pool = pool();
+        let mut conduit = Conduit::Buffer(received(b"payload", &mut pool));
+        let mut before = 0;
+        for header in [&[b'1'; 52][..], &[b'2'; 300], b"", b"PROXY UNKNOWN\r\n"] {
+            conduit.replace_front(before, header, &mut pool);
+            let Conduit::Buffer(buffer) = &conduit else { panic!("it holds bytes") };
+            assert_eq!(buffer.held(), [header, b"payload"].concat());
+            before = header.len();
         }
     }
 }

@@ -1,4 +1,8 @@
-//! One connection: a session, and the sockets and conduits it decides about.
+//! One connection: a session, and the two legs it decides about.
+//!
+//! ```text
+//! intro (header) -> intent -> route -> dial (endpoint, our header for it) -> relay
+//! ```
 //!
 //! Performs the session's actions, one system call each, and reports what came of them. It decides
 //! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
@@ -9,24 +13,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::Registry;
 use mio::net::TcpStream;
-use mio::{Interest, Registry};
-use ppcore::{Command, ErrorKind, Header, Transport};
-use pptrust::{Found, Intro, Refusal, SocketAddrs};
+use ppcore::ErrorKind;
+use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
 
-use super::conduit::{Buffer, Conduit, Moved, Pool};
+use super::conduit::{Buffer, Moved, Pool};
+use super::dial::Dial;
+use super::leg::{self, Leg};
 use super::rules::Rules;
 use super::source::Source;
 use super::table::Key;
-use crate::config::{Accept, LocalPolicy};
+use crate::config::LocalPolicy;
 use crate::core::close_reason::CloseReason;
+use crate::core::intent::{Intent, Purpose};
 use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
-    Action, Direction, Failure, FirstUse, Method, Policy, Readiness, Received, Sent, Session, Side,
-    Verdict,
+    Action, Direction, Failure, FirstBytes, FirstUse, Method, Policy, Readiness, Received, Sent,
+    Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
-use crate::telemetry::access_log::{AccessLog, Purpose, Record};
+use crate::telemetry::access_log::{AccessLog, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
 
@@ -55,52 +62,15 @@ pub(super) enum Worked {
     Ended,
 }
 
-/// The sockets a session knows by their side.
+/// What a connection is about, with what it needs for that.
 #[derive(Debug)]
-struct Sockets {
-    client: Option<TcpStream>,
-    upstream: Option<TcpStream>,
-}
-
-impl Sockets {
-    fn get(&self, side: Side) -> &TcpStream {
-        let socket = match side {
-            Side::Client => &self.client,
-            Side::Upstream => &self.upstream,
-        };
-        socket.as_ref().expect("a session acts on sockets it has")
-    }
-
-    fn get_mut(&mut self, side: Side) -> &mut Option<TcpStream> {
-        match side {
-            Side::Client => &mut self.client,
-            Side::Upstream => &mut self.upstream,
-        }
-    }
-}
-
-/// A stream that was cut short never ends in a FIN, whatever ended its worker: who closes in peace takes the
-/// sockets out first.
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        [&self.client, &self.upstream].into_iter().flatten().for_each(sys::reset_on_close);
-    }
-}
-
-/// The conduits a session knows by their direction.
-#[derive(Debug)]
-struct Conduits {
-    up: Conduit,
-    down: Conduit,
-}
-
-impl Conduits {
-    fn get_mut(&mut self, direction: Direction) -> &mut Conduit {
-        match direction {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        }
-    }
+enum Stage {
+    /// Reading its header.
+    Intro(Intro),
+    /// Reaching an endpoint.
+    Dial(Dial),
+    /// Its header has gone to the one that answered.
+    Relay,
 }
 
 /// A client's connection and its way upstream.
@@ -110,28 +80,14 @@ pub(super) struct Connection {
     /// Where it stands in the worker's schedule.
     pub(super) place: Place,
     rules: Arc<Rules>,
-    sockets: Sockets,
-    conduits: Conduits,
-    intro: Intro,
-    peer: SocketAddr,
-    /// The client's address if a header carried it.
-    carried: Option<SocketAddr>,
-    /// Service, until a LOCAL header says otherwise.
-    purpose: Purpose,
+    client: Leg,
+    upstream: Leg,
+    stage: Stage,
+    intent: Intent,
+    /// That of the last attempt.
     endpoint: Option<SocketAddr>,
-    turn: usize,
-    attempt: usize,
-    /// Bytes of our own header: not payload.
-    greeting_len: usize,
-    /// Whether the upstream socket has its options: they cost system calls that short connections
-    /// can do without.
-    is_tuned: bool,
-    /// Whether a receive from the client would come before any event of it.
-    receives_early: bool,
-    /// Whether a send upstream would come before any event of it.
-    sends_early: bool,
-    /// Whether the source of a direction, up and down, is not asked for more to read.
-    muted: [bool; 2],
+    /// Bytes of our own header for it, which are not payload.
+    header_len: usize,
     began: Instant,
 }
 
@@ -143,25 +99,19 @@ impl Connection {
         peer: SocketAddr,
         now: Instant,
     ) -> Self {
-        let receives_early = rules.early_receive.is_due();
-        let session = Session::new(policy, first_use(receives_early), now);
+        let is_early = rules.early_receive.is_due();
         Self {
             place: Place::new(),
-            session,
-            sockets: Sockets { client: Some(client), upstream: None },
-            conduits: Conduits { up: Conduit::Empty, down: Conduit::Empty },
-            intro: rules.intro(),
-            peer,
-            carried: None,
-            purpose: Purpose::Service,
+            session: Session::new(policy, first_use(is_early), now),
+            client: Leg::accepted(client, is_early),
+            upstream: Leg::absent(),
+            stage: match policy.first_bytes {
+                FirstBytes::Header => Stage::Intro(rules.intro()),
+                FirstBytes::Payload => Stage::Dial(Dial::default()),
+            },
+            intent: Intent::plain(peer),
             endpoint: None,
-            turn: 0,
-            attempt: 0,
-            greeting_len: 0,
-            is_tuned: false,
-            receives_early,
-            sends_early: false,
-            muted: [false; 2],
+            header_len: 0,
             rules: Arc::clone(rules),
             began: now,
         }
@@ -184,7 +134,7 @@ impl Connection {
             listener: &rules.name,
             client: peer,
             peer,
-            upstream: &rules.upstream.name,
+            upstream: &rules.route(&Intent::plain(peer)).upstream.name,
             endpoint: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -197,17 +147,14 @@ impl Connection {
 
     /// Notes an event of one of the sockets.
     pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        match side {
-            Side::Client => self.receives_early = false,
-            Side::Upstream => self.sends_early = false,
-        }
+        self.leg_mut(side).handle_ready();
         self.session.handle_ready(side, ready, now);
     }
 
     /// The time may have come for something. Whoever is reminded has stood for seconds: then the upstream
     /// socket's options are worth their system calls.
     pub(super) fn handle_time(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.is_tuned && self.sockets.upstream.is_some() {
+        if self.upstream.is_untuned() {
             self.tune();
         }
         let failed_before = self.session.failed_attempts();
@@ -230,24 +177,18 @@ impl Connection {
             let now = ctx.now;
             match self.session.next() {
                 Action::Wait => {
-                    self.mute(key, ctx.registry);
-                    self.conduits.up.rest(ctx.pool);
-                    self.conduits.down.rest(ctx.pool);
+                    for side in Side::ALL {
+                        let leg = self.leg_mut(side);
+                        leg.mute(Source::Leg(key, side), ctx.registry);
+                        leg.conduit.rest(ctx.pool);
+                    }
                     let cost = moved + actions * action;
                     return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
                 Action::ReadHeader => self.read_header(ctx),
-                Action::Greet => match self.compose(None, ctx) {
-                    Ok(len) => {
-                        self.greeting_len = len;
-                        self.conduits.up.prepend(&ctx.scratch[..len], ctx.pool);
-                        self.session.handle_greeted(len);
-                    }
-                    Err(reason) => self.session.handle_refused(reason, now),
-                },
                 Action::Connect => self.connect(key, ctx),
                 Action::Probe(side) => {
-                    let pending = self.sockets.get(side).take_error();
+                    let pending = self.leg(side).socket().take_error();
                     let pending = pending.unwrap_or_else(Some);
                     let failed_before = self.session.failed_attempts();
                     self.session.handle_probed(side, pending.as_ref().map(failure), now);
@@ -258,26 +199,24 @@ impl Connection {
                 Action::Fill(direction, method) => self.fill(direction, method, ctx),
                 Action::Drain(direction) => self.drain(direction, ctx),
                 Action::Shutdown(direction) => {
-                    let result =
-                        self.sockets.get(direction.sink()).shutdown(std::net::Shutdown::Write);
+                    let sink = self.leg(direction.sink()).socket();
+                    let result = sink.shutdown(std::net::Shutdown::Write);
                     let failed = result.err().as_ref().map(failure);
                     self.session.handle_shut(direction, failed, now);
                 }
                 Action::Discard => {
                     let mut buffer = ctx.pool.take_buffer();
-                    let received = received(buffer.receive(self.sockets.get(Side::Client)));
+                    let received = received(buffer.receive(self.client.socket()));
                     ctx.pool.give_buffer(buffer);
                     self.session.handle_discarded(received, now);
                 }
                 Action::CheckUnsent(side) => {
                     // A socket that cannot tell has nothing more to deliver.
-                    let unsent = sys::unsent(self.sockets.get(side)).unwrap_or(0);
+                    let unsent = sys::unsent(self.leg(side).socket()).unwrap_or(0);
                     self.session.handle_unsent(side, unsent, now);
                 }
                 Action::Reset(side) => {
-                    if let Some(socket) = self.sockets.get_mut(side).take() {
-                        sys::reset_on_close(&socket);
-                    }
+                    self.leg_mut(side).reset();
                     self.session.handle_reset(side);
                 }
                 Action::Close(reason) => {
@@ -294,7 +233,7 @@ impl Connection {
     /// Returns the payload bytes that went out in a direction.
     fn payload(&self, direction: Direction) -> u64 {
         let header = match direction {
-            Direction::Up => self.greeting_len as u64,
+            Direction::Up => self.header_len as u64,
             Direction::Down => 0,
         };
         self.session.moved(direction).saturating_sub(header)
@@ -305,13 +244,35 @@ impl Connection {
         self.session.moved(Direction::Up) + self.session.moved(Direction::Down)
     }
 
+    fn leg(&self, side: Side) -> &Leg {
+        match side {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        }
+    }
+
+    fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+
+    /// Returns what has come of a header that is not complete.
+    fn held(&self) -> &[u8] {
+        match &self.stage {
+            Stage::Intro(intro) => intro.held(),
+            Stage::Dial(_) | Stage::Relay => &[],
+        }
+    }
+
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
         let mut buffer = ctx.pool.take_buffer();
-        let mut received = received(buffer.receive(self.sockets.get(Side::Client)));
+        let mut received = received(buffer.receive(self.client.socket()));
         self.learn_from(received);
         let verdict = match received {
             // The stream is over before its first byte: some health checks end with a reset.
-            Received::End | Received::Failed(Failure::Reset) if self.intro.held().is_empty() => {
+            Received::End | Received::Failed(Failure::Reset) if self.held().is_empty() => {
                 received = Received::End;
                 Verdict::Refuse(CloseReason::Probe)
             }
@@ -319,7 +280,7 @@ impl Connection {
             Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
         };
         match verdict {
-            Verdict::Relay { .. } => self.conduits.up.put(buffer, ctx.pool),
+            Verdict::Relay { .. } => self.client.conduit.put(buffer, ctx.pool),
             Verdict::Incomplete | Verdict::Answer | Verdict::Refuse(_) => {
                 ctx.pool.give_buffer(buffer);
             }
@@ -327,80 +288,48 @@ impl Connection {
         self.session.handle_header(received, verdict, ctx.now);
     }
 
-    /// Judges what has arrived; a verdict to relay leaves in the buffer what goes upstream first.
+    /// Judges what has arrived; a verdict to relay leaves the payload in the buffer.
     fn judge(&mut self, received: Received, buffer: &mut Buffer, ctx: &mut Ctx<'_>) -> Verdict {
+        let Stage::Intro(intro) = &mut self.stage else {
+            unreachable!("a session reads its header first")
+        };
         let found = match received {
-            Received::End => self.intro.finish(),
+            Received::End => intro.finish(),
             Received::Bytes { .. } | Received::WouldBlock | Received::Failed(_) => {
-                self.intro.push(buffer.held())
+                intro.push(buffer.held())
             }
         };
-        let result = match found {
+        let dial = match found {
             Ok(None) => return Verdict::Incomplete,
             Ok(Some(Found::Header { header, taken })) => {
-                let local = self.local_policy();
-                if header.command() == Command::Local {
-                    self.purpose = Purpose::Probe;
-                }
-                match (header.command(), local) {
-                    (Command::Local, LocalPolicy::Answer) => return Verdict::Answer,
-                    (Command::Local, LocalPolicy::Reject) => {
+                self.intent = Intent::of(self.intent.peer, &header);
+                match (self.intent.purpose, self.rules.local_policy()) {
+                    (Purpose::Probe, LocalPolicy::Answer) => return Verdict::Answer,
+                    (Purpose::Probe, LocalPolicy::Reject) => {
                         return Verdict::Refuse(CloseReason::LocalRejected);
                     }
-                    (Command::Local | Command::Proxy | Command::Unknown, _) => {}
+                    (Purpose::Probe | Purpose::Service, _) => {}
                 }
-                self.carried = header.addresses_for(Transport::Stream).map(|(client, _)| client);
-                let bytes = self.intro.bytes(buffer.held());
-                let composed = self.compose(Some((&header, bytes)), ctx);
+                let bytes = intro.bytes(buffer.held());
+                let send = &self.rules.route(&self.intent).send;
+                let dial = Dial::behind(header, bytes, send, ctx.pool);
                 buffer.skip(taken);
-                composed
+                dial
             }
             Ok(Some(Found::Plain { taken })) => {
-                let composed = self.compose(None, ctx);
                 buffer.skip(taken);
-                buffer.prepend(self.intro.held(), ctx.pool);
-                composed
+                buffer.prepend(intro.held(), ctx.pool);
+                Dial::default()
             }
-            Err(refusal) => return self.refused(refusal, self.intro.bytes(buffer.held()), ctx),
+            Err(refusal) => return self.refused(refusal, buffer.held(), ctx),
         };
-        match result {
-            Ok(len) => {
-                self.greeting_len = len;
-                buffer.prepend(&ctx.scratch[..len], ctx.pool);
-                // What it held is not needed any more.
-                self.intro = self.rules.intro();
-                Verdict::Relay { buffered: buffer.held().len() }
-            }
-            Err(reason) => Verdict::Refuse(reason),
-        }
-    }
-
-    fn local_policy(&self) -> LocalPolicy {
-        match &self.rules.accept {
-            Accept::Headers(header) => header.local,
-            Accept::Off => LocalPolicy::Forward,
-        }
-    }
-
-    /// Writes our header into the scratch space.
-    fn compose(
-        &self,
-        received: Option<(&Header, &[u8])>,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<usize, CloseReason> {
-        let send = &self.rules.send;
-        let local = if send.needs_local(received.map(|(header, _)| header)) {
-            self.sockets.get(Side::Client).local_addr().map_err(|_| CloseReason::ClientReset)?
-        } else {
-            self.peer
-        };
-        let socket = SocketAddrs { peer: self.peer, local };
-        let len = send.compose(ctx.scratch, received, socket);
-        len.map_err(|_| CloseReason::HeaderTooLong)
+        self.stage = Stage::Dial(dial);
+        Verdict::Relay { buffered: buffer.held().len() }
     }
 
     /// Says why a header is refused.
-    fn refused(&self, refusal: Refusal, bytes: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
+    fn refused(&self, refusal: Refusal, piece: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
+        let bytes = if self.held().is_empty() { piece } else { self.held() };
         let error = match refusal {
             Refusal::Header(error) => error,
             Refusal::Denied | Refusal::Forbidden => return Verdict::Refuse(CloseReason::Untrusted),
@@ -416,7 +345,7 @@ impl Connection {
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
             tracing::warn!(
                 listener = self.rules.name,
-                peer = %self.peer,
+                peer = %self.intent.peer,
                 reason = reason.name(),
                 error = error.kind().name(),
                 offset = error.offset(),
@@ -434,10 +363,10 @@ impl Connection {
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
             tracing::warn!(
                 listener = self.rules.name,
-                peer = %self.peer,
+                peer = %self.intent.peer,
                 reason = CloseReason::HeaderTimeout.name(),
-                offset = self.intro.held().len(),
-                bytes = log::first_bytes(self.intro.held()),
+                offset = self.held().len(),
+                bytes = log::first_bytes(self.held()),
                 suppressed,
                 why = "the header was not complete in time",
                 "refused",
@@ -446,14 +375,16 @@ impl Connection {
     }
 
     fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
-        if self.attempt == 0 {
-            // Not before: a probe goes nowhere, and takes nobody's turn.
-            self.turn = self.rules.upstream.next_turn();
-        }
-        let endpoint = self.rules.upstream.endpoint(self.turn, self.attempt);
-        self.attempt += 1;
+        let Stage::Dial(dial) = &mut self.stage else {
+            unreachable!("a session connects behind its header, and before it relays")
+        };
+        let route = self.rules.route(&self.intent);
+        let endpoint = dial.next(&route.upstream);
         self.endpoint = Some(endpoint);
-        self.is_tuned = false;
+        let header = match compose(dial, &route.send, &self.client, self.intent.peer, ctx.scratch) {
+            Ok(len) => &ctx.scratch[..len],
+            Err(reason) => return self.session.handle_refused(reason, ctx.now),
+        };
         let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
             if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
                 // Or the port stays in use, and the backend cannot bind to it.
@@ -463,14 +394,16 @@ impl Connection {
                     "it met itself: nobody listens there",
                 ));
             }
-            register(&mut socket, key, Side::Upstream, ctx.registry)?;
+            leg::register(&mut socket, Source::Leg(key, Side::Upstream), ctx.registry)?;
             Ok(socket)
         });
         match connected {
             Ok(socket) => {
-                self.sockets.upstream = Some(socket);
-                self.sends_early = self.rules.upstream.early_send.is_due();
-                self.session.handle_connecting(first_use(self.sends_early), ctx.now);
+                let is_early = route.upstream.early_send.is_due();
+                self.upstream.connect(socket, is_early);
+                self.client.conduit.replace_front(self.header_len, header, ctx.pool);
+                self.header_len = header.len();
+                self.session.handle_connecting(first_use(is_early), header.len(), ctx.now);
             }
             Err(error) => {
                 let failed_before = self.session.failed_attempts();
@@ -494,7 +427,7 @@ impl Connection {
         if let (Some(suppressed), Some(endpoint)) = (ctx.failures.allow(ctx.now), self.endpoint) {
             tracing::warn!(
                 listener = self.rules.name,
-                upstream = self.rules.upstream.name,
+                upstream = self.rules.route(&self.intent).upstream.name,
                 %endpoint,
                 error = %why,
                 suppressed,
@@ -504,15 +437,14 @@ impl Connection {
     }
 
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
-        let source = self.sockets.get(direction.source());
-        let conduit = self.conduits.get_mut(direction);
+        let source = self.leg_mut(direction.source());
         let spliced = match method {
-            Method::Splice => conduit.fill_by_splice(source, ctx.pool, ctx.now),
+            Method::Splice => source.fill_by_splice(ctx.pool, ctx.now),
             Method::Copy => None,
         };
         let (done, moved) = match spliced {
             Some(moved) => (Method::Splice, moved),
-            None => (Method::Copy, conduit.fill_by_copy(source, ctx.pool)),
+            None => (Method::Copy, source.fill_by_copy(ctx.pool)),
         };
         if done != method {
             ctx.counters.pipes_missing.add(1);
@@ -524,47 +456,31 @@ impl Connection {
         self.session.handle_filled(direction, done, received, ctx.now);
     }
 
-    /// Asks for nothing more to read where a pipe waits for its sink, until it has been emptied: a source
-    /// that goes on would raise an edge with each segment, which nobody can use. What came meanwhile, and
-    /// an end, the kernel tells when it is asked again (epoll_ctl(2), EPOLL_CTL_MOD); errors it always tells.
-    fn mute(&mut self, key: Key, registry: &Registry) {
-        for (direction, muted) in [Direction::Up, Direction::Down].into_iter().zip(&mut self.muted)
-        {
-            // Held by a session that waits, it waits for its sink.
-            let is_piped = matches!(self.conduits.get_mut(direction), Conduit::Pipe(_));
-            let side = direction.source();
-            if *muted != is_piped
-                && let Some(socket) = self.sockets.get_mut(side)
-            {
-                let interest = if is_piped { Interest::WRITABLE } else { ALL };
-                let token = Source::Leg(key, side).token();
-                // Where it fails, the next wait tries it again.
-                *muted ^= registry.reregister(socket, token, interest).is_ok();
-            }
-        }
-    }
-
     /// Learns from the client's first receive.
     fn learn_from(&mut self, received: Received) {
-        if std::mem::take(&mut self.receives_early) {
+        if self.client.take_early() {
             self.rules.early_receive.handle_tried(received == Received::WouldBlock);
         }
     }
 
     fn drain(&mut self, direction: Direction, ctx: &mut Ctx<'_>) {
-        if direction == Direction::Up && !self.is_tuned && self.session.moved(direction) > 0 {
+        let is_up = direction == Direction::Up;
+        if is_up && self.session.moved(direction) > 0 && self.upstream.is_untuned() {
             self.tune();
         }
-        let sink = self.sockets.get(direction.sink());
-        let conduit = self.conduits.get_mut(direction);
         let follow = match self.session.is_end_next(direction) {
             true => Follow::End,
             false => Follow::Unknown,
         };
-        let result = conduit.drain(sink, follow, ctx.pool);
+        let (source, sink) = match direction {
+            Direction::Up => (&mut self.client, &self.upstream),
+            Direction::Down => (&mut self.upstream, &self.client),
+        };
+        let result = source.conduit.drain(sink.socket(), follow, ctx.pool);
         let sent = sent(&result);
-        if direction == Direction::Up && std::mem::take(&mut self.sends_early) {
-            self.rules.upstream.early_send.handle_tried(sent == Sent::WouldBlock);
+        if is_up && self.upstream.take_early() {
+            let early_send = &self.rules.route(&self.intent).upstream.early_send;
+            early_send.handle_tried(sent == Sent::WouldBlock);
         }
         let failed_before = self.session.failed_attempts();
         let payload_before = self.payload(direction);
@@ -574,45 +490,69 @@ impl Connection {
             Direction::Up => ctx.counters.bytes_up.add(payload),
             Direction::Down => ctx.counters.bytes_down.add(payload),
         }
-        if let Err(error) = &result {
-            self.report_attempt(failed_before, error, ctx);
+        match &result {
+            Ok(_) if is_up => self.forget_dial(ctx.pool),
+            Ok(_) => {}
+            Err(error) => self.report_attempt(failed_before, error, ctx),
+        }
+    }
+
+    /// Our header has gone to an endpoint that answered, or will go to none.
+    fn forget_dial(&mut self, pool: &mut Pool) {
+        if let Stage::Dial(dial) = &mut self.stage {
+            dial.release(pool);
+            self.stage = Stage::Relay;
         }
     }
 
     /// Sets the upstream socket's options, at its second write, since Nagle's rule never holds the first
     /// one back (tcp(7), RFC 896), or when it has stood for a while.
     fn tune(&mut self) {
-        self.is_tuned = true;
-        let socket = self.sockets.get(Side::Upstream);
-        let tuned = sys::set_keepalive(socket, &self.rules.keepalive)
-            .and_then(|()| if self.rules.nodelay { socket.set_nodelay(true) } else { Ok(()) });
-        if let Err(error) = tuned {
-            tracing::debug!(%error, "an upstream socket refused an option");
-        }
+        self.upstream.tune(&self.rules.keepalive, self.rules.nodelay);
     }
 
     fn close(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
-        (self.sockets.client, self.sockets.upstream) = (None, None);
-        self.conduits.up.release(ctx.pool);
-        self.conduits.down.release(ctx.pool);
+        for leg in [&mut self.client, &mut self.upstream] {
+            leg.close();
+            leg.conduit.release(ctx.pool);
+        }
         if reason == CloseReason::HeaderTimeout {
             self.report_timeout(ctx);
         }
+        self.forget_dial(ctx.pool);
         let record = Record {
             listener: &self.rules.name,
-            client: self.carried.unwrap_or(self.peer),
-            peer: self.peer,
-            upstream: &self.rules.upstream.name,
+            client: self.intent.client,
+            peer: self.intent.peer,
+            upstream: &self.rules.route(&self.intent).upstream.name,
             endpoint: self.endpoint,
             bytes_in: self.payload(Direction::Up),
             bytes_out: self.payload(Direction::Down),
             duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
             end: reason.name(),
         };
-        let purpose = if reason == CloseReason::Probe { Purpose::Probe } else { self.purpose };
+        let purpose =
+            if reason == CloseReason::Probe { Purpose::Probe } else { self.intent.purpose };
         write_access_log(&record, purpose, ctx);
         ctx.counters.close(reason);
     }
+}
+
+/// Writes our header for an endpoint into the scratch space.
+fn compose(
+    dial: &Dial,
+    send: &Outgoing,
+    client: &Leg,
+    peer: SocketAddr,
+    scratch: &mut [u8],
+) -> Result<usize, CloseReason> {
+    let local = if dial.needs_local(send) {
+        client.socket().local_addr().map_err(|_| CloseReason::ClientReset)?
+    } else {
+        peer
+    };
+    let composed = dial.compose(scratch, send, SocketAddrs { peer, local });
+    composed.map_err(|_| CloseReason::HeaderTooLong)
 }
 
 fn first_use(is_early: bool) -> FirstUse {
@@ -645,40 +585,10 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-/// All that is asked of a socket.
-const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-
-/// Registers a socket: closing it takes it out (epoll(7)).
-pub(super) fn register(
-    socket: &mut TcpStream,
-    key: Key,
-    side: Side,
-    registry: &Registry,
-) -> io::Result<()> {
-    registry.register(socket, Source::Leg(key, side).token(), ALL)
-}
-
 fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
     if let Some(log) = ctx.access_log
         && !log.write(record, purpose, ctx.unix_time)
     {
         ctx.counters.access_lines_dropped.add(1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use super::*;
-
-    #[test]
-    fn sockets_that_a_worker_left_behind_are_reset() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (client, _) = listener.accept().unwrap();
-        drop(Sockets { client: Some(TcpStream::from_std(client)), upstream: None });
-        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

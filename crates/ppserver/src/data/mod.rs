@@ -1,6 +1,7 @@
 //! The data plane: event loops that perform what `core` decides.
 //!
-//! `worker` is the loop, `port` a listening socket, `conn` a session with its two sockets, `conduit`,
+//! `worker` is the loop, `port` a listening socket, `conn` a session with its two sockets (`leg`) and
+//! the attempts to reach an upstream (`dial`), `conduit`,
 //! `buffers` and `pipes` the bytes in transit, `table` where connections are kept, `source` who an event is for, `rules` the
 //! terms of a listener, `orders` what the control plane says, `sys` the system calls.
 
@@ -14,6 +15,8 @@ mod conduit;
 #[cfg(test)]
 mod conformance;
 mod conn;
+mod dial;
+mod leg;
 mod pipes;
 mod port;
 mod rules;

@@ -13,13 +13,22 @@ use pptrust::{Admission, Intro, Outgoing, Trust};
 
 use super::orders::Plan;
 use crate::config::{
-    self, Accept, ChecksumPolicy, ChecksumSent, Destination, Presence, SendHeader, SpliceMode,
-    TlvPass, Untrusted, Versions,
+    self, Accept, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, Presence, SendHeader,
+    SpliceMode, TlvPass, Untrusted, Versions,
 };
 use crate::core::early::Early;
+use crate::core::intent::Intent;
 use crate::core::pool::Upstream;
 use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
+
+/// Where a connection goes.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) upstream: Arc<Upstream>,
+    /// The header that it is sent.
+    pub(super) send: Outgoing,
+}
 
 /// The terms of one listener.
 #[derive(Debug)]
@@ -27,9 +36,8 @@ pub(super) struct Rules {
     pub(super) name: String,
     pub(super) accept: Accept,
     pub(super) options: Options,
-    pub(super) upstream: Arc<Upstream>,
-    /// The header that the upstream is sent.
-    pub(super) send: Outgoing,
+    /// Where all of its connections go.
+    route: Route,
     pub(super) nodelay: bool,
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
@@ -51,9 +59,9 @@ impl Rules {
             .iter()
             .zip(&plan.endpoints)
             .map(|(config::Upstream { name, retries, .. }, endpoints)| {
-                let old = old.iter().find(|rules| rules.upstream.name == *name);
+                let old = old.iter().find(|rules| rules.route.upstream.name == *name);
                 let upstream = match old {
-                    Some(old) => old.upstream.reloaded(*retries, endpoints.clone()),
+                    Some(old) => old.route.upstream.reloaded(*retries, endpoints.clone()),
                     None => Upstream::new(name.clone(), *retries, endpoints.clone(), worker),
                 };
                 Arc::new(upstream)
@@ -84,7 +92,6 @@ impl Rules {
             early_receive,
             ephemeral_ports: sys::ephemeral_ports(),
             trust: trust(&listener.accept),
-            send: outgoing(&config.upstreams[listener.upstream].send),
             policy: Policy {
                 first_bytes: FirstBytes::Header,
                 header_timeout: timeouts.header,
@@ -98,7 +105,7 @@ impl Rules {
                     SpliceMode::Off => Splicing::Off,
                 },
             },
-            upstream,
+            route: Route { upstream, send: outgoing(&config.upstreams[listener.upstream].send) },
         }
     }
 
@@ -110,6 +117,19 @@ impl Rules {
             Admission::Denied => return None,
         };
         Some(Policy { first_bytes, ..self.policy })
+    }
+
+    /// Says where a connection goes: all of a listener's to one upstream.
+    pub(super) fn route(&self, _: &Intent) -> &Route {
+        &self.route
+    }
+
+    /// Says what becomes of a LOCAL connection.
+    pub(super) fn local_policy(&self) -> LocalPolicy {
+        match &self.accept {
+            Accept::Headers(header) => header.local,
+            Accept::Off => LocalPolicy::Forward,
+        }
     }
 
     /// Says whether a connect to an endpoint may have met itself: where nobody listens at a port that the kernel

@@ -23,7 +23,8 @@ use mio::{Events, Interest, Poll};
 
 use super::clock::Clock;
 use super::conduit::Pool;
-use super::conn::{self, Connection, Ctx, Worked};
+use super::conn::{Connection, Ctx, Worked};
+use super::leg;
 use super::orders::{Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
@@ -288,9 +289,11 @@ impl Worker {
         let admitted = match rules.admit(peer) {
             None => Err(CloseReason::Untrusted),
             Some(_) if is_full => Err(CloseReason::Overload),
-            Some(policy) => conn::register(&mut client, key, Side::Client, self.poll.registry())
-                .map(|()| policy)
-                .map_err(|_| CloseReason::Resources),
+            Some(policy) => {
+                leg::register(&mut client, Source::Leg(key, Side::Client), self.poll.registry())
+                    .map(|()| policy)
+                    .map_err(|_| CloseReason::Resources)
+            }
         };
         match admitted {
             Ok(policy) => {

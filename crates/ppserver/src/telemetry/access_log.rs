@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 use serde::Serialize;
 
 use crate::config::{Output, Probes};
+use crate::core::intent::Purpose;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
@@ -64,15 +65,6 @@ struct Line<'a> {
     time: f64,
     #[serde(flatten)]
     record: &'a Record<'a>,
-}
-
-/// What a connection was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To serve a client.
-    Service,
-    /// To see whether we live: a bare connect, or a LOCAL header.
-    Probe,
 }
 
 /// What a worker writes through.

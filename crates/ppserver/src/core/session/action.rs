@@ -83,9 +83,9 @@ pub enum Action {
     Wait,
     /// Receive from the client and decode: `handle_header`.
     ReadHeader,
-    /// Put our own header in front of the payload in the upward conduit: `handle_greeted`.
-    Greet,
-    /// Begin to connect to the next endpoint: `handle_connecting` or `handle_connect_failed`.
+    /// Begin to connect to the next endpoint, and put our header for it in front of the payload in the upward
+    /// conduit, in place of the one for an endpoint before: `handle_connecting`, `handle_connect_failed` or
+    /// `handle_refused`.
     Connect,
     /// Ask a socket for its pending error, SO_ERROR: `handle_probed`.
     Probe(Side),
@@ -149,10 +149,10 @@ pub enum Failure {
 pub enum Verdict {
     /// The header goes on.
     Incomplete,
-    /// The header is complete, or absent where it may be, and the upward conduit holds what goes
-    /// upstream first.
+    /// The header is complete, or absent where it may be, and the upward conduit holds the payload that
+    /// came behind it.
     Relay {
-        /// Bytes in the upward conduit: our own header and the payload that came behind theirs.
+        /// Bytes in the upward conduit.
         buffered: usize,
     },
     /// A LOCAL header that is to be answered here, not upstream.

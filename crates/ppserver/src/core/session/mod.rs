@@ -115,6 +115,8 @@ pub struct Session {
     /// The direction to be served first, for fairness between the two.
     turn: Direction,
     attempts: usize,
+    /// Bytes of our header for the endpoint that is being connected to.
+    header: usize,
     /// Attempts that came to nothing.
     failed_attempts: usize,
     /// An event of the client's has been seen, so its readiness is known.
@@ -143,6 +145,7 @@ impl Session {
             upstream: End::new(Socket::Absent),
             turn: Direction::Up,
             attempts: 0,
+            header: 0,
             failed_attempts: 0,
             met: false,
             deadline: now + policy.header_timeout,
@@ -192,22 +195,18 @@ impl Session {
         }
     }
 
-    /// [`Action::Greet`] was performed: our header is that many bytes.
-    pub fn handle_greeted(&mut self, header: usize) {
-        debug_assert_eq!(self.phase, Phase::Greeting);
-        self.up.buffered += header;
-        self.phase = Phase::Dialing;
-    }
-
-    /// [`Action::Greet`] was performed: there is no header we could send.
+    /// [`Action::Connect`] was performed: there is no header we could send.
     pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
         self.abort(reason, now);
     }
 
-    /// [`Action::Connect`] was performed: a connect is under way.
-    pub fn handle_connecting(&mut self, first_send: FirstUse, now: Instant) {
-        debug_assert_eq!(self.phase, Phase::Dialing);
+    /// [`Action::Connect`] was performed: a connect is under way, and our header of so many bytes stands in
+    /// front of the payload.
+    pub fn handle_connecting(&mut self, first_send: FirstUse, header: usize, now: Instant) {
+        debug_assert!(matches!(self.phase, Phase::Dialing | Phase::Greeting));
         self.attempts += 1;
+        self.header = header;
+        self.up.buffered += header;
         self.upstream = End::new(Socket::Connecting);
         // The attempt before it may have had events until its socket was closed.
         self.down.forget_source();
@@ -218,7 +217,7 @@ impl Session {
 
     /// [`Action::Connect`] was performed: it failed at once.
     pub fn handle_connect_failed(&mut self, reason: CloseReason, now: Instant) {
-        debug_assert_eq!(self.phase, Phase::Dialing);
+        debug_assert!(matches!(self.phase, Phase::Dialing | Phase::Greeting));
         self.attempts += 1;
         self.retry_or_abort(reason, now);
     }
@@ -484,7 +483,7 @@ impl Session {
         match self.up.step() {
             // Into a buffer, where our header finds room in front of it.
             Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
-            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Greet,
+            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Connect,
             Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
         }
     }
@@ -496,7 +495,8 @@ impl Session {
             }
         }
         match self.up.step() {
-            Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
+            // Into a buffer: should this attempt fail, the header of the next one is put in front.
+            Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
             Some(Step::Drain) => Action::Drain(Direction::Up),
             // The end waits until there is a connection to pass it on to.
             Some(Step::Shutdown) | None => Action::Wait,
@@ -592,6 +592,8 @@ impl Session {
         self.failed_attempts += 1;
         self.up.writable = false;
         if self.attempts < self.policy.attempts_max {
+            debug_assert_eq!(self.up.moved, 0, "the header goes to one that answered");
+            self.up.buffered -= std::mem::take(&mut self.header);
             self.phase = Phase::Dialing;
         } else {
             self.abort(reason, now);

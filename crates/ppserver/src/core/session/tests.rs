@@ -28,9 +28,8 @@ fn start() -> Instant {
 fn connecting(now: Instant) -> Session {
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
-    session.handle_greeted(0);
     assert_eq!(session.next(), Action::Connect);
-    session.handle_connecting(FirstUse::AtOnce, now);
+    session.handle_connecting(FirstUse::AtOnce, 0, now);
     session
 }
 
@@ -65,7 +64,7 @@ fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     session.handle_ready(Side::Upstream, HANGUP, now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
-    session.handle_connecting(FirstUse::AtOnce, now);
+    session.handle_connecting(FirstUse::AtOnce, 0, now);
     session.handle_ready(Side::Upstream, DATA, now);
     let received = Received::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Down, Method::Copy, received, now);
@@ -191,7 +190,6 @@ fn no_connect_begins_for_a_client_whose_error_is_announced() {
     let now = start();
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
-    session.handle_greeted(0);
     session.handle_ready(Side::Client, Readiness { error: true, ..HANGUP }, now);
     assert_eq!(session.next(), Action::Probe(Side::Client));
 }
@@ -203,7 +201,7 @@ fn a_session_without_a_header_to_read_waits_for_its_first_event() {
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Client, ROOM, now);
-    assert_eq!(session.next(), Action::Greet);
+    assert_eq!(session.next(), Action::Connect);
 }
 
 #[test]
@@ -224,7 +222,7 @@ fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event()
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
     let some = Received::Bytes { count: 3, asked: 8 };
     session.handle_filled(Direction::Up, Method::Copy, some, now);
-    assert_eq!(session.next(), Action::Greet);
+    assert_eq!(session.next(), Action::Connect);
 }
 
 /// The close sends the second FIN, which saves a system call a connection.
@@ -270,8 +268,7 @@ fn our_header_is_sent_before_any_event_of_the_upstream_or_at_the_first() {
     for (first_send, before) in [(FirstUse::AtOnce, drain), (FirstUse::WhenReady, Action::Wait)] {
         let mut session = Session::new(policy(), FirstUse::WhenReady, now);
         session.handle_ready(Side::Client, ROOM, now);
-        session.handle_greeted(28);
-        session.handle_connecting(first_send, now);
+        session.handle_connecting(first_send, 28, now);
         assert_eq!(session.next(), before);
         session.handle_ready(Side::Upstream, ROOM, now);
         assert_eq!(session.next(), drain);
@@ -319,4 +316,24 @@ fn bytes_that_a_peer_acknowledges_are_no_silence_and_a_silence_is_seen_an_eighth
     }
     assert_eq!(session.close_reason(), Some(CloseReason::IdleTimeout));
     assert_eq!(now, silent_since + limit);
+}
+
+/// Each endpoint gets its own header, and the payload behind it once.
+#[test]
+fn the_header_of_an_attempt_that_failed_is_not_counted_for_the_next() {
+    let now = start();
+    let mut session = Session::new(policy(), FirstUse::AtOnce, now);
+    let payload = Received::Bytes { count: 5, asked: 4096 };
+    session.handle_filled(Direction::Up, Method::Copy, payload, now);
+    for header in [52, 28] {
+        assert_eq!(session.next(), Action::Connect);
+        session.handle_connecting(FirstUse::AtOnce, header, now);
+        if header == 52 {
+            session.handle_drained(Direction::Up, Sent::Failed(Failure::Other), now);
+            assert_eq!(session.next(), Action::Reset(Side::Upstream));
+            session.handle_reset(Side::Upstream);
+        }
+    }
+    session.handle_drained(Direction::Up, Sent::Bytes(33), now);
+    assert_eq!((session.moved(Direction::Up), session.next()), (33, Action::Wait));
 }

@@ -333,7 +333,6 @@ impl Case {
                 self.disturb(reason, env.now);
             }
             Outcome::Header(..)
-            | Outcome::Greeted
             | Outcome::Refused(_)
             | Outcome::ConnectFailed(_)
             | Outcome::Probed(_)

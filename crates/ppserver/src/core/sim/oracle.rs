@@ -124,7 +124,6 @@ impl Oracle {
             Action::Close(reason) => self.check_close(reason, view),
             Action::Wait
             | Action::ReadHeader
-            | Action::Greet
             | Action::Connect
             | Action::Probe(_)
             | Action::Shutdown(_)
@@ -230,8 +229,7 @@ impl Oracle {
             Outcome::Drained(sent) => sent == Sent::WouldBlock,
             Outcome::Probed(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
-            Outcome::Greeted
-            | Outcome::Refused(_)
+            Outcome::Refused(_)
             | Outcome::Connecting
             | Outcome::ConnectFailed(_)
             | Outcome::Shut(_)
@@ -429,7 +427,6 @@ impl Oracle {
             Action::Fill(blocked, _) | Action::Drain(blocked) => *blocked == direction,
             Action::Wait
             | Action::ReadHeader
-            | Action::Greet
             | Action::Connect
             | Action::Probe(_)
             | Action::Shutdown(_)
@@ -456,6 +453,6 @@ fn touches(action: Action, side: Side) -> bool {
             probed == side
         }
         Action::ReadHeader | Action::Discard => side == Side::Client,
-        Action::Wait | Action::Greet | Action::Connect | Action::Close(_) => false,
+        Action::Wait | Action::Connect | Action::Close(_) => false,
     }
 }

@@ -28,7 +28,6 @@ pub(super) enum Conduit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Header(Received, Verdict),
-    Greeted,
     /// There is no header we could send.
     Refused(CloseReason),
     Connecting,
@@ -52,6 +51,8 @@ pub(super) struct Shell {
     down: Conduit,
     /// What was read of the client's header.
     header: Vec<u8>,
+    /// How much of the upward conduit is our header.
+    our_header: usize,
     attempts: usize,
 }
 
@@ -64,6 +65,7 @@ impl Shell {
             up: Conduit::Nowhere,
             down: Conduit::Nowhere,
             header: Vec::new(),
+            our_header: 0,
             attempts: 0,
         }
     }
@@ -78,22 +80,6 @@ impl Shell {
         match action {
             Action::Wait => unreachable!("the shell sleeps instead"),
             Action::ReadHeader => self.read_header(kernel, plan, now),
-            Action::Greet => {
-                if let Verdict::Refuse(reason) = plan.header.verdict {
-                    self.session.handle_refused(reason, now);
-                    return Outcome::Refused(reason);
-                }
-                let payload = match std::mem::replace(&mut self.up, Conduit::Nowhere) {
-                    Conduit::Nowhere => Vec::new(),
-                    Conduit::Buffer(payload) => payload,
-                    Conduit::Pipe(_) => {
-                        panic!("{}: nothing can be put in front of a pipe", Rule::Contract)
-                    }
-                };
-                self.greet(&payload, plan);
-                self.session.handle_greeted(plan.greeting);
-                Outcome::Greeted
-            }
             Action::Connect => self.connect(kernel, plan, now),
             Action::Probe(side) => {
                 let failure = kernel.take_error(self.fd(side)).map(failure_of);
@@ -161,7 +147,9 @@ impl Shell {
             Received::Bytes { .. } => match plan.header.verdict {
                 Verdict::Relay { .. } => {
                     let payload = self.header.split_off(plan.header.len);
-                    Verdict::Relay { buffered: self.greet(&payload, plan) }
+                    let buffered = payload.len();
+                    self.up = Conduit::of(payload);
+                    Verdict::Relay { buffered }
                 }
                 verdict @ (Verdict::Answer | Verdict::Refuse(_) | Verdict::Incomplete) => verdict,
             },
@@ -170,22 +158,30 @@ impl Shell {
         Outcome::Header(received, verdict)
     }
 
-    /// Puts our header and the payload into the upward conduit; returns how much that is.
-    fn greet(&mut self, payload: &[u8], plan: &Plan) -> usize {
+    /// Puts our header in front of the payload, in place of the one for an endpoint before.
+    fn put_header(&mut self, plan: &Plan) {
+        let payload = match std::mem::replace(&mut self.up, Conduit::Nowhere) {
+            Conduit::Nowhere => Vec::new(),
+            Conduit::Buffer(mut held) => held.split_off(self.our_header),
+            Conduit::Pipe(_) => panic!("{}: nothing can be put in front of a pipe", Rule::Contract),
+        };
         let header = (0..plan.greeting as u64).map(|at| byte_at(Stream::Header, at));
-        let bytes: Vec<u8> = header.chain(payload.iter().copied()).collect();
-        let buffered = bytes.len();
-        self.up = Conduit::of(bytes);
-        buffered
+        self.up = Conduit::of(header.chain(payload).collect());
+        self.our_header = plan.greeting;
     }
 
     fn connect(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+        if let Verdict::Refuse(reason) = plan.header.verdict {
+            self.session.handle_refused(reason, now);
+            return Outcome::Refused(reason);
+        }
         let due = plan.connects[self.attempts].map(|(delay, outcome)| (now + delay, outcome));
         self.attempts += 1;
         match kernel.connect(due, plan.sizes, now) {
             Ok(fd) => {
                 self.upstream = Some(fd);
-                self.session.handle_connecting(plan.first_send, now);
+                self.put_header(plan);
+                self.session.handle_connecting(plan.first_send, plan.greeting, now);
                 Outcome::Connecting
             }
             Err(error) => {

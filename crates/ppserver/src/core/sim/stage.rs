@@ -118,7 +118,6 @@ impl Story {
             Action::Fill(direction, _) => direction,
             Action::Wait
             | Action::ReadHeader
-            | Action::Greet
             | Action::Connect
             | Action::Probe(_)
             | Action::Drain(_)
@@ -150,7 +149,6 @@ impl Story {
                     Verdict::Refuse(reason) => self.end(reason, now),
                 }
             }
-            Outcome::Greeted => self.stage = Stage::Dialing,
             Outcome::Refused(reason) => self.end(reason, now),
             Outcome::Connecting => {
                 self.attempts += 1;

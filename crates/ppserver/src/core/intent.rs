@@ -1,0 +1,42 @@
+//! What a connection wants, once its header is known: what is routed, limited and told goes by it.
+
+use std::net::SocketAddr;
+
+use ppcore::{Command, Header, Transport};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve a client.
+    Service,
+    /// To see whether we live: a bare connect, or a LOCAL header.
+    Probe,
+}
+
+/// Who comes, from where, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The socket's peer.
+    pub peer: SocketAddr,
+    /// The client: the carried address, or the peer if none was carried.
+    pub client: SocketAddr,
+    /// Service, unless a LOCAL header says otherwise.
+    pub purpose: Purpose,
+}
+
+impl Intent {
+    /// That of a connection without a header.
+    pub const fn plain(peer: SocketAddr) -> Self {
+        Self { peer, client: peer, purpose: Purpose::Service }
+    }
+
+    /// That of a connection with this header.
+    pub fn of(peer: SocketAddr, header: &Header) -> Self {
+        let carried = header.addresses_for(Transport::Stream).map(|(client, _)| client);
+        let purpose = match header.command() {
+            Command::Local => Purpose::Probe,
+            Command::Proxy | Command::Unknown => Purpose::Service,
+        };
+        Self { peer, client: carried.unwrap_or(peer), purpose }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a connection needs from its header to its upstream's answer: who is tried, and what the header sent
+//! to each is made of.
+
+use std::net::SocketAddr;
+
+use ppcore::{Header, encode::EncodeError};
+use pptrust::{Outgoing, SocketAddrs};
+
+use super::conduit::{Buffer, Pool};
+use crate::core::pool::Upstream;
+
+/// The attempts to reach an upstream.
+#[derive(Debug, Default)]
+pub(super) struct Dial {
+    /// The header that came, and its bytes as long as a header that is sent needs them.
+    received: Option<(Header, Option<Buffer>)>,
+    /// Whose turn it was at the first attempt.
+    turn: usize,
+    attempts: usize,
+}
+
+impl Dial {
+    /// Behind a header, whose bytes are kept if what is sent needs more of it than it says.
+    pub(super) fn behind(header: Header, bytes: &[u8], send: &Outgoing, pool: &mut Pool) -> Self {
+        let bytes = bytes.get(..header.len()).filter(|_| send.needs_bytes(&header));
+        let kept = bytes.map(|bytes| pool.buffer_of(bytes));
+        Self { received: Some((header, kept)), turn: 0, attempts: 0 }
+    }
+
+    /// Returns the next endpoint to be tried.
+    pub(super) fn next(&mut self, upstream: &Upstream) -> SocketAddr {
+        if self.attempts == 0 {
+            // Not before: a probe goes nowhere, and takes nobody's turn.
+            self.turn = upstream.next_turn();
+        }
+        self.attempts += 1;
+        upstream.endpoint(self.turn, self.attempts - 1)
+    }
+
+    /// Returns whether the header that is sent needs our own address.
+    pub(super) fn needs_local(&self, send: &Outgoing) -> bool {
+        send.needs_local(self.received.as_ref().map(|(header, _)| header))
+    }
+
+    /// Writes the header that is sent into `out`, and returns its length.
+    ///
+    /// # Errors
+    /// When it is too long for its version.
+    pub(super) fn compose(
+        &self,
+        out: &mut [u8],
+        send: &Outgoing,
+        socket: SocketAddrs,
+    ) -> Result<usize, EncodeError> {
+        let received = self.received.as_ref().map(|(header, bytes)| {
+            let bytes = bytes.as_ref().map_or(&[][..], Buffer::held);
+            (header, bytes)
+        });
+        send.compose(out, received, socket)
+    }
+
+    /// Gives back what was kept.
+    pub(super) fn release(&mut self, pool: &mut Pool) {
+        if let Some((_, Some(bytes))) = self.received.take() {
+            pool.give_buffer(bytes);
+        }
+    }
+}
