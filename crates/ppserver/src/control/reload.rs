@@ -10,10 +10,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::prepare::{self, Prepared};
 use super::running::Running;
@@ -21,10 +19,6 @@ use super::service::Following;
 use super::{changes, limits};
 use crate::config::Output;
 use crate::telemetry::log;
-
-/// How long workers may take until they follow: milliseconds, unless there is a port to be closed whose queue
-/// cannot be taken, as without descriptors.
-const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The reload that is on its way, if any.
 #[derive(Debug, Default)]
@@ -80,10 +74,7 @@ impl Reload {
                         tracing::error!(%error, "the log stays as it was");
                     }
                     self.task = Some(tokio::spawn(async move {
-                        let outcome = match timeout(FOLLOW_TIMEOUT, replies.all()).await {
-                            Ok(outcome) => outcome.map_err(|error| error.to_string()),
-                            Err(_) => Err("a port that goes is not empty yet".to_owned()),
-                        };
+                        let outcome = replies.all().await.map_err(|error| error.to_string());
                         Step::Followed(following, changes, outcome)
                     }));
                     return;

@@ -39,14 +39,16 @@ impl Server {
     pub fn start(&mut self, source: Source) -> Result<Option<Running>, ServerError> {
         let signals = &mut self.signals;
         self.runtime.block_on(async {
-            tokio::select! {
+            let ready = tokio::select! {
                 biased;
                 () = signals.stop() => {
                     tracing::info!("told to end before anything was served");
-                    Ok(None)
+                    return Ok(None);
                 }
-                started = start::start(source) => started.map(Some),
-            }
+                ready = start::prepare(source) => ready?,
+            };
+            // From here on it has to drain.
+            start::listen(ready).await.map(Some)
         })
     }
 

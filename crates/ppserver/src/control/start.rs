@@ -1,14 +1,16 @@
 //! From a configuration to a service: what may block comes first, listening last.
 //!
 //! ```text
-//! read -> descriptors -> open the access log -> resolve names -> workers -> listen -> say so
+//! read -> descriptors -> open the access log -> resolve names -> workers | listen -> say so
 //! ```
 //!
-//! Invariant: no client is let in who might wait for anything of this, and a start that is dropped on its way
-//! leaves nothing behind but a thread that hangs.
+//! Invariant: up to the bar a start can be dropped, and leaves nothing behind but a thread that hangs; behind
+//! it clients may be there, and nothing takes long.
+
+use std::path::PathBuf;
 
 use super::error::{ServerError, system};
-use super::prepare::Source;
+use super::prepare::{Prepared, Source};
 use super::running::Running;
 use super::service::Service;
 use super::workers::Workers;
@@ -16,11 +18,19 @@ use super::{announce, limits, prepare};
 use crate::data::sys;
 use crate::telemetry::log;
 
-/// Starts to serve.
+/// A service that can listen.
+#[derive(Debug)]
+pub(super) struct Ready {
+    service: Service,
+    prepared: Prepared,
+    file: Option<PathBuf>,
+}
+
+/// Does what may take long.
 ///
 /// # Errors
 /// See [`ServerError`].
-pub(super) async fn start(source: Source) -> Result<Running, ServerError> {
+pub(super) async fn prepare(source: Source) -> Result<Ready, ServerError> {
     let (loaded, file) = match source {
         Source::File(file) => (prepare::read(&file).await?, Some(file)),
         Source::Flags(loaded) => (*loaded, None),
@@ -31,7 +41,16 @@ pub(super) async fn start(source: Source) -> Result<Running, ServerError> {
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;
     let count = loaded.config.server.workers.or(limits::host().cpus);
     let prepared = prepare::prepare(loaded.config, None).await?;
-    let mut service = Service::new(Workers::start(count)?, descriptors);
+    let service = Service::new(Workers::start(count)?, descriptors);
+    Ok(Ready { service, prepared, file })
+}
+
+/// Listens, and says so.
+///
+/// # Errors
+/// When a port is not to be had, or a worker fails.
+pub(super) async fn listen(ready: Ready) -> Result<Running, ServerError> {
+    let Ready { mut service, prepared, file } = ready;
     let (following, replies) = service.follow(prepared)?;
     replies.all().await?;
     service.announce(&following);

@@ -6,8 +6,10 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::error::{ServerError, system};
 use crate::data::orders::{Line, Order, Reply, Setup};
@@ -47,6 +49,10 @@ impl Drop for Obituary {
     }
 }
 
+/// How long workers may take until they follow: milliseconds, unless there is a port to be closed whose queue
+/// cannot be taken, as without descriptors.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the workers of an order answer.
 #[derive(Debug)]
 pub(super) struct Replies(Vec<oneshot::Receiver<io::Result<()>>>);
@@ -55,13 +61,17 @@ impl Replies {
     /// Waits until every worker follows.
     ///
     /// # Errors
-    /// When one of them cannot, or has ended.
+    /// When one of them cannot, has ended, or takes too long.
     pub(super) async fn all(self) -> Result<(), ServerError> {
-        for reply in self.0 {
-            let outcome = reply.await.map_err(|_| ServerError::Worker("no reply".to_owned()))?;
-            outcome.map_err(system("a worker cannot listen"))?;
-        }
-        Ok(())
+        let all = async {
+            for reply in self.0 {
+                reply.await.unwrap_or_else(|_| Err(io::Error::other("it has ended")))?;
+            }
+            Ok(())
+        };
+        let followed = timeout(FOLLOW_TIMEOUT, all).await;
+        let followed = followed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        followed.map_err(system("a worker does not follow"))
     }
 }
 
