@@ -54,6 +54,9 @@ fn allocations_for(count: usize) -> u64 {
     let proxy = port.local_addr().unwrap().as_socket().unwrap();
     let text = format!(
         "config_version = 1
+# Nothing may be kept until then of a connection that is gone.
+[timeouts]
+idle = \"1d\"
 [[listener]]
 name = \"edge\"
 bind = [\"{proxy}\"]

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use ppserver::core::close_reason::CloseReason;
 use ppserver::core::session::{
-    Action, Direction, FirstUse, Opening, Policy, Readiness, Received, Sent, Session, Side,
+    Action, Direction, FirstBytes, FirstUse, Policy, Readiness, Received, Sent, Session, Side,
     Splicing, Verdict,
 };
 
 const POLICY: Policy = Policy {
-    opening: Opening::Header,
+    first_bytes: FirstBytes::Header,
     header_timeout: Duration::from_secs(3),
     connect_timeout: Duration::from_secs(3),
     idle_timeout: Duration::from_secs(300),

@@ -10,8 +10,8 @@ use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::payload::{MIB, assert_same, random};
 use crate::life::procfs;
 use crate::support::{
-    Listener, Peer, REQUIRE, SPLICE_MODES, Setup, assert_closed, fresh_address, link,
-    resident_bytes, unread, unsent, wait_until_taken,
+    BlackHole, Listener, Peer, REQUIRE, SPLICE_MODES, Setup, assert_closed, fresh_address, link,
+    raise_descriptor_limit, resident_bytes, unread, unsent, wait_until_taken,
 };
 
 /// Both peers send all of theirs at once, end, and read the other's.
@@ -116,6 +116,33 @@ fn a_stalled_reader_costs_a_bounded_amount_of_memory() {
         let ((client, upstream), sent) = (&links[READERS / 2], sent[READERS / 2]);
         client.fin();
         upstream.expect_last(&payload[..sent]);
+    }
+}
+
+/// What waits for an endpoint that does not answer took 64 KiB a client, in the second round of them.
+#[test]
+fn a_client_that_waits_with_a_byte_costs_about_a_byte() {
+    const CLIENTS: usize = 1_500;
+    const EACH_MAX: usize = 2 * 1024;
+    raise_descriptor_limit(2 * CLIENTS as u64);
+    let far = BlackHole::new();
+    let timeouts = "connect = \"1m\"";
+    let mut server = Setup::to(&[far.addr()]).timeouts(timeouts).retries(0).start();
+    let before = resident_bytes(server.pid());
+    for round in 1..=2 {
+        let clients: Vec<Peer> = (0..CLIENTS)
+            .map(|_| {
+                let client = Peer::connect(server.addr());
+                client.send(b"?");
+                client
+            })
+            .collect();
+        for client in &clients {
+            wait_until_taken(client.addr(), server.addr());
+        }
+        let grown = resident_bytes(server.pid()).saturating_sub(before);
+        assert!(grown < CLIENTS * EACH_MAX, "round {round}: {grown} bytes for {CLIENTS} clients");
+        clients.into_iter().for_each(Peer::reset);
     }
 }
 

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use crate::common::deadline::poll_for;
 use crate::common::far_end::FarEnd;
 use crate::common::wire::{SIGNATURE, v1};
@@ -120,6 +122,36 @@ fn bytes_prolong_a_half_closed_connection_without_a_limit() {
     upstream.fin();
     client.expect_last(b"");
     assert_reason(&mut server, client.addr(), "done");
+}
+
+/// An upstream answered 3 MB and closed; a client that read 30 kB/s was reset after a minute, since no
+/// byte had passed through the proxy: they lay in its socket.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a reader that takes its time is the subject")]
+fn a_reader_however_slow_gets_every_byte_as_long_as_it_reads_on() {
+    let far = Listener::start();
+    let limits =
+        ["idle = \"1h\"\nhalf_closed = \"300ms\"", "idle = \"300ms\"\nhalf_closed = \"1h\""];
+    for (timeouts, ends) in limits.into_iter().zip([true, false]) {
+        let mut server = Setup::to(&[far.addr()]).timeouts(timeouts).start();
+        let (client, upstream) = link(server.addr(), &far);
+        let answer: Vec<u8> = (0..=u8::MAX).cycle().take(512 * 1024).collect();
+        SockRef::from(client.stream()).set_recv_buffer_size(4096).unwrap();
+        upstream.send(&answer);
+        if ends {
+            upstream.fin();
+        }
+        // Eight times the limit, in reads that are each well within it.
+        for chunk in answer.chunks(answer.len() / 24) {
+            thread::sleep(Duration::from_millis(100));
+            client.expect(chunk);
+        }
+        client.fin();
+        if ends {
+            client.expect_last(b"");
+            assert_reason(&mut server, client.addr(), "done");
+        }
+    }
 }
 
 #[test]

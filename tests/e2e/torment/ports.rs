@@ -1,17 +1,18 @@
-//! No local port left for a connection upstream: connect(2) fails with EADDRNOTAVAIL.
+//! Few local ports for connections upstream: connect(2) fails with EADDRNOTAVAIL, or meets itself.
 //!
-//! The ports of this machine are not to be used up, so the test runs once more inside a network
+//! The ports of this machine are not to be used up, so each test runs once more inside a network
 //! namespace of its own, where it may say how many there are. That takes root.
 
 use std::env;
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
 
 use super::Victim;
 use crate::common::process::require_program;
 use crate::life::session::HEADER;
-use crate::support::{Listener, Peer, REQUIRE, Setup, assert_closed};
+use crate::support::{Listener, Peer, REQUIRE, Setup, assert_closed, fresh_address};
 
 /// Set in the run inside the namespace.
 const INSIDE: &str = "PPSERVER_TEST_NETNS";
@@ -22,8 +23,21 @@ const REFUSED: u16 = 4;
 
 #[test]
 fn without_a_local_port_a_connection_is_reset_and_the_next_is_served_when_there_is_one() {
+    in_a_namespace(use_up_the_ports);
+}
+
+/// A backend was down, and its port one that the kernel gives to sockets: a connect met itself, the client got
+/// our header and its own bytes back as an answer, and the backend could not bind to its port again.
+#[test]
+fn a_connect_that_meets_itself_is_refused_and_leaves_the_port_free() {
+    in_a_namespace(meet_itself);
+}
+
+/// Runs a test in a network namespace of its own.
+#[track_caller]
+fn in_a_namespace(test: fn()) {
     if env::var_os(INSIDE).is_some() {
-        return use_up_the_ports();
+        return test();
     }
     let unshare =
         require_program("unshare", "apt-get install -y --no-install-recommends util-linux");
@@ -42,11 +56,33 @@ fn without_a_local_port_a_connection_is_reset_and_the_next_is_served_when_there_
     assert!(text.contains("1 passed"), "another test was run, or none:\n{text}");
 }
 
+/// Says which ports the kernel gives to sockets.
+fn range(from: u16, count: u16) {
+    let text = format!("{from} {}", from + count - 1);
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", text).expect("the namespace is ours");
+}
+
+fn meet_itself() {
+    /// Each meets itself once in 32 times: connect(2) takes every second port first.
+    const ATTEMPTS: usize = 600;
+    range(20_000, 1_000);
+    let backend: SocketAddr = ([127, 0, 0, 1], 60_010).into();
+    let setup = Setup::to(&[backend]).accept(REQUIRE).send("send = \"v2\"").retries(0);
+    // What the kernel gives is learned at the start.
+    range(60_000, 64);
+    let victim = Victim::start(&setup.bind("127.0.0.1:30000"));
+    for _ in 0..ATTEMPTS {
+        let client = Peer::connect_from(fresh_address(), victim.server.addr());
+        client.send(&[HEADER, b"request"].concat());
+        client.expect_reset();
+    }
+    TcpListener::bind(backend).expect("no connection of ours has the backend's port");
+    let counters = victim.finish("met itself");
+    assert_closed(&counters, &[("connect_failed", ATTEMPTS)]);
+    assert_eq!(counters["connect_failures"], ATTEMPTS);
+}
+
 fn use_up_the_ports() {
-    let range = |from: u16, count: u16| {
-        let text = format!("{from} {}", from + count - 1);
-        fs::write("/proc/sys/net/ipv4/ip_local_port_range", text).expect("the namespace is ours");
-    };
     range(20_000, 1_000);
     let far = Listener::start();
     let mut victim = Victim::start(&Setup::to(&[far.addr()]).accept(REQUIRE));

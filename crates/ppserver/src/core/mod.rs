@@ -1,12 +1,13 @@
 //! What decides: pure, without a socket, a clock or a thread, and simulated together.
 //!
-//! `session/` is one connection, `accept_queue` one listening socket, `pool` one upstream's endpoints,
-//! `early` what was learned of trying before an event.
+//! `session/` is one connection, `schedule` and `timers` whose turn it is, `accept_queue` one listening socket,
+//! `pool` one upstream's endpoints, `early` what was learned of trying before an event.
 
 pub mod accept_queue;
 pub mod close_reason;
 pub mod early;
 pub mod pool;
+pub mod schedule;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -14,6 +15,7 @@ pub(crate) mod sim;
 #[allow(dead_code, unused_imports, reason = "fuzzing runs worlds, replays and counts nothing")]
 #[allow(clippy::print_stdout, reason = "it is test code, which may")]
 mod sim;
+pub mod timers;
 
 #[cfg(fuzzing)]
 pub use sim::simulate;

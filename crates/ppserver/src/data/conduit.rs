@@ -4,19 +4,13 @@
 //! a pipe only while there are bytes in it, so an idle connection holds neither.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::buffers::{Buffers, HEADROOM, TRIM_INTERVAL};
 use super::pipes::{Pipe, PipeLimits, Pipes};
 use crate::data::sys::{self, Follow};
-
-/// Bytes received at a time when copying. A read that fills it makes the direction bulky. Against
-/// 16 KiB an answer of 16 KiB costs 0.60 of the CPU time, one of 256 KiB 0.81, a small one the same
-/// (docs/performance.md).
-const READ_BYTES: usize = 64 * 1024;
-/// Room in front of what is received: our header is written there without moving the payload. Most
-/// are 28 to 107 bytes; a longer one moves it.
-const HEADROOM: usize = 256;
 
 /// What came of a receive or a splice out of a socket.
 #[derive(Debug)]
@@ -56,14 +50,31 @@ impl Buffer {
     }
 
     /// Puts bytes in front of what is held.
-    pub(super) fn prepend(&mut self, front: &[u8]) {
+    pub(super) fn prepend(&mut self, front: &[u8], pool: &mut Pool) {
         if let Some(start) = self.start.checked_sub(front.len()) {
             self.bytes[start..self.start].copy_from_slice(front);
             self.start = start;
         } else {
-            let joined = [front, self.held()].concat();
-            (self.start, self.end) = (0, joined.len());
-            self.bytes = joined.into_boxed_slice();
+            let held = self.held();
+            let end = front.len() + held.len();
+            let room = pool.buffers.take(end);
+            // No size holds the longest header and a whole read.
+            let mut bytes = room.unwrap_or_else(|| vec![0; end].into_boxed_slice());
+            bytes[..front.len()].copy_from_slice(front);
+            bytes[front.len()..end].copy_from_slice(held);
+            pool.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+        }
+    }
+
+    /// Moves what is held into a buffer of about its size.
+    fn shrink(&mut self, pool: &mut Pool) {
+        let held = self.held();
+        if Buffers::is_too_large(&self.bytes, held.len())
+            && let Some(mut bytes) = pool.buffers.take(held.len())
+        {
+            let end = held.len();
+            bytes[..end].copy_from_slice(held);
+            pool.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
         }
     }
 }
@@ -71,29 +82,31 @@ impl Buffer {
 /// Buffers and pipes that are not in use.
 #[derive(Debug)]
 pub(super) struct Pool {
-    buffers: Vec<Box<[u8]>>,
+    buffers: Buffers,
     pipes: Pipes,
 }
 
-/// Free buffers beyond this many are given back to the allocator: 1 MiB a worker.
-const FREE_BUFFERS_MAX: usize = 16;
-
 impl Pool {
-    pub(super) const fn new(limits: PipeLimits) -> Self {
-        Self { buffers: Vec::new(), pipes: Pipes::new(limits) }
+    pub(super) fn new(limits: PipeLimits) -> Self {
+        Self { buffers: Buffers::default(), pipes: Pipes::new(limits) }
     }
 
     pub(super) fn take_buffer(&mut self) -> Buffer {
-        let fresh = || vec![0; HEADROOM + READ_BYTES].into_boxed_slice();
-        let bytes = self.buffers.pop().unwrap_or_else(fresh);
-        Buffer { bytes, start: HEADROOM, end: HEADROOM }
+        Buffer { bytes: self.buffers.take_largest(), start: HEADROOM, end: HEADROOM }
     }
 
     pub(super) fn give_buffer(&mut self, buffer: Buffer) {
-        let is_ours = buffer.bytes.len() == HEADROOM + READ_BYTES;
-        if is_ours && self.buffers.len() < FREE_BUFFERS_MAX {
-            self.buffers.push(buffer.bytes);
-        }
+        self.buffers.give(buffer.bytes);
+    }
+
+    /// Returns when to call [`trim`](Self::trim) next, if there is something to be given back.
+    pub(super) fn trim_at(&self, now: Instant) -> Option<Instant> {
+        self.buffers.is_spare().then(|| now + TRIM_INTERVAL)
+    }
+
+    /// Gives back what has not been in use for an interval.
+    pub(super) fn trim(&mut self) {
+        self.buffers.trim();
     }
 }
 
@@ -122,9 +135,14 @@ impl Conduit {
     }
 
     /// Splices into an empty conduit; `None` if there is no pipe to be had.
-    pub(super) fn fill_by_splice(&mut self, source: &TcpStream, pool: &mut Pool) -> Option<Moved> {
+    pub(super) fn fill_by_splice(
+        &mut self,
+        source: &TcpStream,
+        pool: &mut Pool,
+        now: Instant,
+    ) -> Option<Moved> {
         debug_assert!(matches!(self, Self::Empty));
-        let pipe = pool.pipes.take()?;
+        let pipe = pool.pipes.take(now)?;
         let asked = pipe.size;
         let result = uninterrupted(|| sys::splice(source, &pipe.write, asked));
         match result {
@@ -177,8 +195,15 @@ impl Conduit {
             Self::Empty => pool.take_buffer(),
             Self::Pipe(_) => unreachable!("a session greets before it splices"),
         };
-        buffer.prepend(front);
+        buffer.prepend(front, pool);
         self.put(buffer, pool);
+    }
+
+    /// What is held waits for long: it takes no more room than it needs.
+    pub(super) fn rest(&mut self, pool: &mut Pool) {
+        if let Self::Buffer(buffer) = self {
+            buffer.shrink(pool);
+        }
     }
 
     /// Gives the buffer or the pipe back; bytes still in a pipe are lost with it.
@@ -206,31 +231,44 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 mod tests {
     use super::*;
 
-    fn buffer(held: &[u8]) -> Buffer {
-        let mut bytes = vec![0; HEADROOM + READ_BYTES].into_boxed_slice();
-        bytes[HEADROOM..HEADROOM + held.len()].copy_from_slice(held);
-        Buffer { bytes, start: HEADROOM, end: HEADROOM + held.len() }
+    fn pool() -> Pool {
+        Pool::new(PipeLimits::new(0, 0, 0))
+    }
+
+    /// A buffer that has received this.
+    fn received(bytes: &[u8], pool: &mut Pool) -> Buffer {
+        let mut buffer = pool.take_buffer();
+        buffer.bytes[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
+        buffer.end = HEADROOM + bytes.len();
+        buffer
     }
 
     #[test]
     fn a_short_header_is_put_into_the_headroom_and_a_long_one_moves_the_payload() {
+        let mut pool = pool();
         for len in [0, 1, HEADROOM, HEADROOM + 1, 65_551] {
-            let mut buffer = buffer(b"payload");
+            let mut buffer = received(b"payload", &mut pool);
             let front = vec![b'h'; len];
-            buffer.prepend(&front);
+            buffer.prepend(&front, &mut pool);
             assert_eq!(buffer.held(), [front.as_slice(), b"payload"].concat());
         }
     }
 
     #[test]
-    fn a_buffer_that_grew_does_not_go_back_into_the_pool() {
-        let mut pool = Pool::new(PipeLimits::new(0, 0, 0));
-        let mut conduit = Conduit::Empty;
-        conduit.prepend(&[b'h'; 1000], &mut pool);
-        conduit.release(&mut pool);
-        assert!(pool.buffers.is_empty());
-        conduit.prepend(b"h", &mut pool);
-        conduit.release(&mut pool);
-        assert_eq!(pool.buffers.len(), 1);
+    fn what_rests_takes_little_room_and_still_takes_a_header_in_front() {
+        let mut pool = pool();
+        let mut conduit = Conduit::Buffer(received(b"payload", &mut pool));
+        for header in [&b""[..], b"header, ", &[b'h'; 65_551]] {
+            conduit.prepend(header, &mut pool);
+            conduit.rest(&mut pool);
+            let Conduit::Buffer(buffer) = &mut conduit else { panic!("it holds bytes") };
+            assert!(buffer.held().starts_with(header) && buffer.held().ends_with(b"payload"));
+            assert!(
+                buffer.bytes.len() <= 256.max(4 * buffer.held().len()),
+                "{}",
+                buffer.bytes.len()
+            );
+            buffer.skip(header.len());
+        }
     }
 }

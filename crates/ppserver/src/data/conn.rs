@@ -16,9 +16,11 @@ use pptrust::{Found, Intro, Refusal, SocketAddrs};
 
 use super::conduit::{Buffer, Conduit, Moved, Pool};
 use super::rules::Rules;
+use super::source::Source;
 use super::table::Key;
 use crate::config::{Accept, LocalPolicy};
 use crate::core::close_reason::CloseReason;
+use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
     Action, Direction, Failure, FirstUse, Method, Policy, Readiness, Received, Sent, Session, Side,
     Verdict,
@@ -27,9 +29,6 @@ use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Purpose, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
-
-/// Actions of one connection before others have their turn: about 1 MiB when copying.
-const BUDGET: usize = 32;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
@@ -50,10 +49,8 @@ pub(super) struct Ctx<'a> {
 /// What became of a connection that worked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worked {
-    /// It waits for readiness or for its deadline.
-    Waits,
-    /// It used up its budget.
-    HasMore,
+    /// It goes on: it waits for readiness or for its deadline, or has used up its share.
+    Stint(Stint),
     /// It is over, and has been counted.
     Ended,
 }
@@ -82,6 +79,14 @@ impl Sockets {
     }
 }
 
+/// A stream that was cut short never ends in a FIN, whatever ended its worker: who closes in peace takes the
+/// sockets out first.
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        [&self.client, &self.upstream].into_iter().flatten().for_each(sys::reset_on_close);
+    }
+}
+
 /// The conduits a session knows by their direction.
 #[derive(Debug)]
 struct Conduits {
@@ -102,10 +107,8 @@ impl Conduits {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) session: Session,
-    /// Whether it stands in the worker's queue.
-    pub(super) is_queued: bool,
-    /// When the worker will look at its deadline next.
-    pub(super) remind_at: Instant,
+    /// Where it stands in the worker's schedule.
+    pub(super) place: Place,
     rules: Arc<Rules>,
     sockets: Sockets,
     conduits: Conduits,
@@ -143,8 +146,7 @@ impl Connection {
         let receives_early = rules.early_receive.is_due();
         let session = Session::new(policy, first_use(receives_early), now);
         Self {
-            is_queued: false,
-            remind_at: session.deadline(),
+            place: Place::new(),
             session,
             sockets: Sockets { client: Some(client), upstream: None },
             conduits: Conduits { up: Conduit::Empty, down: Conduit::Empty },
@@ -213,14 +215,26 @@ impl Connection {
         self.report_attempt(failed_before, &"no answer in time", ctx);
     }
 
-    /// Does what the session wants done, until it waits, ends, or has had its share.
-    pub(super) fn work(&mut self, key: Key, ctx: &mut Ctx<'_>) -> Worked {
-        for _ in 0..BUDGET {
+    /// Does what the session wants done, until it waits, ends, or has used up its share; each action costs
+    /// `action` and the bytes that it moves.
+    pub(super) fn work(
+        &mut self,
+        key: Key,
+        share: usize,
+        action: usize,
+        ctx: &mut Ctx<'_>,
+    ) -> Worked {
+        let before = self.moved();
+        let (mut actions, mut moved) = (0, 0);
+        while moved + actions * action < share {
             let now = ctx.now;
             match self.session.next() {
                 Action::Wait => {
                     self.mute(key, ctx.registry);
-                    return Worked::Waits;
+                    self.conduits.up.rest(ctx.pool);
+                    self.conduits.down.rest(ctx.pool);
+                    let cost = moved + actions * action;
+                    return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
                 Action::ReadHeader => self.read_header(ctx),
                 Action::Greet => match self.compose(None, ctx) {
@@ -253,12 +267,12 @@ impl Connection {
                     let mut buffer = ctx.pool.take_buffer();
                     let received = received(buffer.receive(self.sockets.get(Side::Client)));
                     ctx.pool.give_buffer(buffer);
-                    self.session.handle_discarded(received);
+                    self.session.handle_discarded(received, now);
                 }
                 Action::CheckUnsent(side) => {
                     // A socket that cannot tell has nothing more to deliver.
                     let unsent = sys::unsent(self.sockets.get(side)).unwrap_or(0);
-                    self.session.handle_unsent(side, unsent);
+                    self.session.handle_unsent(side, unsent, now);
                 }
                 Action::Reset(side) => {
                     if let Some(socket) = self.sockets.get_mut(side).take() {
@@ -271,8 +285,24 @@ impl Connection {
                     return Worked::Ended;
                 }
             }
+            actions += 1;
+            moved = usize::try_from(self.moved() - before).unwrap_or(usize::MAX);
         }
-        Worked::HasMore
+        Worked::Stint(Stint { cost: moved + actions * action, moved, has_more: true })
+    }
+
+    /// Returns the payload bytes that went out in a direction.
+    fn payload(&self, direction: Direction) -> u64 {
+        let header = match direction {
+            Direction::Up => self.greeting_len as u64,
+            Direction::Down => 0,
+        };
+        self.session.moved(direction).saturating_sub(header)
+    }
+
+    /// Returns the bytes that went out in either direction.
+    fn moved(&self) -> u64 {
+        self.session.moved(Direction::Up) + self.session.moved(Direction::Down)
     }
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
@@ -328,7 +358,7 @@ impl Connection {
             Ok(Some(Found::Plain { taken })) => {
                 let composed = self.compose(None, ctx);
                 buffer.skip(taken);
-                buffer.prepend(self.intro.held());
+                buffer.prepend(self.intro.held(), ctx.pool);
                 composed
             }
             Err(refusal) => return self.refused(refusal, self.intro.bytes(buffer.held()), ctx),
@@ -336,7 +366,7 @@ impl Connection {
         match result {
             Ok(len) => {
                 self.greeting_len = len;
-                buffer.prepend(&ctx.scratch[..len]);
+                buffer.prepend(&ctx.scratch[..len], ctx.pool);
                 // What it held is not needed any more.
                 self.intro = self.rules.intro();
                 Verdict::Relay { buffered: buffer.held().len() }
@@ -425,6 +455,14 @@ impl Connection {
         self.endpoint = Some(endpoint);
         self.is_tuned = false;
         let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
+            if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
+                // Or the port stays in use, and the backend cannot bind to it.
+                sys::reset_on_close(&socket);
+                return Err(io::Error::new(
+                    io::ErrorKind::ConnectionRefused,
+                    "it met itself: nobody listens there",
+                ));
+            }
             register(&mut socket, key, Side::Upstream, ctx.registry)?;
             Ok(socket)
         });
@@ -434,12 +472,13 @@ impl Connection {
                 self.sends_early = self.rules.upstream.early_send.is_due();
                 self.session.handle_connecting(first_use(self.sends_early), ctx.now);
             }
-            Err(error) if sys::is_exhaustion(&error) => {
-                self.session.handle_connect_failed(CloseReason::Resources, ctx.now);
-            }
             Err(error) => {
                 let failed_before = self.session.failed_attempts();
-                self.session.handle_connect_failed(CloseReason::ConnectFailed, ctx.now);
+                let reason = match sys::is_exhaustion(&error) {
+                    true => CloseReason::Resources,
+                    false => CloseReason::ConnectFailed,
+                };
+                self.session.handle_connect_failed(reason, ctx.now);
                 self.report_attempt(failed_before, &error, ctx);
             }
         }
@@ -468,7 +507,7 @@ impl Connection {
         let source = self.sockets.get(direction.source());
         let conduit = self.conduits.get_mut(direction);
         let spliced = match method {
-            Method::Splice => conduit.fill_by_splice(source, ctx.pool),
+            Method::Splice => conduit.fill_by_splice(source, ctx.pool, ctx.now),
             Method::Copy => None,
         };
         let (done, moved) = match spliced {
@@ -498,7 +537,7 @@ impl Connection {
                 && let Some(socket) = self.sockets.get_mut(side)
             {
                 let interest = if is_piped { Interest::WRITABLE } else { ALL };
-                let token = key.token(side == Side::Upstream);
+                let token = Source::Leg(key, side).token();
                 // Where it fails, the next wait tries it again.
                 *muted ^= registry.reregister(socket, token, interest).is_ok();
             }
@@ -528,7 +567,13 @@ impl Connection {
             self.rules.upstream.early_send.handle_tried(sent == Sent::WouldBlock);
         }
         let failed_before = self.session.failed_attempts();
+        let payload_before = self.payload(direction);
         self.session.handle_drained(direction, sent, ctx.now);
+        let payload = self.payload(direction) - payload_before;
+        match direction {
+            Direction::Up => ctx.counters.bytes_up.add(payload),
+            Direction::Down => ctx.counters.bytes_down.add(payload),
+        }
         if let Err(error) = &result {
             self.report_attempt(failed_before, error, ctx);
         }
@@ -547,13 +592,9 @@ impl Connection {
     }
 
     fn close(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
-        self.sockets = Sockets { client: None, upstream: None };
+        (self.sockets.client, self.sockets.upstream) = (None, None);
         self.conduits.up.release(ctx.pool);
         self.conduits.down.release(ctx.pool);
-        let bytes_in = self.session.moved(Direction::Up).saturating_sub(self.greeting_len as u64);
-        let bytes_out = self.session.moved(Direction::Down);
-        ctx.counters.bytes_up.add(bytes_in);
-        ctx.counters.bytes_down.add(bytes_out);
         if reason == CloseReason::HeaderTimeout {
             self.report_timeout(ctx);
         }
@@ -563,8 +604,8 @@ impl Connection {
             peer: self.peer,
             upstream: &self.rules.upstream.name,
             endpoint: self.endpoint,
-            bytes_in,
-            bytes_out,
+            bytes_in: self.payload(Direction::Up),
+            bytes_out: self.payload(Direction::Down),
             duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
             end: reason.name(),
         };
@@ -614,7 +655,7 @@ pub(super) fn register(
     side: Side,
     registry: &Registry,
 ) -> io::Result<()> {
-    registry.register(socket, key.token(side == Side::Upstream), ALL)
+    registry.register(socket, Source::Leg(key, side).token(), ALL)
 }
 
 fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
@@ -622,5 +663,22 @@ fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
         && !log.write(record, purpose, ctx.unix_time)
     {
         ctx.counters.access_lines_dropped.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn sockets_that_a_worker_left_behind_are_reset() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (client, _) = listener.accept().unwrap();
+        drop(Sockets { client: Some(TcpStream::from_std(client)), upstream: None });
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

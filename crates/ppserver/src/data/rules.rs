@@ -5,6 +5,7 @@
 //! being early.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
@@ -17,7 +18,7 @@ use crate::config::{
 };
 use crate::core::early::Early;
 use crate::core::pool::Upstream;
-use crate::core::session::{Opening, Policy, Splicing};
+use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
 
 /// The terms of one listener.
@@ -35,6 +36,8 @@ pub(super) struct Rules {
     /// early, as does who connects to see whether anybody is there.
     pub(super) early_receive: Early,
     trust: Trust,
+    /// Where an endpoint's port is among these, a connect to it can meet itself.
+    ephemeral_ports: RangeInclusive<u16>,
     policy: Policy,
 }
 
@@ -67,9 +70,10 @@ impl Rules {
             keepalive: keepalive(&config.tcp),
             early_receive: Early::new(),
             trust: trust(&listener.accept),
+            ephemeral_ports: sys::ephemeral_ports(),
             send: outgoing(&config.upstreams[listener.upstream].send),
             policy: Policy {
-                opening: Opening::Header,
+                first_bytes: FirstBytes::Header,
                 header_timeout: timeouts.header,
                 connect_timeout: timeouts.connect,
                 idle_timeout: timeouts.idle,
@@ -87,12 +91,19 @@ impl Rules {
 
     /// Says on what terms a peer is let in; `None` if it is not.
     pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
-        let opening = match self.trust.policy(peer).admission() {
-            Admission::Header => Opening::Header,
-            Admission::Plain => Opening::Payload,
+        let first_bytes = match self.trust.policy(peer).admission() {
+            Admission::Header => FirstBytes::Header,
+            Admission::Plain => FirstBytes::Payload,
             Admission::Denied => return None,
         };
-        Some(Policy { opening, ..self.policy })
+        Some(Policy { first_bytes, ..self.policy })
+    }
+
+    /// Says whether a connect to an endpoint may have met itself: where nobody listens at a port that the kernel
+    /// gives to the connecting socket too, both ends of the connection are that socket (simultaneous open,
+    /// RFC 9293 3.5).
+    pub(super) fn may_meet_itself(&self, endpoint: SocketAddr) -> bool {
+        self.ephemeral_ports.contains(&endpoint.port())
     }
 
     /// Begins to read the header of a peer that is let in.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -33,6 +34,18 @@ pub fn pipe_pages_max() -> usize {
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// Returns the ports that the kernel gives to sockets which ask for none (ip_local_port_range, ip(7)); all of
+/// them where it does not say.
+pub fn ephemeral_ports() -> RangeInclusive<u16> {
+    let text =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = text.split_whitespace().map_while(|port| port.parse().ok());
+    match (ports.next(), ports.next()) {
+        (Some(first), Some(last)) => first..=last,
+        (Some(_) | None, _) => 0..=u16::MAX,
+    }
 }
 
 /// Creates a non-blocking pipe of about `bytes`, and returns what it really holds: past the user's

@@ -1,12 +1,11 @@
-//! The table of connections: stable slots, and tokens that know when their slot was reused.
+//! The table of connections: stable slots, and keys that know when their slot was reused.
 //!
-//! A token is `generation << 32 | index << 1 | side`: an event of a connection that is gone misses
-//! on the generation (an ABA guard). Invariant: a key is valid until its entry is removed.
+//! A key has a generation, so that one of a connection that is gone misses (an ABA guard). Invariant: a key is
+//! valid until its entry is removed.
 
-use mio::Token;
 use slab::Slab;
 
-/// The highest number of slots: indices fill 31 bits, and the top tokens are kept for others.
+/// The highest number of slots: indices fill 31 bits of a token.
 pub(super) const SLOTS_MAX: usize = 1 << 30;
 
 /// Where an entry is.
@@ -17,16 +16,14 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Packs the key with one bit of the caller's.
-    pub(super) fn token(self, bit: bool) -> Token {
-        Token((self.generation as usize) << 32 | (self.index as usize) << 1 | usize::from(bit))
+    /// Takes it apart: the index, below 2^31, and the generation, below 2^30.
+    pub(super) fn parts(self) -> (u32, u32) {
+        (self.index, self.generation)
     }
 
-    /// Takes a token apart.
-    pub(super) fn from_token(token: Token) -> (Self, bool) {
-        let generation = u32::try_from(token.0 >> 32).expect("32 bits are left");
-        let index = u32::try_from((token.0 & 0xFFFF_FFFF) >> 1).expect("31 bits are left");
-        (Self { index, generation }, token.0 & 1 == 1)
+    /// Puts it together again.
+    pub(super) fn of_parts(index: u32, generation: u32) -> Self {
+        Self { index, generation }
     }
 }
 
@@ -59,8 +56,8 @@ impl<T> Table<T> {
         debug_assert!(self.slots.len() < SLOTS_MAX);
         let key = self.next_key();
         self.slots.insert(Entry { generation: key.generation, value });
-        // The top bit stays clear for the tokens of other things.
-        self.generation = (self.generation + 1) & 0x7FFF_FFFF;
+        // The top bits stay clear for the tokens of other things.
+        self.generation = (self.generation + 1) & 0x3FFF_FFFF;
         key
     }
 
@@ -92,23 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_of_a_gone_entry_misses_the_one_in_its_slot() {
+    fn a_key_of_a_gone_entry_misses_the_one_in_its_slot() {
         let mut table = Table::new();
         let first = table.insert('a');
-        let stale = first.token(true);
         table.remove(first);
         let second = table.insert('b');
         assert_eq!(first.index, second.index);
-        assert_eq!(table.get_mut(Key::from_token(stale).0), None);
+        assert_eq!(table.get_mut(first), None);
         assert_eq!(table.get_mut(second), Some(&mut 'b'));
-    }
-
-    #[test]
-    fn a_token_keeps_key_and_bit() {
-        let mut table = Table::new();
-        table.insert('a');
-        let key = table.insert('b');
-        assert_eq!(Key::from_token(key.token(false)), (key, false));
-        assert_eq!(Key::from_token(key.token(true)), (key, true));
     }
 }

@@ -1,16 +1,16 @@
 //! One event loop on one thread: sockets, a table of connections, timers, counters.
 //!
 //! ```text
-//! wait -> now -> note readiness -> control -> accept -> work -> expire
+//! wait -> now -> note readiness -> orders -> accept -> work -> expire
 //! ```
 //!
 //! Workers share nothing but the counters they read from each other. A turn has one time, which no layer
-//! below reads for itself. Events are only noted; connections work afterwards, each with a budget, and
-//! only then time is told: bytes that came before a deadline count though they are noticed beyond it.
-//! Invariant: a connection that can make progress stands in the queue, or an edge or a reminder for
+//! below reads for itself. Events are only noted; connections work afterwards, in the order and with the
+//! shares of the schedule, and only then time is told: bytes that came before a deadline count though they
+//! are noticed beyond it.
+//! Invariant: a connection that can make progress is filed in the schedule, or an edge or a reminder for
 //! it is still to come.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll};
 
 use super::clock::Clock;
 use super::conduit::Pool;
@@ -28,24 +28,19 @@ use super::orders::{Control, Order, Plan};
 use super::pipes::PipeLimits;
 use super::port::Port;
 use super::rules::Rules;
-use super::table::{Key, Table};
-use super::wheel::Wheel;
+use super::source::{Source, Task};
+use super::table::Table;
 use crate::core::accept_queue::Accepting;
 use crate::core::close_reason::CloseReason;
+use crate::core::schedule::{Place, Schedule, Shares};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::Limiter;
 use crate::telemetry::metrics::{self, Counters};
 
-/// The token of orders. Connections' tokens have their top bit clear.
-const CONTROL: Token = Token(usize::MAX);
-/// Ports count down from here.
-const PORT_LAST: usize = usize::MAX - 1;
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
-/// The clock is read each time so many connections have worked: each may have moved 16 MiB.
-const READ_EVERY: usize = 8;
 
 /// What a worker is given to start with.
 #[derive(Debug)]
@@ -77,9 +72,10 @@ pub struct Worker {
     rules: Vec<Arc<Rules>>,
     connections: Table<Connection>,
     connections_max: usize,
-    queue: VecDeque<Key>,
-    reminders: Wheel<Reminder>,
+    schedule: Schedule<Task>,
     pool: Pool,
+    /// Where the pool stands in the schedule.
+    pool_place: Place,
     counters: Arc<[Counters]>,
     access_log: Option<AccessLog>,
     /// Of lines about peers.
@@ -89,15 +85,7 @@ pub struct Worker {
     scratch: Box<[u8]>,
     /// Connections on their way from a port to the table; empty between turns.
     accepted: Vec<(TcpStream, SocketAddr)>,
-    /// Reminders on their way out of the wheel; empty between turns.
-    due: Vec<Reminder>,
     is_draining: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Reminder {
-    key: Key,
-    at: Instant,
 }
 
 /// The instant of a turn, in both of the forms needed.
@@ -122,11 +110,11 @@ impl Worker {
     /// When the system gives no epoll instance or refuses a socket.
     pub fn new(setup: Setup) -> io::Result<(Self, Control)> {
         let poll = Poll::new()?;
-        let (control, inbox) = Control::new(poll.registry(), CONTROL)?;
+        let (control, inbox) = Control::new(poll.registry(), Source::Orders.token())?;
         let mut ports = Vec::with_capacity(setup.sockets.len());
         for (at, (socket, listener)) in setup.sockets.into_iter().enumerate() {
             let mut port = Port::new(TcpListener::from_std(socket.into()), listener);
-            let token = Token(PORT_LAST - at);
+            let token = Source::Port(at).token();
             poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
             ports.push(Some(port));
         }
@@ -140,16 +128,15 @@ impl Worker {
             rules: Rules::all(&setup.plan, setup.index),
             connections: Table::new(),
             connections_max: setup.connections_max,
-            queue: VecDeque::new(),
-            reminders: Wheel::new(now),
+            schedule: Schedule::new(Shares::WORKER, now),
             pool: Pool::new(setup.pipes),
+            pool_place: Place::new(),
             counters: setup.counters,
             access_log: setup.access_log,
             refusals: Limiter::new(now),
             failures: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
-            due: Vec::new(),
             is_draining: false,
         };
         Ok((worker, control))
@@ -166,7 +153,7 @@ impl Worker {
             let timeout = self.timeout(turn_end);
             self.wait(&mut events, timeout)?;
             let now = Now::read(&mut self.clock, timeout);
-            self.reminders.catch_up(now.instant);
+            self.schedule.catch_up(now.instant);
             for event in &events {
                 self.note(event, now.instant);
             }
@@ -199,32 +186,30 @@ impl Worker {
     /// Returns how long to wait; never when there is work left.
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let ports = self.ports.iter().flatten();
-        if !self.queue.is_empty()
+        if self.schedule.has_work()
             || ports.clone().any(|port| port.queue.next() == Accepting::Accept)
         {
             return Some(Duration::ZERO);
         }
         let retry_at = ports.filter_map(|port| port.queue.deadline()).min();
-        let next = self.reminders.next().into_iter().chain(retry_at).min()?;
+        let next = self.schedule.wakes_at().into_iter().chain(retry_at).min()?;
         Some(next.saturating_duration_since(now))
     }
 
     fn note(&mut self, event: &Event, now: Instant) {
-        let token = event.token();
-        if token == CONTROL {
-            return;
-        }
-        if let Some(port) = self.ports.get_mut(PORT_LAST.wrapping_sub(token.0)) {
-            if let Some(port) = port {
-                port.queue.handle_ready();
+        match Source::of(event.token()) {
+            Source::Orders => {}
+            Source::Port(at) => {
+                if let Some(Some(port)) = self.ports.get_mut(at) {
+                    port.queue.handle_ready();
+                }
             }
-            return;
+            Source::Leg(key, side) => {
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                connection.handle_ready(side, readiness(event), now);
+                self.schedule.file(Task::Connection(key), &mut connection.place);
+            }
         }
-        let (key, is_upstream) = Key::from_token(token);
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let side = if is_upstream { Side::Upstream } else { Side::Client };
-        connection.handle_ready(side, readiness(event), now);
-        enqueue(&mut self.queue, key, connection);
     }
 
     fn take_orders(&mut self, now: Now) {
@@ -246,7 +231,7 @@ impl Worker {
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.handle_stop(now);
-                enqueue(&mut self.queue, key, connection);
+                self.schedule.file(Task::Connection(key), &mut connection.place);
             }
         }
     }
@@ -294,12 +279,13 @@ impl Worker {
         match admitted {
             Ok(policy) => {
                 let mut connection = Connection::new(&rules, policy, client, peer, now.instant);
-                let at = connection.remind_at;
+                let task = Task::Connection(key);
                 if connection.session.next() != Action::Wait {
-                    enqueue(&mut self.queue, key, &mut connection);
+                    self.schedule.file(task, &mut connection.place);
                 }
+                let deadline = connection.session.deadline();
+                self.schedule.remind(task, &mut connection.place, deadline, now.instant);
                 self.connections.insert(connection);
-                self.reminders.file(at, Reminder { key, at });
             }
             Err(reason) => {
                 let (mut ctx, ..) = self.lend(now);
@@ -309,53 +295,53 @@ impl Worker {
     }
 
     fn expire(&mut self, now: Now) {
-        let mut due = std::mem::take(&mut self.due);
-        self.reminders.expire(now.instant, &mut due);
-        for Reminder { key, at } in due.drain(..) {
-            let (mut ctx, connections, queue, reminders) = self.lend(now);
-            let Some(connection) = connections.get_mut(key) else { continue };
-            if connection.remind_at != at {
-                continue;
+        while let Some(task) = self.schedule.next_due(now.instant) {
+            match task {
+                Task::Connection(key) => {
+                    let (mut ctx, connections, schedule) = self.lend(now);
+                    let Some(connection) = connections.get_mut(key) else { continue };
+                    schedule.handle_due(&mut connection.place);
+                    connection.handle_time(&mut ctx);
+                    schedule.file(task, &mut connection.place);
+                    let deadline = connection.session.deadline();
+                    schedule.remind(task, &mut connection.place, deadline, now.instant);
+                }
+                Task::Pools => {
+                    self.schedule.handle_due(&mut self.pool_place);
+                    self.pool.trim();
+                }
             }
-            connection.handle_time(&mut ctx);
-            enqueue(queue, key, connection);
-            let at = connection.session.deadline();
-            connection.remind_at = at;
-            reminders.file(at, Reminder { key, at });
         }
-        self.due = due;
+        if let Some(at) = self.pool.trim_at(now.instant) {
+            self.schedule.remind(Task::Pools, &mut self.pool_place, at, now.instant);
+        }
     }
 
     fn work(&mut self, now: Now) {
-        for worked in 0..self.queue.len() {
-            if worked % READ_EVERY == READ_EVERY - 1 {
-                self.clock.read(Some(Duration::ZERO));
-            }
-            let Some(key) = self.queue.pop_front() else { return };
-            let (mut ctx, connections, queue, reminders) = self.lend(now);
+        self.schedule.begin_turn();
+        while let Some((task, share)) = self.schedule.next(now.instant) {
+            // Nothing else is ever filed.
+            let Task::Connection(key) = task else { continue };
+            let (mut ctx, connections, schedule) = self.lend(now);
             let Some(connection) = connections.get_mut(key) else { continue };
-            connection.is_queued = false;
-            match connection.work(key, &mut ctx) {
+            match connection.work(key, share, schedule.action_cost(), &mut ctx) {
                 Worked::Ended => {
+                    schedule.forget(&mut connection.place);
                     connections.remove(key);
-                    continue;
                 }
-                Worked::HasMore => enqueue(queue, key, connection),
-                Worked::Waits => {}
+                Worked::Stint(stint) => {
+                    let deadline = connection.session.deadline();
+                    schedule.handle_worked(task, &mut connection.place, stint, now.instant);
+                    schedule.remind(task, &mut connection.place, deadline, now.instant);
+                }
             }
-            let at = connection.session.deadline();
-            if at < connection.remind_at {
-                connection.remind_at = at;
-                reminders.file(at, Reminder { key, at });
-            }
+            // A stint may take milliseconds: a turn of many is not taken for standing still.
+            self.clock.read(Some(Duration::ZERO));
         }
     }
 
     /// Takes the worker apart into what a connection may use, and what finds and schedules it.
-    fn lend(
-        &mut self,
-        now: Now,
-    ) -> (Ctx<'_>, &mut Table<Connection>, &mut VecDeque<Key>, &mut Wheel<Reminder>) {
+    fn lend(&mut self, now: Now) -> (Ctx<'_>, &mut Table<Connection>, &mut Schedule<Task>) {
         let ctx = Ctx {
             registry: self.poll.registry(),
             pool: &mut self.pool,
@@ -367,14 +353,7 @@ impl Worker {
             now: now.instant,
             unix_time: now.unix_time,
         };
-        (ctx, &mut self.connections, &mut self.queue, &mut self.reminders)
-    }
-}
-
-fn enqueue(queue: &mut VecDeque<Key>, key: Key, connection: &mut Connection) {
-    if !connection.is_queued {
-        connection.is_queued = true;
-        queue.push_back(key);
+        (ctx, &mut self.connections, &mut self.schedule)
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! Header ---+-> Lingering (LOCAL answered here) -----------+
 //!    |      v                                               v
-//!    |   Opening <-> Connecting -> Relaying -------------> Over
+//!    |   Dialing <-> Connecting -> Relaying -------------> Over
 //!    |   ^  |            |            |                     ^
 //! Greeting  |            |            |                     |
 //!    |      |            |            |                     |
@@ -11,12 +11,14 @@
 //! ```
 //!
 //! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
-//! `now` as an argument. The shell in `worker/` performs each action and says what came of it.
+//! `now` as an argument. The shell in `data/` performs each action and says what came of it.
 //! Invariants: no payload is moved before our header; a stream that was cut short never ends in a
 //! FIN; after [`Action::Close`] nothing happens; `next` changes nothing.
 
 mod action;
 mod flow;
+mod policy;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -26,53 +28,23 @@ use crate::core::close_reason::CloseReason;
 
 pub use action::{Action, Direction, Failure, Method, Readiness, Received, Sent, Side, Verdict};
 use flow::{Flow, Step};
+use progress::{FirstLook, Progress};
 
 pub use flow::Splicing;
+pub use policy::{FirstBytes, FirstUse, Policy};
+pub use progress::SILENCE_PART;
 
-/// How long an abort waits for a peer to take what was delivered, and a lingering close for its end.
+/// How long an abort waits for a peer that takes nothing of what was delivered, and a lingering close for
+/// one that says nothing more.
 pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a lingering close throws away at most: bytes.
 pub const LINGER_BYTES_MAX: usize = 64 * 1024;
-/// How often an abort looks whether the peer has taken everything; no event tells it.
-const UNSENT_CHECK_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How a session begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Opening {
-    /// With a header from the client.
-    Header,
-    /// With its payload.
-    Payload,
-}
-
-/// When a new socket is used first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstUse {
-    /// Before any event: a receive right behind the accept finds what came meanwhile, a send right
-    /// behind the connect succeeds where the handshake is over by then, as on loopback.
-    AtOnce,
-    /// When an event says that it is ready.
-    WhenReady,
-}
-
-/// What a session is told when it begins; a reload does not change it.
-#[derive(Clone, Copy, Debug, Hash)]
-pub struct Policy {
-    /// How the client begins.
-    pub opening: Opening,
-    /// For the whole header, from accept.
-    pub header_timeout: Duration,
-    /// For each attempt to connect.
-    pub connect_timeout: Duration,
-    /// Without a byte either way.
-    pub idle_timeout: Duration,
-    /// Without a byte, once one side has ended.
-    pub half_closed_timeout: Duration,
-    /// How many endpoints may be tried, at least 1.
-    pub attempts_max: usize,
-    /// When bytes are spliced.
-    pub splicing: Splicing,
-}
+/// How often an abort looks at first whether the peer has taken everything; no event tells it.
+pub const UNSENT_CHECK_MIN: Duration = Duration::from_millis(10);
+/// How often it looks at last: each look is a system call, and a slow peer may take minutes.
+pub const UNSENT_CHECK_MAX: Duration = Duration::from_millis(250);
+/// An abort that has lasted for so long looks again after a part of it.
+pub const UNSENT_CHECK_PART: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
@@ -82,7 +54,7 @@ enum Phase {
     /// our header leaves together with it.
     Greeting,
     /// An endpoint is to be connected to.
-    Opening,
+    Dialing,
     /// A connect is under way since the deadline was set.
     Connecting,
     /// Both directions move.
@@ -115,17 +87,13 @@ struct End {
     socket: Socket,
     /// An event announced an error that nobody has fetched.
     suspect: bool,
-    /// It is time to ask what is unsent.
-    check_due: bool,
-    /// Everything sent has been acknowledged.
-    settled: bool,
     /// An event announced that it takes bytes, so it stands unless an error says otherwise.
     announced: bool,
 }
 
 impl End {
     const fn new(socket: Socket) -> Self {
-        Self { socket, suspect: false, check_due: false, settled: false, announced: false }
+        Self { socket, suspect: false, announced: false }
     }
 
     fn fail(&mut self) {
@@ -151,9 +119,9 @@ pub struct Session {
     failed_attempts: usize,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
-    /// When the phase times out; the idle limits are counted from `active_at` instead.
+    /// When the phase times out, whatever moves.
     deadline: Instant,
-    active_at: Instant,
+    progress: Progress,
     check_at: Instant,
 }
 
@@ -162,9 +130,9 @@ impl Session {
     pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
         let mut up = Flow::new(policy.splicing);
         up.readable = first_receive == FirstUse::AtOnce;
-        let phase = match policy.opening {
-            Opening::Header => Phase::Header,
-            Opening::Payload => Phase::Greeting,
+        let phase = match policy.first_bytes {
+            FirstBytes::Header => Phase::Header,
+            FirstBytes::Payload => Phase::Greeting,
         };
         Self {
             policy,
@@ -178,7 +146,7 @@ impl Session {
             failed_attempts: 0,
             met: false,
             deadline: now + policy.header_timeout,
-            active_at: now,
+            progress: Progress::new(now),
             check_at: now,
         }
     }
@@ -212,11 +180,12 @@ impl Session {
             Verdict::Incomplete => {}
             Verdict::Relay { buffered } => {
                 self.up.buffered = buffered;
-                self.phase = Phase::Opening;
+                self.phase = Phase::Dialing;
             }
             Verdict::Answer => {
                 self.phase = Phase::Lingering { shut: false, discarded: 0 };
-                self.deadline = now + LINGER_MAX;
+                self.deadline = now + self.policy.idle_timeout;
+                self.progress.handle_moved(now);
             }
             Verdict::Refuse(CloseReason::Probe) => self.phase = Phase::Over(CloseReason::Probe),
             Verdict::Refuse(reason) => self.abort(reason, now),
@@ -227,7 +196,7 @@ impl Session {
     pub fn handle_greeted(&mut self, header: usize) {
         debug_assert_eq!(self.phase, Phase::Greeting);
         self.up.buffered += header;
-        self.phase = Phase::Opening;
+        self.phase = Phase::Dialing;
     }
 
     /// [`Action::Greet`] was performed: there is no header we could send.
@@ -237,7 +206,7 @@ impl Session {
 
     /// [`Action::Connect`] was performed: a connect is under way.
     pub fn handle_connecting(&mut self, first_send: FirstUse, now: Instant) {
-        debug_assert_eq!(self.phase, Phase::Opening);
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.upstream = End::new(Socket::Connecting);
         // The attempt before it may have had events until its socket was closed.
@@ -249,7 +218,7 @@ impl Session {
 
     /// [`Action::Connect`] was performed: it failed at once.
     pub fn handle_connect_failed(&mut self, reason: CloseReason, now: Instant) {
-        debug_assert_eq!(self.phase, Phase::Opening);
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.retry_or_abort(reason, now);
     }
@@ -276,9 +245,9 @@ impl Session {
         self.turn = direction.other();
         let side = direction.source();
         match received {
-            Received::Bytes { .. } => self.active_at = now,
+            Received::Bytes { .. } => self.progress.handle_moved(now),
             Received::End if method == Method::Copy => {
-                self.active_at = now;
+                self.progress.handle_moved(now);
                 self.salvaged(side);
                 self.end_if_carried();
             }
@@ -301,7 +270,8 @@ impl Session {
         self.turn = direction.other();
         match sent {
             Sent::Bytes(_) => {
-                self.active_at = now;
+                self.progress.handle_moved(now);
+                self.progress.handle_queued(direction.sink());
                 if direction == Direction::Up {
                     self.established(now);
                 }
@@ -328,15 +298,19 @@ impl Session {
             return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
         }
         self.flow_mut(direction).handle_shut();
+        self.progress.handle_queued(direction.sink());
         self.end_if_carried();
     }
 
     /// [`Action::Discard`] was performed.
-    pub fn handle_discarded(&mut self, received: Received) {
+    pub fn handle_discarded(&mut self, received: Received, now: Instant) {
         let Phase::Lingering { shut, discarded } = self.phase else { return };
         self.up.handle_received(received, Method::Copy);
         let discarded = match received {
-            Received::Bytes { count, .. } => discarded + count,
+            Received::Bytes { count, .. } => {
+                self.progress.handle_moved(now);
+                discarded + count
+            }
             Received::WouldBlock => discarded,
             Received::End | Received::Failed(_) => LINGER_BYTES_MAX,
         };
@@ -348,10 +322,37 @@ impl Session {
     }
 
     /// [`Action::CheckUnsent`] was performed: so many bytes are not acknowledged.
-    pub fn handle_unsent(&mut self, side: Side, unsent: usize) {
-        let end = self.end_mut(side);
-        end.check_due = false;
-        end.settled = unsent == 0;
+    ///
+    /// Fewer than before are progress. When it was made nobody can tell, so it is taken for the latest:
+    /// who reads on, however slowly, is never silent.
+    pub fn handle_unsent(&mut self, side: Side, unsent: usize, now: Instant) {
+        let first = match self.phase {
+            Phase::Relaying => FirstLook::Progress,
+            Phase::Header
+            | Phase::Greeting
+            | Phase::Dialing
+            | Phase::Connecting
+            | Phase::Aborting(_)
+            | Phase::Lingering { .. }
+            | Phase::Over(_) => FirstLook::Nothing,
+        };
+        self.progress.handle_unsent(side, unsent, first, now);
+        if !self.is_to_be_checked() {
+            match self.phase {
+                Phase::Relaying if self.progress.is_silent(self.silence_max(), now) => {
+                    self.abort(self.silence(), now);
+                }
+                Phase::Aborting(_) if self.progress.is_silent(LINGER_MAX, now) => self.give_up(),
+                Phase::Header
+                | Phase::Greeting
+                | Phase::Dialing
+                | Phase::Connecting
+                | Phase::Relaying
+                | Phase::Aborting(_)
+                | Phase::Lingering { .. }
+                | Phase::Over(_) => {}
+            }
+        }
     }
 
     /// [`Action::Reset`] was performed.
@@ -374,21 +375,28 @@ impl Session {
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
             // It never waits.
-            Phase::Opening => {}
+            Phase::Dialing => {}
             Phase::Connecting => {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
             }
             // Idle is who has nothing to do; behind a leap of the clock the work comes first.
             Phase::Relaying if self.next() != Action::Wait => {}
-            Phase::Relaying if self.is_half_closed() => {
-                self.abort(CloseReason::HalfClosedTimeout, now);
+            Phase::Relaying => {
+                self.progress.look();
+                if !self.is_to_be_checked() {
+                    self.abort(self.silence(), now);
+                }
             }
-            Phase::Relaying => self.abort(CloseReason::IdleTimeout, now),
             Phase::Aborting(_) if now >= self.deadline => self.give_up(),
             Phase::Aborting(_) => {
-                self.check_at = now + UNSENT_CHECK_INTERVAL;
-                (self.client.check_due, self.upstream.check_due) = (true, true);
+                let since = self.deadline - self.policy.idle_timeout;
+                let part = now.saturating_duration_since(since) / UNSENT_CHECK_PART;
+                self.check_at = now + part.clamp(UNSENT_CHECK_MIN, UNSENT_CHECK_MAX);
+                self.progress.look();
+                if !self.is_to_be_checked() && self.progress.is_silent(LINGER_MAX, now) {
+                    self.give_up();
+                }
             }
             Phase::Lingering { .. } => self.phase = Phase::Over(CloseReason::LocalAnswered),
             Phase::Over(_) => {}
@@ -405,16 +413,15 @@ impl Session {
     /// while `next` is not to wait.
     pub fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Relaying if self.is_half_closed() => {
-                self.active_at + self.policy.half_closed_timeout
+            Phase::Relaying => self.progress.look_at(self.silence_max()),
+            Phase::Lingering { .. } => self.deadline.min(self.progress.silent_at(LINGER_MAX)),
+            Phase::Aborting(_) => {
+                self.deadline.min(self.progress.silent_at(LINGER_MAX)).min(self.check_at)
             }
-            Phase::Relaying => self.active_at + self.policy.idle_timeout,
-            Phase::Aborting(_) => self.deadline.min(self.check_at),
             Phase::Header
             | Phase::Greeting
-            | Phase::Opening
+            | Phase::Dialing
             | Phase::Connecting
-            | Phase::Lingering { .. }
             | Phase::Over(_) => self.deadline,
         }
     }
@@ -422,6 +429,19 @@ impl Session {
     /// Returns the bytes that went out in one direction; upwards our own header is among them.
     pub fn moved(&self, direction: Direction) -> u64 {
         self.flow(direction).moved
+    }
+
+    /// Returns why it ends, once it is over but for what is still delivered.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Aborting(reason) | Phase::Over(reason) => Some(reason),
+            Phase::Header
+            | Phase::Greeting
+            | Phase::Dialing
+            | Phase::Connecting
+            | Phase::Relaying
+            | Phase::Lingering { .. } => None,
+        }
     }
 
     /// Returns how many attempts to connect have come to nothing.
@@ -441,11 +461,11 @@ impl Session {
             Phase::Header if self.up.readable => Action::ReadHeader,
             Phase::Header => Action::Wait,
             Phase::Greeting => self.next_greeting(),
-            Phase::Opening if self.upstream.socket == Socket::Failed => {
+            Phase::Dialing if self.upstream.socket == Socket::Failed => {
                 Action::Reset(Side::Upstream)
             }
-            Phase::Opening if self.client.suspect => Action::Probe(Side::Client),
-            Phase::Opening => Action::Connect,
+            Phase::Dialing if self.client.suspect => Action::Probe(Side::Client),
+            Phase::Dialing => Action::Connect,
             Phase::Connecting => self.next_connecting(),
             Phase::Relaying => self.next_relaying(),
             Phase::Aborting(_) => self.next_aborting(),
@@ -498,7 +518,13 @@ impl Session {
                     Step::Shutdown => Action::Shutdown(direction),
                 })
             })
+            .or_else(|| self.next_check())
             .unwrap_or(Action::Wait)
+    }
+
+    fn next_check(&self) -> Option<Action> {
+        let is_due = |side: &Side| self.progress.is_due(*side);
+        Side::ALL.into_iter().find(is_due).map(Action::CheckUnsent)
     }
 
     fn next_aborting(&self) -> Action {
@@ -522,14 +548,17 @@ impl Session {
             }
             // Behind an RST, what is unsent would never become less.
             Socket::Open if end.suspect => Some(Action::Probe(side)),
-            Socket::Open if self.flow(inward).buffered > 0 => {
-                self.flow(inward).writable.then_some(Action::Drain(inward))
+            Socket::Open if self.flow(inward).buffered > 0 && self.flow(inward).writable => {
+                Some(Action::Drain(inward))
             }
+            // What it takes is progress, though nothing can be added yet.
+            Socket::Open if self.progress.is_due(side) => Some(Action::CheckUnsent(side)),
+            Socket::Open if self.flow(inward).buffered > 0 => None,
             Socket::Open if other.socket == Socket::Dying => None,
-            Socket::Open if self.flow(inward).moved == 0 || end.settled => {
+            Socket::Open if self.flow(inward).moved == 0 || self.progress.is_empty(side) => {
                 Some(Action::Reset(side))
             }
-            Socket::Open => end.check_due.then_some(Action::CheckUnsent(side)),
+            Socket::Open => None,
         }
     }
 
@@ -538,7 +567,7 @@ impl Session {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relaying;
             self.upstream.socket = Socket::Open;
-            self.active_at = now;
+            self.progress.handle_moved(now);
         }
     }
 
@@ -563,7 +592,7 @@ impl Session {
         self.failed_attempts += 1;
         self.up.writable = false;
         if self.attempts < self.policy.attempts_max {
-            self.phase = Phase::Opening;
+            self.phase = Phase::Dialing;
         } else {
             self.abort(reason, now);
         }
@@ -587,19 +616,42 @@ impl Session {
         }
     }
 
+    /// Whether a look at what a socket holds is still to come.
+    fn is_to_be_checked(&self) -> bool {
+        let is_due = |side| self.end(side).socket == Socket::Open && self.progress.is_due(side);
+        Side::ALL.into_iter().any(is_due)
+    }
+
+    /// How long silence may last.
+    fn silence_max(&self) -> Duration {
+        match self.is_half_closed() {
+            true => self.policy.half_closed_timeout,
+            false => self.policy.idle_timeout,
+        }
+    }
+
+    /// What a silence that lasted for too long is called.
+    fn silence(&self) -> CloseReason {
+        match self.is_half_closed() {
+            true => CloseReason::HalfClosedTimeout,
+            false => CloseReason::IdleTimeout,
+        }
+    }
+
     fn abort(&mut self, reason: CloseReason, now: Instant) {
         match self.phase {
             Phase::Aborting(_) | Phase::Over(_) => {}
             Phase::Header
             | Phase::Greeting
-            | Phase::Opening
+            | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying
             | Phase::Lingering { .. } => {
                 self.phase = Phase::Aborting(reason);
-                self.deadline = now + LINGER_MAX;
-                self.check_at = now + UNSENT_CHECK_INTERVAL;
-                (self.client.check_due, self.upstream.check_due) = (true, true);
+                self.deadline = now + self.policy.idle_timeout;
+                self.progress.handle_moved(now);
+                self.check_at = now + UNSENT_CHECK_MIN;
+                self.progress.look_first();
             }
         }
     }

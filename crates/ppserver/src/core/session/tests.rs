@@ -9,7 +9,7 @@ const HANGUP: Readiness = Readiness { read_closed: true, ..DATA };
 
 fn policy() -> Policy {
     Policy {
-        opening: Opening::Payload,
+        first_bytes: FirstBytes::Payload,
         header_timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
@@ -101,12 +101,15 @@ fn an_abort_does_not_wait_for_a_socket_that_broke() {
     session.handle_filled(Direction::Up, Method::Copy, received, now);
     session.handle_drained(Direction::Up, Sent::Bytes(3), now);
     session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, now);
-    now = session.deadline();
-    session.handle_time(now);
+    // Nobody has looked, the same as last time, and the same at the end.
+    for _ in 0..3 {
+        now = session.deadline();
+        session.handle_time(now);
+        assert_eq!(session.next(), Action::CheckUnsent(Side::Upstream));
+        session.handle_unsent(Side::Upstream, 3, now);
+    }
     assert_eq!(session.next(), Action::Reset(Side::Client));
     session.handle_reset(Side::Client);
-    assert_eq!(session.next(), Action::CheckUnsent(Side::Upstream));
-    session.handle_unsent(Side::Upstream, 3);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..HANGUP }, now);
     assert_eq!(session.next(), Action::Probe(Side::Upstream));
@@ -136,7 +139,7 @@ fn a_splice_that_fails_may_leave_bytes_behind_an_urgent_one() {
 }
 
 fn reading(now: Instant) -> Session {
-    let policy = Policy { opening: Opening::Header, ..policy() };
+    let policy = Policy { first_bytes: FirstBytes::Header, ..policy() };
     let mut session = Session::new(policy, FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, DATA, now);
     assert_eq!(session.next(), Action::ReadHeader);
@@ -161,10 +164,10 @@ fn an_answered_client_that_goes_on_is_read_for_64_kib() {
     assert_eq!(session.next(), Action::Shutdown(Direction::Down));
     session.handle_shut(Direction::Down, None, now);
     for _ in 0..3 {
-        session.handle_discarded(QUARTER);
+        session.handle_discarded(QUARTER, now);
         assert_eq!(session.next(), Action::Discard);
     }
-    session.handle_discarded(QUARTER);
+    session.handle_discarded(QUARTER, now);
     assert_eq!(session.next(), Action::Close(CloseReason::LocalAnswered));
 }
 
@@ -206,7 +209,7 @@ fn a_session_without_a_header_to_read_waits_for_its_first_event() {
 #[test]
 fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event() {
     let now = start();
-    let header = Policy { opening: Opening::Header, ..policy() };
+    let header = Policy { first_bytes: FirstBytes::Header, ..policy() };
     let mut session = Session::new(header, FirstUse::AtOnce, now);
     assert_eq!(session.next(), Action::ReadHeader);
     session.handle_header(Received::WouldBlock, Verdict::Incomplete, now);
@@ -286,4 +289,34 @@ fn attempts_that_come_to_nothing_are_counted() {
     session.handle_reset(Side::Upstream);
     session.handle_connect_failed(CloseReason::ConnectFailed, now);
     assert_eq!(session.failed_attempts(), 2);
+}
+
+/// 3 MB lay in the socket of a client that read 30 kB/s: it was reset after a minute of what we took for
+/// silence.
+#[test]
+fn bytes_that_a_peer_acknowledges_are_no_silence_and_a_silence_is_seen_an_eighth_late_at_most() {
+    let begin = start();
+    let mut session = relaying(begin);
+    session.handle_ready(Side::Client, DATA, begin);
+    let received = Received::Bytes { count: 3000, asked: 4096 };
+    session.handle_filled(Direction::Up, Method::Copy, received, begin);
+    session.handle_drained(Direction::Up, Sent::Bytes(3000), begin);
+    session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, begin);
+    let limit = policy().idle_timeout;
+    let mut now = begin;
+    for left in (1..=30).rev() {
+        now = session.deadline();
+        session.handle_time(now);
+        session.handle_unsent(Side::Upstream, left, now);
+        assert_eq!((session.next(), session.close_reason()), (Action::Wait, None), "{left}");
+    }
+    assert!(now > begin + 3 * limit, "it took longer than any silence may");
+    let silent_since = now;
+    while session.close_reason().is_none() {
+        now = session.deadline();
+        session.handle_time(now);
+        session.handle_unsent(Side::Upstream, 1, now);
+    }
+    assert_eq!(session.close_reason(), Some(CloseReason::IdleTimeout));
+    assert_eq!(now, silent_since + limit);
 }

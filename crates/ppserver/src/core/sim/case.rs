@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel};
 use super::oracle::{Oracle, View, hold};
-use super::peer::{Heard, Peer};
+use super::peer::{Heard, Peer, Reading};
 use super::plan::Plan;
 use super::rng::{Rng, Stream, byte_at};
 use super::shell::{Outcome, Shell, readiness};
 use super::socket::{Errno, Mask};
 use super::wire::Move;
 use crate::core::close_reason::CloseReason;
+use crate::core::schedule::Place;
 use crate::core::session::{Action, Direction, Readiness, Session, Side};
 
 /// What a case meets the rest of its world with.
@@ -81,6 +82,12 @@ pub(super) struct Case {
     pub(super) oracle: Oracle,
     pub(super) closed: Option<CloseReason>,
     pub(super) steps: usize,
+    /// Where it stands in the world's schedule.
+    pub(super) place: Place,
+    /// What all had done when it was filed there last, until its turn comes.
+    pub(super) filed_at: Option<usize>,
+    /// How often it has moved little since it moved much.
+    pub(super) small_stints: usize,
     client: Peer,
     upstream: Option<Peer>,
     /// Our end of every connection it had.
@@ -97,6 +104,10 @@ impl Case {
             oracle: Oracle::new(plan.policy, now),
             closed: None,
             steps: 0,
+            place: Place::new(),
+            filed_at: None,
+            // A session is quiet until it has moved much.
+            small_stints: usize::MAX / 2,
             client: Peer::new(fd.other_end(), Stream::Client, plan.client),
             upstream: None,
             sockets: vec![fd],
@@ -110,10 +121,21 @@ impl Case {
         &self.shell.session
     }
 
-    /// Returns everything that can happen now but the passing of time.
-    pub(super) fn choices(&self, kernel: &Kernel, now: Instant) -> Choices {
-        let is_open = self.closed.is_none();
-        let acts = is_open && self.session().next() != Action::Wait;
+    /// Returns the bytes that went out in either direction.
+    pub(super) fn moved(&self) -> usize {
+        let moved = |direction| self.session().moved(direction);
+        usize::try_from(Direction::ALL.into_iter().map(moved).sum::<u64>())
+            .expect("worlds are small")
+    }
+
+    /// Returns whether it has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        self.closed.is_none() && self.session().next() != Action::Wait
+    }
+
+    /// Returns everything that can happen now but the passing of time; it acts only while it is its turn.
+    pub(super) fn choices(&self, is_its_turn: bool, kernel: &Kernel, now: Instant) -> Choices {
+        let acts = is_its_turn && self.is_busy();
         let first_of_its_socket = |at: &usize| {
             let fd = self.events[*at].fd;
             // Sockets overtake each other; the events of one keep their order.
@@ -147,16 +169,30 @@ impl Case {
             Choice::Act => self.act(env),
             Choice::Harvest(fd) => self.harvest(fd, env),
             Choice::Tell(at) => self.tell(at, env),
-            Choice::Travel(travelling) => {
-                env.trace.say(format_args!("network: {travelling:?}"));
-                env.kernel.perform(travelling);
-            }
+            Choice::Travel(travelling) => self.travel(travelling, env),
             Choice::Send(side) => {
                 self.peer_mut(side).send(env.kernel, env.now);
                 env.trace.say(format_args!("{side:?} peer goes on"));
             }
             Choice::Read(side) => self.read(side, env),
         }
+    }
+
+    fn travel(&mut self, travelling: Move, env: &mut Env<'_>) {
+        env.trace.say(format_args!("network: {travelling:?}"));
+        let before = self.unsent(env.kernel);
+        env.kernel.perform(travelling);
+        let after = self.unsent(env.kernel);
+        for ((side, before), (_, after)) in before.into_iter().zip(after) {
+            if after < before {
+                self.oracle.story.note_taken(side, env.now);
+            }
+        }
+    }
+
+    /// Returns how much our sockets hold that is not acknowledged.
+    fn unsent(&self, kernel: &Kernel) -> [(Side, usize); 2] {
+        Side::ALL.map(|side| (side, self.shell.socket(side).map_or(0, |fd| kernel.look(fd).outq())))
     }
 
     /// What the plan says happens at this step, whoever is to move.
@@ -229,9 +265,19 @@ impl Case {
         pauses.chain(connects.map(|(due, _)| due)).chain(held).min()
     }
 
+    fn check_silence(&mut self, env: &Env<'_>) {
+        let is_told = self.is_told(env.kernel);
+        let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
+        self.oracle.check_silence(view);
+    }
+
     /// A timer that is asked too early changes nothing.
     pub(super) fn check_early(&mut self, now: Instant) {
         let session = &mut self.shell.session;
+        if now >= session.deadline() {
+            // The timers are as late as their ticks.
+            return;
+        }
         let before = (session.next(), session.deadline());
         session.handle_time(now);
         let after = (session.next(), session.deadline());
@@ -257,6 +303,7 @@ impl Case {
             return;
         }
         self.oracle.story.note_timeout(now);
+        self.check_silence(env);
         let is_ahead = self.session().deadline() > now;
         hold!(Deadline, is_ahead || after != Action::Wait, "it waits for what has passed");
     }
@@ -274,6 +321,9 @@ impl Case {
         let is_told = self.is_told(env.kernel);
         let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
         self.oracle.note_outcome(action, outcome, view);
+        if matches!(outcome, Outcome::Unsent(_)) {
+            self.check_silence(env);
+        }
         match outcome {
             Outcome::Connecting => self.meet_upstream(),
             Outcome::Closed => {
@@ -440,7 +490,14 @@ impl Case {
     /// Everything has come to rest: where both peers were fair, everything has arrived.
     pub(super) fn check_end(&self, kernel: &mut Kernel) {
         kernel.cover.hit(Quirk::Fair);
-        hold!(Complete, self.closed == Some(CloseReason::Done), "closed with {:?}", self.closed);
+        let is_silence = [CloseReason::IdleTimeout, CloseReason::HalfClosedTimeout].map(Some);
+        // Who has acknowledged everything and goes on reading what lies on his side is silent.
+        let may_be_silent = [&self.plan.client, &self.plan.upstream]
+            .into_iter()
+            .any(|script| matches!(script.reading, Reading::Slow(_)));
+        let is_over = may_be_silent && is_silence.contains(&self.closed);
+        let is_done = self.closed == Some(CloseReason::Done);
+        hold!(Complete, is_done || is_over, "closed with {:?}", self.closed);
         for direction in Direction::ALL {
             let side = direction.sink();
             let peer = match side {
@@ -449,7 +506,7 @@ impl Case {
             };
             let (got, whole) = (peer.received, self.whole(side));
             hold!(Complete, got == whole, "{side:?} received {got} of {whole}");
-            hold!(Complete, peer.has_heard_end, "{side:?} never heard the end");
+            hold!(Complete, peer.has_heard_end || is_over, "{side:?} never heard the end");
         }
         let has_sent_all = self.client.sent == self.plan.client.total;
         hold!(Complete, has_sent_all, "the client could not send everything");

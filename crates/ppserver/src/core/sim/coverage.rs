@@ -54,6 +54,7 @@ quirks! {
     GoneBeforeAccept, "a client is gone before it is accepted";
     Queued, "a drain while somebody is queued";
     Crowd, "sessions share one kernel's budget";
+    QuietInACrowd, "a quiet session waits for others' shares";
     Reload, "a reload between two sessions";
     Drain, "a drain while sessions run";
     PeerReset, "a peer resets in the midst of its script";

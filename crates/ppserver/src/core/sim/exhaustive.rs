@@ -22,7 +22,7 @@ use super::rng::Rng;
 use super::socket::{Errno, Handshake, Sizes};
 use super::world::World;
 use super::{begin, number};
-use crate::core::session::{FirstUse, Opening, Policy, Splicing, Verdict};
+use crate::core::session::{FirstBytes, FirstUse, Policy, Splicing, Verdict};
 
 /// Events in a row.
 const DEPTH: u64 = 10;
@@ -102,7 +102,7 @@ impl Search {
 /// Returns everything that can happen next.
 fn steps(world: &World) -> Vec<Step> {
     let case = &world.cases[0];
-    let choices = case.choices(&world.kernel, world.now).into_iter().flatten();
+    let choices = case.choices(true, &world.kernel, world.now).into_iter().flatten();
     let expires = case.closed.is_none().then_some(Step::Expire);
     choices.map(Step::Choice).chain(expires).collect()
 }
@@ -111,11 +111,10 @@ fn take(world: &mut World, step: Step) {
     match step {
         Step::Choice(choice) => world.with(0, |case, env| case.take(choice, env)),
         Step::Expire if steps(world).len() == 1 => world.leap(),
-        Step::Expire => {
-            let deadline = world.cases[0].session().deadline();
-            world.advance(deadline.saturating_duration_since(world.now));
-        }
+        Step::Expire => world.expire(0),
     }
+    // Here it acts whenever it can, whoever's turn it is.
+    world.remind(0);
     if world.is_over() {
         world.check_end();
     }
@@ -134,7 +133,7 @@ fn fingerprint(world: &World) -> u64 {
 #[derive(Clone, Copy, Debug)]
 struct Small {
     name: &'static str,
-    opening: Opening,
+    first_bytes: FirstBytes,
     verdict: Verdict,
     splicing: Splicing,
     up: (u64, Ending),
@@ -147,7 +146,7 @@ const RELAY: Verdict = Verdict::Relay { buffered: 0 };
 
 const SMALL: Small = Small {
     name: "a byte each way, both half-close",
-    opening: Opening::Payload,
+    first_bytes: FirstBytes::Payload,
     verdict: RELAY,
     splicing: Splicing::Off,
     up: (1, Ending::Fin),
@@ -168,13 +167,13 @@ const WORLDS: &[Small] = &[
     Small { name: "a byte each way, spliced", splicing: Splicing::Always, ..SMALL },
     Small {
         name: "a header in two parts",
-        opening: Opening::Header,
+        first_bytes: FirstBytes::Header,
         up: (3, Ending::Fin),
         ..SMALL
     },
     Small {
         name: "a header answered here",
-        opening: Opening::Header,
+        first_bytes: FirstBytes::Header,
         verdict: Verdict::Answer,
         up: (3, Ending::Close),
         ..SMALL
@@ -201,7 +200,7 @@ impl Small {
     fn world(self, begin: Instant) -> World {
         let second = Duration::from_secs(1);
         let policy = Policy {
-            opening: self.opening,
+            first_bytes: self.first_bytes,
             header_timeout: second,
             connect_timeout: second,
             idle_timeout: second * 2,
@@ -217,7 +216,7 @@ impl Small {
             ending,
             reading: Reading::Eager,
         };
-        let header = usize::from(self.opening == Opening::Header) * 2;
+        let header = usize::from(self.first_bytes == FirstBytes::Header) * 2;
         let plan = Plan {
             mood: Mood::Rough,
             policy,
@@ -247,12 +246,13 @@ impl Small {
             drain_at: None,
             stop_at: None,
             jump_at: None,
+            is_crowded: false,
         };
         let mut kernel = Kernel::new(Rng::calm(), budget);
         kernel.arrive();
         let fd = kernel.accept(plan.sizes).expect("it is queued");
         let mut world = World::new(setting, policy, kernel, Rng::calm(), begin);
-        world.cases.push(Case::new(plan, fd, begin));
+        world.add(Case::new(plan, fd, begin));
         world
     }
 }

@@ -11,8 +11,8 @@ use super::socket::{Socket, State};
 use super::stage::{Stage, Story};
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, LINGER_BYTES_MAX, LINGER_MAX, Method, Policy, Readiness, Received, Sent,
-    Side,
+    Action, Direction, LINGER_BYTES_MAX, LINGER_MAX, Method, Policy, Readiness, Received,
+    SILENCE_PART, Sent, Side, UNSENT_CHECK_MAX, UNSENT_CHECK_MIN, UNSENT_CHECK_PART,
 };
 
 /// What a run may break.
@@ -48,6 +48,10 @@ pub(super) enum Rule {
     Contract,
     /// Who is queued at the listening socket is let in: soon behind a shortage, all in a drain.
     Queue,
+    /// Who is quiet and has something to do waits for a share of somebody else's, not for everybody's.
+    Latency,
+    /// What is kept of sessions is that of those which stand: one place in a queue each, one reminder.
+    Memory,
 }
 
 impl Display for Rule {
@@ -73,8 +77,8 @@ pub(super) struct View<'a> {
     pub(super) is_told: bool,
 }
 
-/// How long an abort may take to see that all is delivered.
-const SETTLE_MAX: Duration = Duration::from_millis(20);
+/// How late a timer may be: a tick of the timers, and of the world.
+const TICK: Duration = Duration::from_millis(12);
 
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Oracle {
@@ -131,7 +135,7 @@ impl Oracle {
 
     fn check_fairness(&mut self, direction: Direction, view: View<'_>) {
         let rival = direction.other();
-        let is_rivalled = matches!(self.story.stage, Stage::Relaying { .. })
+        let is_rivalled = matches!(self.story.stage, Stage::Relaying)
             && view.is_told
             && self.can_move(rival, view)
             && !self.is_blocked(rival);
@@ -147,14 +151,18 @@ impl Oracle {
         let Stage::Ending { since, reason } = self.story.stage else {
             hold!(
                 Reason,
-                self.story.stage == Stage::Opening,
+                self.story.stage == Stage::Dialing,
                 "a reset in the midst of {:?}",
                 self.story.stage
             );
             return;
         };
         let View { shell, kernel, now, .. } = view;
-        if self.story.is_stopped || now >= since + LINGER_MAX || !self.story.has_stood {
+        let is_late = now >= since + self.story.ending_max();
+        // What was taken before the first look is not noticed.
+        let is_silent = now + UNSENT_CHECK_MIN >= self.story.seen_at + LINGER_MAX;
+        let is_vague = self.story.has_leapt || !self.story.has_stood;
+        if self.story.is_stopped || is_late || is_silent || is_vague {
             return;
         }
         let inward = Direction::into(side);
@@ -244,7 +252,7 @@ impl Oracle {
         let stage = self.story.stage;
         self.story.note_outcome(action, outcome, now);
         let is_done = view.shell.session.next() == Action::Close(CloseReason::Done);
-        if is_done && matches!(self.story.stage, Stage::Relaying { .. }) && self.is_carried(view) {
+        if is_done && matches!(self.story.stage, Stage::Relaying) && self.is_carried(view) {
             self.story.end(CloseReason::Done, now);
         }
         if std::mem::discriminant(&stage) != std::mem::discriminant(&self.story.stage) {
@@ -260,16 +268,56 @@ impl Oracle {
 
     /// Checks what the session says of its deadline, and learns what it inferred.
     pub(super) fn check_deadline(&mut self, deadline: Instant, view: View<'_>) {
-        if let Stage::Ending { since, .. } = self.story.stage {
-            let is_waiting = view.shell.session.next() == Action::Wait;
-            let is_right = !is_waiting || deadline <= since + LINGER_MAX;
-            hold!(Deadline, is_right, "the end takes too long");
+        let is_waiting = view.shell.session.next() == Action::Wait;
+        let moved_at = self.story.moved_at;
+        match self.story.stage {
+            Stage::Ending { since, .. } if is_waiting => {
+                let late = (moved_at + LINGER_MAX + unsent_check(since, view.now))
+                    .min(since + self.story.ending_max());
+                hold!(Deadline, deadline <= late, "the end takes too long");
+            }
+            Stage::Relaying if is_waiting => {
+                let limit = self.story.silences().map(|(limit, _)| limit).max().unwrap_or_default();
+                // When what was taken was taken, only two looks in a row can tell.
+                let late = if self.story.was_taken { limit } else { limit / 4 };
+                let is_right = deadline <= moved_at + limit + late || self.story.has_leapt;
+                hold!(Deadline, is_right, "{:?} of silence", deadline - moved_at);
+            }
+            // All that is left is the close.
+            Stage::Lingering { .. } if !is_waiting => return,
+            Stage::Header
+            | Stage::Greeting
+            | Stage::Dialing
+            | Stage::Connecting { .. }
+            | Stage::Relaying
+            | Stage::Lingering { .. }
+            | Stage::Ending { .. } => {}
         }
-        let Some(expected) = self.story.deadline(deadline) else { return };
+        let Some(expected) = self.story.deadline() else { return };
         let late = deadline.saturating_duration_since(expected);
         let early = expected.saturating_duration_since(deadline);
         let is_right = deadline == expected;
         hold!(Deadline, is_right, "late by {late:?}, early by {early:?}: {:?}", self.story.stage);
+    }
+
+    /// The session may have ended a silence: did it last for so long?
+    pub(super) fn check_silence(&mut self, view: View<'_>) {
+        let Some(reason) = view.shell.session.close_reason() else { return };
+        if self.story.stage != Stage::Relaying {
+            return;
+        }
+        let silence = view.now.saturating_duration_since(self.story.seen_at);
+        let limit = self.story.silences().find(|(_, name)| *name == reason).map(|(limit, _)| limit);
+        // What was taken before the first look is not noticed.
+        let is_right = self.story.has_leapt
+            || limit.is_some_and(|limit| silence + limit / SILENCE_PART + TICK >= limit);
+        hold!(Deadline, is_right, "{reason:?} after {silence:?} of silence");
+        for side in Side::ALL {
+            let unsent = view.shell.socket(side).map_or(0, |fd| view.kernel.look(fd).outq());
+            let has_looked = self.story.has_looked(side);
+            hold!(Complete, unsent == 0 || has_looked, "nobody looked whether {side:?} takes more");
+        }
+        self.story.end(reason, view.now);
     }
 
     /// Nothing is to be done, nothing travels, nobody acts: could something move all the same?
@@ -282,10 +330,10 @@ impl Oracle {
                 let has_news = client.is_some_and(|client| client.has_news());
                 hold!(LostWakeup, !has_news, "the client is not read in {:?}", self.story.stage);
             }
-            Stage::Greeting | Stage::Opening => {
+            Stage::Greeting | Stage::Dialing => {
                 panic!("{}: nothing holds it in {:?}", Rule::LostWakeup, self.story.stage)
             }
-            Stage::Connecting { .. } | Stage::Relaying { .. } => {
+            Stage::Connecting { .. } | Stage::Relaying => {
                 for socket in [client, upstream].into_iter().flatten() {
                     hold!(LostWakeup, socket.error.is_none(), "an error is not fetched");
                     let is_held = socket.held.is_some();
@@ -329,7 +377,8 @@ impl Oracle {
             return;
         }
         let since = *self.settled_at.get_or_insert(now);
-        let is_prompt = now < since + SETTLE_MAX;
+        let Stage::Ending { since: ending, .. } = self.story.stage else { return };
+        let is_prompt = now <= since + unsent_check(ending, now) + TICK;
         hold!(LostWakeup, is_prompt, "all is delivered since {:?}", now - since);
     }
 
@@ -390,6 +439,12 @@ impl Oracle {
             | Action::Close(_) => false,
         })
     }
+}
+
+/// Returns how long an end that began at `since` may wait for its next look at what is unsent.
+fn unsent_check(since: Instant, now: Instant) -> Duration {
+    let part = now.saturating_duration_since(since) / UNSENT_CHECK_PART;
+    part.clamp(UNSENT_CHECK_MIN, UNSENT_CHECK_MAX) + TICK
 }
 
 /// Returns whether an event of a socket makes an action worth another try.

@@ -34,6 +34,9 @@ pub(super) enum Reading {
     Eager,
     /// A few bytes at a time.
     Dribble,
+    /// A few bytes each time so much time has passed: it never stops, but takes longer than any limit on
+    /// silence.
+    Slow(Duration),
     /// With one pause at an offset.
     Pause(u64, Duration),
     /// Not at all: its window closes.
@@ -57,6 +60,7 @@ impl Script {
     pub(super) fn is_fair(&self) -> bool {
         let is_read = match self.reading {
             Reading::Eager | Reading::Dribble => true,
+            Reading::Slow(pause) => pause < SILENCE_MIN,
             Reading::Pause(_, pause) => pause < FAIR_PAUSE_MAX,
             Reading::Never | Reading::ResetAt(_) => false,
         };
@@ -67,6 +71,8 @@ impl Script {
 
 /// Longer pauses may meet a timeout.
 pub(super) const FAIR_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// No limit on silence is shorter.
+pub(super) const SILENCE_MIN: Duration = Duration::from_millis(1_000);
 
 /// What a read gave.
 #[derive(Debug)]
@@ -174,6 +180,10 @@ impl Peer {
         }
         let len_max = match self.script.reading {
             Reading::Dribble => kernel.rng.between(1, 8),
+            Reading::Slow(pause) => {
+                self.read_pause = Some(now + pause);
+                kernel.rng.between(8, 64)
+            }
             Reading::Eager | Reading::Pause(..) | Reading::Never | Reading::ResetAt(_) => 1 << 16,
         };
         match kernel.recv(self.fd, len_max) {
@@ -225,9 +235,11 @@ impl Peer {
         let may_read = match self.script.reading {
             Reading::Never => false,
             Reading::ResetAt(offset) if self.received >= offset => socket.state == State::Standing,
-            Reading::Eager | Reading::Dribble | Reading::Pause(..) | Reading::ResetAt(_) => {
-                socket.has_news() && !self.has_heard_end
-            }
+            Reading::Eager
+            | Reading::Dribble
+            | Reading::Slow(_)
+            | Reading::Pause(..)
+            | Reading::ResetAt(_) => socket.has_news() && !self.has_heard_end,
         };
         may_read && !self.is_gone && !is_later(self.read_pause, now)
     }

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use super::kernel::Budget;
-use super::peer::{Ending, FAIR_PAUSE_MAX, Reading, Script};
+use super::peer::{Ending, FAIR_PAUSE_MAX, Reading, SILENCE_MIN, Script};
 use super::rng::Rng;
 use super::socket::{Errno, Handshake, Sizes};
 use crate::core::close_reason::CloseReason;
-use crate::core::session::{FirstUse, Opening, Policy, Side, Splicing, Verdict};
+use crate::core::session::{FirstBytes, FirstUse, Policy, Side, Splicing, Verdict};
 
 /// What the decoder will say, by how many bytes it has seen; what the bytes are plays no part.
 #[derive(Clone, Copy, Debug)]
@@ -61,32 +61,42 @@ pub(super) enum Mood {
     Retry,
     /// An answered client sends more than a lingering close takes.
     Flood,
+    /// Much is downloaded by somebody who reads at once.
+    Bulk,
+}
+
+impl Mood {
+    /// Returns whether every byte has to arrive.
+    pub(super) fn is_fair(self) -> bool {
+        matches!(self, Self::Fair | Self::Bulk)
+    }
 }
 
 impl Plan {
     /// Draws a session under the terms that hold when it is accepted.
-    pub(super) fn draw(rng: &mut Rng, terms: Policy) -> Self {
+    pub(super) fn draw(rng: &mut Rng, terms: Policy, is_crowded: bool) -> Self {
         let mood = rng.pick(&[Mood::Fair, Mood::Rough, Mood::Storm, Mood::Storm]);
         let mood = if rng.one_in(12) { Mood::Retry } else { mood };
         let mood = if rng.one_in(64) { Mood::Flood } else { mood };
-        let opening = match mood {
-            Mood::Flood => Opening::Header,
-            Mood::Fair | Mood::Rough | Mood::Storm | Mood::Retry => {
-                rng.pick(&[Opening::Payload, Opening::Header, Opening::Header])
+        let mood = if is_crowded && !rng.one_in(4) { Mood::Bulk } else { mood };
+        let first_bytes = match mood {
+            Mood::Flood => FirstBytes::Header,
+            Mood::Fair | Mood::Rough | Mood::Storm | Mood::Retry | Mood::Bulk => {
+                rng.pick(&[FirstBytes::Payload, FirstBytes::Header, FirstBytes::Header])
             }
         };
-        let header = match opening {
-            Opening::Payload if mood != Mood::Fair && rng.one_in(12) => {
+        let header = match first_bytes {
+            FirstBytes::Payload if !mood.is_fair() && rng.one_in(12) => {
                 HeaderPlan { len: 0, verdict: Verdict::Refuse(CloseReason::HeaderTooLong) }
             }
-            Opening::Payload => HeaderPlan { len: 0, verdict: Verdict::Relay { buffered: 0 } },
-            Opening::Header => draw_header(rng, mood),
+            FirstBytes::Payload => HeaderPlan { len: 0, verdict: Verdict::Relay { buffered: 0 } },
+            FirstBytes::Header => draw_header(rng, mood),
         };
-        let policy = Policy { opening, ..terms };
+        let policy = Policy { first_bytes, ..terms };
         let connects =
             (0..policy.attempts_max).map(|_| draw_connect(rng, policy.connect_timeout)).collect();
         let mut sometimes =
-            |times| (mood != Mood::Fair && rng.one_in(times)).then(|| rng.between(1, 200));
+            |times| (!mood.is_fair() && rng.one_in(times)).then(|| rng.between(1, 200));
         let (break_at, reset_at) = (sometimes(12), sometimes(6));
         let mut plan = Self {
             mood,
@@ -106,7 +116,7 @@ impl Plan {
             first_send: rng.pick(&[FirstUse::AtOnce, FirstUse::WhenReady]),
             client: draw_script(rng, mood, header.len as u64),
             upstream: draw_script(rng, mood, 0),
-            is_impatient: mood != Mood::Fair && rng.one_in(4),
+            is_impatient: !mood.is_fair() && rng.one_in(4),
             spurious: if rng.one_in(2) { rng.between(1, 6) } else { 0 },
             speeds: [(); 7].map(|()| rng.pick(&[1, 4, 16])),
         };
@@ -116,7 +126,13 @@ impl Plan {
 
     fn suit_mood(&mut self, rng: &mut Rng) {
         match self.mood {
-            Mood::Fair => {
+            Mood::Fair | Mood::Bulk => {
+                if self.mood == Mood::Bulk {
+                    self.upstream.total = rng.between(1_000, 3_000) as u64;
+                    self.upstream.chunk_max = 200;
+                    (self.client.reading, self.upstream.pause) = (Reading::Eager, None);
+                    self.conduit = rng.between(8, 32);
+                }
                 if self.client.ending == Ending::FinLast {
                     // One of them has to begin.
                     self.upstream.ending = Ending::Fin;
@@ -169,7 +185,7 @@ impl Plan {
             matches!(connect, Some((delay, Handshake::Stands)) if *delay < timeout)
         };
         let is_fair = self.client.is_fair() && self.upstream.is_fair();
-        self.mood == Mood::Fair && is_fair && self.connects.iter().any(stands)
+        self.mood.is_fair() && is_fair && self.connects.iter().any(stands)
     }
 }
 
@@ -185,11 +201,14 @@ pub(super) struct Setting {
     pub(super) stop_at: Option<usize>,
     /// The process stands still, or the clock leaps.
     pub(super) jump_at: Option<usize>,
+    /// Most of the clients download much.
+    pub(super) is_crowded: bool,
 }
 
 impl Setting {
     pub(super) fn draw(rng: &mut Rng) -> Self {
-        let count = rng.pick(&[1, 1, 1, 2, 3, 4]);
+        let is_crowded = rng.one_in(64);
+        let count = if is_crowded { 8 } else { rng.pick(&[1, 1, 1, 2, 3, 4]) };
         let mut sometimes = |times| rng.one_in(times).then(|| rng.between(1, 150 * count));
         let (reload_at, drain_at) = (sometimes(4), sometimes(8));
         let (stop_at, jump_at) = (sometimes(12), sometimes(10));
@@ -205,6 +224,7 @@ impl Setting {
             drain_at,
             stop_at,
             jump_at,
+            is_crowded,
         }
     }
 
@@ -219,11 +239,11 @@ impl Setting {
 
 /// Draws what sessions are told; a reload draws anew.
 pub(super) fn draw_terms(rng: &mut Rng) -> Policy {
-    let mut seconds = || Duration::from_millis(rng.between(1_000, 9_000) as u64);
+    let mut seconds = || SILENCE_MIN + Duration::from_millis(rng.between(0, 8_000) as u64);
     let (idle_timeout, half_closed_timeout) = (seconds(), seconds());
     Policy {
         // Each session says how it opens.
-        opening: Opening::Payload,
+        first_bytes: FirstBytes::Payload,
         header_timeout: seconds(),
         connect_timeout: seconds(),
         idle_timeout,
@@ -241,7 +261,7 @@ pub(super) fn draw_terms(rng: &mut Rng) -> Policy {
 }
 
 fn draw_header(rng: &mut Rng, mood: Mood) -> HeaderPlan {
-    let is_fair = mood == Mood::Fair;
+    let is_fair = mood.is_fair();
     const REFUSALS: &[CloseReason] = &[
         CloseReason::LocalRejected,
         CloseReason::Untrusted,
@@ -271,7 +291,7 @@ fn draw_connect(rng: &mut Rng, timeout: Duration) -> Option<(Duration, Handshake
 }
 
 fn draw_script(rng: &mut Rng, mood: Mood, header: u64) -> Script {
-    let is_fair = mood == Mood::Fair;
+    let is_fair = mood.is_fair();
     let payload = rng.pick(&[0, 1, 40, 300, 1_000]);
     let payload = rng.between(0, payload) as u64;
     // An unfair client may end inside its header, or before it.
@@ -297,11 +317,13 @@ fn draw_script(rng: &mut Rng, mood: Mood, header: u64) -> Script {
         10 => Ending::FinReset,
         _ => Ending::Silence,
     };
-    let reading = match rng.below(if is_fair { 6 } else { 8 }) {
+    let slow = Duration::from_millis(rng.between(50, 900) as u64);
+    let reading = match rng.below(if is_fair { 7 } else { 9 }) {
         0..4 => Reading::Eager,
         4 => Reading::Dribble,
         5 => Reading::Pause(second, read_pause),
-        6 => Reading::Never,
+        6 => Reading::Slow(slow),
+        7 => Reading::Never,
         _ => Reading::ResetAt(third),
     };
     Script {

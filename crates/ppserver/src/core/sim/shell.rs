@@ -118,12 +118,12 @@ impl Shell {
             Action::Discard => {
                 let answer = kernel.recv(self.fd(Side::Client), plan.conduit);
                 let received = received(answer.map(|bytes| bytes.len()), plan.conduit);
-                self.session.handle_discarded(received);
+                self.session.handle_discarded(received, now);
                 Outcome::Discarded(received)
             }
             Action::CheckUnsent(side) => {
                 let unsent = kernel.unsent(self.fd(side));
-                self.session.handle_unsent(side, unsent);
+                self.session.handle_unsent(side, unsent, now);
                 Outcome::Unsent(unsent)
             }
             Action::Reset(side) => {

@@ -3,13 +3,13 @@
 //! It hears what the session hears and follows it to a stage, from which come the deadline and the
 //! reason to close. It decides nothing and judges nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::oracle::View;
 use super::shell::Outcome;
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, Failure, LINGER_MAX, Method, Opening, Policy, Readiness, Received, Sent,
+    Action, Direction, Failure, FirstBytes, LINGER_MAX, Method, Policy, Readiness, Received, Sent,
     Side, Verdict,
 };
 
@@ -18,9 +18,9 @@ use crate::core::session::{
 pub(super) enum Stage {
     Header,
     Greeting,
-    Opening,
+    Dialing,
     Connecting { since: Instant },
-    Relaying { active_at: Instant },
+    Relaying,
     Lingering { since: Instant },
     Ending { since: Instant, reason: CloseReason },
 }
@@ -35,6 +35,15 @@ pub(super) struct Course {
     pub(super) is_shut: bool,
     /// Bytes that were sent on.
     pub(super) moved: u64,
+}
+
+/// What is known of the queue of one of our sockets.
+#[derive(Clone, Copy, Debug, Hash)]
+struct Looked {
+    /// When the peer acknowledged something.
+    taken_at: Instant,
+    /// The session has looked since something was put into it.
+    has_looked: bool,
 }
 
 /// What a session was told so far.
@@ -55,15 +64,25 @@ pub(super) struct Story {
     pub(super) discarded: usize,
     /// The upstream stood, and the session knew.
     pub(super) has_stood: bool,
+    /// When a byte moved last: to or from us, or out of one of our sockets' queues.
+    pub(super) moved_at: Instant,
+    /// The last of those that the session knows of: it has looked since.
+    pub(super) seen_at: Instant,
+    client_queue: Looked,
+    upstream_queue: Looked,
+    /// It was out of a queue: when depends on the last look.
+    pub(super) was_taken: bool,
+    /// The clock has leapt since: looks were late.
+    pub(super) has_leapt: bool,
 }
 
 impl Story {
     pub(super) fn new(policy: Policy, now: Instant) -> Self {
         Self {
             policy,
-            stage: match policy.opening {
-                Opening::Header => Stage::Header,
-                Opening::Payload => Stage::Greeting,
+            stage: match policy.first_bytes {
+                FirstBytes::Header => Stage::Header,
+                FirstBytes::Payload => Stage::Greeting,
             },
             header_deadline: now + policy.header_timeout,
             up: Course::default(),
@@ -74,6 +93,12 @@ impl Story {
             was_answered: false,
             discarded: 0,
             has_stood: false,
+            moved_at: now,
+            seen_at: now,
+            client_queue: Looked { taken_at: now, has_looked: true },
+            upstream_queue: Looked { taken_at: now, has_looked: true },
+            was_taken: false,
+            has_leapt: false,
         }
     }
 
@@ -116,15 +141,16 @@ impl Story {
                 self.up.has_ended |= received == Received::End;
                 match verdict {
                     Verdict::Incomplete => {}
-                    Verdict::Relay { .. } => self.stage = Stage::Opening,
+                    Verdict::Relay { .. } => self.stage = Stage::Dialing,
                     Verdict::Answer => {
                         self.was_answered = true;
+                        self.moved_at = now;
                         self.stage = Stage::Lingering { since: now };
                     }
                     Verdict::Refuse(reason) => self.end(reason, now),
                 }
             }
-            Outcome::Greeted => self.stage = Stage::Opening,
+            Outcome::Greeted => self.stage = Stage::Dialing,
             Outcome::Refused(reason) => self.end(reason, now),
             Outcome::Connecting => {
                 self.attempts += 1;
@@ -145,7 +171,14 @@ impl Story {
             {
                 self.establish(now);
             }
-            Outcome::Probed(None) | Outcome::Unsent(_) | Outcome::Reset | Outcome::Closed => {}
+            Outcome::Unsent(_) => {
+                let Action::CheckUnsent(side) = action else { return };
+                let queue = self.queue_mut(side);
+                queue.has_looked = true;
+                let taken_at = queue.taken_at;
+                self.seen_at = self.seen_at.max(taken_at);
+            }
+            Outcome::Probed(None) | Outcome::Reset | Outcome::Closed => {}
             Outcome::Filled(method, received) => {
                 let Action::Fill(direction, _) = action else { return };
                 let is_end = received == Received::End && method == Method::Copy;
@@ -162,6 +195,7 @@ impl Story {
                 match sent {
                     Sent::Bytes(count) => {
                         self.course_mut(direction).moved += count as u64;
+                        self.queue_mut(direction.sink()).has_looked = false;
                         if direction == Direction::Up {
                             self.establish(now);
                         }
@@ -174,7 +208,10 @@ impl Story {
             Outcome::Shut(failure) => self.note_shut(action, failure, now),
             Outcome::Discarded(received) => match received {
                 Received::End | Received::Failed(_) => self.end(CloseReason::LocalAnswered, now),
-                Received::Bytes { count, .. } => self.discarded += count,
+                Received::Bytes { count, .. } => {
+                    self.discarded += count;
+                    self.moved_at = now;
+                }
                 Received::WouldBlock => {}
             },
         }
@@ -205,35 +242,52 @@ impl Story {
         match self.stage {
             Stage::Header => self.end(CloseReason::HeaderTimeout, now),
             Stage::Connecting { .. } => self.retry(CloseReason::ConnectTimeout, now),
-            Stage::Relaying { .. } if self.is_half_closed() => {
-                self.end(CloseReason::HalfClosedTimeout, now);
-            }
-            Stage::Relaying { .. } => self.end(CloseReason::IdleTimeout, now),
             Stage::Lingering { .. } => self.end(CloseReason::LocalAnswered, now),
-            Stage::Greeting | Stage::Opening | Stage::Ending { .. } => {}
+            // Of a silence the session says itself that it has lasted for too long.
+            Stage::Relaying | Stage::Greeting | Stage::Dialing | Stage::Ending { .. } => {}
         }
     }
 
-    /// Returns the deadline a session must have, if it must have one, given the one it has.
-    ///
-    /// A session may infer an end from a short read, and its deadline is the first that tells.
-    pub(super) fn deadline(&mut self, told: Instant) -> Option<Instant> {
+    /// The clock has leapt.
+    pub(super) fn note_leap(&mut self) {
+        self.has_leapt = true;
+    }
+
+    /// Bytes of ours were acknowledged.
+    pub(super) fn note_taken(&mut self, side: Side, now: Instant) {
+        self.queue_mut(side).taken_at = now;
+        if matches!(self.stage, Stage::Relaying | Stage::Ending { .. }) {
+            (self.moved_at, self.was_taken) = (now, true);
+        }
+    }
+
+    /// Returns the deadline a session must have, if there is one it must have.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Header => Some(self.header_deadline),
             Stage::Connecting { since } => Some(since + self.policy.connect_timeout),
-            Stage::Lingering { since } => Some(since + LINGER_MAX),
-            Stage::Relaying { active_at } => {
-                let half_closed = active_at + self.policy.half_closed_timeout;
-                if !self.is_half_closed() && told == half_closed {
-                    for course in [&mut self.up, &mut self.down] {
-                        course.has_ended = course.may_have_ended;
-                    }
-                }
-                let idle = active_at + self.policy.idle_timeout;
-                Some(if self.is_half_closed() { half_closed } else { idle })
+            Stage::Lingering { since } => {
+                Some((since + self.policy.idle_timeout).min(self.moved_at + LINGER_MAX))
             }
-            Stage::Greeting | Stage::Opening | Stage::Ending { .. } => None,
+            Stage::Greeting | Stage::Dialing | Stage::Relaying | Stage::Ending { .. } => None,
         }
+    }
+
+    /// Returns how long silence may last, and what it is called then: each that may hold.
+    ///
+    /// A session may infer an end from a short read, or not: it depends on what it was told when.
+    pub(super) fn silences(&self) -> impl Iterator<Item = (Duration, CloseReason)> + use<> {
+        let may_be_half_closed = self.up.may_have_ended || self.down.may_have_ended;
+        let is_half_closed = self.is_half_closed();
+        let idle = (self.policy.idle_timeout, CloseReason::IdleTimeout);
+        let half_closed = (self.policy.half_closed_timeout, CloseReason::HalfClosedTimeout);
+        let may_be = is_half_closed || may_be_half_closed;
+        [(!is_half_closed).then_some(idle), may_be.then_some(half_closed)].into_iter().flatten()
+    }
+
+    /// Returns how long the end may take, however much is taken meanwhile.
+    pub(super) fn ending_max(&self) -> Duration {
+        self.policy.idle_timeout
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -242,7 +296,7 @@ impl Story {
 
     /// Returns whether a timeout waits for work that is in hand.
     pub(super) fn is_patient(&self) -> bool {
-        matches!(self.stage, Stage::Relaying { .. })
+        self.stage == Stage::Relaying
     }
 
     fn is_half_closed(&self) -> bool {
@@ -252,6 +306,7 @@ impl Story {
     pub(super) fn end(&mut self, reason: CloseReason, now: Instant) {
         if !matches!(self.stage, Stage::Ending { .. }) {
             self.stage = Stage::Ending { since: now, reason };
+            self.touch(now);
         }
     }
 
@@ -272,7 +327,7 @@ impl Story {
 
     fn retry(&mut self, reason: CloseReason, now: Instant) {
         if self.attempts < self.policy.attempts_max {
-            self.stage = Stage::Opening;
+            self.stage = Stage::Dialing;
         } else {
             self.end(reason, now);
         }
@@ -280,14 +335,29 @@ impl Story {
 
     fn establish(&mut self, now: Instant) {
         if matches!(self.stage, Stage::Connecting { .. }) {
-            self.stage = Stage::Relaying { active_at: now };
+            self.stage = Stage::Relaying;
+            self.touch(now);
             self.has_stood = true;
         }
     }
 
     fn touch(&mut self, now: Instant) {
-        if let Stage::Relaying { active_at } = &mut self.stage {
-            *active_at = now;
+        (self.moved_at, self.seen_at) = (now, now);
+        (self.was_taken, self.has_leapt) = (false, false);
+    }
+
+    /// Returns whether the session has looked at the queue of a socket since it put something into it.
+    pub(super) fn has_looked(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client_queue.has_looked,
+            Side::Upstream => self.upstream_queue.has_looked,
+        }
+    }
+
+    fn queue_mut(&mut self, side: Side) -> &mut Looked {
+        match side {
+            Side::Client => &mut self.client_queue,
+            Side::Upstream => &mut self.upstream_queue,
         }
     }
 

@@ -1,8 +1,8 @@
 //! One world: a listening socket, its sessions, one kernel, one clock; who moves next.
 //!
-//! Everything that happens is one step, chosen by the seed among all that could happen now. The
-//! clock creeps while there is something to do and leaps to the next timer when there is not.
-//! Invariant: a session keeps the terms it was accepted under.
+//! Everything that happens is one step, chosen by the seed among all that could happen now; which session
+//! acts, and when one is reminded, its schedule says. The clock creeps while there is something to do and
+//! leaps to the next timer when there is not. Invariant: a session keeps the terms it was accepted under.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,19 @@ use super::plan::{Plan, Setting, draw_terms};
 use super::rng::Rng;
 use super::socket::Errno;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
+use crate::core::schedule::{Schedule, Shares, Stint};
 use crate::core::session::Policy;
 
 /// A world that takes more steps than this never ends.
 const STEPS_MAX: usize = 500_000;
 /// How late a timer may be.
 const TICK_MICROS: usize = 1_000;
+/// Shares of a world whose sessions move some thousand bytes at most.
+const SHARES: Shares = Shares { fresh: 64, short: 96, long: 192, action: 4 };
+/// One action may move so much more than what is left of a share.
+const ACTION_MAX: usize = 4 * 128;
+/// Who has moved little so often in a row is quiet, whatever he did before.
+const SMALL_STINTS: usize = 9;
 /// How long a queued client waits at most once there is something to accept it with.
 const ACCEPT_MAX: Duration = Duration::from_millis(50);
 
@@ -46,6 +53,27 @@ pub(super) struct World {
     arrives_at: Instant,
     /// How many have come.
     arrived: usize,
+    schedule: Schedule<usize>,
+    working: Option<Working>,
+    /// What everybody's stints have cost.
+    spent: usize,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug)]
+struct Working {
+    at: usize,
+    share: usize,
+    actions: usize,
+    moved_before: usize,
+}
+
+impl Working {
+    /// Returns what has come of it by now, given the bytes that the session has moved in all.
+    fn stint(self, moved: usize, has_more: bool) -> Stint {
+        let moved = moved - self.moved_before;
+        Stint { moved, cost: moved + self.actions * SHARES.action, has_more }
+    }
 }
 
 impl World {
@@ -85,6 +113,9 @@ impl World {
             is_blocked: false,
             arrives_at: begin + setting.clients.first().copied().unwrap_or_default(),
             arrived: 0,
+            schedule: Schedule::new(SHARES, begin),
+            working: None,
+            spent: 0,
             setting,
             kernel,
             rng,
@@ -98,8 +129,11 @@ impl World {
         if self.setting.jump_at == Some(self.steps) {
             self.kernel.cover.hit(Quirk::TimeJump);
             let leap = Duration::from_secs(self.rng.between(1, 20) as u64);
+            self.cases.iter_mut().for_each(|case| case.oracle.story.note_leap());
             return self.advance(leap);
         }
+        self.elect();
+        self.check_memory();
         let case = self.choose_case();
         if self.can_accept() && (case.is_none() || self.rng.one_in(4)) {
             return self.take_in();
@@ -114,12 +148,105 @@ impl World {
                 Some(rest) => ticket = rest,
                 None => {
                     let choice = self.rng.pick(choices);
-                    return self.with(at, |case, env| case.take(choice, env));
+                    self.with(at, |case, env| case.take(choice, env));
+                    return match choice {
+                        Choice::Act => self.note_act(),
+                        Choice::Tell(_) => self.file(at),
+                        Choice::Harvest(_)
+                        | Choice::Travel(_)
+                        | Choice::Send(_)
+                        | Choice::Read(_) => {}
+                    };
                 }
             }
         }
         let creep = Duration::from_micros(self.rng.between(1, 50) as u64);
         self.advance(creep);
+    }
+
+    /// There may be something to do for a session.
+    fn file(&mut self, at: usize) {
+        let case = &mut self.cases[at];
+        if case.closed.is_none() {
+            self.schedule.file(at, &mut case.place);
+            case.filed_at.get_or_insert(self.spent);
+        }
+    }
+
+    /// Finds out whose turn it is.
+    fn elect(&mut self) {
+        if let Some(working) = self.working
+            && !self.cases[working.at].is_busy()
+        {
+            self.finish(working, false);
+        }
+        while self.working.is_none() {
+            match self.schedule.next(self.now) {
+                Some((at, share)) => {
+                    self.check_latency(at);
+                    let moved_before = self.cases[at].moved();
+                    let working = Working { at, share, actions: 0, moved_before };
+                    self.working = Some(working);
+                    if !self.cases[at].is_busy() {
+                        self.finish(working, false);
+                    }
+                }
+                None if self.schedule.has_work() => self.schedule.begin_turn(),
+                None => return,
+            }
+        }
+    }
+
+    /// The session whose turn it is has acted.
+    fn note_act(&mut self) {
+        let working = self.working.as_mut().expect("only it acts");
+        working.actions += 1;
+        let working = *working;
+        let case = &mut self.cases[working.at];
+        let stint = working.stint(case.moved(), true);
+        if case.closed.is_some() {
+            self.spent += stint.cost;
+            self.schedule.forget(&mut case.place);
+            self.working = None;
+        } else if stint.cost >= working.share {
+            self.finish(working, true);
+        }
+    }
+
+    /// A stint is over: the session waits, or its share is used up.
+    fn finish(&mut self, working: Working, has_more: bool) {
+        let case = &mut self.cases[working.at];
+        let stint = working.stint(case.moved(), has_more);
+        self.spent += stint.cost;
+        case.small_stints = if stint.cost >= SHARES.fresh { 0 } else { case.small_stints + 1 };
+        case.filed_at = has_more.then_some(self.spent);
+        self.schedule.handle_worked(working.at, &mut case.place, stint, self.now);
+        let deadline = case.session().deadline();
+        self.schedule.remind(working.at, &mut case.place, deadline, self.now);
+        self.working = None;
+    }
+
+    /// Somebody's turn has come: did he wait for more than a share of others?
+    fn check_latency(&mut self, at: usize) {
+        let others = self.cases.len();
+        let case = &mut self.cases[at];
+        let Some(filed_at) = case.filed_at.take() else { return };
+        if case.small_stints < SMALL_STINTS {
+            return;
+        }
+        let others_max = others * (SHARES.fresh + ACTION_MAX) + 2 * (SHARES.long + ACTION_MAX);
+        let waited = self.spent - filed_at;
+        hold!(Latency, waited <= others_max, "it is quiet, and others did {waited} before it");
+        if others > 4 {
+            self.kernel.cover.hit(Quirk::QuietInACrowd);
+        }
+    }
+
+    fn check_memory(&self) {
+        let open = self.cases.iter().filter(|case| case.closed.is_none()).count();
+        let (queued, reminders) = self.schedule.len();
+        hold!(Memory, queued <= open, "{queued} are queued of {open}");
+        hold!(Memory, reminders <= open, "{reminders} reminders stand for {open}");
     }
 
     /// Returns a session to which something can happen, and what; none if only the clock can move.
@@ -130,7 +257,8 @@ impl World {
             if self.cases[at].closed.is_none() {
                 self.with(at, Case::meet_fate);
             }
-            let choices = self.cases[at].choices(&self.kernel, self.now);
+            let is_its_turn = self.working.is_some_and(|working| working.at == at);
+            let choices = self.cases[at].choices(is_its_turn, &self.kernel, self.now);
             if choices.iter().any(|choices| !choices.is_empty()) {
                 return Some((at, choices));
             }
@@ -169,6 +297,7 @@ impl World {
             for at in 0..self.cases.len() {
                 if self.cases[at].closed.is_none() {
                     self.with(at, Case::stop);
+                    self.file(at);
                 }
             }
         }
@@ -222,13 +351,13 @@ impl World {
 
     fn accept(&mut self) {
         hold!(Spin, !self.is_blocked, "an accept again, nothing new");
-        let plan = Plan::draw(&mut self.rng, self.terms);
+        let plan = Plan::draw(&mut self.rng, self.terms, self.setting.is_crowded);
         let answer = self.kernel.accept(plan.sizes);
         self.trace(self.cases.len()).say(format_args!("accept -> {answer:?}"));
         let accepted = match answer {
             Ok(fd) => {
                 self.trace(self.cases.len()).say(format_args!("{plan:#?}"));
-                self.cases.push(Case::new(plan, fd, self.now));
+                self.add(Case::new(plan, fd, self.now));
                 if self.cases.iter().filter(|case| case.closed.is_none()).count() > 1 {
                     self.kernel.cover.hit(Quirk::Crowd);
                 }
@@ -243,6 +372,17 @@ impl World {
         if let Some(deadline) = self.accept_queue.deadline() {
             let is_soon = self.now < deadline && deadline <= self.now + ACCEPT_MAX;
             hold!(Deadline, is_soon, "it tries again after {:?}", deadline - self.now);
+        }
+    }
+
+    /// A session begins.
+    pub(super) fn add(&mut self, case: Case) {
+        let at = self.cases.len();
+        let deadline = case.session().deadline();
+        self.cases.push(case);
+        self.schedule.remind(at, &mut self.cases[at].place, deadline, self.now);
+        if self.cases[at].is_busy() {
+            self.file(at);
         }
     }
 
@@ -264,8 +404,7 @@ impl World {
         let retry_at = if self.is_listening { self.accept_queue.deadline() } else { None };
         let is_stuck = self.is_listening && queued > 0 && retry_at.is_none();
         hold!(Queue, !is_stuck, "{queued} are queued, nobody will look");
-        let open = self.cases.iter().filter(|case| case.closed.is_none());
-        let deadline = open.map(|case| case.session().deadline()).chain(retry_at).min();
+        let deadline = self.wakes_at().into_iter().chain(retry_at).min();
         let arrival = (self.arrived < self.setting.clients.len()).then_some(self.arrives_at);
         let wakes = self.cases.iter().filter_map(|case| case.wakes_at(&self.kernel, self.now));
         let other = wakes.chain(arrival).min();
@@ -291,8 +430,7 @@ impl World {
             self.with(*at, |case, env| case.check_deadline(env));
         }
         let retries = self.accept_queue.deadline().is_some_and(|at| at <= self.now);
-        let is_due = |at: &usize| self.cases[*at].session().deadline() <= self.now;
-        if !retries && !open.iter().any(is_due) {
+        if !retries && self.wakes_at().is_none_or(|at| at > self.now) {
             let now = self.now;
             open.iter().for_each(|at| self.cases[*at].check_early(now));
             return;
@@ -302,13 +440,52 @@ impl World {
         }
         for at in &open {
             self.with(*at, Case::tell_all);
+            self.file(*at);
         }
         if retries {
             self.accept_queue.handle_time(self.now);
             self.is_blocked = false;
         }
-        for at in open {
+        while let Some(at) = self.schedule.next_due(self.now) {
+            self.schedule.handle_due(&mut self.cases[at].place);
             self.with(at, Case::expire);
+            self.file(at);
+            let deadline = self.cases[at].session().deadline();
+            self.schedule.remind(at, &mut self.cases[at].place, deadline, self.now);
+        }
+    }
+
+    /// Returns when somebody is reminded: each who waits is, by his deadline.
+    fn wakes_at(&self) -> Option<Instant> {
+        for (at, case) in self.cases.iter().enumerate() {
+            let is_to_work = case.filed_at.is_some() || self.working.is_some_and(|it| it.at == at);
+            let is_waiting = case.closed.is_none() && !case.is_busy() && !is_to_work;
+            let deadline = case.session().deadline();
+            let is_reminded = case.place.remind_at().is_some_and(|at| at <= deadline);
+            hold!(Deadline, !is_waiting || is_reminded, "nobody reminds it");
+        }
+        self.schedule.wakes_at()
+    }
+
+    /// The session at this place waits, if it did.
+    pub(super) fn remind(&mut self, at: usize) {
+        let case = &mut self.cases[at];
+        if case.closed.is_none() {
+            let deadline = case.session().deadline();
+            self.schedule.remind(at, &mut case.place, deadline, self.now);
+        }
+    }
+
+    /// The deadline of the session at this place passes, and its reminder comes.
+    pub(super) fn expire(&mut self, at: usize) {
+        if self.cases[at].is_busy() {
+            self.cases[at].oracle.story.note_leap();
+        }
+        let deadline = self.cases[at].session().deadline();
+        while let Some(wakes_at) = self.schedule.wakes_at()
+            && self.now < deadline
+        {
+            self.advance(wakes_at.saturating_duration_since(self.now));
         }
     }
 
@@ -316,7 +493,7 @@ impl World {
     pub(super) fn is_over(&self) -> bool {
         let is_settled = |case: &Case| {
             case.closed.is_some()
-                && case.choices(&self.kernel, self.now).iter().all(Vec::is_empty)
+                && case.choices(true, &self.kernel, self.now).iter().all(Vec::is_empty)
                 && case.wakes_at(&self.kernel, self.now).is_none()
         };
         self.arrived == self.setting.clients.len()

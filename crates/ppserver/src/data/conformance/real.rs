@@ -131,7 +131,7 @@ impl Real {
             }
             Call::SpliceIn => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                let moved = self.conduit.fill_by_splice(socket, &mut self.pool);
+                let moved = self.conduit.fill_by_splice(socket, &mut self.pool, super::now());
                 let Moved { result, .. } = moved.expect("the pool has a pipe");
                 counted(result)
             }

@@ -1,0 +1,43 @@
+//! What a session is told when it begins.
+
+use std::time::Duration;
+
+use super::flow::Splicing;
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FirstBytes {
+    /// With a header from the client.
+    Header,
+    /// With its payload.
+    Payload,
+}
+
+/// When a new socket is used first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstUse {
+    /// Before any event: a receive right behind the accept finds what came meanwhile, a send right
+    /// behind the connect succeeds where the handshake is over by then, as on loopback.
+    AtOnce,
+    /// When an event says that it is ready.
+    WhenReady,
+}
+
+/// What a session is told when it begins; a reload does not change it.
+#[derive(Clone, Copy, Debug, Hash)]
+pub struct Policy {
+    /// How the client begins.
+    pub first_bytes: FirstBytes,
+    /// For the whole header, from accept.
+    pub header_timeout: Duration,
+    /// For each attempt to connect.
+    pub connect_timeout: Duration,
+    /// Without a byte either way.
+    pub idle_timeout: Duration,
+    /// Without a byte, once one side has ended.
+    pub half_closed_timeout: Duration,
+    /// How many endpoints may be tried, at least 1.
+    pub attempts_max: usize,
+    /// When bytes are spliced.
+    pub splicing: Splicing,
+}
