@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use ppserver::config::{Host, from_bytes};
 use ppserver::data::PipeLimits;
-use ppserver::data::orders::{Order, Plan};
+use ppserver::data::orders::{Claim, Order, Plan, Reply, Setup, Share};
 use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
-use ppserver::data::worker::{Setup, Worker};
+use ppserver::data::worker::Worker;
 use ppserver::telemetry::metrics::Counters;
 
 const HEADER: &[u8] =
@@ -71,18 +71,21 @@ endpoints = [\"{endpoint}\"]
 "
     );
     let loaded =
-        from_bytes("test".to_owned(), text.as_bytes(), Host { descriptors_max: None, cpus: 1 });
+        from_bytes("test".to_owned(), text.as_bytes(), Host { cpus: 1, ..Host::default() });
     let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
     let setup = Setup {
-        index: 0,
         plan: Arc::new(plan),
-        sockets: vec![(port, 0)],
-        counters: [Counters::default()].into(),
+        ports: vec![Share {
+            claim: Arc::new(Claim { addr: proxy }),
+            listener: 0,
+            socket: Some(port),
+        }],
         access_log: None,
         connections_max: 64,
         pipes: PipeLimits::new(64 << 10, 0, 4),
     };
-    let (worker, control) = Worker::new(setup).unwrap();
+    let (worker, line) = Worker::new(0, [Counters::default()].into()).unwrap();
+    line.send(Order::Follow(Box::new(setup), Reply::new(Result::unwrap)));
     thread::scope(|scope| {
         scope.spawn(|| answer(&upstream, WARM_UP + count));
         let worker = scope.spawn(|| {
@@ -94,7 +97,7 @@ endpoints = [\"{endpoint}\"]
         for _ in 0..WARM_UP + count {
             exchange(proxy);
         }
-        control.send(Order::Drain);
+        line.send(Order::Drain);
         worker.join().unwrap()
     })
 }

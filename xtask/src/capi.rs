@@ -1,17 +1,15 @@
 //! `cargo xtask capi`: the C library's header, and the library put where a compiler finds it.
 //!
-//! Not the library: that is crates/ppcapi. Invariant: the checked-in header is what cbindgen makes of
-//! the sources; a test here compares.
+//! Not the library: that is crates/ppcapi. Nor the making of its header, which is checked in:
+//! installing needs no more than cargo.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tools::cargo::{cargo, run as run_command};
 
-use crate::cargo::{cargo, run as run_command};
-
-const CRATE: &str = "crates/ppcapi";
 const HEADER: &str = "crates/ppcapi/include/ppcapi.h";
 const STATIC: &str = "target/release/libppcapi.a";
 const SHARED: &str = "target/release/libppcapi.so";
@@ -53,24 +51,9 @@ enum Command {
 /// When the sources cannot be read, do not build, or a file cannot be written.
 pub(crate) fn run(args: &CapiArgs) -> Result<()> {
     match &args.command {
-        Command::Header => {
-            fs::write(HEADER, header(Path::new(CRATE))?).context(HEADER)?;
-            println!("{HEADER} is written");
-            Ok(())
-        }
+        Command::Header => run_command(cargo().args(["run", "--package", "capi-header"])),
         Command::Install { prefix } => install(prefix),
     }
-}
-
-/// Makes the header of the crate's sources.
-fn header(of: &Path) -> Result<String> {
-    let config = cbindgen::Config::from_file(of.join("cbindgen.toml"))
-        .map_err(|error| anyhow::anyhow!("cbindgen.toml: {error}"))?;
-    let builder = cbindgen::Builder::new().with_config(config).with_src(of.join("src/lib.rs"));
-    let bindings = builder.generate().context("cbindgen cannot read the sources")?;
-    let mut text = Vec::new();
-    bindings.write(&mut text);
-    Ok(String::from_utf8(text)?)
 }
 
 fn install(prefix: &Path) -> Result<()> {
@@ -119,17 +102,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .map(|_| ())
         .with_context(|| format!("copying {} to {}", from.display(), to.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checked_in_header_is_what_the_sources_say() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let made = header(&root.join(CRATE)).unwrap();
-        let checked_in = fs::read_to_string(root.join(HEADER)).unwrap();
-        assert!(made == checked_in, "{HEADER} is stale: cargo xtask capi header");
-    }
 }

@@ -3,8 +3,7 @@
 //! Not a step of the gate: building cargo-deny takes minutes. Its own run takes a second.
 
 use anyhow::{Context, Result};
-
-use crate::cargo::{cargo, needs, run as run_command};
+use tools::cargo::{cargo, needs, run as run_command};
 
 const INSTALL: &str = "cargo install --locked cargo-deny";
 

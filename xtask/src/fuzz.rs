@@ -13,8 +13,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-
-use crate::cargo::{cargo, run as run_command};
+use tools::cargo::{cargo, run as run_command};
 
 /// The targets, a workspace of their own.
 const PACKAGE: &str = "tests/fuzz";

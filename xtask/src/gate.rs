@@ -4,13 +4,14 @@
 //! either succeeds or ends the run; none is skipped unless the caller named others.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
+use tools::cargo::{cargo, needs_component, run as run_command};
 
-use crate::cargo::{cargo, needs_component, run as run_command};
-use crate::{embed, fuzz, instructions, mutants, peers, soak, tidy};
+use crate::clock::now;
+use crate::{embed, fuzz, instructions, lab, mutants, peers, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -92,7 +93,7 @@ impl Step {
             // One optimised build with every assertion on: the exhaustive grid needs the speed,
             // the rest does not mind it.
             Self::Test => run_command(cargo().args(["test", "--workspace", "--profile", "gate"])),
-            Self::Torment => soak::torment::check(),
+            Self::Torment => lab::torment(),
             Self::Docs => run_command(cargo().env("RUSTDOCFLAGS", "-D warnings").args([
                 "doc",
                 "--workspace",
@@ -117,11 +118,10 @@ impl Step {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the times of the steps are shown to a person")]
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
+    let start = now();
     let value = work();
-    (value, start.elapsed())
+    (value, now() - start)
 }
 
 /// The table at the end: `done` covers a prefix of `steps`, the rest did not run.

@@ -12,9 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-use crate::cargo::{cargo, run};
-use crate::host;
+use tools::cargo::{cargo, run};
+use tools::machine::cpu_models;
 
 /// The program that runs one case so many times: `benches/src/instructions.rs`.
 const PROGRAM: &str = "target/release/instructions";
@@ -42,12 +41,13 @@ pub(crate) fn check() -> Result<()> {
     let limits = Limits::parse(&text).with_context(|| LIMITS.to_owned())?;
     let cases = output(&mut Command::new(PROGRAM))?;
     let mut counts = BTreeMap::new();
+    println!("{} cases under callgrind, each twice", cases.lines().count());
     for case in cases.lines() {
         counts.insert(case.to_owned(), count(case)?);
     }
     let rows = compare(&limits.cases, &counts);
     println!("{}", table(&rows));
-    let cpu = host::cpu_models()?.into_iter().next().unwrap_or_default();
+    let cpu = cpu_models()?.into_iter().next().unwrap_or_default();
     let foreign = limits.foreign(&compiler()?, &cpu);
     for note in foreign.iter().cloned().chain(rows.iter().filter_map(Row::bargain)) {
         println!("note: {note}");

@@ -1,33 +1,30 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `embed` another; `capi` installs the C library; `bench` compares us with others, `load` and
-//! `sink` put load on a proxy; `sim` and `mutants` try the session's machine, `soak` and `torment` the
-//! whole server, `fuzz`, `miri` and `sanitize` what chance and the compiler find.
+//! steps, `embed` another; `capi` installs the C library; `bench` compares us with others; `sim` and
+//! `mutants` try the session's machine, `soak` and `torment` the whole server, `fuzz`, `miri` and
+//! `sanitize` what chance and the compiler find.
 //!
 //! Not a build script and not a task runner for everything: a command lives here only when the
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
-mod bench;
 mod capi;
-mod cargo;
+mod clock;
 mod deny;
 mod embed;
 mod fuzz;
 mod gate;
-mod host;
 mod instructions;
-mod load;
+mod lab;
 mod mutants;
 mod nightly;
 mod peers;
 mod sim;
-mod soak;
 mod tidy;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// The project's own commands.
@@ -58,11 +55,12 @@ enum Command {
     Embed,
     Fuzz(fuzz::FuzzArgs),
     Capi(capi::CapiArgs),
-    Load(load::LoadArgs),
-    Sink(load::SinkArgs),
-    Bench(bench::BenchArgs),
-    Soak(soak::SoakArgs),
-    Torment(soak::torment::TormentArgs),
+    /// Compare ourselves with HAProxy, nginx and Envoy under the same load
+    Bench(lab::LabArgs),
+    /// Chaos at a constant rate: what is lost, what leaks, what drifts
+    Soak(lab::LabArgs),
+    /// Torment proxies with every kind of odd session, one kind at a time
+    Torment(lab::LabArgs),
     Sim(sim::SimArgs),
     Mutants(mutants::MutantsArgs),
     /// Interpret ppcore, and what is pure in ppserver, with Miri; installs a nightly toolchain
@@ -82,32 +80,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything below runs in the workspace's root, wherever the command was started.
 fn run(arguments: &Arguments) -> Result<()> {
-    let root = root();
-    std::env::set_current_dir(&root).with_context(|| format!("{}", root.display()))?;
+    tools::enter_workspace()?;
     match &arguments.command {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Embed => embed::check(),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Capi(args) => capi::run(args),
-        Command::Load(args) => load::run(args),
-        Command::Sink(args) => load::run_sink(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Soak(args) => soak::run(args),
-        Command::Torment(args) => soak::torment::run(args),
+        Command::Bench(args) => lab::become_command("bench", args).map(drop),
+        Command::Soak(args) => lab::become_command("soak", args).map(drop),
+        Command::Torment(args) => lab::become_command("torment", args).map(drop),
         Command::Sim(args) => sim::run(args),
         Command::Mutants(args) => mutants::run(args),
         Command::Miri => nightly::miri(),
         Command::Sanitize(args) => nightly::sanitize(args),
         Command::Deny(args) => deny::run(args),
     }
-}
-
-/// The directory above this package.
-fn root() -> PathBuf {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    package.parent().map_or_else(|| package.clone(), Path::to_path_buf)
 }

@@ -10,8 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-
-use crate::cargo::{needs, run};
+use tools::cargo::{needs, run};
 
 /// Sanitizers need a platform by name, so that build scripts go without them.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -26,7 +25,7 @@ const PURE: [&str; 9] = [
     "a_late_caller_gets_everything_that_is_due",
     "an_empty_wheel_asks_for_nothing",
     "data::table",
-    "config::endpoint",
+    "config::address",
     "config::units",
     "the_least_file_has_every_default",
     "a_file_that_is_not_utf8_is_refused_at_the_byte",

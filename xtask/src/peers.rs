@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-use crate::cargo;
+use tools::{cargo, programs};
 
 /// How a package is recognised as installed.
 #[derive(Debug)]
@@ -92,9 +91,6 @@ const PEERS: &[Peer] = &[
     Peer { package: "g++", probe: Probe::Program("c++"), used_for: "builds libFuzzer: step fuzz" },
 ];
 
-/// Where servers are installed but a plain user's PATH does not look.
-const SERVER_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
 /// Seconds to wait for another package manager at work; long enough for an unattended upgrade.
 const APT_LOCK_SECONDS: &str = "DPkg::Lock::Timeout=300";
 
@@ -103,7 +99,7 @@ const APT_LOCK_SECONDS: &str = "DPkg::Lock::Timeout=300";
 /// # Errors
 /// When one is missing and cannot be installed from here; the text has the line that does it.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing(PEERS, &search_dirs());
+    let missing = missing(PEERS, &programs::dirs());
     if missing.is_empty() {
         println!("all {} are installed", PEERS.len());
         return Ok(());
@@ -115,7 +111,7 @@ pub(crate) fn ensure() -> Result<()> {
         bail!("{}", refusal(&missing, &obstacle));
     }
     install(&missing)?;
-    let left = self::missing(PEERS, &search_dirs());
+    let left = self::missing(PEERS, &programs::dirs());
     if !left.is_empty() {
         bail!("{}", refusal(&left, "apt-get said it had installed them, yet they are not found"));
     }
@@ -131,18 +127,13 @@ fn missing<'a>(peers: &'a [Peer], dirs: &[PathBuf]) -> Vec<&'a Peer> {
     peers.iter().filter(|peer| !is_here(peer)).collect()
 }
 
-fn search_dirs() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(SERVER_DIRS.iter().map(PathBuf::from)).collect()
-}
-
 /// Whether this process can install packages; the error is the reason why not.
 fn may_install() -> std::result::Result<(), String> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     if !is_debian_like(&release) {
         return Err("this is neither Debian nor Ubuntu".to_owned());
     }
-    if !search_dirs().iter().any(|dir| dir.join("apt-get").is_file()) {
+    if programs::find("apt-get").is_none() {
         return Err("there is no apt-get".to_owned());
     }
     // The owner of /proc/self is the effective user.
@@ -259,6 +250,14 @@ mod tests {
         let text = refusal(&missing(TWO, &[]), "of a reason");
         assert!(text.contains("--no-install-recommends a-server a-library"), "{text}");
         assert!(text.contains("because of a reason"), "{text}");
+    }
+
+    #[test]
+    fn the_readme_names_every_package_that_is_installed() {
+        let readme = include_str!("../../README.md");
+        for package in packages(&PEERS.iter().collect::<Vec<_>>()) {
+            assert!(readme.contains(&format!("`{package}`")), "{package}");
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use tools::cargo::cargo;
 
-use crate::cargo::cargo;
-use crate::host;
+use crate::clock::now;
 
 /// Seeds one process runs: some seconds' worth.
 const STRETCH: u64 = 1_000;
@@ -82,7 +82,7 @@ struct Progress {
 }
 
 fn run_many(program: &Path, seeds: std::ops::Range<u64>, jobs: usize) -> Result<()> {
-    let begin = host::now();
+    let begin = now();
     let all = seeds.end - seeds.start;
     let progress = Mutex::new(Progress { next: seeds.start, ..Progress::default() });
     let lock = || progress.lock().expect("nobody panics with it");
@@ -104,7 +104,7 @@ fn run_many(program: &Path, seeds: std::ops::Range<u64>, jobs: usize) -> Result<
             progress.sessions += outcome.sessions;
             progress.steps += outcome.steps;
             progress.failure = progress.failure.take().into_iter().chain(outcome.failure).min();
-            show(&progress, all, host::now() - begin);
+            show(&progress, all, now() - begin);
         }
     };
     std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn run_many(program: &Path, seeds: std::ops::Range<u64>, jobs: usize) -> Result<
     })?;
     let progress = lock();
     let Progress { done, sessions, steps, .. } = *progress;
-    let took = (host::now() - begin).as_secs_f64();
+    let took = (now() - begin).as_secs_f64();
     println!("\n{done} seeds, {sessions} sessions, {steps} steps in {took:.1} s on {jobs} core(s)");
     if let Some((seed, rule)) = &progress.failure {
         bail!("seed {seed} breaks {rule}\nits story: cargo xtask sim --seed {seed}");
@@ -126,8 +126,8 @@ fn run_many(program: &Path, seeds: std::ops::Range<u64>, jobs: usize) -> Result<
 /// One line, written over where a person looks on.
 fn show(progress: &Progress, all: u64, elapsed: Duration) {
     let Progress { done, sessions, .. } = progress;
-    let left = elapsed.mul_f64(host::real(all - done) / host::real((*done).max(1)));
-    let line = format!("{done} of {all} seeds, {sessions} sessions, {} s left", left.as_secs());
+    let left = elapsed.as_secs() * (all - done) / (*done).max(1);
+    let line = format!("{done} of {all} seeds, {sessions} sessions, {left} s left");
     if std::io::stdout().is_terminal() {
         print!("\r\x1b[K{line}");
     } else {

@@ -238,6 +238,49 @@ fn a_file_that_cannot_be_opened_anew_is_told_at_the_hangup() {
 }
 
 #[test]
+fn a_reload_turns_it_on_and_off_and_sends_it_elsewhere_and_no_line_is_lost() {
+    let far_end = FarEnd::start();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let paths = ["first", "second"].map(|name| dir.path().join(name));
+    let text = |settings: &[&str]| file(settings, far_end.addr());
+    let to = |path: &Path| text(&[ON, &format!("access_log.output = 'file:{}'", path.display())]);
+    let mut server = Server::start(&text(&[]));
+    serve_one(&server);
+    for path in &paths {
+        let line = server.reload(&to(path), "reloaded");
+        assert_eq!(line["changes"], "access_log");
+        (0..2).for_each(|_| serve_one(&server));
+    }
+    let probes = to(&paths[1]).replace(ON, &format!("{ON}\naccess_log.log_probes = true"));
+    server.reload(&probes, "reloaded");
+    drop(Session::connect(server.addr()));
+    server.wait_until("all are over", |counters| counters["active"] == 0);
+    server.reload(&text(&[]), "reloaded");
+    serve_one(&server);
+    let counters = server.stop();
+    assert_eq!(counters["access_lines_dropped"], 0);
+    let ends = paths.map(|path| {
+        let text = fs::read_to_string(path).expect("it is there");
+        parse(text.lines()).iter().map(|line| line["end"].to_string()).collect::<Vec<_>>()
+    });
+    assert_eq!(ends, [vec!["\"done\""; 2], vec!["\"done\"", "\"done\"", "\"probe\""]]);
+    assert_eq!(server.proc.lines(Stream::Stdout), [""; 0]);
+}
+
+#[test]
+fn an_output_that_cannot_be_opened_refuses_the_reload() {
+    let far_end = FarEnd::start();
+    let mut server = Server::start(&file(&[ON], far_end.addr()));
+    let settings = [ON, "access_log.output = 'file:/nonexistent/access.log'"];
+    let why = server.reload(&file(&settings, far_end.addr()), "reload refused")["why"].to_string();
+    for word in ["access log", "/nonexistent/access.log", "No such file or directory"] {
+        assert!(why.contains(word), "`{word}` is missing: {why}");
+    }
+    serve_one(&server);
+    assert_eq!(stdout(&mut server).len(), 1);
+}
+
+#[test]
 fn lines_that_cannot_be_written_are_counted_and_said_once() {
     let far_end = FarEnd::start();
     let output = "access_log.output = 'file:/dev/full'";

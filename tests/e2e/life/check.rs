@@ -48,6 +48,21 @@ fn a_broken_file_exits_78_with_a_caret_below_each_fault() {
 }
 
 #[test]
+fn a_listener_that_relays_to_itself_is_refused_as_run_refuses_it() {
+    let text = "config_version = 1\n[[listener]]\nname = 'a'\nbind = ['0.0.0.0:8443']\n\
+                upstream = 'u'\n[upstream.u]\nendpoints = ['localhost:8443']\n";
+    let (_dir, path) = write(text);
+    for ran in [check(&path, &[]), run(ppserver().args(["run", "-c"]).arg(&path))] {
+        assert_eq!(ran.code, Some(78), "{ran:?}");
+        assert!(ran.stderr.contains("error[loop]: localhost:8443 leads back"), "{}", ran.stderr);
+    }
+    let flags = ["run", "--listen", "0.0.0.0:8443", "--to", "localhost:8443"];
+    let ran = run(ppserver().args(flags));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("error[loop]: --to: localhost:8443"), "{}", ran.stderr);
+}
+
+#[test]
 fn json_for_programs_says_the_same_on_stdout() {
     let (_dir, path) = write(BROKEN);
     let ran = check(&path, &["--format", "json"]);

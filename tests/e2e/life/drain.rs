@@ -62,6 +62,23 @@ fn the_port_closes_and_running_sessions_go_on_to_their_end() {
 }
 
 #[test]
+fn a_hangup_during_a_drain_reloads_nothing() {
+    let far_end = FarEnd::start();
+    let text = file(&[], far_end.addr());
+    let mut server = Server::start(&text);
+    let mut session = Session::open(server.addr());
+    server.proc.signal(Signal::TERM);
+    server.wait_for("draining", 0);
+    let moved = text.replace("127.0.0.1:0", &server.addr().to_string());
+    server.reload(&moved, "SIGHUP: nothing is reloaded during a drain");
+    wait_until_refused(server.addr());
+    session.echo(b"unharmed");
+    session.finish();
+    session.rest();
+    server.ended();
+}
+
+#[test]
 fn an_idle_server_ends_at_once() {
     let mut server = Server::start(&file(&[], "127.0.0.1:9".parse().expect("an address")));
     server.proc.signal(Signal::TERM);

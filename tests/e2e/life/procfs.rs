@@ -36,6 +36,23 @@ pub(crate) fn descriptor_limits(pid: Pid) -> (usize, usize) {
     (next(), next())
 }
 
+/// The children of its first thread.
+pub(crate) fn children(pid: Pid) -> Vec<Pid> {
+    let number = |text: &str| text.parse().ok().and_then(Pid::from_raw).expect("a process id");
+    read(pid, &format!("task/{}/children", pid.as_raw_nonzero()))
+        .split_whitespace()
+        .map(number)
+        .collect()
+}
+
+/// Its id in the innermost of the PID namespaces that it is in.
+pub(crate) fn innermost_pid(pid: Pid) -> i32 {
+    let status = read(pid, "status");
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let last = line.and_then(|line| line.split_whitespace().next_back());
+    last.and_then(|pid| pid.parse().ok()).expect("the kernel lists them")
+}
+
 /// The names of its threads, sorted.
 pub(crate) fn thread_names(pid: Pid) -> Vec<String> {
     let mut names: Vec<_> = threads(pid).map(|dir| read_file(&format!("{dir}/comm"))).collect();
@@ -46,8 +63,11 @@ pub(crate) fn thread_names(pid: Pid) -> Vec<String> {
 
 /// The id of the thread of this name, once it has named itself.
 pub(crate) fn thread_id(pid: Pid, name: &str) -> Option<String> {
-    let mut named = threads(pid).filter(|dir| read_file(&format!("{dir}/comm")).trim() == name);
-    named.next()?.rsplit('/').next().map(str::to_owned)
+    // One that ends in between has no name.
+    let has_name = |dir: &String| {
+        fs::read_to_string(format!("{dir}/comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    threads(pid).find(has_name)?.rsplit('/').next().map(str::to_owned)
 }
 
 /// The state of a thread: `S` asleep, `T` stopped, `R` running.

@@ -10,7 +10,9 @@ use rustix::process::{Signal, geteuid};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::process::Proc;
+use crate::common::socket::ReservedPort;
 use crate::life::server::{Ran, bound, file, ppserver, run};
 
 impl Ran {
@@ -70,6 +72,26 @@ fn a_port_whose_holder_shares_ports_is_taken_all_the_same() {
     holder.listen(1).expect("a bound socket can listen");
     let addr = holder.local_addr().expect("it is bound").as_socket();
     assert_taken(addr.expect("the socket is INET"));
+}
+
+#[test]
+fn of_two_starts_at_once_one_serves_and_the_other_exits_69() {
+    for round in 0..20 {
+        let port = ReservedPort::new();
+        let addr = port.addr().to_string();
+        let start = || {
+            let mut command = ppserver();
+            Proc::spawn("ppserver", command.args(["run", "--to", "127.0.0.1:9", "--listen", &addr]))
+        };
+        let mut starts = [start(), start()];
+        let ended = || starts.iter_mut().position(|proc| !proc.is_running());
+        let ended = poll_for(PATIENCE, ended).unwrap_or_else(|| panic!("{round}: both serve"));
+        assert_eq!(starts[ended].wait_for_exit().code(), Some(69), "round {round}");
+        let other = &mut starts[1 - ended];
+        assert_eq!(bound(other, 1), [port.addr()], "round {round}");
+        other.signal(Signal::TERM);
+        assert_eq!(other.wait_for_exit().code(), Some(0), "round {round}");
+    }
 }
 
 #[test]
@@ -138,6 +160,10 @@ fn wrong_flags_exit_2_and_say_what_is_meant() {
     run_flags(&[]).assert_failed(2, &["--listen"]);
     run_flags(&["--listen", "127.0.0.1:0", "--accept", "v1", "--trust", "10.0.0.0/33"])
         .assert_failed(2, &["10.0.0.0/33"]);
+    run_flags(&["--listen", "[::ffff:127.0.0.1]:0", "--to", "http://web:80"]).assert_failed(
+        2,
+        &["--listen", "write \"127.0.0.1:0\"", "--to", "drop the \"http://\"", "2 errors"],
+    );
 }
 
 #[test]

@@ -1,19 +1,22 @@
-//! SIGHUP: new connections follow the new file, running sessions and the ports stay.
+//! SIGHUP: new connections follow the new file, running sessions and what does not change stay.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, thread};
 
-use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::Signal;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
+use crate::common::payload::{self, MIB, assert_same};
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::Client;
+use crate::life::listeners::sockets;
+use crate::life::procfs;
 use crate::life::server::{Server, bound, file, ppserver};
 use crate::life::session::{HEADER, Session};
+use crate::life::signals::{fifo, writer};
+use crate::support::backlog;
 
 const RELOADED: &str = "reloaded";
 const REFUSED: &str = "reload refused";
@@ -60,6 +63,26 @@ fn upstreams_change_for_new_connections_only() {
 }
 
 #[test]
+fn endpoints_go_on_taking_turns_though_a_reload_comes_behind_each_connection() {
+    let ends = [FarEnd::start(), FarEnd::start()];
+    let text = file(&["server.workers = 1"], ends[0].addr());
+    let both = format!("'{}', '{}'", ends[0].addr(), ends[1].addr());
+    let server = Server::start(&text.replace(&format!("'{}'", ends[0].addr()), &both));
+    for _ in 0..20 {
+        Session::open(server.addr());
+        server.hang_up(RELOADED);
+    }
+    assert_eq!(ends.each_ref().map(FarEnd::accepted), [10, 10]);
+    // Whose turn it is stays so, too, when others come before it.
+    Session::open(server.addr());
+    let third = FarEnd::start();
+    let three = format!("'{}', {both}", third.addr());
+    server.reload(&text.replace(&format!("'{}'", ends[0].addr()), &three), RELOADED);
+    Session::open(server.addr());
+    assert_eq!(ends.each_ref().map(FarEnd::accepted), [11, 11]);
+}
+
+#[test]
 fn the_grace_period_changes_for_those_who_are_here_too() {
     let far_end = FarEnd::start();
     let mut server = Server::start(&file(&["server.shutdown_grace = '1h'"], far_end.addr()));
@@ -84,27 +107,13 @@ fn a_reload_warns_of_what_a_start_warns_of() {
     assert_eq!((&warning["level"], &warning["listener"]), (&"WARN".into(), &"edge".into()));
 }
 
-/// Puts a FIFO in the place of the server's file: whoever opens it waits for the other end.
-#[track_caller]
-fn replace_by_fifo(file: &Path) {
-    fs::remove_file(file).expect("it is there");
-    mkfifoat(CWD, file, Mode::RUSR | Mode::WUSR).expect("a FIFO can be made");
-}
-
-/// Waits until the server reads its FIFO, and returns the other end: the server waits for it to go.
-#[track_caller]
-fn writer(fifo: &Path) -> fs::File {
-    // Without a reader that fails (fifo(7)).
-    let writer = || open(fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
-    poll_for(PATIENCE, writer).expect("the file is read").into()
-}
-
 #[test]
 fn a_hangup_that_comes_while_names_are_resolved_is_not_lost() {
     let ends = [(); 3].map(|()| FarEnd::start());
     let [old, first, second] = ends.each_ref().map(|end| file(&[], end.addr()));
     let server = Server::start(&old);
-    replace_by_fifo(server.file());
+    fs::remove_file(server.file()).expect("it is there");
+    fifo(server.file());
     server.proc.signal(Signal::HUP);
     let mut writing = writer(server.file());
     // It is there when reading ends, and so before any word of the names.
@@ -150,11 +159,94 @@ fn what_needs_a_restart_is_named_and_nothing_of_the_file_is_taken() {
     let text = file(&["server.workers = 3", "timeouts.idle = '200ms'"], new.addr());
     let why = server.reload(&text, REFUSED)["why"].to_string();
     assert_eq!(why, "\"a restart is needed to change server.workers\"");
-    let text = text.replace("workers = 3", "workers = 2").replace("127.0.0.1:0", "127.0.0.2:0");
-    let why = server.reload(&text, REFUSED)["why"].to_string();
-    assert_eq!(why, "\"a restart is needed to change listener.bind of `edge`\"");
     Session::open(server.addr()).finish();
     assert_eq!((old.ended(0).received, new.accepted()), (b"x".to_vec(), 0));
+}
+
+#[test]
+fn limits_of_connections_change() {
+    let far_end = FarEnd::start();
+    let text = |limit: usize| file(&[&format!("server.max_connections = {limit}")], far_end.addr());
+    let server = Server::start(&text(1));
+    let mut first = Session::open(server.addr());
+    assert!(Session::try_open(server.addr()).is_none(), "there is room for one");
+    let line = server.reload(&text(2), RELOADED);
+    assert_eq!(line["changes"], "server.max_connections");
+    let mut second = Session::open(server.addr());
+    assert!(Session::try_open(server.addr()).is_none(), "there is room for two");
+    server.reload(&text(1), RELOADED);
+    [&mut first, &mut second].into_iter().for_each(|session| session.echo(b"unharmed"));
+    assert!(Session::try_open(server.addr()).is_none(), "there are more than may be");
+}
+
+#[test]
+fn options_of_listening_sockets_change_where_they_stay() {
+    let far_end = FarEnd::start();
+    let text = |lines: &[&str]| file(lines, far_end.addr());
+    let server = Server::start(&text(&["server.workers = 1", "tcp.backlog = 11"]));
+    let before = sockets(&server);
+    assert_eq!(backlog(server.addr()), 11);
+    let line = server.reload(&text(&["server.workers = 1", "tcp.backlog = 12"]), RELOADED);
+    assert_eq!((&line["changes"], backlog(server.addr())), (&"tcp".into(), 12));
+    assert_eq!(sockets(&server), before);
+    Session::open(server.addr());
+}
+
+/// Sends so much through that it is spliced, where it may be.
+#[track_caller]
+fn send_bulk(server: &Server) {
+    let payload = payload::random(3, MIB);
+    let client = Client::connect(server.addr().ip(), server.addr());
+    assert_same(&client.exchange(&[HEADER, &payload].concat()).complete(), &payload);
+}
+
+#[test]
+fn splicing_changes() {
+    let far_end = FarEnd::start();
+    let text = |mode: &str| file(&[&format!("splice.mode = '{mode}'")], far_end.addr());
+    let server = Server::start(&text("off"));
+    let pipes = || procfs::of_kind(&procfs::descriptors(server.pid()), "pipe");
+    let none = pipes();
+    send_bulk(&server);
+    assert_eq!(pipes(), none);
+    server.reload(&text("always"), RELOADED);
+    send_bulk(&server);
+    assert!(pipes() > none);
+}
+
+#[test]
+fn the_logs_level_and_format_change() {
+    let far_end = FarEnd::start();
+    let text = |lines: &[&str]| file(lines, far_end.addr());
+    let server = Server::start(&text(&["log.level = 'info'"]));
+    let refuse = || {
+        let mut session = Session::connect(server.addr());
+        session.send(b"GET");
+        session.assert_reset();
+    };
+    let quiet = ["log.level = 'error'", "server.max_connections = 1"];
+    fs::write(server.file(), text(&quiet)).expect("it can be written");
+    server.proc.signal(Signal::HUP);
+    // Nothing of it is said, so it is seen by what it does.
+    let mut first = Session::open(server.addr());
+    let followed = poll_for(PATIENCE, || Session::try_open(server.addr()).is_none().then_some(()));
+    followed.expect("one is let in");
+    server.reload("nonsense", REFUSED);
+    first.finish();
+    first.rest();
+    server.wait_until("it is over", |counters| counters["active"] == 0);
+    let before = server.records("refused").len();
+    refuse();
+    server.wait_until("it is over", |counters| counters["closed"]["header_absent"] == 1);
+    assert_eq!(server.records("refused").len(), before);
+    server.reload(&text(&["log.level = 'debug'"]), RELOADED);
+    refuse();
+    server.wait_for("refused", before);
+    fs::write(server.file(), text(&["log.format = 'text'"])).expect("it can be written");
+    server.proc.signal(Signal::HUP);
+    server.proc.wait_for_line(Stream::Stderr, "text", |line| {
+        (!line.starts_with('{') && line.contains("reloaded")).then_some(())
+    });
 }
 
 #[test]

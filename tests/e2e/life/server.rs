@@ -4,9 +4,10 @@
 //! it can be changed, takes any number of ports, and can be started with limits of its own.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
@@ -59,6 +60,25 @@ pub(crate) fn raise_own_limit() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
         .expect("the soft limit may be raised to the hard one");
+}
+
+/// A port that is free on every address and stays so: below the ephemeral range, so that no other
+/// test's client is given it as its source port, which a wildcard bind would run into; and no two calls
+/// return the same.
+pub(crate) fn wildcard_port() -> u16 {
+    static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.expect("Linux tells its ephemeral range");
+    let low: u16 = range.split_whitespace().next().expect("a range").parse().expect("a port");
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_free = |port: &u16| {
+        !taken.contains(port)
+            && TcpListener::bind(("0.0.0.0", *port)).is_ok()
+            && TcpListener::bind(("::", *port)).is_ok()
+    };
+    let port = (low / 2..low).find(is_free).expect("a port below the ephemeral range is free");
+    taken.push(port);
+    port
 }
 
 /// A configuration in a file, which is there as long as its directory.
@@ -240,8 +260,9 @@ pub(crate) fn bound(proc: &Proc, ports: usize) -> Vec<SocketAddr> {
     (0..ports).map(addr).collect()
 }
 
+/// Waits for record number `nth` (from 0) whose message begins with `message`.
 #[track_caller]
-fn wait_for(proc: &Proc, message: &str, nth: usize) -> Value {
+pub(crate) fn wait_for(proc: &Proc, message: &str, nth: usize) -> Value {
     let mut seen = 0;
     proc.wait_for_line(Stream::Stderr, &format!("`{message}` number {nth}"), |line| {
         let record = record(line, message)?;

@@ -11,7 +11,7 @@ use crate::common::far_end::FarEnd;
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::life::procfs;
-use crate::life::server::{Server, bound, file, listener, ppserver};
+use crate::life::server::{Server, bound, file, listener, ppserver, wildcard_port};
 use crate::life::session::{HEADER, Session};
 
 /// `record` has these fields with these values.
@@ -135,6 +135,24 @@ fn trust_in_everybody_is_said_aloud() {
 }
 
 #[test]
+fn an_endpoint_that_resolves_to_a_listener_is_said_aloud_at_start_and_at_a_reload() {
+    let reserved = ReservedPort::new();
+    let addr = reserved.addr();
+    let text = file(&[], "127.0.0.1:9".parse().expect("an address"))
+        .replace("127.0.0.1:0", &addr.to_string());
+    // A name to us, and to every resolver a number (inet_aton(3)).
+    let round = text.replace("'127.0.0.1:9'", &format!("'0x7f.1:{}'", addr.port()));
+    let message = format!("upstream `edge`: {addr} leads back to {addr}");
+    let told = json!({ "level": "WARN", "code": "own-listener" });
+    let mut server = Server::start(&round);
+    assert_fields(&server.wait_for(&message, 0), &told);
+    server.stop();
+    let server = Server::start(&text);
+    server.reload(&round, "reloaded");
+    assert_fields(&server.wait_for(&message, 0), &told);
+}
+
+#[test]
 fn each_listener_serves_its_own_upstream() {
     let ends = [FarEnd::start(), FarEnd::start()];
     let text = file(&[], ends[0].addr()) + &listener("second", ends[1].addr());
@@ -144,19 +162,6 @@ fn each_listener_serves_its_own_upstream() {
         assert_eq!(end.ended(0).received, b"x");
     }
     assert_eq!(ends.map(|end| end.accepted()), [1, 1]);
-}
-
-/// A port that is free on every address and stays so: below the ephemeral range, so that no other
-/// test's client is given it as its source port, which a wildcard bind would run into.
-fn wildcard_port() -> u16 {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let range = range.expect("Linux tells its ephemeral range");
-    let low: u16 = range.split_whitespace().next().expect("a range").parse().expect("a port");
-    let is_free = |port: &u16| {
-        std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok()
-            && std::net::TcpListener::bind(("::", *port)).is_ok()
-    };
-    (low / 2..low).find(is_free).expect("a port below the ephemeral range is free")
 }
 
 #[test]
@@ -227,16 +232,17 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     let line = server.wait_for("listening", 0);
     assert_eq!(line["connections_max"], connections_possible(900));
     assert_eq!(server.records("max_connections is lowered"), [Value::Null; 0]);
-    assert_eq!(server.records("the descriptor limit leaves"), [Value::Null; 0]);
+    assert_eq!(server.records("the limit of"), [Value::Null; 0]);
 }
 
 #[test]
 fn a_limit_with_room_for_few_connections_is_warned_about() {
     let text = file(&[], "127.0.0.1:9".parse().expect("an address"));
     let server = Server::start_after("ulimit -n 300", &text);
-    let warning = server.wait_for("the descriptor limit leaves", 0);
     let possible = connections_possible(300);
-    assert_fields(&warning, &json!({ "level": "WARN", "possible": possible, "descriptors": 300 }));
+    let message = format!("the limit of 300 open files leaves room for {possible} connections");
+    let warning = server.wait_for(&message, 0);
+    assert_fields(&warning, &json!({ "level": "WARN", "code": "few-descriptors" }));
     assert_eq!(server.wait_for("listening", 0)["connections_max"], possible);
 }
 

@@ -28,7 +28,7 @@ const AT_A_TIME: usize = 2;
 const PIECES: [usize; 10] = [1, 20_000, 300, 50_000, 2, 7_000, 40_000, 9, 60_000, 1];
 
 /// A worker's calls, each with the errors that its manual page lists and that can meet it here.
-const ERRORS: [(&str, &[&str]); 14] = [
+const ERRORS: [(&str, &[&str]); 15] = [
     (
         "accept4",
         &["ECONNABORTED", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM", "EPROTO", "EINTR"],
@@ -38,6 +38,8 @@ const ERRORS: [(&str, &[&str]); 14] = [
     ("recvfrom", &["ECONNRESET", "ETIMEDOUT", "ENOMEM", "EINTR"]),
     ("socket", &["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]),
     ("connect", &["ECONNREFUSED", "EADDRNOTAVAIL", "ENETUNREACH", "ETIMEDOUT"]),
+    // Of the socket that connects, where it may have met itself.
+    ("getsockname", &["ENOBUFS"]),
     ("sendto", &["EPIPE", "ECONNRESET", "ENOBUFS", "EINTR"]),
     ("splice", &["EINVAL", "ENOMEM", "ECONNRESET", "EINTR"]),
     ("pipe2", &["EMFILE", "ENFILE"]),
@@ -57,7 +59,7 @@ fn reasons(call: &str, error: &str) -> &'static [&'static str] {
         (_, "EINTR") | ("accept4" | "epoll_wait" | "pipe2" | "fcntl" | "setsockopt", _) => {
             &["done"]
         }
-        ("epoll_ctl" | "socket", _) => &["resources"],
+        ("epoll_ctl" | "getsockname" | "socket", _) => &["resources"],
         ("connect", _) => &["connect_failed"],
         // The first bytes leave before the connect is known to have failed or not.
         ("sendto", "ENOBUFS") => &["connect_failed", "client_reset", "upstream_reset"],

@@ -8,6 +8,7 @@ mod flap;
 mod flood;
 mod matrix;
 mod ports;
+mod reload;
 mod resets;
 mod stop;
 mod strace;

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use object::{BinaryFormat, Object, ObjectSection, ObjectSymbol, SectionKind};
+use tools::cargo::run;
 
 use super::Toolchain;
-use crate::cargo::run;
 
 /// The program, a workspace of its own: nothing else may decide its features or its profile.
 const PACKAGE: &str = "tests/freestanding";

@@ -10,9 +10,9 @@ mod link;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tools::cargo::{cargo, run};
 
 use self::link::{Platform, Sizes};
-use crate::cargo::{cargo, run};
 
 /// The oldest compiler, the `rust-version` of their manifests.
 const OLDEST: &str = "1.85.0";

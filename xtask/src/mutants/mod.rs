@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::FlockOperation;
+use tools::cargo::{cargo, needs, run_expecting};
 
 use self::table::{MUTANTS, Mutant};
-use crate::cargo::{cargo, needs, run_expecting};
 use crate::sim::{build_test, run_seeds};
 
 /// What is copied.
@@ -23,6 +23,8 @@ const CORE: &str = "crates/ppserver/src/core";
 const SCRATCH: &str = "target/mutants";
 /// A mutant must be found within this many seeds.
 const SEEDS_MAX: u64 = 10_000;
+/// Seeds that the copy without a mutant passes first.
+const UNPLANTED: u64 = 512;
 /// The first stretch of seeds; each one that finds nothing is followed by one four times as long.
 const STRETCH: u64 = 64;
 
@@ -131,8 +133,9 @@ pub(crate) fn plant_all(name: Option<&str>) -> Result<()> {
     ensure!(!chosen.is_empty(), "no mutant is called so");
     let _lock = lock_scratch()?;
     let copy = Copy::new()?;
+    println!("without a mutant: a build, and {UNPLANTED} seeds that must pass");
     let program = copy.build()?;
-    let outcome = run_seeds(&program, 0..512)?;
+    let outcome = run_seeds(&program, 0..UNPLANTED)?;
     if let Some((seed, rule)) = outcome.failure {
         bail!("without a mutant seed {seed} breaks {rule}");
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use ppcore::{Collector, Decoded, Header, Options};
 
 use crate::cli::{Exit, Failure, answer};
-use crate::config::{
-    Config, Endpoint, Flags, Log, LogFormat, LogLevel, Presence, Version, Versions,
-};
-use crate::control::server::{self, Server, ServerError};
+use crate::config::{Config, Flags, LogLevel, Presence, Version, Versions};
+use crate::control::error::ServerError;
+use crate::control::limits;
+use crate::control::prepare::Source;
+use crate::control::server::Server;
 use crate::telemetry::log;
 
 /// The port that is tried first.
@@ -31,6 +32,7 @@ pub(super) struct Args {}
 
 /// Runs the command.
 pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
+    let mut server = Server::new()?;
     let failed = |error: io::Error| Failure::new(Exit::Failed, error);
     let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let whoami = upstream.local_addr().map_err(failed)?;
@@ -38,34 +40,37 @@ pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
         .name("whoami".to_owned())
         .spawn(move || accept(&upstream))
         .map_err(failed)?;
-    log::start(&Log { level: LogLevel::Warn, format: LogFormat::Auto }).map_err(failed)?;
-    let served = run_server(whoami);
+    let served = serve(&mut server, whoami);
     log::finish();
-    served
-}
-
-fn run_server(whoami: SocketAddr) -> Result<ExitCode, Failure> {
-    let server = match Server::start(config(PORT, whoami)?) {
-        Err(ServerError::Bind { .. }) => Server::start(config(0, whoami)?),
-        started => started,
-    }?;
-    let proxy = server.bound().first().copied().unwrap_or(whoami);
-    answer(banner(proxy, whoami).as_bytes())?;
-    server.run(None)?;
+    served?;
     Ok(Exit::Ok.into())
 }
 
-fn config(port: u16, whoami: SocketAddr) -> Result<Config, Failure> {
+fn serve(server: &mut Server, whoami: SocketAddr) -> Result<(), Failure> {
+    let running = match server.start(source(PORT, whoami)?) {
+        Err(ServerError::Bind { .. }) => server.start(source(0, whoami)?),
+        started => started,
+    }?;
+    // Told to end while it started.
+    let Some(running) = running else { return Ok(()) };
+    let proxy = running.bound().first().copied().unwrap_or(whoami);
+    answer(banner(proxy, whoami).as_bytes())?;
+    Ok(server.serve(running)?)
+}
+
+fn source(port: u16, whoami: SocketAddr) -> Result<Source, Failure> {
     let flags = Flags {
-        listen: vec![(Ipv4Addr::LOCALHOST, port).into()],
-        to: vec![Endpoint::Addr(whoami)],
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string()],
+        to: vec![whoami.to_string()],
         accept: Some(Versions::Both),
-        trust: Some("127.0.0.0/8".parse().expect("a network")),
+        trust: Some("127.0.0.0/8".to_owned()),
         presence: Presence::Required,
         send: Some(Version::V2),
     };
-    let loaded = Config::from_flags(flags, server::host());
-    Ok(loaded.map_err(|report| Failure::report(&report, Exit::Usage))?.config)
+    let mut loaded = Config::from_flags(flags, limits::host())
+        .map_err(|report| Failure::report(&report, Exit::Usage))?;
+    loaded.config.log.level = LogLevel::Warn;
+    Ok(Source::Flags(Box::new(loaded)))
 }
 
 fn banner(proxy: SocketAddr, whoami: SocketAddr) -> String {
@@ -94,7 +99,7 @@ Ctrl-C ends the demo.
 fn accept(listener: &TcpListener) {
     for stream in listener.incoming().flatten() {
         let served = std::thread::Builder::new().spawn(move || {
-            if let Err(error) = serve(stream) {
+            if let Err(error) = whoami(stream) {
                 tracing::warn!(%error, "whoami");
             }
         });
@@ -104,7 +109,7 @@ fn accept(listener: &TcpListener) {
     }
 }
 
-fn serve(mut stream: TcpStream) -> io::Result<()> {
+fn whoami(mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     let header = read_header(&mut stream)?;
     let mut head = BufReader::new((&stream).take(HEAD_BYTES_MAX));

@@ -2,18 +2,17 @@
 //!
 //! Turns a file or flags into a configuration and lets the server run it.
 
-use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{Exit, Failure};
-use crate::config::{
-    self, Colour, Config, Endpoint, Flags, Loaded, Presence, Report, Version, Versions,
-};
-use crate::control::server::{self, Server, ServerError};
+use crate::config::{Config, Flags, Loaded, Presence, Report, Version, Versions};
+use crate::control::error::ServerError;
+use crate::control::limits;
+use crate::control::prepare::Source;
+use crate::control::server::Server;
 use crate::telemetry::log;
-use crate::trust::Trust;
 
 const HELP: &str = "\
 Either a file (docs/operations.md lists every key), or flags for one listener and one upstream.
@@ -47,17 +46,17 @@ pub(super) struct Args {
     ])]
     file: Option<PathBuf>,
     /// Listen here; may be repeated. Port 0 takes a free one, which the log tells
-    #[arg(long, value_name = "ADDR", value_parser = bind_addr)]
-    listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
     /// Relay to this host:port; may be repeated, endpoints are taken in turn
     #[arg(long, value_name = "ADDR")]
-    to: Vec<Endpoint>,
+    to: Vec<String>,
     /// Take PROXY headers of these versions from trusted peers: v1, v2 or v1,v2
     #[arg(long, value_name = "VERSIONS")]
     accept: Option<Versions>,
     /// Whose headers are believed: networks and addresses with commas between, or `any`
     #[arg(long, value_name = "CIDR,...")]
-    trust: Option<Trust>,
+    trust: Option<String>,
     /// A trusted peer may also speak without a header
     #[arg(long)]
     optional: bool,
@@ -68,69 +67,53 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let loaded = match &args.file {
-        Some(file) => config::load(file, server::host())
-            .map_err(|report| Failure::report(&report, Exit::BadConfig))?,
-        None if args.listen.is_empty() || args.to.is_empty() => {
-            let why = "give a configuration by -c FILE, or --listen ADDR and --to ADDR";
-            return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
+    if args.file.is_none() && (args.listen.is_empty() || args.to.is_empty()) {
+        let why = "give a configuration by -c FILE, or --listen ADDR and --to ADDR";
+        return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
+    }
+    let mut server = Server::new()?;
+    let source = match args.file {
+        Some(file) => Source::File(file),
+        None => {
+            let loaded =
+                from_flags(args).map_err(|report| Failure::report(&report, Exit::Usage))?;
+            Source::Flags(Box::new(loaded))
         }
-        None => from_flags(&args).map_err(|report| Failure::report(&report, Exit::Usage))?,
     };
-    log::start(&loaded.config.log).map_err(|error| Failure::new(Exit::Failed, error))?;
-    show(&loaded.warnings);
-    let served = serve(loaded.config, args.file);
+    let served = server.start(source).and_then(|running| match running {
+        Some(running) => server.serve(running),
+        None => Ok(()),
+    });
     log::finish();
-    served
+    served?;
+    Ok(Exit::Ok.into())
 }
 
-/// A listener has no name to resolve: it says which of this host's addresses it takes.
-fn bind_addr(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "not a numeric address with a port, such as 0.0.0.0:443, 127.0.0.1:8080 or [::]:443"
-            .to_owned()
-    })
-}
-
-fn from_flags(args: &Args) -> Result<Loaded, Report> {
+fn from_flags(args: Args) -> Result<Loaded, Report> {
     let flags = Flags {
-        listen: args.listen.clone(),
-        to: args.to.clone(),
+        listen: args.listen,
+        to: args.to,
         accept: args.accept,
-        trust: args.trust.clone(),
+        trust: args.trust,
         presence: if args.optional { Presence::Optional } else { Presence::Required },
         send: args.send,
     };
-    Config::from_flags(flags, server::host())
-}
-
-/// Shows warnings with carets to people, and as records of the log to programs.
-fn show(report: &Report) {
-    if !io::stderr().is_terminal() {
-        log::warnings(report);
-    } else if !report.is_empty() {
-        // With stderr gone there is nobody to warn.
-        let _ = write!(io::stderr(), "{}", report.render(Colour::of(&io::stderr())));
-    }
-}
-
-fn serve(config: Config, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    Server::start(config).and_then(|server| server.run(file)).map_err(Failure::from)?;
-    Ok(Exit::Ok.into())
+    Config::from_flags(flags, limits::host())
 }
 
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         let exit = match &error {
-            ServerError::Bind { error, .. } => {
-                match error.kind() == io::ErrorKind::PermissionDenied {
-                    true => Exit::NoPermission,
-                    false => Exit::CannotBind,
-                }
+            ServerError::Config(report) => return Self::report(report, Exit::BadConfig),
+            ServerError::Unread { .. } => Exit::BadConfig,
+            ServerError::Bind { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::NoPermission
             }
-            ServerError::Resolve(_) | ServerError::System { .. } | ServerError::Worker(_) => {
-                Exit::Failed
-            }
+            ServerError::Bind { .. } => Exit::CannotBind,
+            ServerError::AccessLog { .. }
+            | ServerError::Resolve(_)
+            | ServerError::System { .. }
+            | ServerError::Worker(_) => Exit::Failed,
         };
         Self::new(exit, error)
     }

@@ -1,8 +1,9 @@
-//! The words of the file that stand for the variants of an enum, once for reading and printing.
+//! The words of the file that stand for the variants of an enum, once for reading and printing; and
+//! the enums that are `true` or `false` there.
 
 use super::{
-    ChecksumPolicy, Destination, LocalPolicy, LogFormat, LogLevel, Presence, SpliceMode, Untrusted,
-    Version,
+    ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat, LogLevel, Presence, Probes,
+    SpliceMode, Toggle, Untrusted, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -38,4 +39,32 @@ choices! {
     LocalPolicy: "forward" = Self::Forward, "answer" = Self::Answer, "reject" = Self::Reject;
     ChecksumPolicy: "verify" = Self::Verify, "ignore" = Self::Ignore;
     Destination: "original" = Self::Original, "local" = Self::Local;
+}
+
+macro_rules! switches {
+    ($($type:ident: $off:ident, $on:ident;)+) => {
+        $(impl From<Toggle> for $type {
+            fn from(toggle: Toggle) -> Self {
+                match toggle {
+                    Toggle::Off => Self::$off,
+                    Toggle::On => Self::$on,
+                }
+            }
+        }
+
+        impl From<$type> for Toggle {
+            fn from(value: $type) -> Self {
+                match value {
+                    $type::$off => Self::Off,
+                    $type::$on => Self::On,
+                }
+            }
+        })+
+    };
+}
+
+// `false` first.
+switches! {
+    Probes: Counted, Logged;
+    ChecksumSent: WhenReceived, Always;
 }

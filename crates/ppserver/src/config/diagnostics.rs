@@ -11,8 +11,33 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::codes::{Code, Severity};
+
 /// A byte range of the configuration's text.
 pub(super) type Span = Range<usize>;
+
+/// Where something stands that may be at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the file.
+    Text(Span),
+    /// Behind this flag.
+    Flag(&'static str),
+    /// It is missing, or holds by default.
+    Nowhere,
+}
+
+impl From<Span> for Place {
+    fn from(span: Span) -> Self {
+        Self::Text(span)
+    }
+}
+
+impl From<Option<Span>> for Place {
+    fn from(span: Option<Span>) -> Self {
+        span.map_or(Self::Nowhere, Self::Text)
+    }
+}
 
 /// A longer line is cut around its caret, so that a report never depends on the terminal.
 const REPORT_COLUMNS: usize = 140;
@@ -20,104 +45,6 @@ const REPORT_COLUMNS: usize = 140;
 /// Faults that are kept; the others are counted. Nobody reads more, and a file that is no
 /// configuration at all has one a line.
 pub(super) const FAULTS_MAX: usize = 200;
-
-/// What kind of fault it is: stable, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Code {
-    /// The file cannot be read.
-    Unreadable,
-    /// It is not TOML.
-    Syntax,
-    /// A key nobody knows.
-    UnknownKey,
-    /// A key or value of a later version.
-    NotSupported,
-    /// A number where a text is due, and the like.
-    WrongType,
-    /// A value out of its range or not among the choices.
-    BadValue,
-    /// A required key is absent.
-    MissingKey,
-    /// A name or an address is used twice.
-    Duplicate,
-    /// A listener's upstream does not exist.
-    UnknownUpstream,
-    /// There are more faults than a report holds.
-    More,
-    /// Warning: an upstream that no listener uses.
-    UnusedUpstream,
-    /// Warning: a key that changes nothing as things stand.
-    NoEffect,
-    /// Warning: a network with bits set behind its prefix.
-    HostBits,
-    /// Warning: a header deadline below what the protocol asks for.
-    ShortHeaderTimeout,
-    /// Warning: anybody can reach the listener and be any client.
-    OpenTrust,
-    /// Warning: more connections allowed than descriptors.
-    FewDescriptors,
-    /// Warning: an endpoint is one of our own listeners.
-    OwnListener,
-}
-
-/// Whether a fault stops the configuration from being used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// It does.
-    Error,
-    /// It does not, but somebody should look.
-    Warning,
-}
-
-impl Code {
-    /// Each code has one severity.
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::Unreadable
-            | Self::Syntax
-            | Self::UnknownKey
-            | Self::NotSupported
-            | Self::WrongType
-            | Self::BadValue
-            | Self::MissingKey
-            | Self::Duplicate
-            | Self::UnknownUpstream
-            | Self::More => Severity::Error,
-            Self::UnusedUpstream
-            | Self::NoEffect
-            | Self::HostBits
-            | Self::ShortHeaderTimeout
-            | Self::OpenTrust
-            | Self::FewDescriptors
-            | Self::OwnListener => Severity::Warning,
-        }
-    }
-
-    /// The code as it is printed, `unknown-key`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreadable => "unreadable",
-            Self::Syntax => "syntax",
-            Self::UnknownKey => "unknown-key",
-            Self::NotSupported => "not-supported",
-            Self::WrongType => "wrong-type",
-            Self::BadValue => "bad-value",
-            Self::MissingKey => "missing-key",
-            Self::Duplicate => "duplicate",
-            Self::UnknownUpstream => "unknown-upstream",
-            Self::More => "more",
-            Self::UnusedUpstream => "unused-upstream",
-            Self::NoEffect => "no-effect",
-            Self::HostBits => "host-bits",
-            Self::ShortHeaderTimeout => "short-header-timeout",
-            Self::OpenTrust => "open-trust",
-            Self::FewDescriptors => "few-descriptors",
-            Self::OwnListener => "own-listener",
-        }
-    }
-}
 
 /// One fault: what, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,8 +86,10 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn with_first(&mut self, first: Option<Span>) -> &mut Self {
-        self.first = first;
+    pub(super) fn with_first(&mut self, first: &Place) -> &mut Self {
+        if let Place::Text(span) = first {
+            self.first = Some(span.clone());
+        }
         self
     }
 
@@ -224,23 +153,31 @@ impl Diagnostics {
     pub(super) fn add(
         &mut self,
         code: Code,
-        span: impl Into<Option<Span>>,
+        place: impl Into<Place>,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        let fault = Diagnostic {
-            code,
-            span: span.into(),
-            message: message.into(),
-            help: None,
-            suggestion: None,
-            first: None,
+        let message = message.into();
+        let (span, message) = match place.into() {
+            Place::Text(span) => (Some(span), message),
+            Place::Flag(flag) => (None, format!("{flag}: {message}")),
+            Place::Nowhere => (None, message),
         };
+        let fault = Diagnostic { code, span, message, help: None, suggestion: None, first: None };
         if self.list.len() < FAULTS_MAX {
             self.list.push(fault);
             return self.list.last_mut().expect("one was pushed just now");
         }
         let count = self.beyond.take().map_or(1, |(_, count)| count + 1);
         &mut self.beyond.insert((fault, count)).0
+    }
+
+    /// Whether there is an error about what stands in this place.
+    pub(super) fn has_error_at(&self, place: &Place) -> bool {
+        let Place::Text(place) = place else { return false };
+        let is_there = |span: &Span| place.contains(&span.start);
+        self.list.iter().any(|fault| {
+            fault.code.severity() == Severity::Error && fault.span.as_ref().is_some_and(is_there)
+        })
     }
 
     /// Keeps the faults that `is_kept` says are not echoes of others.
@@ -284,7 +221,7 @@ pub(super) struct Source {
 
 /// Where a fault stands, for people: lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Position {
     line: usize,
     column: usize,
     end_column: usize,
@@ -310,11 +247,11 @@ impl Source {
         start..end.clamp(start, line_end.max(start))
     }
 
-    fn place(&self, span: &Span) -> Place {
+    fn position(&self, span: &Span) -> Position {
         let before = &self.text[..span.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let column = self.text[line_start..span.start].chars().count() + 1;
-        Place {
+        Position {
             line: before.matches('\n').count() + 1,
             column,
             end_column: column + self.text[span.clone()].chars().count(),
@@ -435,11 +372,11 @@ impl Report {
 
     fn json_fault<'r>(&'r self, fault: &'r Diagnostic) -> JsonFault<'r> {
         let source = self.source.as_ref();
-        let place = source.zip(fault.span.as_ref()).map(|(source, span)| source.place(span));
+        let position = source.zip(fault.span.as_ref()).map(|(source, span)| source.position(span));
         JsonFault {
-            line: place.map(|place| place.line),
-            column: place.map(|place| place.column),
-            end_column: place.map(|place| place.end_column),
+            line: position.map(|position| position.line),
+            column: position.map(|position| position.column),
+            end_column: position.map(|position| position.end_column),
             code: fault.code,
             message: &fault.message,
             help: fault.help.as_deref(),
@@ -512,7 +449,9 @@ error[bad-value]: no good
     #[test]
     fn a_fault_without_a_place_is_one_line_and_its_help() {
         let mut faults = Diagnostics::default();
-        faults.add(Code::MissingKey, None, "--trust is missing").with_help("name the networks");
+        faults
+            .add(Code::MissingKey, Place::Nowhere, "--trust is missing")
+            .with_help("name the networks");
         let drawn = faults.into_report(None).render(Colour::Off);
         assert_eq!(drawn, "error[missing-key]: --trust is missing\nhelp: name the networks\n\n");
     }
@@ -522,7 +461,7 @@ error[bad-value]: no good
         let mut faults = Diagnostics::default();
         for _ in 0..FAULTS_MAX + 3 {
             let count = faults.list.len();
-            faults.add(Code::NoEffect, None, count.to_string()).with_help("for each");
+            faults.add(Code::NoEffect, Place::Nowhere, count.to_string()).with_help("for each");
         }
         let report = faults.into_report(None);
         assert!(report.has_errors());
@@ -537,13 +476,5 @@ error[bad-value]: no good
         assert_eq!(nearest("Max-Connectoins", names), Some("max_connections"));
         assert_eq!(nearest("color", names), None);
         assert_eq!(nearest("v3", ["v1", "v2"]), Some("v1"));
-    }
-
-    #[test]
-    fn the_printed_code_is_the_json_code() {
-        for code in [Code::Syntax, Code::NotSupported, Code::ShortHeaderTimeout, Code::OwnListener]
-        {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-        }
     }
 }

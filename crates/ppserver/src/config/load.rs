@@ -6,19 +6,31 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::diagnostics::{Code, Diagnostics, Report, Source};
+use ipnet::IpNet;
+
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Place, Report, Source};
 use super::{Config, read};
 
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the machine allows, for the lints; found out by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Host {
     /// The hard limit of open files; `None` if there is none or it is not known.
     pub descriptors_max: Option<u64>,
     /// CPUs that the process may use.
     pub cpus: usize,
+    /// Finds the networks and addresses that are this host's, loopback or not; asked only where it matters.
+    pub own_networks: fn() -> Vec<IpNet>,
+}
+
+/// A host of which nothing is known.
+impl Default for Host {
+    fn default() -> Self {
+        Self { descriptors_max: None, cpus: 0, own_networks: Vec::new }
+    }
 }
 
 /// A configuration that can be used, and what was noticed on the way.
@@ -36,9 +48,18 @@ pub struct Loaded {
 ///
 /// The report of all its errors (and warnings); a file that cannot be read is one error.
 pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
+    read_from(path, File::open(path), host)
+}
+
+/// Reads and checks what was opened at `path`.
+///
+/// # Errors
+///
+/// As [`load`] does.
+pub fn read_from(path: &Path, opened: io::Result<impl Read>, host: Host) -> Result<Loaded, Report> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
-    let read = File::open(path)
+    let read = opened
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .and_then(|len| match u64::try_from(len) {
             Ok(len) if len <= FILE_BYTES_MAX => Ok(()),
@@ -49,7 +70,7 @@ pub fn load(path: &Path, host: Host) -> Result<Loaded, Report> {
         Err(error) => {
             let mut faults = Diagnostics::default();
             faults
-                .add(Code::Unreadable, None, format!("cannot read `{name}`: {error}"))
+                .add(Code::Unreadable, Place::Nowhere, format!("cannot read `{name}`: {error}"))
                 .with_help("-c takes the path of a configuration file: at most 1 MiB, and readable to this user");
             Err(faults.into_report(None))
         }

@@ -11,21 +11,59 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Code, Diagnostics, Quote, Span};
-use super::schema::{self, TableKeys};
-use super::units::{format_duration, format_size, parse_duration, parse_size};
-use super::{Choice, Count, Toggle};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Place, Quote, Span};
+use super::keys::{self, TableKeys};
+use super::units::{Misread, format_duration, format_size, parse_duration, parse_size};
+use super::{Choice, Count, Toggle, foreign};
 
-/// A value, and where it stands if it came from a file.
+/// A value, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct At<T> {
     pub(super) value: T,
-    pub(super) span: Option<Span>,
+    pub(super) place: Place,
 }
 
 impl<T> At<T> {
-    pub(super) fn new(value: T, span: impl Into<Option<Span>>) -> Self {
-        Self { value, span: span.into() }
+    pub(super) fn new(value: T, place: impl Into<Place>) -> Self {
+        Self { value, place: place.into() }
+    }
+}
+
+/// What a table says, and which of its keys were written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    keys: Vec<Key>,
+}
+
+/// A key that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) place: Place,
+    /// Where its value stands.
+    pub(super) value: Place,
+}
+
+impl<T> Written<T> {
+    pub(super) fn new(value: T, keys: Vec<Key>) -> Self {
+        Self { value, keys }
+    }
+
+    /// The keys, in the order of the documentation.
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The key, if it was written.
+    pub(super) fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Where the value of the key stands.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        self.key(name).map_or(Place::Nowhere, |key| key.value.clone())
     }
 }
 
@@ -41,7 +79,7 @@ pub(super) struct Section<'a, 'i> {
 impl<'a, 'i> Section<'a, 'i> {
     /// The top of the file; its keys are not checked yet.
     pub(super) fn top(table: &'a DeTable<'i>) -> Self {
-        Self { keys: &schema::TOP, table: Some(table), span: None }
+        Self { keys: &keys::TOP, table: Some(table), span: None }
     }
 
     /// Takes `value` as a table with these keys; reports those it should not have.
@@ -54,11 +92,16 @@ impl<'a, 'i> Section<'a, 'i> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let expected = format!("{} is a table", keys.title());
-            wrong_type(value, &expected, "give it a header of its own, in single brackets", faults);
+            wrong_type(value, &expected, keys.example, faults);
         }
         let section = Self { keys, table, span };
         section.check_keys(faults);
         section
+    }
+
+    /// A table that is not there.
+    pub(super) fn absent(keys: &'static TableKeys) -> Self {
+        Self { keys, table: None, span: None }
     }
 
     /// The table under `key`, or its absence.
@@ -70,7 +113,7 @@ impl<'a, 'i> Section<'a, 'i> {
     ) -> Self {
         match self.get(key) {
             Some(value) => Self::open(keys, value, faults),
-            None => Self { keys, table: None, span: None },
+            None => Self::absent(keys),
         }
     }
 
@@ -98,7 +141,9 @@ impl<'a, 'i> Section<'a, 'i> {
                 key.span(),
                 format!("unknown key `{name}` in {title}"),
             );
-            if let Some(home) = schema::homes_of(name).next() {
+            if let Some(meaning) = foreign::meaning(name) {
+                fault.with_help(format!("here that is {meaning}"));
+            } else if let Some(home) = keys::home_of(name, self.keys.path) {
                 fault.with_help(format!("`{name}` belongs in {}", home.title()));
             } else {
                 fault.with_help(format!("{title} has {}", known.join(", ")));
@@ -122,23 +167,18 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table.is_some() && !self.has(key)
     }
 
-    /// The known keys that are there, and where.
-    pub(super) fn present(self) -> impl Iterator<Item = (&'static str, Option<Span>)> {
-        self.keys
-            .known
-            .iter()
-            .filter(move |key| self.has(key))
-            .map(move |key| (*key, self.key_span(key)))
-    }
-
-    /// Where the key itself stands.
-    pub(super) fn key_span(self, key: &str) -> Option<Span> {
-        self.table?.iter().find(|(name, _)| name.get_ref() == key).map(|(name, _)| name.span())
+    /// The table as it was read, with the known keys that are there.
+    pub(super) fn written<T>(self, value: T) -> Written<T> {
+        let find = |known: &&'static str| {
+            let (key, value) = self.table?.get_key_value(*known)?;
+            Some(Key { name: known, place: key.span().into(), value: value.span().into() })
+        };
+        Written::new(value, self.keys.known.iter().filter_map(find).collect())
     }
 
     /// The raw value.
     pub(super) fn get(self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
-        debug_assert!(self.keys.known.contains(&key), "{key} is not in the schema");
+        debug_assert!(self.keys.known.contains(&key), "{key} is not listed");
         self.table?.get(key)
     }
 
@@ -157,7 +197,7 @@ impl<'a, 'i> Section<'a, 'i> {
             .iter()
             .map(|(name, value)| (At::new(name.get_ref().as_ref(), name.span()), value))
             .collect();
-        entries.sort_by_key(|(name, _)| name.span.as_ref().map(|span| span.start));
+        entries.sort_by_key(|(_, value)| value.span().start);
         entries
     }
 
@@ -195,7 +235,8 @@ impl<'a, 'i> Section<'a, 'i> {
         later: &[&str],
         faults: &mut Diagnostics,
     ) -> T {
-        let example = format!("{key} = \"{}\"", default.word());
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let example = format!("{key} = {}", words.join(" or "));
         let Some(text) = self.text(key, &example, faults) else { return default };
         word::<T>(&text, key, later, faults).unwrap_or(default)
     }
@@ -216,11 +257,16 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// `true` or `false`.
-    pub(super) fn toggle(self, key: &str, default: Toggle, faults: &mut Diagnostics) -> Toggle {
+    pub(super) fn toggle<T: From<Toggle>>(
+        self,
+        key: &str,
+        default: T,
+        faults: &mut Diagnostics,
+    ) -> T {
         let Some(value) = self.get(key) else { return default };
         match value.get_ref().as_bool() {
-            Some(true) => Toggle::On,
-            Some(false) => Toggle::Off,
+            Some(true) => Toggle::On.into(),
+            Some(false) => Toggle::Off.into(),
             None => {
                 let expected = format!("`{key}` is true or false");
                 wrong_type(value, &expected, &format!("{key} = true"), faults);
@@ -247,14 +293,15 @@ impl<'a, 'i> Section<'a, 'i> {
         self,
         key: &str,
         range: RangeInclusive<usize>,
+        default: Count,
         faults: &mut Diagnostics,
     ) -> Count {
-        let Some(value) = self.get(key) else { return Count::Auto };
+        let Some(value) = self.get(key) else { return default };
         let example = format!("{key} = \"auto\" or {key} = {}", range.start());
         if value.get_ref().as_str() == Some("auto") {
             return Count::Auto;
         }
-        element_number(value, key, &range, &example, faults).map_or(Count::Auto, Count::Fixed)
+        element_number(value, key, &range, &example, faults).map_or(default, Count::Fixed)
     }
 
     /// A duration.
@@ -265,6 +312,13 @@ impl<'a, 'i> Section<'a, 'i> {
         default: Duration,
         faults: &mut Diagnostics,
     ) -> Duration {
+        if let Some(value) = self.get(key).filter(|value| is_off(value)) {
+            let longest = format_duration(*range.end());
+            faults
+                .add(Code::BadValue, value.span(), format!("`{key}` has no off"))
+                .with_help(format!("the longest is {key} = \"{longest}\""));
+            return default;
+        }
         let example = format!("{key} = \"{}\"", format_duration(default));
         let Some(text) = self.text(key, &example, faults) else { return default };
         self.ranged(key, &text, parse_duration, range, format_duration, &example, faults)
@@ -289,7 +343,7 @@ impl<'a, 'i> Section<'a, 'i> {
         self,
         key: &str,
         text: &At<&str>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, Misread>,
         range: RangeInclusive<T>,
         format: impl Fn(T) -> String,
         example: &str,
@@ -301,14 +355,18 @@ impl<'a, 'i> Section<'a, 'i> {
                 let (least, most) = (format(*range.start()), format(*range.end()));
                 let message = format!("`{key}` is out of range");
                 faults
-                    .add(Code::BadValue, text.span.clone(), message)
+                    .add(Code::BadValue, text.place.clone(), message)
                     .with_help(format!("between \"{least}\" and \"{most}\""));
             }
-            Err(why) => {
+            Err(Misread { why, meant }) => {
                 let message = format!("`{key}` cannot be read: {why}");
-                faults
-                    .add(Code::BadValue, text.span.clone(), message)
-                    .with_help(format!("for example {example}"));
+                let fault = faults.add(Code::BadValue, text.place.clone(), message);
+                match meant {
+                    Some(meant) => fault
+                        .with_help(format!("did you mean \"{meant}\"?"))
+                        .with_suggestion(format!("\"{meant}\"")),
+                    None => fault.with_help(format!("for example {example}")),
+                };
             }
         }
         None
@@ -322,11 +380,18 @@ pub(super) fn element_text<'a>(
     example: &str,
     faults: &mut Diagnostics,
 ) -> Option<At<&'a str>> {
-    let text = value.get_ref().as_str();
-    if text.is_none() {
+    let Some(text) = value.get_ref().as_str() else {
         wrong_type(value, &format!("`{key}` takes a string"), example, faults);
+        return None;
+    };
+    // A later version puts a variable of the environment in its place.
+    if text.contains("${") {
+        faults
+            .add(Code::NotSupported, value.span(), "`${...}` is not supported by this version")
+            .with_help(format!("for example {example}"));
+        return None;
     }
-    Some(At::new(text?, value.span()))
+    Some(At::new(text, value.span()))
 }
 
 /// A whole number that is the value of `key` or stands in its list.
@@ -378,15 +443,29 @@ fn bad_word(text: &At<&str>, key: &str, words: &[&str], later: &[&str], faults: 
     };
     if later.iter().any(|word| shown == *word || word.ends_with(':') && shown.starts_with(word)) {
         let message = format!("`{key} = \"{shown}\"` is not supported by this version");
-        faults.add(Code::NotSupported, text.span.clone(), message).with_help(help);
+        faults.add(Code::NotSupported, text.place.clone(), message).with_help(help);
     } else {
         let message = format!("`{key}` cannot be \"{shown}\"");
-        faults.add(Code::BadValue, text.span.clone(), message).with_help(help).with_nearest(
+        faults.add(Code::BadValue, text.place.clone(), message).with_help(help).with_nearest(
             shown,
             words.iter().copied(),
             Quote::Double,
         );
     }
+}
+
+/// Whether a value is meant to switch something off, which is for the caller to know.
+pub(super) fn is_off(value: &Spanned<DeValue<'_>>) -> bool {
+    const OFF: [&str; 6] = ["off", "never", "none", "no", "infinite", "disabled"];
+    let is_word = |text: &str| OFF.iter().any(|word| text.eq_ignore_ascii_case(word));
+    value.get_ref().as_bool() == Some(false) || value.get_ref().as_str().is_some_and(is_word)
+}
+
+/// Whether a value is meant to switch something on.
+pub(super) fn is_on(value: &Spanned<DeValue<'_>>) -> bool {
+    const ON: [&str; 3] = ["on", "yes", "true"];
+    let is_word = |text: &str| ON.iter().any(|word| text.eq_ignore_ascii_case(word));
+    value.get_ref().as_bool() == Some(true) || value.get_ref().as_str().is_some_and(is_word)
 }
 
 /// Says what a value is and what it should be.

@@ -8,8 +8,8 @@ use std::fmt::{self, Display, Write};
 
 use super::units::{format_duration, format_size};
 use super::{
-    Accept, CONFIG_VERSION, ChecksumSent, Choice, Config, Count, Listener, Output, Presence,
-    Probes, SendHeader, Timeouts, TlvPass, Toggle, Upstream, Version, Versions,
+    Accept, CONFIG_VERSION, Choice, Config, Count, Listener, Output, Presence, SendHeader,
+    Timeouts, TlvPass, Toggle, Upstream, Version, Versions, defaults,
 };
 use crate::trust::{Shortest, Trust};
 
@@ -36,12 +36,8 @@ fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "\n[log]")?;
     writeln!(f, "level = {}", word(config.log.level))?;
     writeln!(f, "format = {}", word(config.log.format))?;
-    writeln!(f, "output = \"stderr\"")?;
+    writeln!(f, "output = {}", quoted(defaults::LOG_OUTPUT))?;
 
-    let probes = match config.access_log.probes {
-        Probes::Counted => false,
-        Probes::Logged => true,
-    };
     let output = match &config.access_log.output {
         Output::Stdout => "stdout".to_owned(),
         Output::Stderr => "stderr".to_owned(),
@@ -50,8 +46,8 @@ fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "\n[access_log]")?;
     writeln!(f, "enabled = {}", config.access_log.state.is_on())?;
     writeln!(f, "output = {}", quoted(output))?;
-    writeln!(f, "format = \"json\"")?;
-    writeln!(f, "log_probes = {probes}")
+    writeln!(f, "format = {}", quoted(defaults::ACCESS_LOG_FORMAT))?;
+    writeln!(f, "log_probes = {}", Toggle::from(config.access_log.probes).is_on())
 }
 
 fn sockets(config: &Config, f: &mut impl Write) -> fmt::Result {
@@ -79,7 +75,7 @@ fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt
     writeln!(f, "\n[[listener]]")?;
     writeln!(f, "name = {}", quoted(&listener.name))?;
     writeln!(f, "bind = [{}]", list(listener.bind.iter().map(quoted)))?;
-    writeln!(f, "protocol = \"tcp\"")?;
+    writeln!(f, "protocol = {}", quoted(defaults::PROTOCOL))?;
     writeln!(f, "upstream = {}", quoted(&upstream.name))?;
 
     writeln!(f, "\n[listener.proxy_protocol]")?;
@@ -121,7 +117,7 @@ fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {
 fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
     let name = &upstream.name;
     writeln!(f, "\n[upstream.{name}]")?;
-    writeln!(f, "balance = \"round_robin\"")?;
+    writeln!(f, "balance = {}", quoted(defaults::BALANCE))?;
     writeln!(f, "endpoints = [{}]", list(upstream.endpoints.iter().map(quoted)))?;
     writeln!(f, "retries = {}", upstream.retries)?;
 
@@ -142,11 +138,7 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
                     writeln!(f, "tlv_pass = [{}]", list(types))?;
                 }
             }
-            let crc32c = match crc32c {
-                ChecksumSent::WhenReceived => Toggle::Off,
-                ChecksumSent::Always => Toggle::On,
-            };
-            writeln!(f, "crc32c = {}", crc32c.is_on())
+            writeln!(f, "crc32c = {}", Toggle::from(*crc32c).is_on())
         }
     }
 }

@@ -5,8 +5,13 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Code, Diagnostics, FAULTS_MAX, Span};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, FAULTS_MAX, Span};
+use super::foreign;
 use super::parse::Section;
+
+/// Each is a reading of the whole file; behind so many nothing else is looked at.
+const LONE_KEYS_MAX: usize = 20;
 
 /// Reads the file as TOML and hands its top to `read`; afterwards drops the faults that are only
 /// echoes of a syntax error.
@@ -15,7 +20,9 @@ pub(super) fn document<R>(
     faults: &mut Diagnostics,
     read: impl FnOnce(Section<'_, '_>, &mut Diagnostics) -> R,
 ) -> R {
-    let (table, mut errors) = DeTable::parse_recoverable(text);
+    let (readable, mut errors) = without_lone_keys(text);
+    let (table, rest) = DeTable::parse_recoverable(&readable);
+    errors.extend(rest);
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     let mut broken = Broken { text, spans: Vec::new(), swallowed: false };
     let table = table.into_inner();
@@ -45,10 +52,32 @@ pub(super) fn document<R>(
     answer
 }
 
+/// Blanks the lines that are keys without a value, and answers with the errors about them: behind such a line
+/// the parser reads nothing.
+fn without_lone_keys(text: &str) -> (String, Vec<toml::de::Error>) {
+    let mut readable = text.to_owned();
+    let mut errors = Vec::new();
+    while errors.len() < LONE_KEYS_MAX {
+        let (_, found) = DeTable::parse_recoverable(&readable);
+        let is_lone_key =
+            |error: &toml::de::Error| error.message().starts_with("key with no value");
+        let Some(error) = found.into_iter().find(is_lone_key) else { break };
+        let Some(span) = error.span() else { break };
+        let start = readable[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let len = readable[start..].lines().next().unwrap_or_default().len();
+        readable.replace_range(start..start + len, &" ".repeat(len));
+        errors.push(error);
+    }
+    (readable, errors)
+}
+
 /// What to write instead, where it can be guessed.
 fn syntax_help(text: &str, span: &Span) -> String {
     let found = text.get(span.clone()).unwrap_or_default();
     let before = text.get(..span.start).unwrap_or_default();
+    if let Some(meaning) = foreign_meaning(text, span) {
+        return format!("here that is {meaning}");
+    }
     match found.to_lowercase().as_str() {
         "yes" | "on" | "true" => "write true".to_owned(),
         "no" | "off" | "false" => "write false".to_owned(),
@@ -59,6 +88,14 @@ fn syntax_help(text: &str, span: &Span) -> String {
               text in quotes, lists in [ ]"
             .to_owned(),
     }
+}
+
+/// What says the same as a line that is written as other proxies have them, words without `=`.
+fn foreign_meaning(text: &str, span: &Span) -> Option<&'static str> {
+    let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let mut words = line.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
+    words.find_map(foreign::meaning).filter(|_| !line.contains('='))
 }
 
 /// The outermost arrays that run to the end of the file because their `]` is missing; what stands
@@ -120,23 +157,14 @@ impl Broken<'_> {
         if code != Code::Syntax && self.is_under_broken_header(span) {
             return true;
         }
-        match code {
-            Code::Syntax => false,
-            Code::MissingKey => self.swallowed || is_in_broken_table(span),
-            Code::UnknownUpstream | Code::UnusedUpstream => is_header_lost(),
-            Code::Unreadable
-            | Code::UnknownKey
-            | Code::NotSupported
-            | Code::WrongType
-            | Code::BadValue
-            | Code::More
-            | Code::Duplicate
-            | Code::NoEffect
-            | Code::HostBits
-            | Code::ShortHeaderTimeout
-            | Code::OpenTrust
-            | Code::FewDescriptors
-            | Code::OwnListener => self.is_on_same_line(span),
+        if code == Code::Syntax {
+            false
+        } else if code == Code::MissingKey {
+            self.swallowed || is_in_broken_table(span)
+        } else if matches!(code, Code::UnknownUpstream | Code::UnusedUpstream) {
+            is_header_lost()
+        } else {
+            self.is_on_same_line(span)
         }
     }
 

@@ -1,53 +1,115 @@
 //! Durations and sizes as they are written: `"3s"`, `"4KiB"`.
 //!
-//! A bare number is neither: `30` of what? Invariant: what is printed reads back as the same value.
+//! A bare number is neither: `30` of what? Invariant: what is printed reads back as the same value; a
+//! duration is a whole number of milliseconds.
 
 use std::time::Duration;
+
+/// The units of a duration in milliseconds, largest first. A month or a year has no length that everybody
+/// agrees on, and `M` would be one letter away from minutes.
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// The units of a size, largest first; `KB` is left out because half its readers mean 1,000.
 const SIZE_UNITS: [(&str, usize); 4] =
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// Reads `"500ms"`, `"3s"`, `"1m 30s"`; the error says what is wrong with it.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| match error {
-        humantime::DurationError::NumberExpected(_) => "a number is missing".to_owned(),
-        humantime::DurationError::NumberOverflow => "the number is too large".to_owned(),
-        humantime::DurationError::Empty => "it is empty".to_owned(),
-        humantime::DurationError::InvalidCharacter(_) => "it is not a duration".to_owned(),
-        humantime::DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
-            "the unit is missing".to_owned()
-        }
-        humantime::DurationError::UnknownUnit { unit, .. } => format!("no unit is called `{unit}`"),
-    })
+/// Why a text is no duration or size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Misread {
+    /// What is wrong with it.
+    pub(super) why: String,
+    /// What may have been meant, by its unit.
+    pub(super) meant: Option<String>,
 }
 
-/// Writes a duration so that it reads back exactly; whole days as days, not as months of 30.44 of them.
+impl Misread {
+    fn new(why: &str) -> Self {
+        Self { why: why.to_owned(), meant: None }
+    }
+
+    /// `before` stands in front of the unit, `after` behind it.
+    fn unit(names: &str, before: &str, unit: &str, after: &str, meant: Option<&str>) -> Self {
+        let why = match unit {
+            "" => format!("a unit is missing: {names}"),
+            _ => format!("no unit is called `{unit}`; there are {names}"),
+        };
+        let meant = meant.map(|meant| format!("{before}{meant}{after}"));
+        Self { why, meant: meant.filter(|_| !unit.is_empty()) }
+    }
+}
+
+/// Reads `"500ms"`, `"3s"`, `"1m 30s"`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, Misread> {
+    let mut millis: u64 = 0;
+    let text = text.trim();
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(Misread::new("it is empty"));
+    }
+    while !rest.is_empty() {
+        let (digits, behind) = digits(rest)?;
+        let behind = behind.trim_start();
+        let unit_len = behind.find(|c: char| !c.is_alphabetic()).unwrap_or(behind.len());
+        let (unit, after) = behind.split_at(unit_len);
+        let Some((_, factor)) = DURATION_UNITS.into_iter().find(|(name, _)| *name == unit) else {
+            let before = &text[..text.len() - behind.len()];
+            let names = "ms, s, m, h, d";
+            return Err(Misread::unit(names, before, unit, after, duration_unit_like(unit)));
+        };
+        let part = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+        let sum = part.and_then(|part| millis.checked_add(part));
+        millis = sum.ok_or_else(|| Misread::new("the number is too large"))?;
+        rest = after.trim_start();
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+/// Splits off the number that must stand in front.
+fn digits(text: &str) -> Result<(&str, &str), Misread> {
+    let len = text.bytes().take_while(u8::is_ascii_digit).count();
+    match text.split_at(len) {
+        ("", _) => Err(Misread::new("a number is missing")),
+        (_, rest) if rest.starts_with(['.', ',']) => Err(Misread::new("it is not a whole number")),
+        split => Ok(split),
+    }
+}
+
+/// The unit that is meant by `M`, `sec`, `Hours`.
+fn duration_unit_like(unit: &str) -> Option<&'static str> {
+    const BEGINNINGS: [(&str, &str); 6] =
+        [("ms", "ms"), ("milli", "ms"), ("s", "s"), ("mi", "m"), ("h", "h"), ("d", "d")];
+    let unit = unit.to_lowercase();
+    let found = BEGINNINGS.into_iter().find(|(beginning, _)| unit.starts_with(beginning));
+    found.map(|(_, meant)| meant).or((unit == "m").then_some("m"))
+}
+
+/// Writes a duration so that it reads back exactly.
 pub(super) fn format_duration(duration: Duration) -> String {
-    const DAY: u64 = 24 * 60 * 60;
-    let seconds = duration.as_secs();
-    if seconds > 0 && duration.subsec_nanos() == 0 && seconds.is_multiple_of(DAY) {
-        return format!("{}d", seconds / DAY);
+    let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut parts = Vec::new();
+    for (unit, factor) in DURATION_UNITS {
+        let count = millis / factor;
+        millis %= factor;
+        if count > 0 {
+            parts.push(format!("{count}{unit}"));
+        }
     }
-    humantime::format_duration(duration).to_string()
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
-/// Reads `"16B"`, `"4KiB"`, `"1 MiB"`; the error says what is wrong with it.
-pub(super) fn parse_size(text: &str) -> Result<usize, String> {
-    let digits_len = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (digits, unit) = text.split_at(digits_len);
-    if digits.is_empty() {
-        return Err("a number is missing".to_owned());
-    }
-    let unit = unit.trim_start();
+/// Reads `"16B"`, `"4KiB"`, `"1 MiB"`.
+pub(super) fn parse_size(text: &str) -> Result<usize, Misread> {
+    let (digits, behind) = digits(text)?;
+    let unit = behind.trim_start();
     let Some((_, factor)) = SIZE_UNITS.into_iter().find(|(name, _)| *name == unit) else {
-        return Err(match unit {
-            "" => "the unit is missing".to_owned(),
-            _ => format!("no unit is called `{unit}`"),
-        });
+        let first = unit.to_lowercase().chars().next();
+        let is_like = |(name, _): &(&str, usize)| name.to_lowercase().chars().next() == first;
+        let meant = SIZE_UNITS.into_iter().find(is_like).map(|(name, _)| name);
+        return Err(Misread::unit("B, KiB, MiB, GiB", digits, unit, "", meant));
     };
-    let number = digits.parse::<usize>().ok();
-    number.and_then(|n| n.checked_mul(factor)).ok_or_else(|| "the number is too large".to_owned())
+    let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
+    number.ok_or_else(|| Misread::new("the number is too large"))
 }
 
 /// Writes a size in the largest unit that divides it.
@@ -71,14 +133,38 @@ mod tests {
         assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
     }
 
+    /// What is wrong with a duration, and what it is taken to mean.
+    fn misread<T: std::fmt::Debug>(result: Result<T, Misread>) -> (String, Option<String>) {
+        let misread = result.unwrap_err();
+        (misread.why, misread.meant)
+    }
+
     #[test]
     fn a_bad_duration_is_told_what_is_wrong() {
-        assert_eq!(parse_duration("3"), Err("the unit is missing".into()));
-        assert_eq!(parse_duration("3 parsecs"), Err("no unit is called `parsecs`".into()));
-        assert_eq!(parse_duration(""), Err("it is empty".into()));
-        assert_eq!(parse_duration("s"), Err("a number is missing".into()));
-        assert_eq!(parse_duration("99999999999999999999s"), Err("the number is too large".into()));
-        assert_eq!(parse_duration("-3s"), Err("a number is missing".into()));
+        let units = "ms, s, m, h, d";
+        for (text, why, meant) in [
+            ("3", format!("a unit is missing: {units}"), None),
+            ("3 parsecs", format!("no unit is called `parsecs`; there are {units}"), None),
+            ("3M", format!("no unit is called `M`; there are {units}"), Some("3m")),
+            ("1h 30 min", format!("no unit is called `min`; there are {units}"), Some("1h 30 m")),
+            (
+                "2seconds 5ms",
+                format!("no unit is called `seconds`; there are {units}"),
+                Some("2s 5ms"),
+            ),
+            (" 3é ", format!("no unit is called `é`; there are {units}"), None),
+            ("3months", format!("no unit is called `months`; there are {units}"), None),
+            ("5us", format!("no unit is called `us`; there are {units}"), None),
+            ("", "it is empty".to_owned(), None),
+            ("s", "a number is missing".to_owned(), None),
+            ("-3s", "a number is missing".to_owned(), None),
+            ("1.5s", "it is not a whole number".to_owned(), None),
+            ("99999999999999999999s", "the number is too large".to_owned(), None),
+            ("18446744073709551615ms 1ms", "the number is too large".to_owned(), None),
+        ] {
+            let expected = (why, meant.map(str::to_owned));
+            assert_eq!(misread(parse_duration(text)), expected, "{text}");
+        }
     }
 
     #[test]
@@ -91,12 +177,21 @@ mod tests {
 
     #[test]
     fn a_bad_size_is_told_what_is_wrong() {
-        assert_eq!(parse_size("4096"), Err("the unit is missing".into()));
-        assert_eq!(parse_size("4KB"), Err("no unit is called `KB`".into()));
-        assert_eq!(parse_size("KiB"), Err("a number is missing".into()));
-        assert_eq!(parse_size("-1B"), Err("a number is missing".into()));
-        assert_eq!(parse_size("99999999999999999999B"), Err("the number is too large".into()));
-        assert_eq!(parse_size("18446744073709551615GiB"), Err("the number is too large".into()));
+        let units = "B, KiB, MiB, GiB";
+        for (text, why, meant) in [
+            ("4096", format!("a unit is missing: {units}"), None),
+            ("4KB", format!("no unit is called `KB`; there are {units}"), Some("4KiB")),
+            ("4m", format!("no unit is called `m`; there are {units}"), Some("4MiB")),
+            ("4x", format!("no unit is called `x`; there are {units}"), None),
+            ("KiB", "a number is missing".to_owned(), None),
+            ("-1B", "a number is missing".to_owned(), None),
+            ("1.5KiB", "it is not a whole number".to_owned(), None),
+            ("99999999999999999999B", "the number is too large".to_owned(), None),
+            ("18446744073709551615GiB", "the number is too large".to_owned(), None),
+        ] {
+            let expected = (why, meant.map(str::to_owned));
+            assert_eq!(misread(parse_size(text)), expected, "{text}");
+        }
     }
 
     #[test]
@@ -109,10 +204,10 @@ mod tests {
 
     #[test]
     fn durations_are_written_as_people_do() {
-        for text in ["366d", "1d", "25h", "1m 30s", "0s", "1ms"] {
-            let written = format_duration(parse_duration(text).unwrap());
-            assert_eq!(written, text.replace("25h", "1day 1h"));
+        for text in ["366d", "1d", "1d 1h", "1m 30s", "0s", "1ms", "9h 6m 7s"] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
+        assert_eq!(format_duration(parse_duration("90s1500ms").unwrap()), "1m 31s 500ms");
     }
 
     proptest! {

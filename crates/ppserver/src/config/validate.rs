@@ -8,8 +8,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
 
-use super::diagnostics::{Code, Diagnostics, Quote, Span};
-use super::parse::At;
+use ipnet::IpNet;
+
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Quote};
+use super::parse::{At, Written};
 use super::{
     Accept, AccessLog, Config, Endpoint, Host, Listener, Log, SendHeader, Server, Splice, Tcp,
     Timeouts, Upstream, lint,
@@ -18,12 +21,13 @@ use super::{
 /// Everything that was read, with its places, before it is known to fit together.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub(super) server: Server,
-    pub(super) max_connections_span: Option<Span>,
+    pub(super) server: Written<Server>,
     pub(super) log: Log,
-    pub(super) access_log: AccessLog,
+    pub(super) access_log: Written<AccessLog>,
+    /// `[timeouts]`, which those of the listeners hold already.
+    pub(super) timeouts: Written<Timeouts>,
     pub(super) tcp: Tcp,
-    pub(super) splice: Splice,
+    pub(super) splice: Written<Splice>,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) upstreams: Vec<UpstreamDraft>,
 }
@@ -37,9 +41,10 @@ pub(super) struct ListenerDraft {
     /// `None` after a fault.
     pub(super) upstream: Option<At<String>>,
     /// `None` after a fault.
-    pub(super) accept: Option<Accept>,
-    pub(super) trust_span: Option<Span>,
-    pub(super) timeouts: Timeouts,
+    pub(super) accept: Written<Option<Accept>>,
+    /// The entries of `trust` as they were written.
+    pub(super) trusted: Vec<At<IpNet>>,
+    pub(super) timeouts: Written<Timeouts>,
 }
 
 /// An upstream with its places.
@@ -48,8 +53,9 @@ pub(super) struct UpstreamDraft {
     pub(super) name: At<String>,
     pub(super) endpoints: Vec<At<Endpoint>>,
     pub(super) retries: At<usize>,
-    pub(super) send: SendHeader,
-    pub(super) tlv_pass_span: Option<Span>,
+    pub(super) send: Written<SendHeader>,
+    /// The entries of `tlv_pass` as they were written.
+    pub(super) passed: Vec<At<u8>>,
 }
 
 /// Checks the draft as a whole. An answer is of use only if no fault is an error.
@@ -84,11 +90,11 @@ fn check_unique<'d, T: Eq + Hash + std::fmt::Display + 'd>(
             faults
                 .add(
                     Code::Duplicate,
-                    item.span.clone(),
+                    item.place.clone(),
                     format!("the {what} `{}` is used twice", item.value),
                 )
                 .with_help("give each its own")
-                .with_first(earlier.span.clone());
+                .with_first(&earlier.place);
         } else {
             first.insert(&item.value, item);
         }
@@ -106,9 +112,9 @@ fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
         let Some(wild) = binds().filter(is_wildcard).find(is_over) else { continue };
         let message = format!("`{}` is part of `{}`", bind.value, wild.value);
         faults
-            .add(Code::Duplicate, bind.span.clone(), message)
+            .add(Code::Duplicate, bind.place.clone(), message)
             .with_help("remove one of them, or give it another port")
-            .with_first(wild.span.clone());
+            .with_first(&wild.place);
     }
 }
 
@@ -121,19 +127,9 @@ fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
         }
         let message = format!("there is no upstream `{name}`");
         faults
-            .add(Code::UnknownUpstream, used.span.clone(), message)
+            .add(Code::UnknownUpstream, used.place.clone(), message)
             .with_help(format!("add [upstream.{name}] with endpoints = [\"host:port\"]"))
             .with_nearest(name, names(), Quote::Double);
-    }
-    for upstream in &draft.upstreams {
-        let name = upstream.name.value.as_str();
-        let mut used = draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref());
-        if !used.any(|used| used.value == name) {
-            let message = format!("no listener uses the upstream `{name}`");
-            faults
-                .add(Code::UnusedUpstream, upstream.name.span.clone(), message)
-                .with_help(format!("remove it, or write upstream = \"{name}\" in a [[listener]]"));
-        }
     }
 }
 
@@ -147,22 +143,22 @@ fn build(draft: Draft) -> Option<Config> {
             name: listener.name?.value,
             bind: listener.bind.into_iter().map(|bind| bind.value).collect(),
             upstream: *indices.get(&listener.upstream?.value)?,
-            accept: listener.accept?,
-            timeouts: listener.timeouts,
+            accept: listener.accept.value?,
+            timeouts: listener.timeouts.value,
         })
     };
     let upstream = |upstream: UpstreamDraft| Upstream {
         name: upstream.name.value,
         endpoints: upstream.endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
         retries: upstream.retries.value,
-        send: upstream.send,
+        send: upstream.send.value,
     };
     Some(Config {
-        server: draft.server,
+        server: draft.server.value,
         log: draft.log,
-        access_log: draft.access_log,
+        access_log: draft.access_log.value,
         tcp: draft.tcp,
-        splice: draft.splice,
+        splice: draft.splice.value,
         listeners: draft.listeners.into_iter().map(listener).collect::<Option<_>>()?,
         upstreams: draft.upstreams.into_iter().map(upstream).collect(),
     })

@@ -1,6 +1,29 @@
-//! The control plane: everything off the data path. It starts and feeds the workers, answers signals and
-//! reloads; it never touches a payload byte.
+//! The control plane: everything off the data path, on the main thread. It starts and feeds the workers,
+//! answers signals and reloads; it never touches a payload byte.
+//!
+//! ```text
+//! server -> start ------------> prepare -> bounded
+//!       \-> serve -> reload --/      \--> service -> workers, ports, access_logs
+//! ```
+//!
+//! An async runtime of one thread, since all it does is wait. Invariant: nothing blocks that thread. What may
+//! block runs on a thread of its own, and is waited for with a bound.
 
+mod access_logs;
+mod announce;
+mod bounded;
+mod changes;
+pub mod error;
+pub mod limits;
+mod local;
 mod names;
+mod ports;
+pub mod prepare;
+mod reload;
+pub mod running;
+mod serve;
 pub mod server;
-mod watch;
+mod service;
+mod signals;
+mod start;
+mod workers;

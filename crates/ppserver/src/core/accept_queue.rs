@@ -90,6 +90,11 @@ impl AcceptQueue {
         }
     }
 
+    /// Whether the queue grows no more.
+    pub const fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
     /// Returns when `handle_time` has something to do.
     pub const fn deadline(&self) -> Option<Instant> {
         match self.state {

@@ -3,6 +3,7 @@
 //! No socket here, and no name: those are resolved before. Invariant: there is an endpoint.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::early::Early;
@@ -15,10 +16,10 @@ pub struct Upstream {
     endpoints: Vec<SocketAddr>,
     attempts_max: usize,
     /// The next endpoint of the round. Written by one worker only; atomic because connections share
-    /// the upstream.
-    turn: AtomicUsize,
+    /// the upstream, and shared by what it was before a reload and what it is since.
+    turn: Arc<AtomicUsize>,
     /// Whether to send right behind the connect. Across a network that is always too early.
-    pub early_send: Early,
+    pub early_send: Arc<Early>,
 }
 
 impl Upstream {
@@ -26,10 +27,31 @@ impl Upstream {
     pub fn new(name: String, retries: usize, endpoints: Vec<SocketAddr>, turn: usize) -> Self {
         Self {
             name,
-            attempts_max: (1 + retries).min(endpoints.len()),
+            attempts_max: attempts_max(retries, &endpoints),
             endpoints,
-            turn: AtomicUsize::new(turn),
-            early_send: Early::new(),
+            turn: Arc::new(AtomicUsize::new(turn)),
+            early_send: Arc::new(Early::new()),
+        }
+    }
+
+    /// Returns the upstream as it goes on after a reload: what was learned stays, and so does whose turn it
+    /// is, if that endpoint is still there, or else the next one of the round that is.
+    #[must_use]
+    pub fn reloaded(&self, retries: usize, endpoints: Vec<SocketAddr>) -> Self {
+        let turn = if endpoints == self.endpoints {
+            Arc::clone(&self.turn)
+        } else {
+            let turn = self.turn.load(Ordering::Relaxed);
+            let place = |addr| endpoints.iter().position(|other| *other == addr);
+            let next = (0..self.endpoints.len()).find_map(|at| place(self.endpoint(turn, at)));
+            Arc::new(AtomicUsize::new(next.unwrap_or(turn)))
+        };
+        Self {
+            name: self.name.clone(),
+            attempts_max: attempts_max(retries, &endpoints),
+            endpoints,
+            turn,
+            early_send: Arc::clone(&self.early_send),
         }
     }
 
@@ -51,13 +73,20 @@ impl Upstream {
     }
 }
 
+fn attempts_max(retries: usize, endpoints: &[SocketAddr]) -> usize {
+    (1 + retries).min(endpoints.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn addrs(endpoints: &[&str]) -> Vec<SocketAddr> {
+        endpoints.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     fn upstream(endpoints: &[&str], retries: usize) -> Upstream {
-        let addrs = endpoints.iter().map(|text| text.parse().unwrap()).collect();
-        Upstream::new("web".to_owned(), retries, addrs, 0)
+        Upstream::new("web".to_owned(), retries, addrs(endpoints), 0)
     }
 
     #[test]
@@ -73,5 +102,31 @@ mod tests {
     #[test]
     fn no_endpoint_is_tried_twice() {
         assert_eq!(upstream(&["127.0.0.1:1", "127.0.0.1:2"], 9).attempts_max(), 2);
+    }
+
+    #[test]
+    fn a_reload_leaves_the_turn_with_the_endpoint_that_has_it() {
+        const OLD: [&str; 3] = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"];
+        for (new, expected) in [
+            (&OLD[..], 2),
+            (&["127.0.0.1:3", "127.0.0.1:2", "127.0.0.1:1"], 2),
+            (&["127.0.0.1:9", "127.0.0.1:8", "127.0.0.1:2"], 2),
+            (&["127.0.0.1:1", "127.0.0.1:3"], 3),
+            (&["127.0.0.1:9", "127.0.0.1:1"], 1),
+            (&["127.0.0.1:7", "127.0.0.1:8"], 8),
+        ] {
+            let old = upstream(&OLD, 1);
+            old.next_turn();
+            let new = old.reloaded(1, addrs(new));
+            assert_eq!(new.endpoint(new.next_turn(), 0).port(), expected);
+        }
+    }
+
+    #[test]
+    fn connections_from_before_a_reload_take_turns_with_those_behind_it() {
+        let old = upstream(&["127.0.0.1:1", "127.0.0.1:2"], 0);
+        let new = old.reloaded(1, addrs(&["127.0.0.1:1", "127.0.0.1:2"]));
+        assert_eq!(new.attempts_max(), 2);
+        assert_eq!([old.next_turn(), new.next_turn(), old.next_turn()], [0, 1, 2]);
     }
 }

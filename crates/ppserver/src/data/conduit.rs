@@ -91,6 +91,11 @@ impl Pool {
         Self { buffers: Buffers::default(), pipes: Pipes::new(limits) }
     }
 
+    /// Goes on with other limits.
+    pub(super) fn set_limits(&mut self, limits: PipeLimits) {
+        self.pipes.set_limits(limits);
+    }
+
     pub(super) fn take_buffer(&mut self) -> Buffer {
         Buffer { bytes: self.buffers.take_largest(), start: HEADROOM, end: HEADROOM }
     }

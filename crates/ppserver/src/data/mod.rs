@@ -21,4 +21,4 @@ mod source;
 mod table;
 
 pub use pipes::PipeLimits;
-pub(crate) use rules::keepalive;
+pub(crate) use rules::listen_options;

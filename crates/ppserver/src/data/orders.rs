@@ -1,15 +1,19 @@
-//! Orders from the process to a worker, and the wake-up that comes with them.
+//! Orders from the control plane to a worker, the wake-up that comes with them, and the replies.
 //!
 //! Knows no connection. Invariant: an order is sent before the worker is woken, so none is missed.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::{Registry, Token, Waker};
+use socket2::Socket;
 
+use super::pipes::PipeLimits;
 use crate::config::Config;
+use crate::telemetry::access_log::AccessLog;
 
 /// A configuration whose names have been resolved.
 #[derive(Debug)]
@@ -21,24 +25,79 @@ pub struct Plan {
 }
 
 /// What a worker is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Order {
-    /// New connections follow this plan; its listeners are those of the old one.
-    Reload(Arc<Plan>),
+    /// New connections follow this; the reply comes once they do, and the ports that go are closed.
+    Follow(Box<Setup>, Reply<io::Result<()>>),
     /// Accept what is queued, close the ports, and end with the last connection.
     Drain,
     /// Reset what is left, and end.
     Stop,
 }
 
-/// The process's end of the line.
+/// What a worker is to follow from now on.
 #[derive(Debug)]
-pub struct Control {
+pub struct Setup {
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// Its ports. Those that the worker has besides go: what is in their queues is still taken.
+    pub ports: Vec<Share>,
+    /// Where closed connections are logged.
+    pub access_log: Option<AccessLog>,
+    /// Connections of all workers at a time.
+    pub connections_max: usize,
+    /// Pipes of this worker.
+    pub pipes: PipeLimits,
+}
+
+/// A worker's share of a port.
+#[derive(Debug)]
+pub struct Share {
+    /// The address it has.
+    pub claim: Arc<Claim>,
+    /// Index of its listener in the plan.
+    pub listener: usize,
+    /// The socket, which listens already; `None` where the worker has it from an earlier order.
+    pub socket: Option<Socket>,
+}
+
+/// An address that this process listens at. It is given up when nobody holds its claim any more: the sockets
+/// of workers do, and close before.
+#[derive(Debug)]
+pub struct Claim {
+    /// The address; its port is never 0.
+    pub addr: SocketAddr,
+}
+
+/// Where the outcome of an order goes. One that is dropped says that there will be none.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Reply<T> {
+    /// Has the outcome given to `tell`, on the worker's thread.
+    pub fn new(tell: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    /// Gives the outcome.
+    pub(super) fn send(self, outcome: T) {
+        (self.0)(outcome);
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
+
+/// The control plane's end of the line to a worker.
+#[derive(Debug)]
+pub struct Line {
     orders: Sender<Order>,
     waker: Waker,
 }
 
-impl Control {
+impl Line {
     /// Opens a line to the worker whose poll this registry belongs to.
     pub(super) fn new(registry: &Registry, token: Token) -> io::Result<(Self, Receiver<Order>)> {
         let (orders, inbox) = channel();

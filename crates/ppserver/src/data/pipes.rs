@@ -61,6 +61,8 @@ pub(super) struct Pipe {
     /// Bytes it holds: past the user's limit the kernel gives less than it was asked for.
     pub(super) size: usize,
     is_large: bool,
+    /// Bytes it was asked to hold.
+    asked: usize,
 }
 
 /// A pipe that came smaller than what a receive takes at a time is worse than copying: 2.3 times the CPU time
@@ -92,22 +94,16 @@ impl Pipes {
     pub(super) const fn new(limits: PipeLimits) -> Self {
         let PipeLimits { large, large_bytes, small } = limits;
         Self {
-            large: Stock {
-                free: Vec::new(),
-                open: 0,
-                max: large,
-                bytes: large_bytes,
-                is_large: true,
-            },
-            small: Stock {
-                free: Vec::new(),
-                open: 0,
-                max: small,
-                bytes: SMALL_BYTES,
-                is_large: false,
-            },
+            large: Stock::new(large, large_bytes, true),
+            small: Stock::new(small, SMALL_BYTES, false),
             retry_at: None,
         }
+    }
+
+    /// Goes on with other limits: what is beyond them, or of another size, is closed once it is free.
+    pub(super) fn set_limits(&mut self, limits: PipeLimits) {
+        self.large.set_limits(limits.large, limits.large_bytes);
+        self.small.set_limits(limits.small, SMALL_BYTES);
     }
 
     /// Takes an empty pipe, a large one if there is any; `None` if all are in use or none of use can be had.
@@ -129,7 +125,7 @@ impl Pipes {
 
     /// Gives an empty pipe back.
     pub(super) fn give(&mut self, pipe: Pipe) {
-        self.stock_of(&pipe).free.push(pipe);
+        self.stock_of(&pipe).give(pipe);
     }
 
     /// Closes a pipe with bytes in it, which would turn up in another connection.
@@ -143,6 +139,23 @@ impl Pipes {
 }
 
 impl Stock {
+    const fn new(max: usize, bytes: usize, is_large: bool) -> Self {
+        Self { free: Vec::new(), open: 0, max, bytes, is_large }
+    }
+
+    fn set_limits(&mut self, max: usize, bytes: usize) {
+        (self.max, self.bytes) = (max, bytes);
+        std::mem::take(&mut self.free).into_iter().for_each(|pipe| self.give(pipe));
+    }
+
+    fn give(&mut self, pipe: Pipe) {
+        if self.open <= self.max && pipe.asked == self.bytes {
+            self.free.push(pipe);
+        } else {
+            self.open -= 1;
+        }
+    }
+
     /// Opens another one; `None` if the system gives none, or a small one.
     fn open(
         &mut self,
@@ -153,7 +166,7 @@ impl Stock {
             return None;
         }
         self.open += 1;
-        Some(Pipe { read, write, size, is_large: self.is_large })
+        Some(Pipe { read, write, size, is_large: self.is_large, asked: self.bytes })
     }
 }
 
@@ -202,5 +215,21 @@ mod tests {
         assert!(stock.open(|_| sys::pipe(4096)).is_none());
         assert_eq!(stock.open, 0);
         assert!(stock.open(sys::pipe).is_some());
+    }
+
+    #[test]
+    fn pipes_beyond_new_limits_or_of_another_size_are_closed_once_they_are_free() {
+        #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+        let now = Instant::now();
+        let mut pipes = Pipes::new(PipeLimits { large: 2, large_bytes: 2 * SMALL_BYTES, small: 0 });
+        let [used, free] = [(); 2].map(|()| pipes.take(now).expect("there are two"));
+        pipes.give(free);
+        pipes.set_limits(PipeLimits { large: 1, large_bytes: 2 * SMALL_BYTES, small: 0 });
+        assert!(pipes.take(now).is_none(), "the one that is in use is all there may be");
+        pipes.give(used);
+        let used = pipes.take(now).expect("there is one again");
+        pipes.set_limits(PipeLimits { large: 1, large_bytes: 4 * SMALL_BYTES, small: 0 });
+        pipes.give(used);
+        assert_eq!(pipes.take(now).map(|pipe| pipe.size), Some(4 * SMALL_BYTES));
     }
 }

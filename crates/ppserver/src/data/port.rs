@@ -4,13 +4,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use ppcore::canonical;
+use socket2::{SockRef, Socket};
 
+use super::orders::Claim;
+use super::rules::Rules;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
-use crate::data::sys;
+use crate::data::sys::{self, ListenOptions};
 
 /// Connections accepted from one port before others have their turn.
 const BATCH_MAX: usize = 64;
@@ -18,19 +22,35 @@ const BATCH_MAX: usize = 64;
 /// A listening socket of this worker.
 #[derive(Debug)]
 pub(super) struct Port {
+    // In front of the claim: it is closed before the claim goes.
     socket: TcpListener,
-    /// Index of its listener in the plan.
-    pub(super) listener: usize,
+    pub(super) claim: Arc<Claim>,
+    /// The terms of whoever comes in here.
+    pub(super) rules: Arc<Rules>,
     pub(super) queue: AcceptQueue,
 }
 
 impl Port {
-    pub(super) fn new(socket: TcpListener, listener: usize) -> Self {
-        Self { socket, listener, queue: AcceptQueue::new() }
+    pub(super) fn new(socket: Socket, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
+        let socket = TcpListener::from_std(socket.into());
+        Self { socket, claim, rules, queue: AcceptQueue::new() }
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut TcpListener {
         &mut self.socket
+    }
+
+    /// Goes on with other terms and options, for those who come from now on.
+    pub(super) fn follow(&mut self, rules: &Arc<Rules>, options: &ListenOptions) {
+        self.rules = Arc::clone(rules);
+        if let Err(error) = sys::listen(&SockRef::from(&self.socket), options) {
+            tracing::warn!(%error, addr = %self.claim.addr, "a listening socket refused an option");
+        }
+    }
+
+    /// Whether it is to be closed once its queue is empty.
+    pub(super) fn is_draining(&self) -> bool {
+        self.queue.is_draining()
     }
 
     /// The queue grows no more; what is in it is still taken.
@@ -41,7 +61,7 @@ impl Port {
         }
     }
 
-    /// Takes a batch from the queue, each with its peer's address as it is canonical.
+    /// Takes a batch from the queue.
     ///
     /// # Errors
     /// When accepting pauses: why it does.
@@ -54,9 +74,9 @@ impl Port {
             if self.queue.next() != Accepting::Accept {
                 break;
             }
-            let accepted = match self.socket.accept() {
-                Ok((socket, peer)) => {
-                    connections.push((socket, canonical(peer)));
+            let accepted = match accept(&self.socket) {
+                Ok(connection) => {
+                    connections.push(connection);
                     Accepted::Taken
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Empty,
@@ -76,6 +96,11 @@ impl Port {
     }
 }
 
+/// Takes a connection, with its peer's address as it is canonical.
+fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    socket.accept().map(|(socket, peer)| (socket, canonical(peer)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,13 +110,7 @@ mod tests {
         let socket = std::net::TcpListener::bind("[::]:0").unwrap();
         let at = SocketAddr::new([127, 0, 0, 1].into(), socket.local_addr().unwrap().port());
         let client = std::net::TcpStream::connect(at).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let mut port = Port::new(TcpListener::from_std(socket), 0);
-        let mut accepted = Vec::new();
-        port.queue.handle_ready();
-        #[expect(clippy::disallowed_methods, reason = "a moment to begin with")]
-        port.accept(Instant::now(), &mut accepted).unwrap();
-        let peers: Vec<SocketAddr> = accepted.into_iter().map(|(_, peer)| peer).collect();
-        assert_eq!(peers, [client.local_addr().unwrap()]);
+        let (_, peer) = accept(&TcpListener::from_std(socket)).unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
     }
 }

@@ -1,8 +1,8 @@
 //! What a listener's connections are told when they begin: who is let in, and on what terms.
 //!
-//! Made once from the configuration, for one worker; a reload makes new ones, and connections that
-//! run keep theirs. Invariant: nothing here changes but the upstream's turn, and what is learned of
-//! being early.
+//! Made from the configuration, for one worker; a reload makes new ones, which go on with what those of
+//! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
+//! the upstream's turn, and what is learned of being early.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -34,33 +34,46 @@ pub(super) struct Rules {
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
     /// early, as does who connects to see whether anybody is there.
-    pub(super) early_receive: Early,
-    trust: Trust,
+    pub(super) early_receive: Arc<Early>,
     /// Where an endpoint's port is among these, a connect to it can meet itself.
     ephemeral_ports: RangeInclusive<u16>,
+    trust: Trust,
     policy: Policy,
 }
 
 impl Rules {
-    /// Makes the rules of every listener; `worker` spreads the workers over the endpoints.
-    pub(super) fn all(plan: &Plan, worker: usize) -> Vec<Arc<Self>> {
+    /// Makes the rules of every listener, as they follow `old` ones; `worker` spreads the workers over the
+    /// endpoints of upstreams that are new.
+    pub(super) fn all(plan: &Plan, old: &[Arc<Self>], worker: usize) -> Vec<Arc<Self>> {
         let config = &plan.config;
         let upstreams: Vec<Arc<Upstream>> = config
             .upstreams
             .iter()
             .zip(&plan.endpoints)
-            .map(|(upstream, endpoints)| {
-                let name = upstream.name.clone();
-                Upstream::new(name, upstream.retries, endpoints.clone(), worker).into()
+            .map(|(config::Upstream { name, retries, .. }, endpoints)| {
+                let old = old.iter().find(|rules| rules.upstream.name == *name);
+                let upstream = match old {
+                    Some(old) => old.upstream.reloaded(*retries, endpoints.clone()),
+                    None => Upstream::new(name.clone(), *retries, endpoints.clone(), worker),
+                };
+                Arc::new(upstream)
             })
             .collect();
         let rules = config.listeners.iter().map(|listener| {
-            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream])).into()
+            let old = old.iter().find(|rules| rules.name == listener.name);
+            let early = old
+                .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
+            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream]), early).into()
         });
         rules.collect()
     }
 
-    fn new(config: &config::Config, listener: &config::Listener, upstream: Arc<Upstream>) -> Self {
+    fn new(
+        config: &config::Config,
+        listener: &config::Listener,
+        upstream: Arc<Upstream>,
+        early_receive: Arc<Early>,
+    ) -> Self {
         let timeouts = &listener.timeouts;
         Self {
             name: listener.name.clone(),
@@ -68,9 +81,9 @@ impl Rules {
             accept: listener.accept.clone(),
             nodelay: config.tcp.nodelay.is_on(),
             keepalive: keepalive(&config.tcp),
-            early_receive: Early::new(),
-            trust: trust(&listener.accept),
+            early_receive,
             ephemeral_ports: sys::ephemeral_ports(),
+            trust: trust(&listener.accept),
             send: outgoing(&config.upstreams[listener.upstream].send),
             policy: Policy {
                 first_bytes: FirstBytes::Header,
@@ -122,8 +135,17 @@ impl Rules {
     }
 }
 
-/// Translates the keepalive of the configuration.
-pub(crate) fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
+/// Translates `[tcp]` for listening sockets.
+pub(crate) fn listen_options(tcp: &config::Tcp) -> sys::ListenOptions {
+    sys::ListenOptions {
+        nodelay: tcp.nodelay.is_on(),
+        keepalive: keepalive(tcp),
+        defer_accept: tcp.defer_accept.is_on(),
+        backlog: tcp.backlog,
+    }
+}
+
+fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
     let config::Keepalive { idle, interval, count } = tcp.keepalive;
     sys::Keepalive { idle, interval, count }
 }
@@ -208,7 +230,7 @@ mod tests {
         let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
         let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
         let plan = Plan { config: loaded.unwrap().config, endpoints };
-        Arc::clone(&Rules::all(&plan, 0)[0])
+        Arc::clone(&Rules::all(&plan, &[], 0)[0])
     }
 
     #[test]

@@ -183,21 +183,18 @@ pub fn bind(addr: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Begins to listen.
+/// Begins to listen; of a socket that does, only the options change (listen(2)).
 ///
 /// # Errors
 /// EADDRINUSE when another socket listens on the same address.
 pub fn listen(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
     set_keepalive(socket, &options.keepalive)?;
-    if options.defer_accept {
-        set_defer_accept(socket)?;
-    }
+    set_defer_accept(socket, if options.defer_accept { 1 } else { 0 })?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
 }
 
-fn set_defer_accept(socket: &Socket) -> io::Result<()> {
-    let seconds: libc::c_int = 1;
+fn set_defer_accept(socket: &Socket, seconds: libc::c_int) -> io::Result<()> {
     let size = libc::socklen_t::try_from(size_of_val(&seconds)).expect("an int is 4 bytes");
     // SAFETY: tcp(7): TCP_DEFER_ACCEPT reads an int of `size` bytes; `seconds` is one and outlives
     // the call, and the descriptor is open while `socket` is borrowed.

@@ -18,16 +18,16 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll};
 
 use super::clock::Clock;
 use super::conduit::Pool;
 use super::conn::{self, Connection, Ctx, Worked};
-use super::orders::{Control, Order, Plan};
+use super::orders::{Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::source::{Source, Task};
 use super::table::Table;
 use crate::core::accept_queue::Accepting;
@@ -41,25 +41,6 @@ use crate::telemetry::metrics::{self, Counters};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
-
-/// What a worker is given to start with.
-#[derive(Debug)]
-pub struct Setup {
-    /// Which worker it is.
-    pub index: usize,
-    /// The configuration.
-    pub plan: Arc<Plan>,
-    /// Listening sockets, each with the index of its listener.
-    pub sockets: Vec<(socket2::Socket, usize)>,
-    /// The counters of all workers; it writes to those at `index`.
-    pub counters: Arc<[Counters]>,
-    /// Where closed connections are logged.
-    pub access_log: Option<AccessLog>,
-    /// Connections of all workers at a time.
-    pub connections_max: usize,
-    /// Pipes of this worker.
-    pub pipes: PipeLimits,
-}
 
 /// An event loop.
 #[derive(Debug)]
@@ -85,6 +66,8 @@ pub struct Worker {
     scratch: Box<[u8]>,
     /// Connections on their way from a port to the table; empty between turns.
     accepted: Vec<(TcpStream, SocketAddr)>,
+    /// Who waits until the ports are those of the last order.
+    following: Option<Reply<io::Result<()>>>,
     is_draining: bool,
 }
 
@@ -104,42 +87,37 @@ impl Now {
 }
 
 impl Worker {
-    /// Prepares a worker and the line over which it takes orders.
+    /// Prepares a worker, which does nothing before it is told what to follow, and the line over which it
+    /// takes orders. `counters` are those of all workers; it writes to those at `index`.
     ///
     /// # Errors
-    /// When the system gives no epoll instance or refuses a socket.
-    pub fn new(setup: Setup) -> io::Result<(Self, Control)> {
+    /// When the system gives no epoll instance.
+    pub fn new(index: usize, counters: Arc<[Counters]>) -> io::Result<(Self, Line)> {
         let poll = Poll::new()?;
-        let (control, inbox) = Control::new(poll.registry(), Source::Orders.token())?;
-        let mut ports = Vec::with_capacity(setup.sockets.len());
-        for (at, (socket, listener)) in setup.sockets.into_iter().enumerate() {
-            let mut port = Port::new(TcpListener::from_std(socket.into()), listener);
-            let token = Source::Port(at).token();
-            poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
-            ports.push(Some(port));
-        }
+        let (line, inbox) = Line::new(poll.registry(), Source::Orders.token())?;
         let (clock, now) = Clock::start();
         let worker = Self {
-            index: setup.index,
+            index,
             poll,
             clock,
             inbox,
-            ports,
-            rules: Rules::all(&setup.plan, setup.index),
+            ports: Vec::new(),
+            rules: Vec::new(),
             connections: Table::new(),
-            connections_max: setup.connections_max,
+            connections_max: 0,
             schedule: Schedule::new(Shares::WORKER, now),
-            pool: Pool::new(setup.pipes),
+            pool: Pool::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
             pool_place: Place::new(),
-            counters: setup.counters,
-            access_log: setup.access_log,
+            counters,
+            access_log: None,
             refusals: Limiter::new(now),
             failures: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
+            following: None,
             is_draining: false,
         };
-        Ok((worker, control))
+        Ok((worker, line))
     }
 
     /// Runs until it has been drained or stopped.
@@ -215,7 +193,10 @@ impl Worker {
     fn take_orders(&mut self, now: Now) {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Reload(plan) => self.rules = Rules::all(&plan, self.index),
+                Order::Follow(setup, reply) => match self.follow(*setup) {
+                    Ok(()) => self.following = Some(reply),
+                    Err(error) => reply.send(Err(error)),
+                },
                 Order::Drain => {
                     self.is_draining = true;
                     self.ports.iter_mut().flatten().for_each(Port::drain);
@@ -223,6 +204,40 @@ impl Worker {
                 Order::Stop => self.stop(now.instant),
             }
         }
+    }
+
+    /// Follows other terms: for connections from now on, and for those who wait at ports that stay. A port
+    /// that goes takes who waits there on the old ones.
+    fn follow(&mut self, setup: Setup) -> io::Result<()> {
+        let Setup { plan, ports, access_log, connections_max, pipes } = setup;
+        self.rules = Rules::all(&plan, &self.rules, self.index);
+        self.access_log = access_log;
+        self.connections_max = connections_max;
+        self.pool.set_limits(pipes);
+        let options = rules::listen_options(&plan.config.tcp);
+        for port in self.ports.iter_mut().flatten() {
+            match ports.iter().find(|share| Arc::ptr_eq(&share.claim, &port.claim)) {
+                Some(share) => port.follow(&self.rules[share.listener], &options),
+                None => port.drain(),
+            }
+        }
+        for Share { claim, listener, socket } in ports {
+            if let Some(socket) = socket {
+                self.open(Port::new(socket, claim, Arc::clone(&self.rules[listener])))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, mut port: Port) -> io::Result<()> {
+        let at = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
+        let token = Source::Port(at).token();
+        self.poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
+        if at == self.ports.len() {
+            self.ports.push(None);
+        }
+        self.ports[at] = Some(port);
+        Ok(())
     }
 
     fn stop(&mut self, now: Instant) {
@@ -243,30 +258,31 @@ impl Worker {
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
             port.queue.handle_time(now.instant);
-            let listener = port.listener;
             if let Err(error) = port.accept(now.instant, &mut accepted) {
                 self.counters[self.index].accept_pauses.add(1);
                 if let Some(suppressed) = self.failures.allow(now.instant) {
                     tracing::warn!(%error, suppressed, "accepting pauses");
                 }
             }
+            let rules = (!accepted.is_empty()).then(|| Arc::clone(&port.rules));
             if port.queue.next() == Accepting::Close {
                 self.ports[at] = None;
             }
-            if !accepted.is_empty() {
-                now.instant = self.clock.read(Some(Duration::ZERO));
-            }
+            let Some(rules) = rules else { continue };
+            now.instant = self.clock.read(Some(Duration::ZERO));
             for (client, peer) in accepted.drain(..) {
-                self.admit(client, peer, listener, now);
+                self.admit(client, peer, &rules, now);
             }
         }
         self.accepted = accepted;
+        if self.following.is_some() && !self.ports.iter().flatten().any(Port::is_draining) {
+            self.following.take().into_iter().for_each(|reply| reply.send(Ok(())));
+        }
         now
     }
 
-    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, listener: usize, now: Now) {
+    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, rules: &Arc<Rules>, now: Now) {
         self.counters[self.index].open();
-        let rules = Arc::clone(&self.rules[listener]);
         let is_full = metrics::active(&self.counters) > self.connections_max as u64;
         let key = self.connections.next_key();
         let admitted = match rules.admit(peer) {
@@ -278,7 +294,7 @@ impl Worker {
         };
         match admitted {
             Ok(policy) => {
-                let mut connection = Connection::new(&rules, policy, client, peer, now.instant);
+                let mut connection = Connection::new(rules, policy, client, peer, now.instant);
                 let task = Task::Connection(key);
                 if connection.session.next() != Action::Wait {
                     self.schedule.file(task, &mut connection.place);
@@ -289,7 +305,7 @@ impl Worker {
             }
             Err(reason) => {
                 let (mut ctx, ..) = self.lend(now);
-                Connection::refuse(&rules, &client, peer, reason, &mut ctx);
+                Connection::refuse(rules, &client, peer, reason, &mut ctx);
             }
         }
     }

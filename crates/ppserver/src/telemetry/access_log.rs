@@ -5,23 +5,25 @@
 //! from the configuration, addresses are printed from their parsed form, and the rest is numbers;
 //! serde_json escapes what is left.
 
-use std::fs::OpenOptions;
+use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, channel, sync_channel,
+};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 
-use crate::config::{self, Output, Probes};
+use crate::config::{Output, Probes};
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
-
-/// How long the end of the process waits for the last lines to be written.
-const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of a closed connection.
 #[derive(Debug, Serialize)]
@@ -80,67 +82,101 @@ pub struct AccessLog {
     probes: Probes,
 }
 
+/// An output that is open.
+pub struct Opened {
+    output: Output,
+    sink: Box<dyn Write + Send>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Opened").field(&self.output).finish()
+    }
+}
+
+/// Opens an output. Blocks where a file does: a FIFO waits for its reader.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn open(output: &Output) -> io::Result<Opened> {
+    Ok(Opened { output: output.clone(), sink: sink(output, 0)? })
+}
+
 /// The thread that writes.
 #[derive(Debug)]
 pub struct Writer {
-    /// Disconnected when it has ended.
-    ended: Receiver<()>,
-    orders: Arc<Orders>,
-    /// Gone with [`finish`](Self::finish): the writer ends when nobody can send any more.
-    wake: Option<SyncSender<String>>,
-}
-
-/// What passes between the server and the thread that writes, beside the lines.
-#[derive(Debug, Default)]
-struct Orders {
+    output: Output,
+    lines: SyncSender<String>,
     /// The output is to be opened anew.
-    reopen: AtomicBool,
-    /// Lines that the output refused.
-    lost: AtomicU64,
+    is_reopening: Arc<AtomicBool>,
+    ending: Ending,
 }
 
 impl Writer {
-    /// Waits until the last line is written, once the workers have gone. A reader that has stopped
-    /// reading does not hold the process up: its lines are lost, which the log says.
-    pub fn finish(&mut self) {
-        self.wake = None;
-        if self.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
-            tracing::error!("nobody reads the access log; its last lines are lost");
-        }
+    /// Starts to write, until it is [retired](Self::retire) and the last handle is gone. What the output
+    /// refuses is counted in `lost`.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(opened: Opened, lost: Arc<AtomicU64>) -> io::Result<Self> {
+        let Opened { output, sink: first } = opened;
+        let (lines, waiting) = sync_channel(LINES_MAX);
+        let (alive, ended) = channel::<()>();
+        let is_reopening = Arc::<AtomicBool>::default();
+        let (is_due, again) = (Arc::clone(&is_reopening), output.clone());
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            // Does not wait for a reader: lines would be lost meanwhile.
+            let reopen = || {
+                let is_due = is_due.swap(false, Ordering::Relaxed);
+                is_due.then(|| sink(&again, libc::O_NONBLOCK))
+            };
+            write_lines(&waiting, first, reopen, &lost);
+            drop(alive);
+        })?;
+        Ok(Self { output, lines, is_reopening, ending: Ending(ended) })
     }
 
-    /// Returns how many lines the output refused.
-    pub fn lines_lost(&self) -> u64 {
-        self.orders.lost.load(Ordering::Relaxed)
+    /// Returns what a worker writes through.
+    pub fn handle(&self, probes: Probes) -> AccessLog {
+        AccessLog { lines: self.lines.clone(), probes }
+    }
+
+    /// Where it writes to.
+    pub fn output(&self) -> &Output {
+        &self.output
     }
 
     /// Has a file opened anew: somebody may have renamed it.
     pub fn reopen(&self) {
-        self.orders.reopen.store(true, Ordering::Relaxed);
+        self.is_reopening.store(true, Ordering::Relaxed);
         // No bytes, only to wake it: where this does not fit, lines do.
-        let _ = self.wake.as_ref().map(|wake| wake.try_send(String::new()));
+        let _ = self.lines.try_send(String::new());
+    }
+
+    /// Leaves it to those who have handles.
+    #[must_use]
+    pub fn retire(self) -> Ending {
+        self.ending
+    }
+}
+
+/// The end of a writer, which is yet to come.
+#[derive(Debug)]
+pub struct Ending(Receiver<()>);
+
+impl Ending {
+    /// Whether it has not come yet.
+    pub fn is_due(&self) -> bool {
+        matches!(self.0.try_recv(), Err(TryRecvError::Empty))
+    }
+
+    /// Waits for it, for `span` at most; says whether it came.
+    pub fn wait(&self, span: Duration) -> bool {
+        matches!(self.0.recv_timeout(span), Err(RecvTimeoutError::Disconnected))
     }
 }
 
 impl AccessLog {
-    /// Opens the output and starts the writer; it ends when it is finished and the last worker has gone.
-    ///
-    /// # Errors
-    /// When the file cannot be opened, or no thread started.
-    pub fn start(config: &config::AccessLog) -> io::Result<(Self, Writer)> {
-        let output = open(&config.output)?;
-        let again = config.output.clone();
-        let (lines, waiting) = sync_channel(LINES_MAX);
-        let (alive, ended) = channel();
-        let orders = Arc::<Orders>::default();
-        let wake = Some(lines.clone());
-        let writer = Writer { ended, orders: Arc::clone(&orders), wake };
-        std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write_lines(&waiting, output, || open(&again), &orders, alive))?;
-        Ok((Self { lines, probes: config.probes }, writer))
-    }
-
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
     pub fn write(&self, record: &Record<'_>, purpose: Purpose, unix_time: Duration) -> bool {
         if purpose == Purpose::Probe && self.probes == Probes::Counted {
@@ -150,40 +186,37 @@ impl AccessLog {
     }
 }
 
-fn open(output: &Output) -> io::Result<Box<dyn Write + Send>> {
+/// Opens with flags beside the usual ones, which hold for opening alone: 0, or O_NONBLOCK.
+fn sink(output: &Output, flags: libc::c_int) -> io::Result<Box<dyn Write + Send>> {
     Ok(match output {
         Output::Stdout => Box::new(io::stdout()),
         Output::Stderr => Box::new(io::stderr()),
         Output::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            Box::new(file.map_err(|error| {
-                let path = path.display();
-                io::Error::other(format!("cannot open the access log `{path}`: {error}"))
-            })?)
+            let file = File::options().create(true).append(true).custom_flags(flags).open(path)?;
+            rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+            Box::new(file)
         }
     })
 }
 
-/// Writes until the workers have gone; `_alive` goes with the thread.
+/// Writes until nobody can send a line any more.
 fn write_lines<W: Write>(
     waiting: &Receiver<String>,
     output: W,
-    open: impl Fn() -> io::Result<W>,
-    Orders { reopen, lost }: &Orders,
-    _alive: Sender<()>,
+    reopen: impl Fn() -> Option<io::Result<W>>,
+    lost: &AtomicU64,
 ) {
     let buffered = |output| io::BufWriter::with_capacity(64 * 1024, output);
     let mut output = buffered(output);
     let mut is_broken = false;
     while let Ok(line) = waiting.recv() {
-        if reopen.swap(false, Ordering::Relaxed) {
-            match open() {
-                Ok(opened) => {
-                    let old = std::mem::replace(&mut output, buffered(opened));
-                    lost.fetch_add(lines_left(old), Ordering::Relaxed);
-                }
-                Err(error) => tracing::error!(%error, "the access log stays as it was"),
+        match reopen() {
+            Some(Ok(opened)) => {
+                let old = std::mem::replace(&mut output, buffered(opened));
+                lost.fetch_add(lines_left(old), Ordering::Relaxed);
             }
+            Some(Err(error)) => tracing::error!(%error, "the access log stays as it was"),
+            None => {}
         }
         for line in std::iter::once(line).chain(waiting.try_iter()) {
             if output.write_all(line.as_bytes()).is_err() {
@@ -272,11 +305,10 @@ mod tests {
             let (lines, waiting) = sync_channel(all.len());
             all.into_iter().for_each(|line| lines.send(line.to_owned()).unwrap());
             drop(lines);
-            let (orders, mut written) = (Orders::default(), Vec::new());
-            let disk = Disk { refusals, written: &mut written };
-            write_lines(&waiting, disk, || unreachable!("nobody asks"), &orders, channel().0);
+            let (lost, mut written) = (AtomicU64::new(0), Vec::new());
+            write_lines(&waiting, Disk { refusals, written: &mut written }, || None, &lost);
             assert!(written == expected.into_bytes(), "{refusals} refusals");
-            assert_eq!(orders.lost.into_inner(), expected_lost, "{refusals} refusals");
+            assert_eq!(lost.into_inner(), expected_lost, "{refusals} refusals");
         }
     }
 

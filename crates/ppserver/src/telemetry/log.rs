@@ -11,6 +11,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{self, LogFormat, LogLevel, Report};
 
@@ -22,15 +25,34 @@ const FINISH_MAX: Duration = Duration::from_secs(1);
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Starts logging; a second call changes nothing, since the log outlives a reload.
+/// What the log looks like, which may change.
+static FORM: OnceLock<reload::Handle<Form, Registry>> = OnceLock::new();
+
+type Form = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logging, or goes on as `config` says now.
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn start(config: &config::Log) -> io::Result<()> {
+pub fn follow(config: &config::Log) -> io::Result<()> {
+    if let Some(handle) = FORM.get() {
+        // An error means that nobody logs any more.
+        let _ = handle.reload(form(config));
+        return Ok(());
+    }
     if QUEUE.set(Queue::default()).is_ok() {
         let write = || queue().map_or((), |queue| queue.write_all_to(io::stderr()));
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
     }
+    let (layer, handle) = reload::Layer::new(form(config));
+    // An error means that logging has been started by somebody else.
+    if tracing_subscriber::registry().with(layer).try_init().is_ok() {
+        let _ = FORM.set(handle);
+    }
+    Ok(())
+}
+
+fn form(config: &config::Log) -> Form {
     let level = match config.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -44,18 +66,13 @@ pub fn start(config: &config::Log) -> io::Result<()> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_writer(|| Line)
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(is_terminal);
-    // An error means that logging has been started before.
-    let _ = if is_json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    let lines = fmt::layer().with_writer(|| Line).with_target(false).with_ansi(is_terminal);
+    if is_json {
+        let lines = lines.json().flatten_event(true);
+        level.and_then(lines.with_current_span(false).with_span_list(false)).boxed()
     } else {
-        builder.try_init()
-    };
-    Ok(())
+        level.and_then(lines).boxed()
+    }
 }
 
 /// Writes a line that is no record of the log, in its order among them.

@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use self::references::{Reference, References, collect};
 use self::resolve::{Scope, Target};
 use self::table::{
-    CORE_CRATES, IMPURE_STD, LAYERS, Layer, PLANES, PURE_NET, PURE_TESTS_MAY, STD, World,
+    ASYNC_CRATES, CORE_CRATES, IMPURE_STD, LAYERS, Layer, PLANES, PURE_NET, PURE_TESTS_MAY, STD,
+    World,
 };
 use super::Violation;
 use super::source::Source;
@@ -162,15 +163,15 @@ fn outside(
     in_test_file: bool,
     manifest: &Manifest,
 ) -> Option<String> {
-    if from.world == World::Open {
-        return None;
-    }
     let is_test = reference.is_test || in_test_file;
     let (first, rest) = path.split_first()?;
-    let allowed = if STD.contains(&first.as_str()) {
-        is_pure_std(rest, reference.is_glob, is_test)
-    } else {
-        first == "ppcore" || (is_test && manifest.test_dependencies.contains(first))
+    let allowed = match from.world {
+        World::Async => true,
+        World::Open => !ASYNC_CRATES.contains(&first.as_str()),
+        World::Pure if STD.contains(&first.as_str()) => {
+            is_pure_std(rest, reference.is_glob, is_test)
+        }
+        World::Pure => first == "ppcore" || (is_test && manifest.test_dependencies.contains(first)),
     };
     (!allowed).then(|| format!("`{}` may not use `{}`", from.name, path.join("::")))
 }

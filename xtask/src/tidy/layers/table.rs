@@ -18,6 +18,8 @@ pub(super) struct Layer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum World {
     /// Any crate in the manifest.
+    Async,
+    /// Any but an async runtime.
     Open,
     /// ppcore and the types of std: no socket, file, thread or clock.
     Pure,
@@ -39,45 +41,186 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "cli",
-        uses: &["control::server", "telemetry::log", "config", "trust"],
+        uses: &[
+            "control::server",
+            "control::prepare",
+            "control::limits",
+            "control::error",
+            "telemetry::log",
+            "config",
+            "trust",
+        ],
         world: World::Open,
-        why: "a subcommand reads a configuration and hands it to the server",
+        why: "a subcommand says what is to be served and hands it to the server",
     },
     Layer {
         name: "control",
         uses: &[],
-        world: World::Open,
+        world: World::Async,
         why: "a plane only declares its modules",
     },
     Layer {
         name: "control::server",
         uses: &[
-            "control::names",
-            "control::watch",
-            "data",
-            "data::orders",
-            "data::worker",
-            "data::sys",
-            "telemetry::access_log",
-            "telemetry::log",
-            "telemetry::metrics",
-            "config",
-            "trust",
+            "control::start",
+            "control::serve",
+            "control::prepare",
+            "control::running",
+            "control::signals",
+            "control::error",
         ],
-        world: World::Open,
-        why: "the server starts, feeds and stops workers; connections are theirs",
+        world: World::Async,
+        why: "the process hears, starts and serves; how is for others to say",
     },
     Layer {
-        name: "control::watch",
+        name: "control::start",
+        uses: &[
+            "control::prepare",
+            "control::running",
+            "control::service",
+            "control::workers",
+            "control::announce",
+            "control::limits",
+            "control::error",
+            "data::sys",
+            "telemetry::log",
+        ],
+        world: World::Async,
+        why: "a start is the first configuration that a service follows",
+    },
+    Layer {
+        name: "control::serve",
+        uses: &[
+            "control::reload",
+            "control::running",
+            "control::signals",
+            "control::error",
+            "telemetry::metrics",
+        ],
+        world: World::Async,
+        why: "what happens is answered here, and done elsewhere",
+    },
+    Layer {
+        name: "control::reload",
+        uses: &[
+            "control::changes",
+            "control::limits",
+            "control::prepare",
+            "control::running",
+            "control::service",
+            "telemetry::log",
+            "config",
+        ],
+        world: World::Async,
+        why: "a reload prepares and has followed; it binds and orders nothing itself",
+    },
+    Layer {
+        name: "control::changes",
+        uses: &["data::orders", "config"],
+        world: World::Async,
+        why: "two plans are compared; what to do about it is decided elsewhere",
+    },
+    Layer {
+        name: "control::running",
+        uses: &[
+            "control::service",
+            "control::ports",
+            "control::signals",
+            "data::orders",
+            "telemetry::log",
+            "telemetry::metrics",
+        ],
+        world: World::Async,
+        why: "what runs is told of here, and changed elsewhere",
+    },
+    Layer {
+        name: "control::service",
+        uses: &[
+            "control::access_logs",
+            "control::announce",
+            "control::limits",
+            "control::ports",
+            "control::prepare",
+            "control::workers",
+            "control::error",
+            "data::orders",
+        ],
+        world: World::Async,
+        why: "a service joins workers with what they follow, and knows no signal and no file",
+    },
+    Layer {
+        name: "control::prepare",
+        uses: &[
+            "control::bounded",
+            "control::limits",
+            "control::names",
+            "control::error",
+            "data::orders",
+            "telemetry::access_log",
+            "config",
+        ],
+        world: World::Async,
+        why: "what is prepared touches nothing that runs",
+    },
+    Layer {
+        name: "control::announce",
+        uses: &["control::ports", "telemetry::log", "config", "control::limits", "data::orders"],
+        world: World::Async,
+        why: "what is told is found out elsewhere",
+    },
+    Layer {
+        name: "control::ports",
+        uses: &["control::error", "data", "data::orders", "data::sys", "config"],
+        world: World::Async,
+        why: "a port is bound for workers that it does not know",
+    },
+    Layer {
+        name: "control::workers",
+        uses: &["control::error", "data::orders", "data::worker", "telemetry::metrics"],
+        world: World::Async,
+        why: "orders are passed on; what they say is the service's",
+    },
+    Layer {
+        name: "control::access_logs",
+        uses: &["telemetry::access_log", "config"],
+        world: World::Async,
+        why: "writers come and go; what they write is the workers'",
+    },
+    Layer {
+        name: "control::limits",
+        uses: &["data", "data::worker", "config", "control::local"],
+        world: World::Async,
+        why: "a limit is found from the configuration and the machine",
+    },
+    Layer {
+        name: "control::error",
+        uses: &["control::bounded", "config"],
+        world: World::Async,
+        why: "an error says what failed, and knows nothing that runs",
+    },
+    Layer {
+        name: "control::signals",
+        uses: &[],
+        world: World::Async,
+        why: "what is heard is told to others",
+    },
+    Layer {
+        name: "control::local",
         uses: &[],
         world: World::Open,
-        why: "what to wait for is told to it; what to do about it is the server's",
+        why: "what this host is called is asked of the kernel, for whoever wants to know",
     },
     Layer {
         name: "control::names",
         uses: &["config"],
-        world: World::Open,
+        world: World::Async,
         why: "names become addresses off the data path, and know nothing that runs",
+    },
+    Layer {
+        name: "control::bounded",
+        uses: &[],
+        world: World::Async,
+        why: "what may block is waited for, whatever it is",
     },
     Layer {
         name: "data::conformance",
@@ -138,7 +281,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "data::port",
-        uses: &["core::accept_queue", "data::sys"],
+        uses: &["data::orders", "data::rules", "core::accept_queue", "data::sys"],
         world: World::Open,
         why: "accepting ends with a socket; whether it is let in is decided by the rules",
     },
@@ -170,15 +313,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "data::orders",
-        uses: &["config"],
+        uses: &["data::pipes", "telemetry::access_log", "config"],
         world: World::Open,
-        why: "table, clock, conduit and orders know neither session nor each other",
+        why: "an order says what is to be followed, and knows nobody who does",
     },
     Layer {
         name: "data::conduit",
         uses: &["data::buffers", "data::pipes", "data::sys"],
         world: World::Open,
-        why: "table, clock, conduit and orders know neither session nor each other",
+        why: "table, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "data::pipes",
@@ -190,19 +333,19 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "data::buffers",
         uses: &[],
         world: World::Open,
-        why: "a stock of buffers knows nothing of what is in them",
+        why: "table, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "data::table",
         uses: &[],
         world: World::Open,
-        why: "table, clock, conduit and orders know neither session nor each other",
+        why: "table, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "data::clock",
         uses: &[],
         world: World::Open,
-        why: "table, clock, conduit and orders know neither session nor each other",
+        why: "table, clock and conduit know neither session nor each other",
     },
     Layer {
         name: "telemetry",
@@ -341,6 +484,9 @@ pub(super) const PURE_NET: [&str; 8] = [
 /// What the tests of a pure module need all the same: a first `Instant` to count from (std has no
 /// other way to make one) and a seed from the environment.
 pub(super) const PURE_TESTS_MAY: [&[&str]; 2] = [&["env"], &["time", "Instant", "now"]];
+
+/// Async runtimes, and what stands on them: for the control plane.
+pub(super) const ASYNC_CRATES: [&str; 1] = ["tokio"];
 
 pub(super) const STD: [&str; 3] = ["std", "core", "alloc"];
 

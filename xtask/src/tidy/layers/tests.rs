@@ -5,11 +5,11 @@ use super::*;
 /// A small ppserver with a source in `path`; returns (line, reason) of what is found there.
 fn server_with(path: &str, text: &str) -> Vec<(usize, String)> {
     let manifest = "[dependencies]\nmio = \"1\"\nppcore = { path = \"x\" }\nslab = \"0\"\n\
-        signal-hook = \"0\"\n[target.'cfg(unix)'.dependencies]\nrustix = \"1\"\n\
+        signal-hook = \"0\"\ntokio = \"1\"\n[target.'cfg(unix)'.dependencies]\nrustix = \"1\"\n\
         [dev-dependencies]\nproptest = \"1\"\n";
     let mut files: Vec<(&str, &str)> = vec![
         ("Cargo.toml", manifest),
-        ("src/lib.rs", "pub mod cli; mod config; mod core; mod data; mod telemetry;"),
+        ("src/lib.rs", "pub mod cli; mod config; mod control; mod core; mod data; mod telemetry;"),
         ("src/main.rs", ""),
         ("src/cli/mod.rs", ""),
         ("src/config/mod.rs", ""),
@@ -22,6 +22,9 @@ fn server_with(path: &str, text: &str) -> Vec<(usize, String)> {
         ("src/data/sys.rs", ""),
         ("src/data/table.rs", ""),
         ("src/data/worker.rs", ""),
+        ("src/control/mod.rs", "mod serve; mod signals;"),
+        ("src/control/serve.rs", ""),
+        ("src/control/signals.rs", ""),
         ("src/telemetry/mod.rs", "mod metrics;"),
         ("src/telemetry/metrics.rs", ""),
     ];
@@ -182,6 +185,17 @@ fn a_pure_module_names_ppcore_and_types_of_std_only() {
     assert!(found.iter().any(|(_, reason)| reason.contains("reads the clock")), "{found:?}");
     let found = server_with(FLOW, "fn f(now: Instant) { assert!(now.elapsed() > x); }");
     assert!(found.iter().any(|(_, reason)| reason.contains("reads the clock")), "{found:?}");
+}
+
+#[test]
+fn an_async_runtime_is_for_the_control_plane_alone() {
+    clean("src/control/signals.rs", "use tokio::signal::unix; fn f() { tokio::spawn(g()); }");
+    for path in ["src/data/worker.rs", "src/telemetry/metrics.rs", "src/cli/mod.rs", FLOW] {
+        caught(path, "use tokio::sync::oneshot;", "tokio::sync::oneshot");
+    }
+    caught("src/data/worker.rs", "use tokio as t; fn f() { t::spawn(g()); }", "tokio::spawn");
+    caught("src/data/worker.rs", "fn f() { tokio::select!(); }", "tokio::select");
+    caught("src/data/worker.rs", "#[cfg(test)] mod tests { use tokio::time; }", "tokio::time");
 }
 
 #[test]

@@ -1,21 +1,25 @@
 //! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use pptrust::{Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, no_effect, not_empty, required};
-use crate::config::diagnostics::{Code, Diagnostics};
-use crate::config::parse::{self, At, Section, element_text};
-use crate::config::schema;
+use super::{is_name, missing, not_empty, required};
+use crate::config::address::{self, TRUST_ANY};
+use crate::config::codes::Code;
+use crate::config::diagnostics::Diagnostics;
+use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    Accept, ChecksumPolicy, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted, Version,
-    Versions,
+    Accept, ChecksumPolicy, Choice, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
+    Version, Versions,
 };
+use crate::config::{defaults, keys};
 use crate::trust::{Shortest, Trust};
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
@@ -26,17 +30,18 @@ pub(super) fn listener(
     base: &Timeouts,
     faults: &mut Diagnostics,
 ) -> ListenerDraft {
-    let section = Section::open(&schema::LISTENER, value, faults);
-    section.only_word("protocol", "tcp", &["udp"], faults);
-    let timeouts = section.section("timeouts", &schema::LISTENER_TIMEOUTS, faults);
-    let accept = section.section("proxy_protocol", &schema::ACCEPT, faults);
+    let section = Section::open(&keys::LISTENER, value, faults);
+    section.only_word("protocol", defaults::PROTOCOL, &["udp"], faults);
+    let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
+    let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
+    let trusted = trusted(accept, faults);
     ListenerDraft {
         name: required(section, "name", "name = \"edge\"", faults)
             .filter(|name| is_name(name, faults)),
         bind: bind(section, faults),
         upstream: required(section, "upstream", "upstream = \"web\"", faults),
-        accept: self::accept(accept, faults),
-        trust_span: accept.get("trust").map(Spanned::span),
+        accept: accept.written(self::accept(accept, &trusted, faults)),
+        trusted,
         timeouts: super::timeouts(timeouts, base, faults),
     }
 }
@@ -51,37 +56,19 @@ fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<SocketAddr
     list.iter()
         .filter_map(|value| {
             let text = element_text(value, "bind", example, faults)?;
-            bind_addr(text, faults)
+            address::bind(text, faults)
         })
         .collect()
 }
 
-fn bind_addr(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
-    if let Some(kind) = ["unix:", "fd:"].into_iter().find(|kind| text.value.starts_with(kind)) {
-        let message = format!("`{kind}` addresses are not supported by this version");
-        faults.add(Code::NotSupported, text.span, message).with_help("for example \"0.0.0.0:443\"");
-        return None;
-    }
-    let Ok(addr) = text.value.parse::<SocketAddr>() else {
-        faults
-            .add(Code::BadValue, text.span, "this is not an address with a port")
-            .with_help("numbers, such as \"0.0.0.0:443\", \"127.0.0.1:8080\" or \"[::]:443\"");
-        return None;
-    };
-    if addr.ip().to_canonical() != addr.ip() {
-        let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        faults
-            .add(Code::BadValue, text.span, "an IPv6 listener takes no IPv4 connections")
-            .with_help(format!("write the IPv4 address: \"{plain}\""));
-        return None;
-    }
-    Some(At::new(addr, text.span))
-}
-
-/// `None` after a fault in `trust`.
-fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> {
-    let presence = section.choice::<Option<Presence>>("accept", None, &[], faults);
-    let trust = trust(section, faults);
+/// `None` after a fault in `accept` or `trust`.
+fn accept(
+    section: Section<'_, '_>,
+    trusted: &[At<IpNet>],
+    faults: &mut Diagnostics,
+) -> Option<Accept> {
+    let presence = presence(section, faults);
+    let trust = trust(section, trusted, faults);
     let template = HeaderPolicy::new(Presence::Required, Trust::Any);
     let versions = versions(section, faults).unwrap_or(template.versions);
     let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, &[], faults);
@@ -89,11 +76,11 @@ fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> 
     let header_bytes_max =
         section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
     let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &["require"], faults);
-    let Some(presence) = presence else {
-        let help = "add accept = \"require\" or \"optional\", or remove the key";
-        no_effect(section, "accept", help, faults);
-        return Some(Accept::Off);
-    };
+    // What is meant by a word that cannot be read is not known.
+    if section.get("accept").is_some_and(|value| faults.has_error_at(&value.span().into())) {
+        return None;
+    }
+    let Some(presence) = presence else { return Some(Accept::Off) };
     if !section.has("trust") {
         let span = section.get("accept").map(Spanned::span);
         faults
@@ -114,6 +101,45 @@ fn accept(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Accept> 
     }))
 }
 
+/// Whether a header must come; what is written for that elsewhere, a version or a switch, is told apart.
+fn presence(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Presence> {
+    let Some(value) = section.get("accept") else { return defaults::ACCEPT };
+    let says = "`accept` says whether there must be a header";
+    let (message, help) = if let Some(versions) = named_versions(value) {
+        let versions: Vec<_> = versions.iter().map(|version| quoted(version.word())).collect();
+        let versions = versions.join(", ");
+        (
+            format!("{says}, not of which version"),
+            format!("accept = \"require\" and versions = [{versions}]"),
+        )
+    } else if is_on(value) {
+        let help = "\"require\", or \"optional\" where a trusted peer may also do without";
+        (says.to_owned(), help.to_owned())
+    } else if value.get_ref().is_bool() {
+        (says.to_owned(), "\"off\" takes no headers".to_owned())
+    } else {
+        return section.choice("accept", defaults::ACCEPT, &[], faults);
+    };
+    faults.add(Code::BadValue, value.span(), message).with_help(help);
+    defaults::ACCEPT
+}
+
+/// The versions, if they are named and nothing else is.
+fn named_versions(value: &Spanned<DeValue<'_>>) -> Option<Vec<Version>> {
+    let named: Vec<&str> = match value.get_ref().as_array() {
+        Some(list) => list.iter().map(|word| word.get_ref().as_str()).collect::<Option<_>>()?,
+        None => value.get_ref().as_str()?.split(',').map(str::trim).collect(),
+    };
+    let is_version = |word: &&str| Version::WORDS.iter().any(|(version, _)| version == word);
+    let versions = Version::WORDS.iter().filter(|(version, _)| named.contains(version));
+    let is_all = !named.is_empty() && named.iter().all(is_version);
+    is_all.then(|| versions.map(|(_, version)| *version).collect())
+}
+
+fn quoted(text: impl Display) -> String {
+    format!("\"{text}\"")
+}
+
 fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versions> {
     let example = "versions = [\"v1\", \"v2\"]";
     let list = section.list("versions", example, faults)?;
@@ -128,46 +154,51 @@ fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versio
     Versions::of(&versions)
 }
 
+/// The entries of a list of networks that can be read.
+fn trusted(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<IpNet>> {
+    let is_word = section.get("trust").is_some_and(|value| value.get_ref().is_str());
+    let example = "trust = [\"10.0.0.0/8\"]";
+    let list = if is_word { None } else { section.list("trust", example, faults) };
+    let network = |value| {
+        let text = element_text(value, "trust", example, faults)?;
+        address::network(text, faults)
+    };
+    list.unwrap_or_default().iter().filter_map(network).collect()
+}
+
 /// `None` if it is absent or faulty.
-fn trust(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Trust> {
+fn trust(
+    section: Section<'_, '_>,
+    trusted: &[At<IpNet>],
+    faults: &mut Diagnostics,
+) -> Option<Trust> {
     let value = section.get("trust")?;
     let example = "trust = [\"10.0.0.0/8\"]";
     if let Some(word) = value.get_ref().as_str() {
-        if word == "any" {
+        if word == TRUST_ANY {
             return Some(Trust::Any);
         }
-        faults
-            .add(Code::BadValue, value.span(), format!("`trust` cannot be \"{word}\""))
-            .with_help(format!("\"any\", or a list: {example}"));
+        let networks: Result<Vec<_>, _> =
+            word.split(',').map(|entry| parse_network(entry.trim())).collect();
+        let (message, help) = match networks {
+            Ok(networks) => {
+                let list: Vec<_> =
+                    networks.into_iter().map(|network| quoted(Shortest(network))).collect();
+                let list = list.join(", ");
+                ("`trust` is a list of networks".to_owned(), format!("trust = [{list}]"))
+            }
+            Err(_) => {
+                let help = format!("\"any\", or a list: {example}");
+                (format!("`trust` cannot be \"{word}\""), help)
+            }
+        };
+        faults.add(Code::BadValue, value.span(), message).with_help(help);
         return None;
     }
-    let list = section.list("trust", example, faults)?;
-    if list.is_empty() {
+    if value.get_ref().as_array().is_some_and(|list| list.is_empty()) {
         faults
             .add(Code::BadValue, value.span(), "`trust` is empty: nobody would be believed")
             .with_help(format!("for example {example}; to take no headers, accept = \"off\""));
     }
-    let mut networks = Vec::new();
-    for value in list {
-        let Some(text) = element_text(value, "trust", example, faults) else { continue };
-        match parse_network(text.value) {
-            Ok(network) => {
-                if network.addr() != network.network() {
-                    let meant = Shortest(network.trunc());
-                    let message = format!("`{network}` has bits set behind its prefix");
-                    faults
-                        .add(Code::HostBits, text.span, message)
-                        .with_help(format!("it is taken for \"{meant}\""))
-                        .with_suggestion(format!("\"{meant}\""));
-                }
-                networks.push(network);
-            }
-            Err(error) => {
-                faults
-                    .add(Code::BadValue, text.span, error.to_string())
-                    .with_help("`trust` takes networks and addresses, numbers only");
-            }
-        }
-    }
-    Networks::new(networks).ok().map(Trust::Networks)
+    Networks::new(trusted.iter().map(|entry| entry.value)).ok().map(Trust::Networks)
 }

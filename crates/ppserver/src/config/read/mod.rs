@@ -1,7 +1,7 @@
 //! Sections to a draft: which keys there are, of what type, with which default and range.
 //!
 //! One function a table; those of listeners and upstreams have files of their own. Invariant: every
-//! key of the schema is read exactly here, and a value that leaves is within the range its field
+//! listed key is read exactly here, and a value that leaves is within the range its field
 //! documents.
 
 mod listener;
@@ -14,12 +14,14 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostics::{Code, Diagnostics};
-use super::parse::{At, Section, element_number};
+use super::codes::Code;
+use super::diagnostics::{Diagnostics, Place};
+use super::parse::{At, Section, Written, element_number, is_off, is_on};
+use super::units::format_duration;
 use super::validate::{self, Draft};
 use super::{
-    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Probes, Server, Splice, Tcp,
-    Timeouts, Toggle, schema, syntax,
+    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Server, Splice, Tcp, Timeouts,
+    defaults, keys, syntax,
 };
 
 /// A loop a CPU is enough, and no machine this runs on has more.
@@ -36,8 +38,6 @@ const BACKLOG: RangeInclusive<usize> = 1..=65_535;
 /// One page to what an unprivileged process may ask for, /proc/sys/fs/pipe-max-size.
 const PIPE_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
 const PIPES: RangeInclusive<usize> = 1..=65_536;
-/// The receiver's least patience (spec 2).
-const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 /// Long enough for a name, short enough for a label.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -77,34 +77,38 @@ fn is_known_version(top: Section<'_, '_>, faults: &mut Diagnostics) -> bool {
 }
 
 fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
-    let server = top.section("server", &schema::SERVER, faults);
-    let timeouts = top.section("timeouts", &schema::TIMEOUTS, faults);
+    let server = top.section("server", &keys::SERVER, faults);
+    let timeouts = top.section("timeouts", &keys::TIMEOUTS, faults);
     let timeouts = self::timeouts(timeouts, &Timeouts::default(), faults);
-    let log = top.section("log", &schema::LOG, faults);
-    let access_log = top.section("access_log", &schema::ACCESS_LOG, faults);
-    let tcp = top.section("tcp", &schema::TCP, faults);
-    let splice = top.section("splice", &schema::SPLICE, faults);
+    let log = top.section("log", &keys::LOG, faults);
+    let access_log = top.section("access_log", &keys::ACCESS_LOG, faults);
+    let tcp = top.section("tcp", &keys::TCP, faults);
+    let splice = top.section("splice", &keys::SPLICE, faults);
     let example = "a [[listener]] header, in double brackets";
     let listeners = top.list("listener", example, faults).unwrap_or_default();
     // Something else than a list has been reported as such.
     let is_none = top.get("listener").is_none_or(|value| value.get_ref().is_array());
     if listeners.is_empty() && is_none {
         faults
-            .add(Code::MissingKey, None, "there is no [[listener]], so nothing would be served")
+            .add(
+                Code::MissingKey,
+                Place::Nowhere,
+                "there is no [[listener]], so nothing would be served",
+            )
             .with_help("add one with name, bind and upstream");
     }
     let upstreams = top.entries("upstream", faults);
     Draft {
-        server: self::server(server, faults),
-        max_connections_span: server.get("max_connections").map(Spanned::span),
+        server: server.written(self::server(server, faults)),
         log: self::log(log, faults),
-        access_log: self::access_log(access_log, faults),
+        access_log: access_log.written(self::access_log(access_log, faults)),
         tcp: self::tcp(tcp, faults),
-        splice: self::splice(splice, faults),
+        splice: splice.written(self::splice(splice, faults)),
         listeners: listeners
             .iter()
-            .map(|value| listener::listener(value, &timeouts, faults))
+            .map(|value| listener::listener(value, &timeouts.value, faults))
             .collect(),
+        timeouts,
         upstreams: upstreams
             .into_iter()
             .map(|(name, value)| upstream::upstream(&name, value, faults))
@@ -116,15 +120,20 @@ fn server(section: Section<'_, '_>, faults: &mut Diagnostics) -> Server {
     let default = Server::default();
     let grace = Duration::ZERO..=DURATION_MAX;
     Server {
-        workers: section.count("workers", WORKERS, faults),
-        max_connections: section.count("max_connections", CONNECTIONS, faults),
+        workers: section.count("workers", WORKERS, default.workers, faults),
+        max_connections: section.count(
+            "max_connections",
+            CONNECTIONS,
+            default.max_connections,
+            faults,
+        ),
         shutdown_grace: section.duration("shutdown_grace", grace, default.shutdown_grace, faults),
     }
 }
 
 fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
     let default = Log::default();
-    section.only_word("output", "stderr", &["syslog", "journald", "file:"], faults);
+    section.only_word("output", defaults::LOG_OUTPUT, &["syslog", "journald", "file:"], faults);
     Log {
         level: section.choice("level", default.level, &[], faults),
         format: section.choice("format", default.format, &[], faults),
@@ -133,15 +142,11 @@ fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
 
 fn access_log(section: Section<'_, '_>, faults: &mut Diagnostics) -> AccessLog {
     let default = AccessLog::default();
-    section.only_word("format", "json", &["logfmt"], faults);
-    let probes = match section.toggle("log_probes", Toggle::Off, faults) {
-        Toggle::Off => Probes::Counted,
-        Toggle::On => Probes::Logged,
-    };
+    section.only_word("format", defaults::ACCESS_LOG_FORMAT, &["logfmt"], faults);
     AccessLog {
         state: section.toggle("enabled", default.state, faults),
         output: access_output(section, faults).unwrap_or(default.output),
-        probes,
+        probes: section.toggle("log_probes", default.probes, faults),
     }
 }
 
@@ -156,7 +161,7 @@ fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<O
         (other, _) => {
             let message = format!("`output` cannot be \"{other}\"");
             faults
-                .add(Code::BadValue, text.span, message)
+                .add(Code::BadValue, text.place, message)
                 .with_help("one of \"stdout\", \"stderr\", \"file:PATH\"");
             None
         }
@@ -165,13 +170,30 @@ fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<O
 
 fn tcp(section: Section<'_, '_>, faults: &mut Diagnostics) -> Tcp {
     let default = Tcp::default();
-    let keepalive = section.section("keepalive", &schema::KEEPALIVE, faults);
+    let keepalive = keepalive_section(section, faults);
     Tcp {
         nodelay: section.toggle("nodelay", default.nodelay, faults),
         keepalive: self::keepalive(keepalive, &default.keepalive, faults),
         defer_accept: section.toggle("defer_accept", default.defer_accept, faults),
         backlog: small(section, "backlog", BACKLOG, default.backlog, faults),
     }
+}
+
+/// `[tcp.keepalive]`, which other proxies switch on and off.
+fn keepalive_section<'a, 'i>(tcp: Section<'a, 'i>, faults: &mut Diagnostics) -> Section<'a, 'i> {
+    let told = match tcp.get("keepalive") {
+        Some(value) if is_off(value) => Some((value, "has no off", *KEEPALIVE.end())),
+        Some(value) if is_on(value) => Some((value, "is always on", Keepalive::default().idle)),
+        Some(_) | None => None,
+    };
+    let Some((value, message, idle)) = told else {
+        return tcp.section("keepalive", &keys::KEEPALIVE, faults);
+    };
+    let idle = format_duration(idle);
+    faults
+        .add(Code::BadValue, value.span(), format!("`keepalive` {message}"))
+        .with_help(format!("say when to ask: keepalive = {{ idle = \"{idle}\" }}"));
+    Section::absent(&keys::KEEPALIVE)
 }
 
 fn keepalive(section: Section<'_, '_>, default: &Keepalive, faults: &mut Diagnostics) -> Keepalive {
@@ -210,25 +232,21 @@ fn splice(section: Section<'_, '_>, faults: &mut Diagnostics) -> Splice {
     Splice {
         mode: section.choice("mode", default.mode, &[], faults),
         pipe_bytes: section.size("pipe_size", PIPE_BYTES, default.pipe_bytes, faults),
-        max_pipes: section.count("max_pipes", PIPES, faults),
+        max_pipes: section.count("max_pipes", PIPES, default.max_pipes, faults),
     }
 }
 
-fn timeouts(section: Section<'_, '_>, base: &Timeouts, faults: &mut Diagnostics) -> Timeouts {
-    let timeouts = Timeouts {
+fn timeouts(
+    section: Section<'_, '_>,
+    base: &Timeouts,
+    faults: &mut Diagnostics,
+) -> Written<Timeouts> {
+    section.written(Timeouts {
         header: section.duration("header", TIMEOUT, base.header, faults),
         connect: section.duration("connect", TIMEOUT, base.connect, faults),
         idle: section.duration("idle", TIMEOUT, base.idle, faults),
         half_closed: section.duration("half_closed", TIMEOUT, base.half_closed, faults),
-    };
-    let header = section.get("header").filter(|_| timeouts.header < HEADER_TIMEOUT_MIN);
-    if let Some(header) = header {
-        let message = "a header deadline below 3s refuses peers whose first segment was lost";
-        faults
-            .add(Code::ShortHeaderTimeout, header.span(), message)
-            .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
-    }
-    timeouts
+    })
 }
 
 /// A string that must be there.
@@ -242,7 +260,7 @@ fn required(
         missing(section, key, example, faults);
     }
     let text = section.text(key, example, faults)?;
-    Some(At::new(text.value.to_owned(), text.span))
+    Some(At::new(text.value.to_owned(), text.place))
 }
 
 fn missing(section: Section<'_, '_>, key: &str, example: &str, faults: &mut Diagnostics) {
@@ -258,7 +276,7 @@ fn is_name(name: &At<String>, faults: &mut Diagnostics) -> bool {
         (1..=NAME_BYTES_MAX).contains(&name.value.len()) && name.value.bytes().all(is_plain);
     if !is_name {
         faults
-            .add(Code::BadValue, name.span.clone(), "this cannot be a name")
+            .add(Code::BadValue, name.place.clone(), "this cannot be a name")
             .with_help(format!("1 to {NAME_BYTES_MAX} letters, digits, `-` and `_`"));
     }
     is_name
@@ -276,17 +294,5 @@ fn not_empty(
         faults
             .add(Code::BadValue, span, format!("`{key}` is empty"))
             .with_help(format!("for example {example}"));
-    }
-}
-
-/// Warns about every key but the switch that turned them off; a switch with a fault did not.
-fn no_effect(section: Section<'_, '_>, switch: &str, help: &str, faults: &mut Diagnostics) {
-    let is_off = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str() == Some("off");
-    if !section.get(switch).is_none_or(is_off) {
-        return;
-    }
-    for (key, span) in section.present().filter(|(key, _)| *key != switch) {
-        let message = format!("`{key}` has no effect: `{switch}` is \"off\"");
-        faults.add(Code::NoEffect, span, message).with_help(help);
     }
 }

@@ -1,42 +1,44 @@
 //! `[upstream.NAME]` and `[upstream.NAME.proxy_protocol]`.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use ppcore::tlv;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, no_effect, not_empty};
-use crate::config::diagnostics::{Code, Diagnostics};
+use super::{is_name, missing, not_empty};
+use crate::config::address;
+use crate::config::codes::Code;
+use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{At, Section, element_number, element_text};
-use crate::config::schema;
 use crate::config::validate::UpstreamDraft;
-use crate::config::{
-    ChecksumSent, Destination, Endpoint, EndpointError, SendHeader, TlvPass, Toggle, Version,
-};
+use crate::config::{Endpoint, SendHeader, TlvPass, Version};
+use crate::config::{defaults, keys};
 
 const RETRIES: RangeInclusive<usize> = 0..=255;
 const TLV_TYPES: RangeInclusive<usize> = 0..=0xFF;
-/// PP2_TYPE_CRC32C (spec 2.2.3).
-const TLV_CRC32C: u8 = 0x03;
+const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
 pub(super) fn upstream(
     name: &At<&str>,
     value: &Spanned<DeValue<'_>>,
     faults: &mut Diagnostics,
 ) -> UpstreamDraft {
-    let name = At::new(name.value.to_owned(), name.span.clone());
+    let name = At::new(name.value.to_owned(), name.place.clone());
     is_name(&name, faults);
-    let section = Section::open(&schema::UPSTREAM, value, faults);
+    let section = Section::open(&keys::UPSTREAM, value, faults);
     let later = ["least_conn", "random2", "source_hash", "first"];
-    section.only_word("balance", "round_robin", &later, faults);
-    let send = section.section("proxy_protocol", &schema::SEND, faults);
-    let retries = section.number("retries", RETRIES, 1, faults);
+    section.only_word("balance", defaults::BALANCE, &later, faults);
+    let send = section.section("proxy_protocol", &keys::SEND, faults);
+    let passed = passed(send, faults);
+    let retries = section.number("retries", RETRIES, defaults::RETRIES, faults);
     UpstreamDraft {
         name,
         endpoints: endpoints(section, faults),
         retries: At::new(retries, section.get("retries").map(Spanned::span)),
-        send: self::send(send, faults),
-        tlv_pass_span: send.get("tlv_pass").map(Spanned::span),
+        send: send.written(self::send(send, &passed, faults)),
+        passed,
     }
 }
 
@@ -61,54 +63,37 @@ fn endpoint(
         return None;
     }
     let text = element_text(value, "endpoints", example, faults)?;
-    match text.value.parse() {
-        Ok(endpoint) => Some(At::new(endpoint, text.span)),
-        Err(error) => {
-            let code = match error {
-                EndpointError::UnixNotSupported => Code::NotSupported,
-                EndpointError::PortMissing
-                | EndpointError::Port
-                | EndpointError::Brackets
-                | EndpointError::Ipv4
-                | EndpointError::Host => Code::BadValue,
-            };
-            faults
-                .add(code, text.span, format!("not an endpoint: {error}"))
-                .with_help("for example \"10.0.0.7:8080\", \"[fd00::7]:8080\" or \"web:8080\"");
-            None
-        }
-    }
+    address::endpoint(text, faults)
 }
 
-fn send(section: Section<'_, '_>, faults: &mut Diagnostics) -> SendHeader {
-    let version = section.choice::<Option<Version>>("send", None, &["spp"], faults);
-    let destination = section.choice("destination", Destination::Original, &[], faults);
-    let tlv_pass = tlv_pass(section, faults).unwrap_or(TlvPass::Types(Vec::new()));
-    let crc32c = match section.toggle("crc32c", Toggle::Off, faults) {
-        Toggle::Off => ChecksumSent::WhenReceived,
-        Toggle::On => ChecksumSent::Always,
-    };
+fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> SendHeader {
+    let version = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
+    let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
+    let tlv_pass = tlv_pass(section, passed, faults).unwrap_or(defaults::TLV_PASS);
+    let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
     match version {
-        None => {
-            let help = "add send = \"v1\" or \"v2\", or remove the key";
-            no_effect(section, "send", help, faults);
-            SendHeader::Off
-        }
-        Some(Version::V1) => {
-            for key in ["tlv_pass", "crc32c"] {
-                if let Some(span) = section.key_span(key) {
-                    let message = format!("`{key}` has no effect: a v1 line carries no TLVs");
-                    faults.add(Code::NoEffect, span, message).with_help("send = \"v2\" does");
-                }
-            }
-            SendHeader::V1 { destination }
-        }
+        None => SendHeader::Off,
+        Some(Version::V1) => SendHeader::V1 { destination },
         Some(Version::V2) => SendHeader::V2 { destination, tlv_pass, crc32c },
     }
 }
 
-fn tlv_pass(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<TlvPass> {
-    let example = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
+/// The entries of a list of types that can be read.
+fn passed(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<u8>> {
+    let is_word = section.get("tlv_pass").is_some_and(|value| value.get_ref().is_str());
+    let list = if is_word { None } else { section.list("tlv_pass", TLV_PASS_EXAMPLE, faults) };
+    let kind = |value| {
+        let number = element_number(value, "tlv_pass", &TLV_TYPES, TLV_PASS_EXAMPLE, faults)?;
+        Some(At::new(u8::try_from(number).ok()?, value.span()))
+    };
+    list.unwrap_or_default().iter().filter_map(kind).collect()
+}
+
+fn tlv_pass(
+    section: Section<'_, '_>,
+    passed: &[At<u8>],
+    faults: &mut Diagnostics,
+) -> Option<TlvPass> {
     let value = section.get("tlv_pass")?;
     if let Some(word) = value.get_ref().as_str() {
         if word == "all" {
@@ -116,22 +101,11 @@ fn tlv_pass(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<TlvPas
         }
         faults
             .add(Code::BadValue, value.span(), format!("`tlv_pass` cannot be \"{word}\""))
-            .with_help(format!("for example {example}"));
+            .with_help(format!("for example {TLV_PASS_EXAMPLE}"));
         return None;
     }
-    let mut types = Vec::new();
-    for value in section.list("tlv_pass", example, faults)? {
-        let number = element_number(value, "tlv_pass", &TLV_TYPES, example, faults);
-        let Some(number) = number.and_then(|number| u8::try_from(number).ok()) else { continue };
-        if number == TLV_CRC32C {
-            faults
-                .add(Code::NoEffect, value.span(), "a CRC32C TLV is computed anew, never copied")
-                .with_help("remove it; crc32c = true sends one even if none came in");
-        } else {
-            types.push(number);
-        }
-    }
-    types.sort_unstable();
-    types.dedup();
-    Some(TlvPass::Types(types))
+    let types = passed.iter().map(|kind| kind.value).filter(|kind| *kind != tlv::CRC32C);
+    // Ascending, and each once.
+    let types: BTreeSet<_> = types.collect();
+    Some(TlvPass::Types(types.into_iter().collect()))
 }

@@ -1,8 +1,10 @@
 //! Any configuration reads back as it was printed, and no text panics.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use pptrust::Networks;
@@ -84,9 +86,22 @@ fn send() -> impl Strategy<Value = SendHeader> {
     )
 }
 
+/// A link-local address stands on some interface.
+fn on_interface(ip: IpAddr, port: u16) -> SocketAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, port, 0, 2).into(),
+        IpAddr::V6(_) | IpAddr::V4(_) => SocketAddr::new(ip.to_canonical(), port),
+    }
+}
+
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let port = || 1..=u16::MAX;
-    let addr = (ip(), port()).prop_map(|(ip, port)| Endpoint::Addr(SocketAddr::new(ip, port)));
+    let is_host = |ip: &IpAddr| {
+        let is_broadcast = *ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+        !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
+    };
+    let host = ip().prop_filter("one host", is_host);
+    let addr = (host, port()).prop_map(|(ip, port)| Endpoint::Addr(on_interface(ip, port)));
     let name = ("[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,8}){0,3}\\.?", port());
     prop_oneof![addr, name.prop_map(|(host, port)| Endpoint::Name { host, port })]
 }
@@ -107,7 +122,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         let mut port = 0;
         let mut bind = |ip: IpAddr| {
             port += 1;
-            SocketAddr::new(ip.to_canonical(), port)
+            on_interface(ip, port)
         };
         map.into_iter()
             .map(|(name, (ips, upstream, accept, (header, connect, idle, half_closed)))| Listener {
@@ -122,7 +137,8 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
 }
 
 fn output() -> impl Strategy<Value = Output> {
-    let path = "[^\0]{1,20}".prop_map(|path| Output::File(PathBuf::from(path)));
+    let path = "[^\0]{1,20}".prop_filter("no variable", |path| !path.contains("${"));
+    let path = path.prop_map(|path| Output::File(PathBuf::from(path)));
     prop_oneof![Just(Output::Stdout), Just(Output::Stderr), path]
 }
 

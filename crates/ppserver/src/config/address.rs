@@ -1,0 +1,392 @@
+//! Addresses and networks as people write them, behind a flag or in the file: one reading for both.
+//!
+//! Nothing is resolved here; the server does that, at start and at a reload. Invariant: an address that
+//! leaves is canonical (v4-mapped is IPv4), one to connect to is that of a single host, and the printed form
+//! of an endpoint reads back as the same endpoint.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use pptrust::parse_network;
+
+use super::codes::Code;
+use super::diagnostics::Diagnostics;
+use super::parse::At;
+
+/// RFC 1035, 2.3.4: the limits of a name and of each of its labels.
+const HOST_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
+
+/// A backend: a numeric address, or a name to be resolved at start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `10.0.0.7:8080`, `[fd00::7]:8080`.
+    Addr(SocketAddr),
+    /// `web.internal:8080`.
+    Name {
+        /// Letters, digits, `-`, `_` and dots.
+        host: String,
+        /// 1..=65,535.
+        port: u16,
+    },
+}
+
+/// Why a text is not the address that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No colon, or nothing behind it.
+    #[error("the port is missing")]
+    PortMissing,
+    /// Not a number from 1 to 65,535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// More than one colon, and not an address in brackets.
+    #[error("an IPv6 address stands in brackets, and this is none: [fd00::7]:8080")]
+    Brackets,
+    /// All digits and dots, and not an address.
+    #[error("it is not an IPv4 address")]
+    Ipv4,
+    /// Not a host name.
+    #[error("it is neither an address nor a host name")]
+    Host,
+    /// A name, or nothing like an address, where we listen.
+    #[error("it is no address in numbers with a port")]
+    NotNumeric,
+    /// `http://` and the like in front.
+    #[error("an address has no scheme")]
+    Scheme,
+    /// `fe80::1%eth0`.
+    #[error("a zone is the number of an interface here, not its name")]
+    ZoneName,
+    /// `fe80::1` on no interface.
+    #[error("a link-local address needs a zone, the interface it is on")]
+    ZoneMissing,
+    /// `0.0.0.0` or `::`, to connect to.
+    #[error("it is the address of no host")]
+    Unspecified,
+    /// Multicast or broadcast, to connect to.
+    #[error("it is the address of many hosts, and a connection has one peer")]
+    Group,
+    /// IPv4 in the clothes of IPv6, to listen on.
+    #[error("it is an IPv4 address")]
+    Mapped,
+    /// A UNIX socket, by its `unix:`.
+    #[error("UNIX sockets are not supported by this version")]
+    UnixNotSupported,
+    /// A descriptor of a parent's, by its `fd:`.
+    #[error("`fd:` addresses are not supported by this version")]
+    FdNotSupported,
+}
+
+impl AddressError {
+    fn code(self) -> Code {
+        match self {
+            Self::UnixNotSupported | Self::FdNotSupported => Code::NotSupported,
+            Self::PortMissing
+            | Self::Port
+            | Self::Brackets
+            | Self::Ipv4
+            | Self::Host
+            | Self::NotNumeric
+            | Self::Scheme
+            | Self::ZoneName
+            | Self::ZoneMissing
+            | Self::Unspecified
+            | Self::Group
+            | Self::Mapped => Code::BadValue,
+        }
+    }
+
+    /// What to write in place of `text`, if that is not what all such addresses look like.
+    fn help(self, text: &str) -> Option<String> {
+        match self {
+            Self::Scheme => {
+                let (scheme, rest) = text.split_once("://")?;
+                let host = rest.split('/').next().unwrap_or_default();
+                let port = if host.contains(':') { "" } else { ":PORT" };
+                Some(format!("drop the \"{scheme}://\": \"{host}{port}\""))
+            }
+            Self::ZoneName | Self::ZoneMissing => {
+                let (_, zone) = text.split_once('%').unwrap_or_default();
+                let name = zone.split(']').next().filter(|name| !name.is_empty());
+                let name = name.unwrap_or("eth0");
+                Some(format!("\"[fe80::1%2]:80\", if `cat /sys/class/net/{name}/ifindex` prints 2"))
+            }
+            Self::Unspecified => {
+                Some("this host is \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned())
+            }
+            Self::Mapped => {
+                let addr = text.parse::<SocketAddr>().ok()?;
+                let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+                Some(format!("write \"{plain}\"; an IPv6 listener takes no IPv4 connections"))
+            }
+            Self::PortMissing
+            | Self::Port
+            | Self::Brackets
+            | Self::Ipv4
+            | Self::Host
+            | Self::NotNumeric
+            | Self::Group
+            | Self::UnixNotSupported
+            | Self::FdNotSupported => None,
+        }
+    }
+
+    fn report(self, text: At<&str>, what: &str, usual: &str, faults: &mut Diagnostics) {
+        let (shown, code) = (text.value, self.code());
+        let what = if code == Code::NotSupported { "" } else { what };
+        let help = self.help(shown).unwrap_or_else(|| usual.to_owned());
+        faults.add(code, text.place, format!("`{shown}`{what}: {self}")).with_help(help);
+    }
+}
+
+/// Reads an address to listen on.
+pub(super) fn bind(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
+    match parse_bind(text.value) {
+        Ok(addr) => Some(At::new(addr, text.place)),
+        Err(error) => {
+            let usual = "numbers, such as \"0.0.0.0:443\", \"127.0.0.1:8080\" or \"[::]:443\"";
+            error.report(text, " cannot be listened on", usual, faults);
+            None
+        }
+    }
+}
+
+/// Reads an address to connect to.
+pub(super) fn endpoint(text: At<&str>, faults: &mut Diagnostics) -> Option<At<Endpoint>> {
+    match text.value.parse() {
+        Ok(endpoint) => Some(At::new(endpoint, text.place)),
+        Err(error) => {
+            let usual = "for example \"10.0.0.7:8080\", \"[fd00::7]:8080\" or \"web:8080\"";
+            AddressError::report(error, text, " is no endpoint", usual, faults);
+            None
+        }
+    }
+}
+
+/// Reads one entry of a list of networks.
+pub(super) fn network(text: At<&str>, faults: &mut Diagnostics) -> Option<At<IpNet>> {
+    if text.value == TRUST_ANY {
+        faults
+            .add(Code::BadValue, text.place, "\"any\" stands alone: it believes everybody already")
+            .with_help("\"any\" and nothing else, or only networks");
+        return None;
+    }
+    match parse_network(text.value) {
+        Ok(network) => Some(At::new(network, text.place)),
+        Err(error) => {
+            faults
+                .add(Code::BadValue, text.place, error.to_string())
+                .with_help("`trust` takes networks and addresses, numbers only");
+            None
+        }
+    }
+}
+
+/// The word for trust in everybody.
+pub(super) const TRUST_ANY: &str = "any";
+
+fn parse_bind(text: &str) -> Result<SocketAddr, AddressError> {
+    if text.starts_with("unix:") {
+        return Err(AddressError::UnixNotSupported);
+    }
+    if text.starts_with("fd:") {
+        return Err(AddressError::FdNotSupported);
+    }
+    let addr = numeric(text)?.ok_or(AddressError::NotNumeric)?;
+    let is_mapped = addr.ip().to_canonical() != addr.ip();
+    if is_mapped { Err(AddressError::Mapped) } else { Ok(addr) }
+}
+
+impl FromStr for Endpoint {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.starts_with("unix:") {
+            return Err(AddressError::UnixNotSupported);
+        }
+        if let Some(addr) = numeric(text)? {
+            return single_host(addr).map(Self::Addr);
+        }
+        if text.starts_with('[') {
+            return Err(AddressError::Brackets);
+        }
+        let (host, port) = text.split_once(':').ok_or(AddressError::PortMissing)?;
+        if port.is_empty() {
+            return Err(AddressError::PortMissing);
+        }
+        if port.contains(':') {
+            return Err(AddressError::Brackets);
+        }
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(AddressError::Port);
+        }
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or(AddressError::Port)?;
+        check_host(host)?;
+        Ok(Self::Name { host: host.to_owned(), port })
+    }
+}
+
+/// Reads an address in numbers; `None` if it is something else.
+fn numeric(text: &str) -> Result<Option<SocketAddr>, AddressError> {
+    if text.contains("://") {
+        return Err(AddressError::Scheme);
+    }
+    match text.parse() {
+        Ok(SocketAddr::V6(addr)) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0 => {
+            Err(AddressError::ZoneMissing)
+        }
+        Ok(addr) => Ok(Some(addr)),
+        Err(_) if text.contains(':') && text.contains('%') => Err(AddressError::ZoneName),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Only the address of a single host, canonical, can be connected to.
+fn single_host(addr: SocketAddr) -> Result<SocketAddr, AddressError> {
+    let ip = addr.ip().to_canonical();
+    let is_broadcast = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        IpAddr::V6(_) => false,
+    };
+    if addr.port() == 0 {
+        Err(AddressError::Port)
+    } else if ip.is_unspecified() {
+        Err(AddressError::Unspecified)
+    } else if ip.is_multicast() || is_broadcast {
+        Err(AddressError::Group)
+    } else if ip == addr.ip() {
+        Ok(addr)
+    } else {
+        Ok(SocketAddr::new(ip, addr.port()))
+    }
+}
+
+fn check_host(host: &str) -> Result<(), AddressError> {
+    let is_label = |label: &str| {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=LABEL_BYTES_MAX).contains(&label.len()) && label.bytes().all(is_letter)
+    };
+    if !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(AddressError::Ipv4);
+    }
+    // A dot at the end makes the name absolute.
+    let relative = host.strip_suffix('.').unwrap_or(host);
+    let is_name = host.len() <= HOST_BYTES_MAX && relative.split('.').all(is_label);
+    if is_name { Ok(()) } else { Err(AddressError::Host) }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numeric_addresses_and_names_are_told_apart() {
+        let addr = |text: &str| Endpoint::Addr(text.parse().unwrap());
+        assert_eq!("10.0.0.7:80".parse(), Ok(addr("10.0.0.7:80")));
+        assert_eq!("[fd00::7]:80".parse(), Ok(addr("[fd00::7]:80")));
+        let name = Endpoint::Name { host: "web_1.internal".into(), port: 8080 };
+        assert_eq!("web_1.internal:8080".parse(), Ok(name));
+        assert!(matches!("web.internal.:80".parse(), Ok(Endpoint::Name { .. })));
+    }
+
+    #[test]
+    fn what_is_no_endpoint_says_why() {
+        for (text, why) in [
+            ("web", AddressError::PortMissing),
+            ("web:", AddressError::PortMissing),
+            ("", AddressError::PortMissing),
+            ("web:0", AddressError::Port),
+            ("10.0.0.7:0", AddressError::Port),
+            ("web:+80", AddressError::Port),
+            ("web:65536", AddressError::Port),
+            ("web:http", AddressError::Port),
+            ("fd00::7:80", AddressError::Brackets),
+            ("[fd00::7]", AddressError::Brackets),
+            ("256.0.0.1:80", AddressError::Ipv4),
+            ("10.0.0:80", AddressError::Ipv4),
+            (":80", AddressError::Host),
+            ("a..b:80", AddressError::Host),
+            ("a b:80", AddressError::Host),
+            ("http//x:80", AddressError::Host),
+            ("unix:/run/a.sock", AddressError::UnixNotSupported),
+            ("http://web:80", AddressError::Scheme),
+            ("https://web/", AddressError::Scheme),
+            ("0.0.0.0:80", AddressError::Unspecified),
+            ("[::]:80", AddressError::Unspecified),
+            ("[::ffff:0.0.0.0]:80", AddressError::Unspecified),
+            ("224.0.0.1:80", AddressError::Group),
+            ("[ff02::1%2]:80", AddressError::Group),
+            ("255.255.255.255:80", AddressError::Group),
+            ("[fe80::1]:80", AddressError::ZoneMissing),
+            ("[fe80::1%eth0]:80", AddressError::ZoneName),
+            ("fe80::1%eth0", AddressError::ZoneName),
+        ] {
+            assert_eq!(text.parse::<Endpoint>(), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_listened_on_says_why() {
+        for (text, why) in [
+            ("localhost:443", AddressError::NotNumeric),
+            (":443", AddressError::NotNumeric),
+            ("0.0.0.0", AddressError::NotNumeric),
+            ("http://0.0.0.0:80", AddressError::Scheme),
+            ("[fe80::1]:80", AddressError::ZoneMissing),
+            ("[fe80::1%eth0]:80", AddressError::ZoneName),
+            ("[::ffff:10.0.0.1]:443", AddressError::Mapped),
+            ("unix:/run/a.sock", AddressError::UnixNotSupported),
+            ("fd:web", AddressError::FdNotSupported),
+        ] {
+            assert_eq!(parse_bind(text), Err(why), "{text}");
+        }
+        for text in ["0.0.0.0:0", "[::]:443", "[fe80::1%2]:80"] {
+            assert_eq!(parse_bind(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_to_write_instead_is_made_of_what_was_written() {
+        for (error, text, help) in [
+            (AddressError::Scheme, "http://web:80/", "drop the \"http://\": \"web:80\""),
+            (AddressError::Scheme, "tcp://web", "drop the \"tcp://\": \"web:PORT\""),
+            (
+                AddressError::ZoneName,
+                "[fe80::7%wlan1]:80",
+                "\"[fe80::1%2]:80\", if `cat /sys/class/net/wlan1/ifindex` prints 2",
+            ),
+            (
+                AddressError::Mapped,
+                "[::ffff:10.0.0.1]:443",
+                "write \"10.0.0.1:443\"; an IPv6 listener takes no IPv4 connections",
+            ),
+        ] {
+            assert_eq!(error.help(text).as_deref(), Some(help), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_v4_mapped_endpoint_is_its_ipv4_address() {
+        let endpoint = "[::ffff:10.0.0.7]:80".parse::<Endpoint>();
+        assert_eq!(endpoint, Ok(Endpoint::Addr("10.0.0.7:80".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_printed_endpoint_reads_back() {
+        for text in ["10.0.0.7:80", "[fd00::7]:80", "[fe80::1%2]:80", "web.internal.:8080"] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+    }
+}

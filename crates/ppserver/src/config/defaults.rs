@@ -1,0 +1,112 @@
+//! What holds where nothing is said: every default there is, for the file, for flags and for a table
+//! or key that is left out.
+
+use std::time::Duration;
+
+use super::{
+    AccessLog, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy, Keepalive,
+    LocalPolicy, Log, LogFormat, LogLevel, Output, Presence, Probes, SendHeader, Server, Splice,
+    SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
+};
+use crate::trust::Trust;
+
+/// Other endpoints that are tried after a failed connect.
+pub(super) const RETRIES: usize = 1;
+
+// Keys with one word so far.
+pub(super) const LOG_OUTPUT: &str = "stderr";
+pub(super) const ACCESS_LOG_FORMAT: &str = "json";
+pub(super) const PROTOCOL: &str = "tcp";
+pub(super) const BALANCE: &str = "round_robin";
+
+/// Whether peers send headers: they do not.
+pub(super) const ACCEPT: Option<Presence> = None;
+/// The header that is sent: none.
+pub(super) const SEND: Option<Version> = None;
+/// Of the header that is sent.
+pub(super) const DESTINATION: Destination = Destination::Original;
+pub(super) const TLV_PASS: TlvPass = TlvPass::Types(Vec::new());
+pub(super) const CRC32C_SENT: ChecksumSent = ChecksumSent::WhenReceived;
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            workers: Count::Auto,
+            max_connections: Count::Auto,
+            shutdown_grace: Duration::from_secs(25),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Auto }
+    }
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { state: Toggle::Off, output: Output::Stdout, probes: Probes::Counted }
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            nodelay: Toggle::On,
+            keepalive: Keepalive::default(),
+            defer_accept: Toggle::Off,
+            backlog: 4096,
+        }
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(15), count: 4 }
+    }
+}
+
+impl Default for Splice {
+    fn default() -> Self {
+        Self { mode: SpliceMode::Auto, pipe_bytes: 1 << 20, max_pipes: Count::Auto }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(3),
+            connect: Duration::from_secs(5),
+            idle: Duration::from_secs(300),
+            half_closed: Duration::from_secs(60),
+        }
+    }
+}
+
+impl HeaderPolicy {
+    /// The defaults where headers are taken; nobody is trusted by default, so `trust` is an argument.
+    pub fn new(presence: Presence, trust: Trust) -> Self {
+        Self {
+            presence,
+            versions: Versions::Both,
+            trust,
+            untrusted: Untrusted::Reject,
+            local: LocalPolicy::Forward,
+            header_bytes_max: 4096,
+            crc32c: ChecksumPolicy::Verify,
+        }
+    }
+}
+
+impl SendHeader {
+    /// A header of this version with the defaults of the rest.
+    pub fn new(version: Version) -> Self {
+        match version {
+            Version::V1 => Self::V1 { destination: DESTINATION },
+            Version::V2 => {
+                Self::V2 { destination: DESTINATION, tlv_pass: TLV_PASS, crc32c: CRC32C_SENT }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The names of every table and key: those this version knows, and those of a later one.
+//!
+//! Not the types of the keys, which `read` has, nor their defaults, which `defaults` has.
+//! Invariant: a key that is read is listed here (`Section` asserts it), and docs/operations.md has
+//! each.
+
+/// The keys of one table.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TableKeys {
+    /// How messages call the table, `listener.proxy_protocol`; empty for the top of the file.
+    pub(super) path: &'static str,
+    /// The keys of this version.
+    pub(super) known: &'static [&'static str],
+    /// The keys of a later version: refused, but by name.
+    pub(super) later: &'static [&'static str],
+    /// What may stand in it.
+    pub(super) example: &'static str,
+}
+
+pub(super) const TOP: TableKeys = TableKeys {
+    path: "",
+    known: &[
+        "config_version",
+        "server",
+        "log",
+        "access_log",
+        "timeouts",
+        "tcp",
+        "splice",
+        "listener",
+        "upstream",
+    ],
+    later: &["admin"],
+    example: "",
+};
+
+pub(super) const SERVER: TableKeys = TableKeys {
+    path: "server",
+    known: &["workers", "max_connections", "shutdown_grace"],
+    later: &["lame_duck"],
+    example: "workers = 4",
+};
+
+pub(super) const LOG: TableKeys = TableKeys {
+    path: "log",
+    known: &["level", "format", "output"],
+    later: &[],
+    example: "level = \"warn\"",
+};
+
+pub(super) const ACCESS_LOG: TableKeys = TableKeys {
+    path: "access_log",
+    known: &["enabled", "output", "format", "log_probes"],
+    later: &["tlvs"],
+    example: "enabled = true",
+};
+
+pub(super) const TIMEOUTS: TableKeys = TableKeys {
+    path: "timeouts",
+    known: &["header", "connect", "idle", "half_closed"],
+    later: &["tls_hello", "flow", "flow_unanswered"],
+    example: "idle = \"10m\"",
+};
+
+pub(super) const TCP: TableKeys = TableKeys {
+    path: "tcp",
+    known: &["nodelay", "keepalive", "defer_accept", "backlog"],
+    later: &[],
+    example: "backlog = 1024",
+};
+
+pub(super) const KEEPALIVE: TableKeys = TableKeys {
+    path: "tcp.keepalive",
+    known: &["idle", "interval", "count"],
+    later: &[],
+    example: "idle = \"1m\"",
+};
+
+pub(super) const SPLICE: TableKeys = TableKeys {
+    path: "splice",
+    known: &["mode", "pipe_size", "max_pipes"],
+    later: &[],
+    example: "mode = \"off\"",
+};
+
+pub(super) const LISTENER: TableKeys = TableKeys {
+    path: "listener",
+    known: &["name", "bind", "protocol", "upstream", "proxy_protocol", "timeouts"],
+    later: &["unix_mode", "responses", "dont_fragment", "limits", "route"],
+    example: "name, bind and upstream",
+};
+
+pub(super) const LISTENER_TIMEOUTS: TableKeys = TableKeys {
+    path: "listener.timeouts",
+    known: TIMEOUTS.known,
+    later: TIMEOUTS.later,
+    example: "idle = \"10m\"",
+};
+
+pub(super) const ACCEPT: TableKeys = TableKeys {
+    path: "listener.proxy_protocol",
+    known: &["accept", "versions", "trust", "untrusted", "local", "header_max", "crc32c"],
+    later: &["v1_families", "silent", "datagrams"],
+    example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
+};
+
+pub(super) const UPSTREAM: TableKeys = TableKeys {
+    path: "upstream.NAME",
+    known: &["balance", "endpoints", "retries", "proxy_protocol"],
+    later: &["source", "dns", "passive", "health"],
+    example: "endpoints = [\"127.0.0.1:8080\"]",
+};
+
+pub(super) const SEND: TableKeys = TableKeys {
+    path: "upstream.NAME.proxy_protocol",
+    known: &["send", "destination", "tlv_pass", "crc32c"],
+    later: &["datagrams", "tlv_set"],
+    example: "send = \"v2\"",
+};
+
+/// Every table.
+pub(super) const TABLES: [&TableKeys; 13] = [
+    &TOP,
+    &SERVER,
+    &LOG,
+    &ACCESS_LOG,
+    &TIMEOUTS,
+    &TCP,
+    &KEEPALIVE,
+    &SPLICE,
+    &LISTENER,
+    &LISTENER_TIMEOUTS,
+    &ACCEPT,
+    &UPSTREAM,
+    &SEND,
+];
+
+impl TableKeys {
+    /// How a message calls the table.
+    pub(super) fn title(&self) -> String {
+        match self.path {
+            "" => "the top of the file".to_owned(),
+            "listener" => "[[listener]]".to_owned(),
+            path => format!("[{path}]"),
+        }
+    }
+}
+
+/// The table in which `key` has its place; one below `path`, if there is one.
+pub(super) fn home_of(key: &str, path: &str) -> Option<&'static TableKeys> {
+    let homes = TABLES.into_iter().filter(|table| table.known.contains(&key));
+    homes.min_by_key(|table| !table.path.starts_with(path))
+}

@@ -1,0 +1,69 @@
+//! Warnings: every one about a draft that can be used and still may not be what was meant; and the one thing
+//! that goes together and can never be meant, a listener that relays to itself.
+//!
+//! Here stands what is judged of one table alone; its neighbours have what goes together. Invariant: what is
+//! printed of a configuration is warned of like the file it came from, so a default that is written out
+//! has no effect to be warned of.
+
+mod descriptors;
+mod no_effect;
+mod own_listener;
+mod trust;
+
+use std::time::Duration;
+
+use super::Timeouts;
+use super::codes::Code;
+use super::diagnostics::Diagnostics;
+use super::load::Host;
+use super::parse::Written;
+use super::validate::{Draft, UpstreamDraft};
+
+pub use descriptors::{DESCRIPTORS_PER_PIPE, descriptors_reserved};
+pub use own_listener::own_listeners;
+pub use trust::open_trust;
+
+/// The receiver's least patience (spec 2).
+const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+
+pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
+    no_effect::access_log(&draft.access_log, faults);
+    no_effect::splice(&draft.splice, faults);
+    short_header_timeout(&draft.timeouts, faults);
+    for listener in &draft.listeners {
+        short_header_timeout(&listener.timeouts, faults);
+        trust::host_bits(listener, faults);
+        trust::open(listener, faults);
+        trust::nobody(listener, faults);
+        no_effect::accept(listener, faults);
+    }
+    for upstream in &draft.upstreams {
+        unused_upstream(draft, upstream, faults);
+        no_effect::retries(upstream, faults);
+        no_effect::send(upstream, faults);
+        no_effect::tlv_pass(draft, upstream, faults);
+    }
+    own_listener::check(draft, host, faults);
+    descriptors::few(draft, host, faults);
+}
+
+fn short_header_timeout(timeouts: &Written<Timeouts>, faults: &mut Diagnostics) {
+    let Some(header) = timeouts.key("header") else { return };
+    if timeouts.value.header < HEADER_TIMEOUT_MIN {
+        let message = "a header deadline below 3s refuses peers whose first segment was lost";
+        faults
+            .add(Code::ShortHeaderTimeout, header.value.clone(), message)
+            .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
+    }
+}
+
+fn unused_upstream(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let name = upstream.name.value.as_str();
+    let mut used = draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref());
+    if !used.any(|used| used.value == name) {
+        let message = format!("no listener uses the upstream `{name}`");
+        faults
+            .add(Code::UnusedUpstream, upstream.name.place.clone(), message)
+            .with_help(format!("remove it, or write upstream = \"{name}\" in a [[listener]]"));
+    }
+}

@@ -1,0 +1,176 @@
+//! Keys that change nothing as things stand.
+
+use std::net::SocketAddr;
+
+use ppcore::tlv;
+
+use crate::config::codes::Code;
+use crate::config::diagnostics::{Diagnostics, Place};
+use crate::config::parse::{At, Written};
+use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
+use crate::config::{
+    Accept, AccessLog, Endpoint, HeaderPolicy, SendHeader, Splice, SpliceMode, TlvPass, Version,
+    defaults,
+};
+use crate::trust::Trust;
+
+/// Nothing is written anywhere.
+pub(super) fn access_log(table: &Written<AccessLog>, faults: &mut Diagnostics) {
+    let (log, default) = (&table.value, AccessLog::default());
+    if log.state.is_on() || faults.has_error_at(&table.place_of("enabled")) {
+        return;
+    }
+    let help = "add enabled = true, or remove the key";
+    let why = "`enabled` is false";
+    warn_if(table, "output", log.output != default.output, why, help, faults);
+    warn_if(table, "log_probes", log.probes != default.probes, why, help, faults);
+}
+
+/// Nothing goes through pipes.
+pub(super) fn splice(table: &Written<Splice>, faults: &mut Diagnostics) {
+    let (splice, default) = (&table.value, Splice::default());
+    if splice.mode != SpliceMode::Off {
+        return;
+    }
+    let help = "another `mode` uses pipes; or remove the key";
+    let why = "`mode` is \"off\"";
+    warn_if(table, "pipe_size", splice.pipe_bytes != default.pipe_bytes, why, help, faults);
+    warn_if(table, "max_pipes", splice.max_pipes != default.max_pipes, why, help, faults);
+}
+
+/// Whoever takes no headers asks nothing of them; what v1 lines lack need not be judged, nor peers that do
+/// not exist.
+pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
+    let table = &listener.accept;
+    let policy = match &table.value {
+        None => return,
+        Some(Accept::Off) => {
+            let help = "add accept = \"require\" or \"optional\", or remove the key";
+            return all_but(table, "accept", help, faults);
+        }
+        Some(Accept::Headers(policy)) => policy,
+    };
+    let default = HeaderPolicy::new(policy.presence, policy.trust.clone());
+    if !listener.bind.is_empty() && listener.bind.iter().all(|bind| holds_all(policy, bind.value)) {
+        let is_said = policy.untrusted != default.untrusted;
+        let why = "`trust` holds everybody";
+        let help = "name networks in `trust`, or remove the key";
+        warn_if(table, "untrusted", is_said, why, help, faults);
+    }
+    if !policy.versions.contains(Version::V2) && !faults.has_error_at(&table.place_of("versions")) {
+        let why = "it is about v2 headers, which `versions` leaves out";
+        let help = "add \"v2\" to `versions`, or remove the key";
+        for (key, is_said) in [
+            ("local", policy.local != default.local),
+            ("header_max", policy.header_bytes_max != default.header_bytes_max),
+            ("crc32c", policy.crc32c != default.crc32c),
+        ] {
+            warn_if(table, key, is_said, why, help, faults);
+        }
+    }
+}
+
+/// Whether every peer that can connect to `bind` is trusted.
+fn holds_all(policy: &HeaderPolicy, bind: SocketAddr) -> bool {
+    match &policy.trust {
+        Trust::Any => true,
+        Trust::Networks(networks) => networks
+            .iter()
+            .any(|network| network.prefix_len() == 0 && network.addr().is_ipv4() == bind.is_ipv4()),
+    }
+}
+
+/// Each endpoint is tried once; how many addresses a name has is not known here.
+pub(super) fn retries(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let is_name = |endpoint: &At<Endpoint>| match endpoint.value {
+        Endpoint::Name { .. } => true,
+        Endpoint::Addr(_) => false,
+    };
+    let others = upstream.endpoints.len().saturating_sub(1);
+    // The default is no surprise beside a single endpoint.
+    if upstream.retries.value > others.max(defaults::RETRIES)
+        && !upstream.endpoints.is_empty()
+        && !upstream.endpoints.iter().any(is_name)
+    {
+        let message = format!("each endpoint is tried once, and there are {others} others");
+        let help = format!("retries = {others} has the same effect");
+        warn(upstream.retries.place.clone(), message, &help, faults);
+    }
+}
+
+/// What no header that is sent can hold.
+pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    match &upstream.send.value {
+        SendHeader::Off => {
+            let help = "add send = \"v1\" or \"v2\", or remove the key";
+            all_but(&upstream.send, "send", help, faults);
+        }
+        SendHeader::V1 { .. } => {
+            for key in ["tlv_pass", "crc32c"] {
+                let why = "a v1 line carries no TLVs";
+                warn_if(&upstream.send, key, true, why, "send = \"v2\" does", faults);
+            }
+        }
+        SendHeader::V2 { .. } => {}
+    }
+    for kind in upstream.passed.iter().filter(|kind| kind.value == tlv::CRC32C) {
+        let help = "remove it; crc32c = true sends one even if none came in";
+        let message = "a CRC32C TLV is computed anew, never copied".to_owned();
+        warn(kind.place.clone(), message, help, faults);
+    }
+}
+
+/// TLVs come in v2 headers only.
+pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let passes = match &upstream.send.value {
+        SendHeader::Off | SendHeader::V1 { .. } => false,
+        SendHeader::V2 { tlv_pass: TlvPass::All, .. } => true,
+        SendHeader::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
+    };
+    let takes_v2 = |listener: &ListenerDraft| match &listener.accept.value {
+        Some(Accept::Off) => false,
+        Some(Accept::Headers(policy)) => policy.versions.contains(Version::V2),
+        None => true,
+    };
+    let is_user = |listener: &&ListenerDraft| {
+        listener.upstream.as_ref().is_some_and(|used| used.value == upstream.name.value)
+    };
+    let users: Vec<_> = draft.listeners.iter().filter(is_user).collect();
+    // An upstream that nobody uses has its own warning.
+    if passes && !users.is_empty() && !users.into_iter().any(takes_v2) {
+        let message =
+            "there are no TLVs to pass: no listener in front accepts v2 headers".to_owned();
+        let help = "accept \"v2\" in the listener's proxy_protocol, or remove tlv_pass";
+        warn(upstream.send.place_of("tlv_pass"), message, help, faults);
+    }
+}
+
+/// Warns about every key but the switch that turned them off; a switch with a fault did not.
+fn all_but<T>(table: &Written<T>, switch: &str, help: &str, faults: &mut Diagnostics) {
+    if faults.has_error_at(&table.place_of(switch)) {
+        return;
+    }
+    let why = format!("`{switch}` is \"off\"");
+    for key in table.keys().iter().filter(|key| key.name != switch) {
+        warn_if(table, key.name, true, &why, help, faults);
+    }
+}
+
+/// Warns about a key that is there, if it is meant to say anything.
+fn warn_if<T>(
+    table: &Written<T>,
+    key: &str,
+    is_said: bool,
+    why: &str,
+    help: &str,
+    faults: &mut Diagnostics,
+) {
+    if let Some(found) = table.key(key).filter(|_| is_said) {
+        let message = format!("`{key}` has no effect: {why}");
+        warn(found.place.clone(), message, help, faults);
+    }
+}
+
+fn warn(place: Place, message: String, help: &str, faults: &mut Diagnostics) {
+    faults.add(Code::NoEffect, place, message).with_help(help);
+}

@@ -1,0 +1,122 @@
+//! Endpoints that lead back to a listener: through its own address, or through a wildcard that takes every
+//! address of this host.
+//!
+//! Where a listener takes no headers and relays to itself, each connection opens another until one client has
+//! every slot: that is an error. Elsewhere headers and trust may end the round, one listener may be meant to
+//! lead to another, and an address of this host that is not loopback may be somebody else's for whoever
+//! connects from here, as where IPVS puts the addresses of services on an interface: a warning.
+
+use std::cell::LazyCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::config::codes::Code;
+use crate::config::diagnostics::{Diagnostics, Place, Report};
+use crate::config::validate::{Draft, UpstreamDraft};
+use crate::config::{Accept, Config, Endpoint, Host};
+
+/// An address that is listened on.
+struct Port<'a> {
+    listener: &'a str,
+    bind: SocketAddr,
+    /// Whether the listener relays to the upstream in question.
+    is_user: bool,
+    takes_headers: bool,
+}
+
+/// The networks and addresses of this host, looked up when the first endpoint asks.
+type Own = LazyCell<Vec<IpNet>, fn() -> Vec<IpNet>>;
+
+pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
+    let own = Own::new(host.own_networks);
+    for upstream in &draft.upstreams {
+        check_upstream(draft, upstream, &own, faults);
+    }
+}
+
+fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &mut Diagnostics) {
+    let ports = || {
+        draft.listeners.iter().flat_map(|listener| {
+            let used = listener.upstream.as_ref();
+            listener.bind.iter().map(move |bind| Port {
+                listener: listener.name.as_ref().map_or("", |name| &name.value),
+                bind: bind.value,
+                is_user: used.is_some_and(|used| used.value == upstream.name.value),
+                takes_headers: listener.accept.value != Some(Accept::Off),
+            })
+        })
+    };
+    for endpoint in &upstream.endpoints {
+        let found = known(&endpoint.value)
+            .into_iter()
+            .find_map(|addr| ports().find(|port| port.takes(addr, own)).map(|port| (addr, port)));
+        if let Some((addr, port)) = found {
+            let is_certain = port.bind == addr || addr.ip().is_loopback();
+            let is_loop = is_certain && port.is_user && !port.takes_headers;
+            let code = if is_loop { Code::Loop } else { Code::OwnListener };
+            report(code, endpoint.place.clone(), endpoint.value.to_string(), &port, faults);
+        }
+    }
+}
+
+/// Warns of addresses that lead back to a listener and were found behind names; what the check of the
+/// configuration knew is left out. `endpoints` are those of each upstream.
+pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host) -> Report {
+    let mut faults = Diagnostics::default();
+    let own = Own::new(host.own_networks);
+    for (index, (upstream, addrs)) in config.upstreams.iter().zip(endpoints).enumerate() {
+        let known: Vec<_> = upstream.endpoints.iter().flat_map(known).collect();
+        for addr in addrs.iter().filter(|addr| !known.contains(addr)) {
+            let ports = config.listeners.iter().flat_map(|listener| {
+                listener.bind.iter().map(|bind| Port {
+                    listener: &listener.name,
+                    bind: *bind,
+                    is_user: listener.upstream == index,
+                    takes_headers: listener.accept != Accept::Off,
+                })
+            });
+            if let Some(port) = ports.into_iter().find(|port| port.takes(*addr, &own)) {
+                let shown = format!("upstream `{}`: {addr}", upstream.name);
+                report(Code::OwnListener, Place::Nowhere, shown, &port, &mut faults);
+            }
+        }
+    }
+    faults.into_report(None)
+}
+
+impl Port<'_> {
+    /// Whether a connection to `addr` comes here.
+    fn takes(&self, addr: SocketAddr, own: &Own) -> bool {
+        let (here, there) = (self.bind.ip(), addr.ip());
+        let is_part = here.is_unspecified() && here.is_ipv4() == there.is_ipv4();
+        let is_ours = || there.is_loopback() || own.iter().any(|network| network.contains(&there));
+        self.bind.port() == addr.port() && (here == there || is_part && is_ours())
+    }
+}
+
+/// The addresses of an endpoint that are known without asking a name server.
+fn known(endpoint: &Endpoint) -> Vec<SocketAddr> {
+    match endpoint {
+        Endpoint::Addr(addr) => vec![*addr],
+        Endpoint::Name { host, port } if host.eq_ignore_ascii_case("localhost") => {
+            let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            loopback.map(|ip| SocketAddr::new(ip, *port)).into()
+        }
+        Endpoint::Name { .. } => Vec::new(),
+    }
+}
+
+fn report(code: Code, place: Place, endpoint: String, port: &Port<'_>, faults: &mut Diagnostics) {
+    let Port { listener, bind, is_user, takes_headers } = port;
+    let (outcome, unless) = match (is_user, takes_headers) {
+        (true, false) => ("each connection would open another", ""),
+        (true, true) => ("connections may go round", ""),
+        (false, _) => {
+            ("connections pass here twice", ", unless one listener is meant to lead to another")
+        }
+    };
+    let message = format!("{endpoint} leads back to {bind}, where `{listener}` listens: {outcome}");
+    let help = format!("name the address of the backend{unless}");
+    faults.add(code, place, message).with_help(help);
+}

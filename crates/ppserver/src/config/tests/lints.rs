@@ -1,0 +1,237 @@
+//! What is warned about, and what is not.
+
+use std::time::Duration;
+
+use super::{HEAD, LISTENER, UPSTREAM, accept_faults, faults, loaded, places};
+use crate::config::{Code, Host, from_bytes, own_listeners};
+
+#[test]
+fn trust_without_accept_is_warned_about() {
+    assert_eq!(accept_faults("trust=['10.0.0.0/8']"), ["7:1 no-effect"]);
+    assert_eq!(accept_faults("accept='off'\nlocal='reject'"), ["8:1 no-effect"]);
+}
+
+#[test]
+fn everybody_trusted_on_a_public_address_is_warned_about() {
+    for (bind, trust, expected) in [
+        ("0.0.0.0:1", "'any'", 1),
+        ("[::]:1", "'any'", 1),
+        ("203.0.113.1:1", "['0.0.0.0/0', '::/0']", 1),
+        ("127.0.0.1:1", "'any'", 0),
+        ("10.0.0.1:1", "'any'", 0),
+        ("0.0.0.0:1", "['10.0.0.0/8']", 0),
+    ] {
+        let text = format!(
+            "{HEAD}[[listener]]\nname='a'\nbind=['{bind}']\nupstream='u'\n\
+             [listener.proxy_protocol]\naccept='require'\ntrust={trust}\n{UPSTREAM}"
+        );
+        assert_eq!(faults(&text), vec!["8:7 open-trust"; expected], "{bind} {trust}");
+    }
+}
+
+#[test]
+fn a_header_deadline_below_three_seconds_is_warned_about_where_it_is_set() {
+    let text = format!(
+        "{HEAD}[timeouts]\nheader='2999ms'\n{LISTENER}[listener.timeouts]\nheader='1s'\n{UPSTREAM}"
+    );
+    assert_eq!(faults(&text), ["3:8 short-header-timeout", "9:8 short-header-timeout"]);
+    assert_eq!(loaded(&text).listeners[0].timeouts.header, Duration::from_secs(1));
+}
+
+/// A listener at `bind` that relays to `endpoint`.
+fn relay(bind: &str, endpoint: &str) -> String {
+    let text = format!("{HEAD}{LISTENER}{UPSTREAM}");
+    text.replace("127.0.0.1:1", bind).replace("127.0.0.1:2", endpoint)
+}
+
+/// The faults where 192.0.2.7 and fe80::7 are addresses of this host.
+fn faults_here(text: &str) -> Vec<String> {
+    let own = || ["192.0.2.7/32", "fe80::7/128"].map(|own| own.parse().unwrap()).into();
+    let host = Host { own_networks: own, ..Host::default() };
+    places(from_bytes("f.toml".into(), text.as_bytes(), host))
+}
+
+#[test]
+fn a_listener_without_headers_that_relays_to_itself_is_an_error() {
+    for (bind, endpoint) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("192.0.2.7:80", "192.0.2.7:80"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("0.0.0.0:80", "127.9.9.9:80"),
+        ("0.0.0.0:80", "[::ffff:127.0.0.1]:80"),
+        ("[::]:80", "[::1]:80"),
+        ("0.0.0.0:80", "localhost:80"),
+        ("[::1]:80", "localhost:80"),
+    ] {
+        assert_eq!(faults_here(&relay(bind, endpoint)), ["7:12 loop"], "{bind} {endpoint}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_may_lead_back_is_warned_about() {
+    for (bind, endpoint) in [("0.0.0.0:80", "192.0.2.7:80"), ("[::]:80", "[fe80::7%2]:80")] {
+        let expected = ["7:12 own-listener"];
+        assert_eq!(faults_here(&relay(bind, endpoint)), expected, "{bind} {endpoint}");
+    }
+    let headers = relay("0.0.0.0:80", "127.0.0.1:80")
+        .replace("[upstream", "proxy_protocol={accept='require',trust='127.0.0.1'}\n[upstream")
+        .replace("'127.0.0.1'", "['127.0.0.1']");
+    assert_eq!(faults_here(&headers), ["8:12 own-listener"]);
+    let second = "[[listener]]\nname='b'\nbind=['127.0.0.1:81']\nupstream='v'\n";
+    let chain = format!(
+        "{}[upstream.v]\nendpoints=['127.0.0.1:82']\n",
+        relay("127.0.0.1:80", "127.0.0.1:81")
+    );
+    let chain = chain.replace("[upstream.u]", &format!("{second}[upstream.u]"));
+    assert_eq!(faults_here(&chain), ["11:12 own-listener"]);
+}
+
+#[test]
+fn an_endpoint_beside_the_listeners_is_not_warned_about() {
+    for (bind, endpoint) in [
+        ("0.0.0.0:80", "127.0.0.1:81"),
+        ("0.0.0.0:80", "192.0.2.8:80"),
+        ("0.0.0.0:80", "[::1]:80"),
+        ("[::]:80", "127.0.0.1:80"),
+        ("127.0.0.2:80", "127.0.0.1:80"),
+        ("192.0.2.7:80", "localhost:80"),
+        ("0.0.0.0:80", "web:80"),
+        ("0.0.0.0:0", "127.0.0.1:80"),
+    ] {
+        assert_eq!(faults_here(&relay(bind, endpoint)), [""; 0], "{bind} {endpoint}");
+    }
+}
+
+#[test]
+fn a_name_that_leads_back_is_warned_about_once_it_is_resolved() {
+    let warnings = |endpoint: &str, resolved: &str| {
+        let config = loaded(&relay("0.0.0.0:80", endpoint));
+        let resolved = vec![vec![resolved.parse().unwrap()]];
+        let report = own_listeners(&config, &resolved, Host::default());
+        report
+            .warnings()
+            .map(|fault| (fault.code(), fault.message().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let message = "upstream `u`: 127.0.0.1:80 leads back to 0.0.0.0:80, where `a` listens: \
+                   each connection would open another";
+    let expected = [(Code::OwnListener, message.to_owned())];
+    assert_eq!(warnings("web:80", "127.0.0.1:80"), expected);
+    assert_eq!(warnings("web:80", "192.0.2.8:80"), []);
+    // What the report of the file says is not said again.
+    let text = relay("0.0.0.0:80", "127.0.0.1:80");
+    let accept = "proxy_protocol={accept='require',trust=['127.0.0.1']}\n[upstream";
+    let config = loaded(&text.replace("[upstream", accept));
+    let resolved = vec![vec!["127.0.0.1:80".parse().unwrap()]];
+    assert!(own_listeners(&config, &resolved, Host::default()).is_empty());
+}
+
+#[test]
+fn more_retries_than_other_endpoints_are_warned_about() {
+    let text = format!("{HEAD}{LISTENER}{UPSTREAM}retries=3\n");
+    assert_eq!(faults(&text), ["8:9 no-effect"]);
+}
+
+#[test]
+fn too_few_descriptors_are_warned_about() {
+    for (settings, needed) in [
+        // Each worker has three.
+        ("", 64 + 2 * 3 + 2000),
+        ("workers=5\n", 64 + 5 * 3 + 2000),
+        ("[splice]\nmax_pipes=10\n", 64 + 2 * 3 + 2000 + 2 * 10),
+    ] {
+        let text = format!("{HEAD}[server]\nmax_connections=1000\n{settings}{LISTENER}{UPSTREAM}");
+        let warnings = |descriptors_max| {
+            let host = Host { descriptors_max, cpus: 2, ..Host::default() };
+            from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings.warnings().count()
+        };
+        let around = (warnings(None), warnings(Some(needed)), warnings(Some(needed - 1)));
+        assert_eq!(around, (0, 0, 1), "{settings}");
+    }
+}
+
+#[test]
+fn few_descriptors_without_a_number_are_warned_about() {
+    let warnings = |settings: &str, descriptors: u64| {
+        let text = format!("{HEAD}{settings}{LISTENER}{UPSTREAM}");
+        let host = Host { descriptors_max: Some(descriptors), cpus: 1, ..Host::default() };
+        let loaded = from_bytes("f".into(), text.as_bytes(), host).unwrap();
+        loaded.warnings.warnings().map(|fault| fault.message().to_owned()).collect::<Vec<_>>()
+    };
+    // 67 are no connection's, a sixteenth of the pairs' descriptors are pipes'.
+    let message = "the limit of 300 open files leaves room for 98 connections";
+    assert_eq!(warnings("", 300), [message]);
+    assert_eq!(warnings("splice.max_pipes=1\n", 300), [message.replace("98", "115")]);
+    assert_eq!(warnings("server.workers=9\n", 300), [message.replace("98", "86")]);
+    assert_eq!(warnings("", 10), ["the limit of 10 open files leaves room for 1 connections"]);
+    let fits = 67 + 2 * 256 + 2 * (662 / 16);
+    assert_eq!((warnings("", fits), warnings("", fits - 2).len()), (Vec::new(), 1));
+}
+
+/// The listener's table for headers from 10.0.0.0/8, with these lines from line 9 on.
+fn trusting(lines: &str) -> String {
+    let accept = "[listener.proxy_protocol]\naccept='require'\ntrust=['10.0.0.0/8']";
+    format!("{HEAD}{LISTENER}{accept}\n{lines}\n{UPSTREAM}")
+}
+
+#[test]
+fn retries_over_a_name_are_as_many_as_it_has_addresses() {
+    let name = format!("{HEAD}{LISTENER}{}retries=3\n", UPSTREAM.replace("127.0.0.1:2", "web:2"));
+    assert_eq!(faults(&name), Vec::<String>::new());
+}
+
+#[test]
+fn what_an_access_log_that_is_off_would_do_is_warned_about() {
+    let access_log =
+        |lines: &str| faults(&format!("{HEAD}[access_log]\n{lines}\n{LISTENER}{UPSTREAM}"));
+    assert_eq!(access_log("output='stderr'\nlog_probes=true"), ["3:1 no-effect", "4:1 no-effect"]);
+    assert_eq!(access_log("enabled=false\noutput='file:/tmp/x'"), ["4:1 no-effect"]);
+    assert_eq!(access_log("enabled=true\noutput='stderr'\nlog_probes=true"), [""; 0]);
+    assert_eq!(access_log("enabled=false\noutput='stdout'\nlog_probes=false"), [""; 0], "defaults");
+    assert_eq!(access_log("enabled='no'\noutput='stderr'"), ["3:9 wrong-type"], "who knows");
+}
+
+#[test]
+fn pipes_of_a_splice_that_is_off_are_warned_about() {
+    let splice = |lines: &str| faults(&format!("{HEAD}[splice]\n{lines}\n{LISTENER}{UPSTREAM}"));
+    let limits = "max_pipes=9\npipe_size='64KiB'";
+    assert_eq!(splice(&format!("mode='off'\n{limits}")), ["4:1 no-effect", "5:1 no-effect"]);
+    assert_eq!(splice("mode='off'\nmax_pipes='auto'\npipe_size='1MiB'"), [""; 0], "defaults");
+    assert_eq!(splice(&format!("mode='always'\n{limits}")), [""; 0]);
+}
+
+#[test]
+fn untrusted_peers_where_everybody_is_trusted_are_warned_about() {
+    let any = trusting("untrusted='plain'").replace("['10.0.0.0/8']", "'any'");
+    assert_eq!(faults(&any), ["9:1 no-effect"]);
+    let all = trusting("untrusted='plain'").replace("10.0.0.0/8", "0.0.0.0/0");
+    assert_eq!(faults(&all), ["9:1 no-effect"], "nobody else can come to an IPv4 address");
+    assert_eq!(faults(&trusting("untrusted='plain'")), [""; 0]);
+    let six = all.replace("127.0.0.1:1", "[::1]:1").replace("0.0.0.0/0','", "0.0.0.0/0");
+    assert_eq!(faults(&six), ["8:7 nobody-trusted"]);
+    assert_eq!(faults(&any.replace("plain", "reject")), [""; 0], "the default");
+}
+
+#[test]
+fn what_only_v2_headers_have_is_warned_about_where_none_are_taken() {
+    let keys = "header_max='64B'\ncrc32c='ignore'\nlocal='answer'";
+    let v1 = trusting(&format!("{keys}\nversions=['v1']"));
+    assert_eq!(faults(&v1), ["9:1 no-effect", "10:1 no-effect", "11:1 no-effect"]);
+    assert_eq!(faults(&v1.replace("'v1'", "'v1','v2'")), [""; 0]);
+    let defaults = trusting("header_max='4KiB'\ncrc32c='verify'\nlocal='forward'\nversions=['v1']");
+    assert_eq!(faults(&defaults), [""; 0]);
+}
+
+#[test]
+fn trust_that_no_peer_of_these_addresses_can_have_is_warned_about() {
+    for (bind, trust, expected) in [
+        ("'127.0.0.1:1'", "['fd00::/8']", &["8:7 nobody-trusted"][..]),
+        ("'[::1]:1'", "['10.0.0.0/8']", &["8:7 nobody-trusted"]),
+        ("'[::1]:1'", "['::ffff:10.0.0.0/104']", &["8:7 nobody-trusted"]),
+        ("'[::1]:1', '127.0.0.1:1'", "['10.0.0.0/8']", &[]),
+        ("'127.0.0.1:1'", "['10.0.0.0/8', 'fd00::/8']", &[]),
+    ] {
+        let text = trusting("").replace("'127.0.0.1:1'", bind).replace("['10.0.0.0/8']", trust);
+        assert_eq!(faults(&text), expected, "{bind} {trust}");
+    }
+}

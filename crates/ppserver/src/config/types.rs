@@ -1,0 +1,382 @@
+//! The vocabulary of a configuration: one type a table of the file, one enum a choice.
+//!
+//! Not the defaults, which `defaults` has, nor the words of the file, which `choice` has.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Endpoint;
+use crate::trust::Trust;
+
+/// The only `config_version` there is.
+pub const CONFIG_VERSION: usize = 1;
+
+/// Everything the server is told to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The process.
+    pub server: Server,
+    /// The log on stderr.
+    pub log: Log,
+    /// One line per closed connection.
+    pub access_log: AccessLog,
+    /// Options of the sockets.
+    pub tcp: Tcp,
+    /// Moving payload inside the kernel.
+    pub splice: Splice,
+    /// The ports, at least one, in the order of the file; names are unique.
+    pub listeners: Vec<Listener>,
+    /// The backends, in the order of the file; names are unique.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// `[server]`: the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Event loops; `auto` is one per CPU this process may use. 1..=256.
+    pub workers: Count,
+    /// Connections at a time; `auto` follows the descriptor limit. 1..=262,144.
+    pub max_connections: Count,
+    /// How long a drain waits before it resets what is left.
+    pub shutdown_grace: Duration,
+}
+
+/// A number, or the one that fits the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Found out at start.
+    Auto,
+    /// This many.
+    Fixed(usize),
+}
+
+impl Count {
+    /// Returns the number, which is `fitting` where none is given.
+    pub const fn or(self, fitting: usize) -> usize {
+        match self {
+            Self::Auto => fitting,
+            Self::Fixed(count) => count,
+        }
+    }
+}
+
+/// `[log]`: the log on stderr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe line that is written.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the levels everybody knows")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `[access_log]`: one JSON line per closed connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Whether it is written at all.
+    pub state: Toggle,
+    /// Where to.
+    pub output: Output,
+    /// What becomes of bare connects and LOCAL connections.
+    pub probes: Probes,
+}
+
+/// A switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toggle {
+    /// `false`.
+    Off,
+    /// `true`.
+    On,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// What the access log does with a connection that is only a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probes {
+    /// It is counted, and gets no line.
+    Counted,
+    /// It gets a line like any other.
+    Logged,
+}
+
+/// `[tcp]`: options of the listening sockets, inherited by accepted ones, and of upstream sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// TCP_NODELAY.
+    pub nodelay: Toggle,
+    /// SO_KEEPALIVE and its times.
+    pub keepalive: Keepalive,
+    /// TCP_DEFER_ACCEPT.
+    pub defer_accept: Toggle,
+    /// The argument of listen(2). 1..=65,535.
+    pub backlog: u32,
+}
+
+/// When a silent peer is asked whether it lives. The kernel counts in whole seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keepalive {
+    /// TCP_KEEPIDLE: silence before the first probe. 1 s..=32,767 s.
+    pub idle: Duration,
+    /// TCP_KEEPINTVL: between probes. 1 s..=32,767 s.
+    pub interval: Duration,
+    /// TCP_KEEPCNT: unanswered probes until the connection is dropped. 1..=127.
+    pub count: u32,
+}
+
+/// `[splice]`: moving payload inside the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splice {
+    /// When to do it.
+    pub mode: SpliceMode,
+    /// Bytes a pipe holds while there are few. 4 KiB..=1 MiB.
+    pub pipe_bytes: usize,
+    /// Pipes at a time, over all workers. 1..=65,536.
+    pub max_pipes: Count,
+}
+
+/// When a direction is spliced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpliceMode {
+    /// Once it turns bulky.
+    Auto,
+    /// From its first payload byte.
+    Always,
+    /// Never.
+    Off,
+}
+
+/// The times of a connection, each 1 ms..=366 d.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The whole header, counted from accept.
+    pub header: Duration,
+    /// One attempt to reach one endpoint.
+    pub connect: Duration,
+    /// No byte in either direction.
+    pub idle: Duration,
+    /// No byte for this long after the first FIN.
+    pub half_closed: Duration,
+}
+
+/// `[[listener]]`: a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The label in logs: 1..=64 letters, digits, `-`, `_`.
+    pub name: String,
+    /// Where it listens: at least one address; port 0 lets the kernel choose.
+    pub bind: Vec<SocketAddr>,
+    /// The index of its upstream in [`Config::upstreams`].
+    pub upstream: usize,
+    /// Whether its peers send PROXY headers.
+    pub accept: Accept,
+    /// The times of its connections: `[timeouts]` with `[listener.timeouts]` over it.
+    pub timeouts: Timeouts,
+}
+
+/// `[listener.proxy_protocol]`: whether peers send PROXY headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accept {
+    /// They do not: the first byte is payload.
+    Off,
+    /// They do.
+    Headers(HeaderPolicy),
+}
+
+/// What is taken for a header, and from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderPolicy {
+    /// Whether a trusted peer may do without.
+    pub presence: Presence,
+    /// The versions taken.
+    pub versions: Versions,
+    /// Whose word is taken.
+    pub trust: Trust,
+    /// What becomes of the others.
+    pub untrusted: Untrusted,
+    /// What becomes of LOCAL connections.
+    pub local: LocalPolicy,
+    /// The longest v2 header taken, in bytes. 16..=65,551.
+    pub header_bytes_max: usize,
+    /// What becomes of a checksum.
+    pub crc32c: ChecksumPolicy,
+}
+
+/// Whether a trusted peer must send a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It must.
+    Required,
+    /// It may speak plainly.
+    Optional,
+}
+
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The text line.
+    V1,
+    /// The binary header.
+    V2,
+}
+
+/// The versions a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// The text line only.
+    V1,
+    /// The binary header only.
+    V2,
+    /// Either.
+    Both,
+}
+
+/// What becomes of a peer whose word is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untrusted {
+    /// It is reset before a byte is read.
+    Reject,
+    /// Its bytes are payload, a header included.
+    Plain,
+}
+
+/// What becomes of a LOCAL connection, as health checks send them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalPolicy {
+    /// It goes upstream.
+    Forward,
+    /// It is closed here with a FIN.
+    Answer,
+    /// It is reset.
+    Reject,
+}
+
+/// What becomes of a CRC32C TLV that came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumPolicy {
+    /// A wrong one refuses the header.
+    Verify,
+    /// Nobody looks.
+    Ignore,
+}
+
+/// `[upstream.NAME]`: backends, taken in turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The label in logs: 1..=64 letters, digits, `-`, `_`.
+    pub name: String,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    /// Further endpoints tried after a failed connect. 0..=255.
+    pub retries: usize,
+    /// The header sent to them.
+    pub send: SendHeader,
+}
+
+/// `[upstream.NAME.proxy_protocol]`: the header sent to the upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendHeader {
+    /// None.
+    Off,
+    /// The text line.
+    V1 {
+        /// What it says the client connected to.
+        destination: Destination,
+    },
+    /// The binary header.
+    V2 {
+        /// What it says the client connected to.
+        destination: Destination,
+        /// The TLVs copied from the header that came in.
+        tlv_pass: TlvPass,
+        /// When it carries a checksum.
+        crc32c: ChecksumSent,
+    },
+}
+
+/// The destination address of a header that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// The one of the header that came in.
+    Original,
+    /// Our own address on the client's connection.
+    Local,
+}
+
+/// The TLVs copied from the header that came in; a CRC32C TLV (0x03) never is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlvPass {
+    /// Every one.
+    All,
+    /// Those of these types, ascending, without 0x03; may be empty.
+    Types(Vec<u8>),
+}
+
+/// When a v2 header that is sent carries a CRC32C TLV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumSent {
+    /// If one came in.
+    WhenReceived,
+    /// Always.
+    Always,
+}
+
+impl Toggle {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+impl Versions {
+    /// The versions of a list; `None` if it is empty.
+    pub fn of(list: &[Version]) -> Option<Self> {
+        match (list.contains(&Version::V1), list.contains(&Version::V2)) {
+            (true, true) => Some(Self::Both),
+            (true, false) => Some(Self::V1),
+            (false, true) => Some(Self::V2),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether `version` is taken.
+    pub fn contains(self, version: Version) -> bool {
+        match self {
+            Self::Both => true,
+            Self::V1 => version == Version::V1,
+            Self::V2 => version == Version::V2,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a start and a reload tell: warnings of the configuration, and one line a port.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::limits;
+use super::ports::Port;
+use crate::config::{
+    self, Accept, Colour, Config, Listener, Report, SendHeader, Untrusted, Versions,
+};
+use crate::data::orders::Plan;
+use crate::telemetry::log;
+
+/// Shows warnings with carets to people, and as records of the log to programs.
+pub(super) fn warnings(report: &Report) {
+    if !io::stderr().is_terminal() {
+        log::warnings(report);
+    } else if !report.is_empty() {
+        // With stderr gone there is nobody to warn.
+        let _ = write!(io::stderr(), "{}", report.render(Colour::of(&io::stderr())));
+    }
+}
+
+/// Says on one line a port what its listener does.
+pub(super) fn listening(config: &Config, ports: &[Port], workers: usize, connections_max: usize) {
+    for port in ports {
+        let Some(listener) = listener_of(config, port) else { continue };
+        let upstream = &config.upstreams[listener.upstream];
+        let send = match upstream.send {
+            SendHeader::Off => "off",
+            SendHeader::V1 { .. } => "v1",
+            SendHeader::V2 { .. } => "v2",
+        };
+        let (accept, trust, untrusted) = terms(&listener.accept);
+        tracing::info!(
+            listener = listener.name,
+            bind = %port.addr(),
+            accept,
+            trust,
+            untrusted,
+            upstream = upstream.name,
+            endpoints = upstream.endpoints.len(),
+            send,
+            workers,
+            connections_max,
+            "listening"
+        );
+    }
+}
+
+/// Says aloud where everybody is believed.
+pub(super) fn open_trust(config: &Config, ports: &[Port]) {
+    for port in ports {
+        if let Some(listener) = listener_of(config, port)
+            && let Some(trust) = config::open_trust(&listener.accept)
+        {
+            tracing::warn!(
+                listener = listener.name,
+                bind = %port.addr(),
+                %trust,
+                "whoever reaches this port can claim any client address"
+            );
+        }
+    }
+}
+
+/// Says aloud which endpoints lead back to a listener, now that names have addresses.
+pub(super) fn own_listeners(plan: &Plan) {
+    let Plan { config, endpoints } = plan;
+    log::warnings(&config::own_listeners(config, endpoints, limits::host()));
+}
+
+fn listener_of<'a>(config: &'a Config, port: &Port) -> Option<&'a Listener> {
+    config.listeners.iter().find(|listener| listener.name == port.listener)
+}
+
+/// Says how a listener treats its peers.
+fn terms(accept: &Accept) -> (String, String, &'static str) {
+    let Accept::Headers(policy) = accept else {
+        return ("off".to_owned(), "nobody".to_owned(), "plain");
+    };
+    let presence = match policy.presence {
+        config::Presence::Required => "require",
+        config::Presence::Optional => "optional",
+    };
+    let versions = match policy.versions {
+        Versions::V1 => "v1",
+        Versions::V2 => "v2",
+        Versions::Both => "v1,v2",
+    };
+    let untrusted = match policy.untrusted {
+        Untrusted::Reject => "reject",
+        Untrusted::Plain => "plain",
+    };
+    let header_max = policy.header_bytes_max;
+    let accept = format!("{presence} {versions} up to {header_max} B");
+    (accept, policy.trust.to_string(), untrusted)
+}

@@ -1,0 +1,196 @@
+//! What a reload changes: two plans compared by name, in the words of the configuration.
+//!
+//! Only tells. Invariant: order means nothing, and no field is forgotten, since each struct is taken apart
+//! whole.
+
+use std::net::SocketAddr;
+
+use crate::config::{self, Config, Listener, Upstream};
+use crate::data::orders::Plan;
+
+/// Changes that are named; the rest is counted, so that a line is bounded.
+const NAMED_MAX: usize = 32;
+
+/// Says what is otherwise in `new`.
+pub(super) fn between(old: &Plan, new: &Plan) -> String {
+    let mut changes = of_sections(&old.config, &new.config);
+    changes.extend(by_name("listener", listeners(old), &listeners(new), of_listener));
+    changes.extend(by_name("upstream", upstreams(old), &upstreams(new), of_upstream));
+    let more = changes.len().saturating_sub(NAMED_MAX);
+    changes.truncate(NAMED_MAX);
+    if more > 0 {
+        changes.push(format!("{more} more"));
+    }
+    if changes.is_empty() { "nothing".to_owned() } else { changes.join("; ") }
+}
+
+fn of_sections(old: &Config, new: &Config) -> Vec<String> {
+    // The others are compared by name.
+    let Config { server, log, access_log, tcp, splice, listeners: _, upstreams: _ } = old;
+    // The number of workers cannot differ.
+    let config::Server { workers: _, max_connections, shutdown_grace } = server;
+    let config::Log { level, format } = log;
+    changed(&[
+        ("server.max_connections", *max_connections != new.server.max_connections),
+        ("server.shutdown_grace", *shutdown_grace != new.server.shutdown_grace),
+        ("log.level", *level != new.log.level),
+        ("log.format", *format != new.log.format),
+        ("access_log", *access_log != new.access_log),
+        ("tcp", *tcp != new.tcp),
+        ("splice", *splice != new.splice),
+    ])
+}
+
+/// A listener, and the name of its upstream: an index means another one in another configuration.
+type NamedListener<'a> = (&'a Listener, &'a str);
+
+fn listeners(plan: &Plan) -> Vec<(&str, NamedListener<'_>)> {
+    let upstream = |listener: &Listener| &*plan.config.upstreams[listener.upstream].name;
+    let listeners = plan.config.listeners.iter();
+    listeners.map(|listener| (&*listener.name, (listener, upstream(listener)))).collect()
+}
+
+fn of_listener(
+    (old, old_upstream): &NamedListener<'_>,
+    (new, upstream): &NamedListener<'_>,
+) -> Vec<String> {
+    let Listener { name: _, bind, upstream: _, accept, timeouts } = old;
+    let gained = new.bind.iter().filter(|addr| !bind.contains(addr)).map(|addr| format!("+{addr}"));
+    let lost = bind.iter().filter(|addr| !new.bind.contains(addr)).map(|addr| format!("-{addr}"));
+    let moved: Vec<String> = gained.chain(lost).collect();
+    let bind = (!moved.is_empty()).then(|| format!("bind ({})", moved.join(" ")));
+    let others = changed(&[
+        ("upstream", old_upstream != upstream),
+        ("proxy_protocol", *accept != new.accept),
+        ("timeouts", *timeouts != new.timeouts),
+    ]);
+    bind.into_iter().chain(others).collect()
+}
+
+/// An upstream, and the addresses behind its names.
+type Resolved<'a> = (&'a Upstream, &'a [SocketAddr]);
+
+fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
+    let resolved = plan.config.upstreams.iter().zip(&plan.endpoints);
+    resolved.map(|(upstream, addrs)| (&*upstream.name, (upstream, &**addrs))).collect()
+}
+
+fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> Vec<String> {
+    let Upstream { name: _, endpoints, retries, send } = old;
+    changed(&[
+        ("endpoints", *endpoints != new.endpoints),
+        // Names stand for others now.
+        ("addresses", *endpoints == new.endpoints && old_addrs != addrs),
+        ("retries", *retries != new.retries),
+        ("proxy_protocol", *send != new.send),
+    ])
+}
+
+/// Names those keys that have changed.
+fn changed(keys: &[(&str, bool)]) -> Vec<String> {
+    let changed = keys.iter().filter(|(_, is_changed)| *is_changed);
+    changed.map(|(key, _)| (*key).to_owned()).collect()
+}
+
+/// Compares what has names: what is new, what is gone, and what differs in what.
+fn by_name<T>(
+    kind: &str,
+    old: Vec<(&str, T)>,
+    new: &[(&str, T)],
+    differ: impl Fn(&T, &T) -> Vec<String>,
+) -> Vec<String> {
+    let find =
+        |items: &'_ [(&str, T)], name: &str| items.iter().position(|(other, _)| *other == name);
+    let mut changes = Vec::new();
+    for (name, item) in new {
+        let keys = match find(&old, name) {
+            Some(at) => differ(&old[at].1, item),
+            None => vec!["new".to_owned()],
+        };
+        if !keys.is_empty() {
+            changes.push(format!("{kind} `{name}`: {}", keys.join(", ")));
+        }
+    }
+    let gone = old.iter().filter(|(name, _)| find(new, name).is_none());
+    changes.extend(gone.map(|(name, _)| format!("{kind} `{name}`: gone")));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, from_bytes};
+
+    const FILE: &str = "config_version = 1\n[server]\nworkers = 2\nshutdown_grace = '1s'\n\
+        [timeouts]\nidle = '1s'\n[log]\nlevel = 'info'\n[access_log]\nenabled = false\n\
+        [tcp]\nbacklog = 7\n[splice]\nmode = 'auto'\n[[listener]]\nname = 'a'\n\
+        bind = ['127.0.0.1:1']\nupstream = 'u'\n[listener.proxy_protocol]\naccept = 'require'\n\
+        trust = ['10.0.0.0/8']\n[[listener]]\nname = 'b'\nbind = ['127.0.0.1:5']\nupstream = 'u'\n\
+        timeouts = { idle = '9s' }\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n";
+
+    fn plan(text: &str, endpoint: &str) -> Plan {
+        let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
+        let config = loaded.expect("it has no error").config;
+        let endpoints = config.upstreams.iter().map(|_| vec![endpoint.parse().unwrap()]).collect();
+        Plan { config, endpoints }
+    }
+
+    #[test]
+    fn each_change_is_named_and_nothing_else() {
+        const SECOND: &str = "[[listener]]\nname = 'b'\nbind = ['127.0.0.1:5']\nupstream = 'u'\n\
+            timeouts = { idle = '9s' }\n";
+        let swapped = format!("{SECOND}[[listener]]\nname = 'a'");
+        for (old, new, expected) in [
+            ("workers", "workers", "nothing"),
+            ("[server]\n", "[server]\nmax_connections = 9\n", "server.max_connections"),
+            ("shutdown_grace = '1s'", "shutdown_grace = '2s'", "server.shutdown_grace"),
+            ("'info'", "'warn'", "log.level"),
+            ("[log]\n", "[log]\nformat = 'text'\n", "log.format"),
+            ("enabled = false", "enabled = true", "access_log"),
+            ("backlog = 7", "backlog = 8", "tcp"),
+            ("mode = 'auto'", "mode = 'off'", "splice"),
+            // `b` has its own.
+            ("idle = '1s'", "idle = '2s'", "listener `a`: timeouts"),
+            ("10.0.0.0/8", "10.0.0.0/9", "listener `a`: proxy_protocol"),
+            ("'127.0.0.1:1'", "'127.0.0.1:4'", "listener `a`: bind (+127.0.0.1:4 -127.0.0.1:1)"),
+            ("'127.0.0.1:1'", "'127.0.0.1:4', '127.0.0.1:1'", "listener `a`: bind (+127.0.0.1:4)"),
+            ("name = 'a'", "name = 'c'", "listener `c`: new; listener `a`: gone"),
+            ("127.0.0.1:2", "127.0.0.1:3", "upstream `u`: endpoints"),
+            ("[upstream.u]\n", "[upstream.u]\nretries = 3\n", "upstream `u`: retries"),
+            (SECOND, "", "listener `b`: gone"),
+        ] {
+            assert!(FILE.contains(old), "{old}");
+            let next = FILE.replacen(old, new, 1);
+            let endpoint = "127.0.0.1:2";
+            assert_eq!(between(&plan(FILE, endpoint), &plan(&next, endpoint)), expected, "{new}");
+        }
+        let moved = FILE.replace(SECOND, "").replace("[[listener]]\nname = 'a'", &swapped);
+        assert_eq!(between(&plan(FILE, "127.0.0.1:2"), &plan(&moved, "127.0.0.1:2")), "nothing");
+    }
+
+    #[test]
+    fn addresses_behind_a_name_are_a_change_and_so_is_which_upstream_an_index_means() {
+        let named = FILE.replace("'127.0.0.1:2'", "'web.internal:2'");
+        let changes = between(&plan(&named, "10.0.0.1:2"), &plan(&named, "10.0.0.2:2"));
+        assert_eq!(changes, "upstream `u`: addresses");
+        let one = format!("{FILE}[upstream.v]\nendpoints = ['127.0.0.1:3']\n");
+        let other = one.replacen("upstream = 'u'", "upstream = 'v'", 1);
+        let changes = between(&plan(&one, "127.0.0.1:2"), &plan(&other, "127.0.0.1:2"));
+        assert_eq!(changes, "listener `a`: upstream");
+    }
+
+    #[test]
+    fn a_line_is_bounded() {
+        let more: String = (0..100)
+            .map(|nth| {
+                format!(
+                    "[[listener]]\nname = 'n{nth}'\nbind = ['127.0.0.1:{}']\nupstream = 'u'\n",
+                    100 + nth
+                )
+            })
+            .collect();
+        let changes =
+            between(&plan(FILE, "127.0.0.1:2"), &plan(&format!("{FILE}{more}"), "127.0.0.1:2"));
+        assert!(changes.ends_with("; 68 more"), "{changes}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a server does not start, or does not go on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::bounded::Unfinished;
+use crate::config::{Colour, Report};
+
+/// Why the server could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The configuration has errors.
+    #[error("{}", .0.render(Colour::Off))]
+    Config(Box<Report>),
+    /// The configuration does not come.
+    #[error("cannot read `{}`: {why}", .file.display())]
+    Unread {
+        /// Where it should come from.
+        file: PathBuf,
+        /// Why nobody waits for it any more.
+        why: Unfinished,
+    },
+    /// The access log cannot be opened.
+    #[error("cannot open the access log `{output}`: {error}")]
+    AccessLog {
+        /// Where it should go to.
+        output: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// An endpoint's name has no address.
+    #[error("{0}")]
+    Resolve(io::Error),
+    /// A listener's address is not to be had.
+    #[error("listener `{listener}`: cannot bind {addr}: {error}{}", bind_help(.error))]
+    Bind {
+        /// The listener's name.
+        listener: String,
+        /// The address.
+        addr: SocketAddr,
+        /// What bind(2) or listen(2) said.
+        error: io::Error,
+    },
+    /// The system refused something else.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A worker ended before it was told to.
+    #[error("a worker ended: {0}")]
+    Worker(String),
+}
+
+fn bind_help(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => "; `ss -tanp` shows who holds the port",
+        Some(libc::EACCES) => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        Some(libc::EADDRNOTAVAIL) => "; no interface of this host has that address",
+        Some(_) | None => "",
+    }
+}
+
+/// A system call that failed, for `map_err`.
+pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |error| ServerError::System { what, error }
+}

@@ -1,0 +1,41 @@
+//! How many connections and pipes there may be: what is configured, and what the machine allows.
+
+use super::local;
+use crate::config::{self, Config, Count, Host};
+use crate::data::PipeLimits;
+use crate::data::worker;
+
+/// What this machine allows, for the configuration's lints: `run` raises the soft limit to the hard
+/// one.
+pub fn host() -> Host {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks }
+}
+
+/// Returns how many connections and pipes there may be with so many workers and descriptors; says so where
+/// that is less than was asked for, or little.
+pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLimits) {
+    let addresses = config.listeners.iter().map(|listener| listener.bind.len()).sum();
+    let reserved = config::descriptors_reserved(workers, addresses);
+    let pairs = descriptors.saturating_sub(reserved) / 2;
+    let splice = &config.splice;
+    // Connections that are asked for go before pipes that are not.
+    let room = pairs.saturating_sub(config.server.max_connections.or(0));
+    let pipes_max = splice.max_pipes.or(room).min(descriptors / config::DESCRIPTORS_PER_PIPE);
+    let (pipes, possible) = worker::limits(pairs, splice.pipe_bytes, pipes_max);
+    match config.server.max_connections {
+        Count::Auto => (possible, pipes),
+        Count::Fixed(wanted) => {
+            if wanted > possible {
+                tracing::warn!(
+                    wanted,
+                    possible,
+                    descriptors,
+                    "max_connections is lowered to what the descriptor limit allows"
+                );
+            }
+            (wanted.min(possible), pipes)
+        }
+    }
+}

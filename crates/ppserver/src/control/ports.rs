@@ -1,0 +1,284 @@
+//! The ports that are ours: claims of addresses, and one listening socket a worker at each of them.
+//!
+//! Whom to let in is decided elsewhere. Invariant: binding changes nothing that is there, so a configuration
+//! that cannot have all its ports leaves every one as it was.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::Socket;
+
+use super::error::ServerError;
+use crate::config::{Config, Listener};
+use crate::data;
+use crate::data::orders::{Claim, Share};
+use crate::data::sys::{self, ListenOptions, Sharing};
+
+/// How often listen(2) is asked: two starts that meet in it may both be turned away (8 of 60,000 times on
+/// Linux 6.18), since each is seen to listen before it is looked whether it may.
+const LISTENS_MAX: usize = 8;
+
+/// Where this process listens, in the order of the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    held: Vec<Port>,
+    /// Claims of ports that workers may still be emptying.
+    going: Vec<Arc<Claim>>,
+}
+
+/// An address of a listener.
+#[derive(Clone, Debug)]
+pub(super) struct Port {
+    /// The listener's name.
+    pub(super) listener: String,
+    /// What the configuration says; port 0 lets the kernel choose.
+    asked: SocketAddr,
+    claim: Arc<Claim>,
+}
+
+impl Port {
+    /// Where it is.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.claim.addr
+    }
+}
+
+/// All ports of a configuration, those that are new among them bound.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// In the order of the configuration, each with the index of its listener.
+    ports: Vec<(Port, usize)>,
+    /// Sockets of each new port, one a worker; in the order of `ports`, empty for those that were there.
+    sockets: Vec<Vec<Socket>>,
+}
+
+impl Bound {
+    /// Those that were not there before.
+    pub(super) fn new_ports(&self) -> impl Iterator<Item = &Port> {
+        let with_sockets = self.ports.iter().zip(&self.sockets);
+        with_sockets.filter(|(_, sockets)| !sockets.is_empty()).map(|((port, _), _)| port)
+    }
+
+    /// What the next worker is told to have.
+    pub(super) fn next_shares(&mut self) -> Vec<Share> {
+        let share = |((port, listener), sockets): (&(Port, usize), &mut Vec<Socket>)| Share {
+            claim: Arc::clone(&port.claim),
+            listener: *listener,
+            socket: sockets.pop(),
+        };
+        self.ports.iter().zip(&mut self.sockets).map(share).collect()
+    }
+}
+
+impl Ports {
+    /// Returns where it listens, in the order of the configuration.
+    pub(super) fn held(&self) -> &[Port] {
+        &self.held
+    }
+
+    /// Finds or binds the ports of a configuration for so many workers. What is there is kept, whatever else
+    /// changes: a listener's address, and an address that has moved to another listener.
+    ///
+    /// # Errors
+    /// When one of the new ones is not to be had; nothing is changed then, nor without an error.
+    pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, ServerError> {
+        let options = data::listen_options(&config.tcp);
+        let asked = asked(config);
+        let mut kept = self.keep(&asked);
+        let (mut ports, mut sockets) = (Vec::new(), Vec::new());
+        for ((index, listener, asked), kept) in asked.into_iter().zip(&mut kept) {
+            let (claim, shares) = match kept.take() {
+                Some(claim) => (claim, Vec::new()),
+                None => {
+                    let failed = |error| {
+                        let listener = listener.name.clone();
+                        ServerError::Bind { listener, addr: asked, error }
+                    };
+                    let sharing = self.sharing(asked);
+                    let bound = bind_shares(asked, sharing, workers, &options);
+                    let (shares, addr) = bound.map_err(failed)?;
+                    (Arc::new(Claim { addr }), shares)
+                }
+            };
+            ports.push((Port { listener: listener.name.clone(), asked, claim }, index));
+            sockets.push(shares);
+        }
+        Ok(Bound { ports, sockets })
+    }
+
+    /// Goes on with what was bound.
+    pub(super) fn adopt(&mut self, bound: Bound) {
+        let held = bound.ports.into_iter().map(|(port, _)| port).collect();
+        let old = std::mem::replace(&mut self.held, held);
+        let stays =
+            |claim: &Arc<Claim>| self.held.iter().any(|port| Arc::ptr_eq(&port.claim, claim));
+        let gone = old.into_iter().map(|port| port.claim).filter(|claim| !stays(claim));
+        self.going.extend(gone);
+        self.going.retain(is_held);
+    }
+
+    /// Finds for each address that is asked for the claim that serves it.
+    fn keep(&self, asked: &[(usize, &Listener, SocketAddr)]) -> Vec<Option<Arc<Claim>>> {
+        let mut free: Vec<&Port> = self.held.iter().collect();
+        let mut kept: Vec<Option<Arc<Claim>>> = asked.iter().map(|_| None).collect();
+        // First what stays where it is, so that what moves takes nobody's place.
+        let stays = |port: &Port, listener: &Listener, addr| {
+            port.listener == listener.name && port.asked == addr
+        };
+        let moves = |port: &Port, _: &Listener, addr| port.addr() == addr;
+        for is_same in [&stays as &dyn Fn(&Port, &Listener, SocketAddr) -> bool, &moves] {
+            for ((_, listener, addr), kept) in asked.iter().zip(&mut kept) {
+                if kept.is_none()
+                    && let Some(at) = free.iter().position(|port| is_same(port, listener, *addr))
+                {
+                    *kept = Some(Arc::clone(&free.remove(at).claim));
+                }
+            }
+        }
+        kept
+    }
+
+    /// Says how an address is to be bound: alone, unless it overlaps one of ours, which claims it for us.
+    fn sharing(&self, addr: SocketAddr) -> Sharing {
+        let held = self.held.iter().map(|port| &port.claim);
+        let mut claims = held.chain(self.going.iter().filter(|claim| is_held(claim)));
+        match claims.any(|claim| overlap(claim.addr, addr)) {
+            true => Sharing::Port,
+            false => Sharing::Exclusive,
+        }
+    }
+}
+
+/// Whether a worker still has a socket at it.
+fn is_held(claim: &Arc<Claim>) -> bool {
+    Arc::strong_count(claim) > 1
+}
+
+/// Lists the addresses of a configuration, each with its listener.
+fn asked(config: &Config) -> Vec<(usize, &Listener, SocketAddr)> {
+    let listeners = config.listeners.iter().enumerate();
+    let addrs = listeners.flat_map(|(index, listener)| {
+        listener.bind.iter().map(move |addr| (index, listener, *addr))
+    });
+    addrs.collect()
+}
+
+/// Whether a socket at one of them keeps others from the other (ip(7)): IPv6 sockets are v6-only.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_wild = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (is_wild || one.ip() == other.ip())
+}
+
+/// Binds an address once for each worker: the kernel spreads connections over the sockets. Returns them with
+/// the address, whose port the kernel may have chosen.
+///
+/// # Errors
+/// EADDRINUSE when anybody else listens there, also with SO_REUSEPORT; what else bind(2) knows.
+fn bind_shares(
+    addr: SocketAddr,
+    sharing: Sharing,
+    workers: usize,
+    options: &ListenOptions,
+) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    let first = match sharing {
+        Sharing::Exclusive => claim(addr, options)?,
+        Sharing::Port => share(addr, options)?,
+    };
+    let local = first.local_addr()?.as_socket();
+    let addr = local.ok_or_else(|| io::Error::other("the socket has no address"))?;
+    let mut shares = vec![first];
+    for _ in 1..workers {
+        shares.push(share(addr, options)?);
+    }
+    Ok((shares, addr))
+}
+
+/// Listens beside others of ours.
+fn share(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
+    let socket = sys::bind(addr, Sharing::Port)?;
+    sys::listen(&socket, options)?;
+    Ok(socket)
+}
+
+/// Listens alone, and lets others of ours share from then on. Beside another process that shares the port,
+/// ours would get a part of the connections in silence: without SO_REUSEPORT the kernel tells, and who
+/// listens without it keeps others out.
+fn claim(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
+    let socket = sys::bind(addr, Sharing::Exclusive)?;
+    let mut listening = sys::listen(&socket, options);
+    for _ in 1..LISTENS_MAX {
+        match listening {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                listening = sys::listen(&socket, options);
+            }
+            Ok(()) | Err(_) => break,
+        }
+    }
+    listening?;
+    socket.set_reuse_port(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::sync::Barrier;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::data::sys::Keepalive;
+
+    fn options() -> ListenOptions {
+        let [idle, interval] = [60, 15].map(Duration::from_secs);
+        let keepalive = Keepalive { idle, interval, count: 4 };
+        ListenOptions { nodelay: true, keepalive, defer_accept: false, backlog: 16 }
+    }
+
+    fn free() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[test]
+    fn every_share_gets_connections_and_nobody_else_gets_the_port() {
+        const CONNECTIONS: usize = 200;
+        let (shares, addr) = bind_shares(free(), Sharing::Exclusive, 3, &options()).unwrap();
+        let error = bind_shares(addr, Sharing::Exclusive, 1, &options()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+        let mut accepted = [0; 3];
+        for _ in 0..CONNECTIONS {
+            let _client = TcpStream::connect(addr).unwrap();
+            let by = shares.iter().position(|share| share.accept().is_ok());
+            accepted[by.expect("one of them has it")] += 1;
+        }
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+    }
+
+    #[test]
+    fn of_those_who_want_a_port_at_once_one_gets_it() {
+        const ROUNDS: usize = 1000;
+        const STARTS: usize = 3;
+        let (_, addr) = bind_shares(free(), Sharing::Exclusive, 1, &options()).unwrap();
+        let barrier = Barrier::new(STARTS);
+        for round in 0..ROUNDS {
+            // Whoever fails has failed before the others' sockets go.
+            let bind = || {
+                barrier.wait();
+                let bound = bind_shares(addr, Sharing::Exclusive, 4, &options());
+                barrier.wait();
+                bound.map(|_| ()).map_err(|error| error.kind())
+            };
+            let bound = thread::scope(|scope| {
+                let starts = [(); STARTS].map(|()| scope.spawn(bind));
+                starts.map(|start| start.join().unwrap())
+            });
+            let mut failed = bound.iter().filter_map(|bound| bound.err());
+            assert!(failed.all(|kind| kind == io::ErrorKind::AddrInUse), "{round}: {bound:?}");
+            let won = bound.iter().filter(|bound| bound.is_ok());
+            assert_eq!(won.count(), 1, "round {round}");
+        }
+    }
+}

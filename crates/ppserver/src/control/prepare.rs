@@ -1,0 +1,93 @@
+//! What a start and a reload do before anything changes: read the file, open the access log, resolve names.
+//!
+//! All of it may block, and is bounded. Invariant: nothing that runs is touched.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::bounded;
+use super::error::ServerError;
+use super::{limits, names};
+use crate::config::{self, Config, Loaded, Output};
+use crate::data::orders::Plan;
+use crate::telemetry::access_log::{self, Opened};
+
+/// How long a file may take to be read or opened: a FIFO waits for its other end, a disk may hang.
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long all names may take. glibc asks each of three servers twice, for 5 s, unless resolv.conf(5) says
+/// otherwise.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where a configuration comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// From a file, which is read at the start and at each reload.
+    File(PathBuf),
+    /// From flags, for good.
+    Flags(Box<Loaded>),
+}
+
+/// Everything that is needed to follow a configuration.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    /// Where the access log is to go, if it goes there no more than before.
+    pub(super) opened: Option<Opened>,
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// When it has errors, or does not come.
+pub(super) async fn read(file: &Path) -> Result<Loaded, ServerError> {
+    let path = file.to_owned();
+    let read = move |is_wanted: &dyn Fn() -> bool| {
+        let opened = File::open(&path);
+        // Of two readers of a FIFO each gets a part: one that nobody waits for takes nothing.
+        let opened = if is_wanted() { opened } else { Err(io::ErrorKind::TimedOut.into()) };
+        config::read_from(&path, opened, limits::host())
+    };
+    match bounded::run("reader", FILE_TIMEOUT, read).await {
+        Ok(loaded) => loaded.map_err(|report| ServerError::Config(Box::new(report))),
+        Err(why) => Err(ServerError::Unread { file: file.to_owned(), why }),
+    }
+}
+
+/// Opens the access log, unless it goes to `current` already, and resolves the names of all endpoints.
+///
+/// # Errors
+/// When one of them is not to be had.
+pub(super) async fn prepare(
+    config: Config,
+    current: Option<&Output>,
+) -> Result<Prepared, ServerError> {
+    let log = &config.access_log;
+    let opened = if log.state.is_on() && current != Some(&log.output) {
+        Some(open(log.output.clone()).await?)
+    } else {
+        None
+    };
+    let upstreams = config.upstreams.clone();
+    let resolve = move |_: &dyn Fn() -> bool| upstreams.iter().map(names::resolve).collect();
+    let resolved = bounded::run("resolver", NAMES_TIMEOUT, resolve).await;
+    let endpoints = resolved.unwrap_or_else(|why| {
+        Err(io::Error::other(format!("cannot resolve the names of endpoints: {why}")))
+    });
+    let endpoints = endpoints.map_err(ServerError::Resolve)?;
+    Ok(Prepared { plan: Plan { config, endpoints }, opened })
+}
+
+async fn open(output: Output) -> Result<Opened, ServerError> {
+    let name = match &output {
+        Output::Stdout => "stdout".to_owned(),
+        Output::Stderr => "stderr".to_owned(),
+        Output::File(path) => path.display().to_string(),
+    };
+    let open = move |_: &dyn Fn() -> bool| access_log::open(&output);
+    let opened = bounded::run("opener", FILE_TIMEOUT, open).await;
+    let opened = opened.unwrap_or_else(|why| Err(io::Error::other(why)));
+    opened.map_err(|error| ServerError::AccessLog { output: name, error })
+}

@@ -1,0 +1,52 @@
+//! A service that runs: what it follows, where that came from, and what is told of it.
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::ports::Port;
+use super::service::Service;
+use super::signals::Signal;
+use crate::data::orders::Plan;
+use crate::telemetry::{log, metrics};
+
+/// A service, and what it follows.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) service: Service,
+    pub(super) plan: Arc<Plan>,
+    /// What a reload reads; with flags there is none.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Running {
+    /// Returns the addresses that are listened on, in the order of the configuration.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.service.ports.held().iter().map(Port::addr).collect()
+    }
+
+    /// Prints one JSON line, whatever the format of the log.
+    pub(super) fn print_counters(&self) {
+        let Service { workers, access_logs, .. } = &self.service;
+        let mut line = metrics::summary(workers.counters(), access_logs.lines_lost());
+        line["log_lines_dropped"] = log::lines_dropped().into();
+        let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        line["timestamp"] = time.into();
+        line["level"] = "INFO".into();
+        line["message"] = "counters".into();
+        log::write_line(&line.to_string());
+    }
+
+    /// Begins a drain and returns how long it may last.
+    pub(super) fn drain(&self, signal: Signal) -> Duration {
+        let grace = self.plan.config.server.shutdown_grace;
+        let active = metrics::active(self.service.workers.counters());
+        let again = signal == Signal::Interrupt && io::stderr().is_terminal();
+        let hint = if again { "; again to stop now" } else { "" };
+        tracing::info!(active, ?grace, "draining{hint}");
+        self.service.workers.drain();
+        grace
+    }
+}

@@ -1,0 +1,77 @@
+//! What serves: the workers, their ports, and the access log they write; and how they come to follow a
+//! configuration, the first one as any other.
+//!
+//! Invariant: what cannot be followed as a whole changes nothing.
+
+use std::sync::Arc;
+
+use super::access_logs::AccessLogs;
+use super::error::{ServerError, system};
+use super::ports::{Port, Ports};
+use super::prepare::Prepared;
+use super::workers::{Replies, Workers};
+use super::{announce, limits};
+use crate::data::orders::{Plan, Setup};
+
+/// What the workers have been told to follow.
+#[derive(Debug)]
+pub(super) struct Following {
+    pub(super) plan: Arc<Plan>,
+    /// Ports that were not there before.
+    new_ports: Vec<Port>,
+    connections_max: usize,
+}
+
+/// The workers and what they have.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) workers: Workers,
+    pub(super) ports: Ports,
+    pub(super) access_logs: AccessLogs,
+    /// How many the process may have open.
+    descriptors: usize,
+}
+
+impl Service {
+    /// Begins with workers that serve nothing.
+    pub(super) fn new(workers: Workers, descriptors: usize) -> Self {
+        let (ports, access_logs) = (Ports::default(), AccessLogs::default());
+        Self { workers, ports, access_logs, descriptors }
+    }
+
+    /// Binds what is new, and has every worker follow.
+    ///
+    /// # Errors
+    /// When a port is not to be had, or no thread for the access log: nothing is changed then.
+    pub(super) fn follow(
+        &mut self,
+        prepared: Prepared,
+    ) -> Result<(Following, Replies), ServerError> {
+        let Prepared { plan, opened } = prepared;
+        let (config, workers) = (&plan.config, self.workers.count());
+        let mut bound = self.ports.bind(config, workers)?;
+        let new_ports = bound.new_ports().cloned().collect();
+        let access_log = self.access_logs.follow(&config.access_log, opened);
+        let access_log = access_log.map_err(system("cannot start the access log"))?;
+        let (connections_max, pipes) = limits::of(config, workers, self.descriptors);
+        let plan = Arc::new(plan);
+        let setups = (0..workers).map(|_| Setup {
+            plan: Arc::clone(&plan),
+            ports: bound.next_shares(),
+            access_log: access_log.clone(),
+            connections_max,
+            pipes: pipes.share(workers),
+        });
+        let replies = self.workers.follow(setups);
+        self.ports.adopt(bound);
+        Ok((Following { plan, new_ports, connections_max }, replies))
+    }
+
+    /// Says what is new, once every worker follows.
+    pub(super) fn announce(&self, following: &Following) {
+        let Following { plan, new_ports, connections_max } = following;
+        announce::listening(&plan.config, new_ports, self.workers.count(), *connections_max);
+        announce::open_trust(&plan.config, self.ports.held());
+        announce::own_listeners(plan);
+    }
+}

@@ -1,0 +1,148 @@
+//! The workers: their threads, the lines to them, and their ends.
+//!
+//! What they are told is decided elsewhere. Invariant: an end is told by every thread, also by one that
+//! panics.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::{ServerError, system};
+use crate::data::orders::{Line, Order, Reply, Setup};
+use crate::data::worker::Worker;
+use crate::telemetry::metrics::Counters;
+
+/// Workers, until the last of them has ended.
+#[derive(Debug)]
+pub(super) struct Workers {
+    lines: Vec<Line>,
+    threads: Vec<JoinHandle<()>>,
+    counters: Arc<[Counters]>,
+    ends: mpsc::UnboundedReceiver<End>,
+    running: usize,
+}
+
+/// How a worker ended; an error if it was not told to.
+type End = Result<(), String>;
+
+/// Tells an end when it is dropped, also by a panic.
+#[derive(Debug)]
+struct Obituary {
+    teller: mpsc::UnboundedSender<End>,
+    end: End,
+}
+
+impl Obituary {
+    fn tell(mut self, end: End) {
+        self.end = end;
+    }
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        // The process may be over.
+        drop(self.teller.send(std::mem::replace(&mut self.end, Ok(()))));
+    }
+}
+
+/// What the workers of an order answer.
+#[derive(Debug)]
+pub(super) struct Replies(Vec<oneshot::Receiver<io::Result<()>>>);
+
+impl Replies {
+    /// Waits until every worker follows.
+    ///
+    /// # Errors
+    /// When one of them cannot, or has ended.
+    pub(super) async fn all(self) -> Result<(), ServerError> {
+        for reply in self.0 {
+            let outcome = reply.await.map_err(|_| ServerError::Worker("no reply".to_owned()))?;
+            outcome.map_err(system("a worker cannot listen"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Workers {
+    /// Starts so many, which serve nothing yet.
+    ///
+    /// # Errors
+    /// When the system gives no thread, or no epoll instance.
+    pub(super) fn start(count: usize) -> Result<Self, ServerError> {
+        let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
+        let (teller, ends) = mpsc::unbounded_channel();
+        let (lines, threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut workers = Self { lines, threads, counters, ends, running: 0 };
+        for index in 0..count {
+            let worker = Worker::new(index, Arc::clone(&workers.counters));
+            let (worker, line) = worker.map_err(system("cannot start a worker"))?;
+            let obituary = Obituary { teller: teller.clone(), end: Err("it panicked".to_owned()) };
+            let thread = spawn(index, worker, obituary).map_err(system("cannot start a thread"))?;
+            workers.lines.push(line);
+            workers.threads.push(thread);
+            workers.running += 1;
+        }
+        Ok(workers)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(super) fn counters(&self) -> &[Counters] {
+        &self.counters
+    }
+
+    /// Whether one of them has not ended yet.
+    pub(super) fn are_running(&self) -> bool {
+        self.running > 0
+    }
+
+    /// Has each follow its own of `setups`, which are as many.
+    pub(super) fn follow(&self, setups: impl IntoIterator<Item = Setup>) -> Replies {
+        let follow = |(line, setup): (&Line, Setup)| {
+            let (outcome, reply) = oneshot::channel();
+            // Whoever asked may have gone.
+            let tell = Reply::new(move |result| drop(outcome.send(result)));
+            line.send(Order::Follow(Box::new(setup), tell));
+            reply
+        };
+        Replies(self.lines.iter().zip(setups).map(follow).collect())
+    }
+
+    /// Tells each to accept what is queued and to end with its last connection.
+    pub(super) fn drain(&self) {
+        self.lines.iter().for_each(|line| line.send(Order::Drain));
+    }
+
+    /// Tells each to reset what is left, and to end.
+    pub(super) fn stop(&self) {
+        self.lines.iter().for_each(|line| line.send(Order::Stop));
+    }
+
+    /// Waits until one of them ends.
+    pub(super) async fn next_end(&mut self) -> End {
+        let Some(end) = self.ends.recv().await else { return std::future::pending().await };
+        self.running -= 1;
+        end
+    }
+}
+
+/// Leaves no thread behind.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+        for thread in self.threads.drain(..) {
+            // A panic has been told.
+            drop(thread.join());
+        }
+    }
+}
+
+fn spawn(index: usize, worker: Worker, obituary: Obituary) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || obituary.tell(worker.run().map_err(|error| error.to_string())))
+}
