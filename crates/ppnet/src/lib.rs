@@ -68,6 +68,8 @@ pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, par
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
 pub use ppcore;
+/// The rules underneath, which need no socket: what is not a listener's comes from there.
+pub use pptrust;
 
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]

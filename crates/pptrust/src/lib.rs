@@ -4,7 +4,7 @@
 //! peer may speak for a client at all, and what is sent on. Addresses and bytes go in, answers come
 //! out; it opens nothing, waits for nothing and reads no clock.
 //!
-//! | module | holds |
+//! | names | what for |
 //! |---|---|
 //! | [`Networks`], [`Peers`] | a set of networks, and those whose word counts |
 //! | [`Trust`], [`Policy`], [`Admission`] | whom to believe, and what no header means |
@@ -15,8 +15,8 @@
 //! | [`Greeting`] | a header to be sent, made of nothing but words |
 //! | [`looks_like`] | what bytes look like that are no header |
 //!
-//! What may grow is `#[non_exhaustive]`: [`Policy`], [`Lookalike`] and [`NetworkError`]. Answers that a caller must all handle
-//! ([`Admission`], [`Found`], [`Refusal`]) are not.
+//! What may grow is `#[non_exhaustive]`: [`Policy`], [`Lookalike`] and [`NetworkError`]. Answers that a caller
+//! must all handle ([`Admission`], [`Found`], [`Refusal`]) are not.
 //!
 //! Section numbers are those of HAProxy's `doc/proxy-protocol.txt`.
 
