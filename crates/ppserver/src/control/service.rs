@@ -72,6 +72,5 @@ impl Service {
         let Following { plan, new_ports, connections_max } = following;
         announce::listening(&plan.config, new_ports, self.workers.count(), *connections_max);
         announce::open_trust(&plan.config, self.ports.held());
-        announce::own_listeners(plan);
     }
 }
