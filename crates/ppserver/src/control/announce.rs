@@ -2,12 +2,10 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::limits;
 use super::ports::Port;
 use crate::config::{
     self, Accept, Colour, Config, Listener, Report, SendHeader, Untrusted, Versions,
 };
-use crate::data::orders::Plan;
 use crate::telemetry::log;
 
 /// Shows warnings with carets to people, and as records of the log to programs.
@@ -61,12 +59,6 @@ pub(super) fn open_trust(config: &Config, ports: &[Port]) {
             );
         }
     }
-}
-
-/// Says aloud which endpoints lead back to a listener, now that names have addresses.
-pub(super) fn own_listeners(plan: &Plan) {
-    let Plan { config, endpoints } = plan;
-    log::warnings(&config::own_listeners(config, endpoints, limits::host()));
 }
 
 fn listener_of<'a>(config: &'a Config, port: &Port) -> Option<&'a Listener> {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::bounded;
 use super::error::ServerError;
 use super::{limits, names};
-use crate::config::{self, Config, Loaded, Output};
+use crate::config::{self, Config, Loaded, Output, Report};
 use crate::data::orders::Plan;
 use crate::telemetry::access_log::{self, Opened};
+use crate::telemetry::log;
 
 /// How long a file may take to be read or opened: a FIFO waits for its other end, a disk may hang.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,20 +65,27 @@ pub(super) async fn prepare(
     config: Config,
     current: Option<&Output>,
 ) -> Result<Prepared, ServerError> {
-    let log = &config.access_log;
-    let opened = if log.state.is_on() && current != Some(&log.output) {
-        Some(open(log.output.clone()).await?)
+    let config::AccessLog { state, output, .. } = &config.access_log;
+    let opened = if state.is_on() && current != Some(output) {
+        Some(open(output.clone()).await?)
     } else {
         None
     };
-    let upstreams = config.upstreams.clone();
-    let resolve = move |_: &dyn Fn() -> bool| upstreams.iter().map(names::resolve).collect();
+    let resolve = move |_: &dyn Fn() -> bool| resolve(config);
     let resolved = bounded::run("resolver", NAMES_TIMEOUT, resolve).await;
-    let endpoints = resolved.unwrap_or_else(|why| {
+    let resolved = resolved.unwrap_or_else(|why| {
         Err(io::Error::other(format!("cannot resolve the names of endpoints: {why}")))
     });
-    let endpoints = endpoints.map_err(ServerError::Resolve)?;
-    Ok(Prepared { plan: Plan { config, endpoints }, opened })
+    let (plan, warnings) = resolved.map_err(ServerError::Resolve)?;
+    log::warnings(&warnings);
+    Ok(Prepared { plan, opened })
+}
+
+/// Resolves names; of the addresses behind them some may lead back to a listener, which is a warning. Blocks.
+fn resolve(config: Config) -> io::Result<(Plan, Report)> {
+    let endpoints = config.upstreams.iter().map(names::resolve).collect::<io::Result<Vec<_>>>()?;
+    let warnings = config::own_listeners(&config, &endpoints, limits::host());
+    Ok((Plan { config, endpoints }, warnings))
 }
 
 async fn open(output: Output) -> Result<Opened, ServerError> {

@@ -70,7 +70,6 @@ impl Service {
     /// Says what is new, once every worker follows.
     pub(super) fn announce(&self, following: &Following) {
         let Following { plan, new_ports, connections_max } = following;
-        announce::own_listeners(plan);
         announce::open_trust(&plan.config, self.ports.held());
         // Last: who waits for these lines finds a server at rest.
         announce::listening(&plan.config, new_ports, self.workers.count(), *connections_max);

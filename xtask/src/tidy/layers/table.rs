@@ -157,6 +157,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "control::error",
             "data::orders",
             "telemetry::access_log",
+            "telemetry::log",
             "config",
         ],
         world: World::Async,
@@ -164,7 +165,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "control::announce",
-        uses: &["control::ports", "telemetry::log", "config", "control::limits", "data::orders"],
+        uses: &["control::ports", "telemetry::log", "config"],
         world: World::Async,
         why: "what is told is found out elsewhere",
     },
