@@ -12,10 +12,7 @@ use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
 use pptrust::{Admission, Intro, Outgoing, Trust};
 
 use super::orders::Plan;
-use crate::config::{
-    self, Accept, ChecksumPolicy, ChecksumSent, Destination, Presence, SendHeader, SpliceMode,
-    TlvPass, Untrusted, Versions,
-};
+use crate::config::{self, Accept, ChecksumPolicy, Presence, SpliceMode, Untrusted, Versions};
 use crate::core::early::Early;
 use crate::core::pool::Upstream;
 use crate::core::session::{FirstBytes, Policy, Splicing};
@@ -84,7 +81,7 @@ impl Rules {
             early_receive,
             ephemeral_ports: sys::ephemeral_ports(),
             trust: trust(&listener.accept),
-            send: outgoing(&config.upstreams[listener.upstream].send),
+            send: config.upstreams[listener.upstream].send.clone(),
             policy: Policy {
                 first_bytes: FirstBytes::Header,
                 header_timeout: timeouts.header,
@@ -167,28 +164,6 @@ fn options(accept: &Accept) -> Options {
             ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
-}
-
-fn outgoing(send: &SendHeader) -> Outgoing {
-    let destination = |destination| match destination {
-        Destination::Original => pptrust::Destination::Original,
-        Destination::Local => pptrust::Destination::Local,
-    };
-    match send {
-        SendHeader::Off => Outgoing::Off,
-        SendHeader::V1 { destination: told } => Outgoing::V1 { destination: destination(*told) },
-        SendHeader::V2 { destination: told, tlv_pass, crc32c } => Outgoing::V2 {
-            destination: destination(*told),
-            tlv_pass: match tlv_pass {
-                TlvPass::All => pptrust::TlvPass::All,
-                TlvPass::Types(types) => pptrust::TlvPass::Types(types.clone()),
-            },
-            crc32c: match crc32c {
-                ChecksumSent::WhenReceived => pptrust::ChecksumSent::WhenReceived,
-                ChecksumSent::Always => pptrust::ChecksumSent::Always,
-            },
-        },
-    }
 }
 
 /// What the header of a peer in `trust` is worth.
