@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AccessLog, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy, Keepalive,
-    LocalPolicy, Log, LogFormat, LogLevel, Output, Presence, Probes, SendHeader, Server, Splice,
+    LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server, Splice,
     SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
 };
 use crate::trust::Trust;
@@ -99,14 +99,11 @@ impl HeaderPolicy {
     }
 }
 
-impl SendHeader {
-    /// A header of this version with the defaults of the rest.
-    pub fn new(version: Version) -> Self {
-        match version {
-            Version::V1 => Self::V1 { destination: DESTINATION },
-            Version::V2 => {
-                Self::V2 { destination: DESTINATION, tlv_pass: TLV_PASS, crc32c: CRC32C_SENT }
-            }
-        }
+/// A header of this version with the defaults of the rest.
+pub(super) fn outgoing(version: Version) -> Outgoing {
+    let destination = DESTINATION;
+    match version {
+        Version::V1 => Outgoing::V1 { destination },
+        Version::V2 => Outgoing::V2 { destination, tlv_pass: TLV_PASS, crc32c: CRC32C_SENT },
     }
 }

@@ -14,7 +14,7 @@ use super::diagnostics::{Diagnostics, Place};
 use super::parse::{At, Key, Written};
 use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
 use super::{
-    Accept, Choice, Config, HeaderPolicy, Host, Loaded, Log, Presence, Report, SendHeader, Tcp,
+    Accept, Choice, Config, HeaderPolicy, Host, Loaded, Log, Outgoing, Presence, Report, Tcp,
     Version, Versions, defaults,
 };
 use crate::trust::Trust;
@@ -80,7 +80,7 @@ impl Config {
             name: At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere),
             endpoints,
             retries: At::new(defaults::RETRIES, Place::Nowhere),
-            send: Written::new(flags.send.map_or(SendHeader::Off, SendHeader::new), Vec::new()),
+            send: Written::new(flags.send.map_or(Outgoing::Off, defaults::outgoing), Vec::new()),
             passed: Vec::new(),
         };
         let draft = Draft {

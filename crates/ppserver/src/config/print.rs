@@ -8,8 +8,8 @@ use std::fmt::{self, Display, Write};
 
 use super::units::{format_duration, format_size};
 use super::{
-    Accept, CONFIG_VERSION, Choice, Config, Count, Listener, Output, Presence, SendHeader,
-    Timeouts, TlvPass, Toggle, Upstream, Version, Versions, defaults,
+    Accept, CONFIG_VERSION, Choice, Config, Count, Listener, Outgoing, Output, Presence, Timeouts,
+    TlvPass, Toggle, Upstream, Version, Versions, defaults,
 };
 use crate::trust::{Shortest, Trust};
 
@@ -123,12 +123,12 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
 
     writeln!(f, "\n[upstream.{name}.proxy_protocol]")?;
     match &upstream.send {
-        SendHeader::Off => writeln!(f, "send = {}", word::<Option<Version>>(None)),
-        SendHeader::V1 { destination } => {
+        Outgoing::Off => writeln!(f, "send = {}", word::<Option<Version>>(None)),
+        Outgoing::V1 { destination } => {
             writeln!(f, "send = {}", word(Version::V1))?;
             writeln!(f, "destination = {}", word(*destination))
         }
-        SendHeader::V2 { destination, tlv_pass, crc32c } => {
+        Outgoing::V2 { destination, tlv_pass, crc32c } => {
             writeln!(f, "send = {}", word(Version::V2))?;
             writeln!(f, "destination = {}", word(*destination))?;
             match tlv_pass {

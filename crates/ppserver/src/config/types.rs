@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass};
+
 use super::Endpoint;
 use crate::trust::Trust;
 
@@ -301,56 +303,8 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Further endpoints tried after a failed connect. 0..=255.
     pub retries: usize,
-    /// The header sent to them.
-    pub send: SendHeader,
-}
-
-/// `[upstream.NAME.proxy_protocol]`: the header sent to the upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SendHeader {
-    /// None.
-    Off,
-    /// The text line.
-    V1 {
-        /// What it says the client connected to.
-        destination: Destination,
-    },
-    /// The binary header.
-    V2 {
-        /// What it says the client connected to.
-        destination: Destination,
-        /// The TLVs copied from the header that came in.
-        tlv_pass: TlvPass,
-        /// When it carries a checksum.
-        crc32c: ChecksumSent,
-    },
-}
-
-/// The destination address of a header that is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Destination {
-    /// The one of the header that came in.
-    Original,
-    /// Our own address on the client's connection.
-    Local,
-}
-
-/// The TLVs copied from the header that came in; a CRC32C TLV (0x03) never is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlvPass {
-    /// Every one.
-    All,
-    /// Those of these types, ascending, without 0x03; may be empty.
-    Types(Vec<u8>),
-}
-
-/// When a v2 header that is sent carries a CRC32C TLV.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChecksumSent {
-    /// If one came in.
-    WhenReceived,
-    /// Always.
-    Always,
+    /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03.
+    pub send: Outgoing,
 }
 
 impl Toggle {

@@ -14,7 +14,7 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Quote};
 use super::parse::{At, Written};
 use super::{
-    Accept, AccessLog, Config, Endpoint, Host, Listener, Log, SendHeader, Server, Splice, Tcp,
+    Accept, AccessLog, Config, Endpoint, Host, Listener, Log, Outgoing, Server, Splice, Tcp,
     Timeouts, Upstream, lint,
 };
 
@@ -53,7 +53,7 @@ pub(super) struct UpstreamDraft {
     pub(super) name: At<String>,
     pub(super) endpoints: Vec<At<Endpoint>>,
     pub(super) retries: At<usize>,
-    pub(super) send: Written<SendHeader>,
+    pub(super) send: Written<Outgoing>,
     /// The entries of `tlv_pass` as they were written.
     pub(super) passed: Vec<At<u8>>,
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::ports::Port;
 use crate::config::{
-    self, Accept, Colour, Config, Listener, Report, SendHeader, Untrusted, Versions,
+    self, Accept, Colour, Config, Listener, Outgoing, Report, Untrusted, Versions,
 };
 use crate::telemetry::log;
 
@@ -24,9 +24,9 @@ pub(super) fn listening(config: &Config, ports: &[Port], workers: usize, connect
         let Some(listener) = listener_of(config, port) else { continue };
         let upstream = &config.upstreams[listener.upstream];
         let send = match upstream.send {
-            SendHeader::Off => "off",
-            SendHeader::V1 { .. } => "v1",
-            SendHeader::V2 { .. } => "v2",
+            Outgoing::Off => "off",
+            Outgoing::V1 { .. } => "v1",
+            Outgoing::V2 { .. } => "v2",
         };
         let (accept, trust, untrusted) = terms(&listener.accept);
         tracing::info!(

@@ -38,7 +38,7 @@ pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<SocketAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SendHeader;
+    use crate::config::Outgoing;
 
     #[test]
     fn a_name_without_an_address_is_named_in_the_error() {
@@ -46,7 +46,7 @@ mod tests {
             name: "web".to_owned(),
             endpoints: vec!["no-such-host.invalid:80".parse().unwrap()],
             retries: 0,
-            send: SendHeader::Off,
+            send: Outgoing::Off,
         };
         assert!(resolve(&config).unwrap_err().to_string().contains("no-such-host.invalid"));
     }

@@ -13,8 +13,7 @@ use pptrust::{Admission, Intro, Outgoing, Trust};
 
 use super::orders::Plan;
 use crate::config::{
-    self, Accept, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, Presence, SendHeader,
-    SpliceMode, TlvPass, Untrusted, Versions,
+    self, Accept, ChecksumPolicy, LocalPolicy, Presence, SpliceMode, Untrusted, Versions,
 };
 use crate::core::early::Early;
 use crate::core::intent::Intent;
@@ -187,28 +186,6 @@ fn options(accept: &Accept) -> Options {
             ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
-}
-
-fn outgoing(send: &SendHeader) -> Outgoing {
-    let destination = |destination| match destination {
-        Destination::Original => pptrust::Destination::Original,
-        Destination::Local => pptrust::Destination::Local,
-    };
-    match send {
-        SendHeader::Off => Outgoing::Off,
-        SendHeader::V1 { destination: told } => Outgoing::V1 { destination: destination(*told) },
-        SendHeader::V2 { destination: told, tlv_pass, crc32c } => Outgoing::V2 {
-            destination: destination(*told),
-            tlv_pass: match tlv_pass {
-                TlvPass::All => pptrust::TlvPass::All,
-                TlvPass::Types(types) => pptrust::TlvPass::Types(types.clone()),
-            },
-            crc32c: match crc32c {
-                ChecksumSent::WhenReceived => pptrust::ChecksumSent::WhenReceived,
-                ChecksumSent::Always => pptrust::ChecksumSent::Always,
-            },
-        },
-    }
 }
 
 /// What the header of a peer in `trust` is worth.

@@ -9,7 +9,7 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    Accept, AccessLog, Endpoint, HeaderPolicy, SendHeader, Splice, SpliceMode, TlvPass, Version,
+    Accept, AccessLog, Endpoint, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass, Version,
     defaults,
 };
 use crate::trust::Trust;
@@ -101,17 +101,17 @@ pub(super) fn retries(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
 /// What no header that is sent can hold.
 pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
     match &upstream.send.value {
-        SendHeader::Off => {
+        Outgoing::Off => {
             let help = "add send = \"v1\" or \"v2\", or remove the key";
             all_but(&upstream.send, "send", help, faults);
         }
-        SendHeader::V1 { .. } => {
+        Outgoing::V1 { .. } => {
             for key in ["tlv_pass", "crc32c"] {
                 let why = "a v1 line carries no TLVs";
                 warn_if(&upstream.send, key, true, why, "send = \"v2\" does", faults);
             }
         }
-        SendHeader::V2 { .. } => {}
+        Outgoing::V2 { .. } => {}
     }
     for kind in upstream.passed.iter().filter(|kind| kind.value == tlv::CRC32C) {
         let help = "remove it; crc32c = true sends one even if none came in";
@@ -123,9 +123,9 @@ pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
 /// TLVs come in v2 headers only.
 pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
     let passes = match &upstream.send.value {
-        SendHeader::Off | SendHeader::V1 { .. } => false,
-        SendHeader::V2 { tlv_pass: TlvPass::All, .. } => true,
-        SendHeader::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
+        Outgoing::Off | Outgoing::V1 { .. } => false,
+        Outgoing::V2 { tlv_pass: TlvPass::All, .. } => true,
+        Outgoing::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
     };
     let takes_v2 = |listener: &ListenerDraft| match &listener.accept.value {
         Some(Accept::Off) => false,

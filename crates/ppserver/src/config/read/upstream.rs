@@ -13,7 +13,7 @@ use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{At, Section, element_number, element_text};
 use crate::config::validate::UpstreamDraft;
-use crate::config::{Endpoint, SendHeader, TlvPass, Version};
+use crate::config::{Endpoint, Outgoing, TlvPass, Version};
 use crate::config::{defaults, keys};
 
 const RETRIES: RangeInclusive<usize> = 0..=255;
@@ -66,15 +66,15 @@ fn endpoint(
     address::endpoint(text, faults)
 }
 
-fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> SendHeader {
+fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> Outgoing {
     let version = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
     let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
     let tlv_pass = tlv_pass(section, passed, faults).unwrap_or(defaults::TLV_PASS);
     let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
     match version {
-        None => SendHeader::Off,
-        Some(Version::V1) => SendHeader::V1 { destination },
-        Some(Version::V2) => SendHeader::V2 { destination, tlv_pass, crc32c },
+        None => Outgoing::Off,
+        Some(Version::V1) => Outgoing::V1 { destination },
+        Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, crc32c },
     }
 }
 

@@ -66,7 +66,7 @@ fn the_least_file_has_every_default() {
     assert_eq!((config.tcp, config.splice), (Tcp::default(), Splice::default()));
     assert_eq!(config.listeners[0].accept, Accept::Off);
     assert_eq!(config.listeners[0].timeouts, Timeouts::default());
-    assert_eq!((config.upstreams[0].retries, &config.upstreams[0].send), (1, &SendHeader::Off));
+    assert_eq!((config.upstreams[0].retries, &config.upstreams[0].send), (1, &Outgoing::Off));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn tlv_types_are_sorted_and_the_checksum_is_not_among_them() {
     };
     let text = send("send='v2'\ntlv_pass=[0xEE, 0x03, 0xEA, 0xEE]");
     assert_eq!(faults(&text), ["13:17 no-effect"]);
-    let expected = SendHeader::V2 {
+    let expected = Outgoing::V2 {
         destination: Destination::Original,
         tlv_pass: TlvPass::Types(vec![0xEA, 0xEE]),
         crc32c: ChecksumSent::WhenReceived,

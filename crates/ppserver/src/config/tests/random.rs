@@ -72,16 +72,16 @@ fn accept() -> impl Strategy<Value = Accept> {
     )
 }
 
-fn send() -> impl Strategy<Value = SendHeader> {
+fn send() -> impl Strategy<Value = Outgoing> {
     let types = prop::collection::btree_set(any::<u8>().prop_filter("crc", |n| *n != 3), 0..6);
     let types = types.prop_map(|types| TlvPass::Types(types.into_iter().collect()));
     let tlv_pass = prop_oneof![Just(TlvPass::All), types];
     let crc32c = prop_oneof![Just(ChecksumSent::WhenReceived), Just(ChecksumSent::Always)];
     (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, crc32c).prop_map(
         |(version, destination, tlv_pass, crc32c)| match version {
-            None => SendHeader::Off,
-            Some(Version::V1) => SendHeader::V1 { destination },
-            Some(Version::V2) => SendHeader::V2 { destination, tlv_pass, crc32c },
+            None => Outgoing::Off,
+            Some(Version::V1) => Outgoing::V1 { destination },
+            Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, crc32c },
         },
     )
 }
