@@ -104,7 +104,7 @@ impl Rules {
                     SpliceMode::Off => Splicing::Off,
                 },
             },
-            route: Route { upstream, send: outgoing(&config.upstreams[listener.upstream].send) },
+            route: Route { upstream, send: config.upstreams[listener.upstream].send.clone() },
         }
     }
 
