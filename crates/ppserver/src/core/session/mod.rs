@@ -518,15 +518,15 @@ impl Session {
                     Step::Shutdown => Action::Shutdown(direction),
                 })
             })
-            .or_else(|| self.next_check())
-            .unwrap_or(Action::Wait)
+            .unwrap_or_else(|| self.next_check())
     }
 
-    fn next_check(&self) -> Option<Action> {
+    fn next_check(&self) -> Action {
         let is_due = |side: &Side| self.progress.is_due(*side);
-        Side::ALL.into_iter().find(is_due).map(Action::CheckUnsent)
+        Side::ALL.into_iter().find(is_due).map_or(Action::Wait, Action::CheckUnsent)
     }
 
+    #[cold]
     fn next_aborting(&self) -> Action {
         Side::ALL.into_iter().find_map(|side| self.next_abort_of(side)).unwrap_or(Action::Wait)
     }
