@@ -35,6 +35,9 @@ edition = \"2024\"
 
 [workspace]
 
+[dependencies]
+ppcore = { path = \"../../crates/ppcore\" }
+
 [profile.dev]
 opt-level = 1
 debug = false
@@ -207,6 +210,8 @@ impl Copy {
         copy_dir(Path::new(CORE), &sources.join("core"))?;
         fs::write(sources.join("lib.rs"), "pub mod core;\n")?;
         fs::write(root.join("Cargo.toml"), MANIFEST)?;
+        // The versions of the project, and none that came out since.
+        fs::copy("Cargo.lock", root.join("Cargo.lock"))?;
         Ok(Self { root })
     }
 

@@ -312,12 +312,6 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "the terms of a listener are made of the configuration and hold no socket",
     },
     Layer {
-        name: "data::source",
-        uses: &["data::table", "core::session"],
-        world: World::Open,
-        why: "a token says whose an event is, and nothing of what to do about it",
-    },
-    Layer {
         name: "data::orders",
         uses: &["data::pipes", "telemetry::access_log", "config"],
         world: World::Open,
@@ -352,6 +346,12 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &[],
         world: World::Open,
         why: "table, clock and conduit know neither session nor each other",
+    },
+    Layer {
+        name: "data::source",
+        uses: &["data::table", "core::session"],
+        world: World::Open,
+        why: "a token says whose an event is, and nothing of what to do about it",
     },
     Layer {
         name: "data::table",

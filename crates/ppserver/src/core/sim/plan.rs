@@ -11,6 +11,9 @@ use super::socket::{Errno, Handshake, Sizes};
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{FirstBytes, FirstUse, Policy, Side, Splicing, Verdict};
 
+/// Buffers in a crowd: small, so that nobody moves much more than his share.
+pub(super) const CROWDED_CONDUIT_MAX: usize = 16;
+
 /// What the decoder will say, by how many bytes it has seen; what the bytes are plays no part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderPlan {
@@ -105,7 +108,7 @@ impl Plan {
             policy,
             header,
             greeting: if rng.one_in(4) { 0 } else { rng.between(1, 60) },
-            conduit: rng.between(8, 128),
+            conduit: rng.between(8, if is_crowded { CROWDED_CONDUIT_MAX } else { 128 }),
             sizes: Sizes {
                 received_max: rng.between(16, 256),
                 unsent_max: rng.between(16, 256),
@@ -128,10 +131,9 @@ impl Plan {
         match self.mood {
             Mood::Fair | Mood::Bulk => {
                 if self.mood == Mood::Bulk {
-                    self.upstream.total = rng.between(1_000, 3_000) as u64;
+                    self.upstream.total = rng.between(500, 2_000) as u64;
                     self.upstream.chunk_max = 200;
                     (self.client.reading, self.upstream.pause) = (Reading::Eager, None);
-                    self.conduit = rng.between(8, 32);
                 }
                 if self.client.ending == Ending::FinLast {
                     // One of them has to begin.
@@ -208,7 +210,7 @@ pub(super) struct Setting {
 impl Setting {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let is_crowded = rng.one_in(64);
-        let count = if is_crowded { 8 } else { rng.pick(&[1, 1, 1, 2, 3, 4]) };
+        let count = if is_crowded { 12 } else { rng.pick(&[1, 1, 1, 2, 3, 4]) };
         let mut sometimes = |times| rng.one_in(times).then(|| rng.between(1, 150 * count));
         let (reload_at, drain_at) = (sometimes(4), sometimes(8));
         let (stop_at, jump_at) = (sometimes(12), sometimes(10));
