@@ -13,6 +13,7 @@ mod tables;
 mod text;
 mod threats;
 mod unsafe_code;
+mod whereabouts;
 
 use std::fmt;
 use std::path::Path;
@@ -85,6 +86,7 @@ fn check(root: &Path, sources: &[Source]) -> Vec<Violation> {
     found.extend(links::check(root, sources));
     found.extend(inventory::check(sources));
     found.extend(threats::check(sources));
+    found.extend(whereabouts::check(root, sources));
     found
 }
 
