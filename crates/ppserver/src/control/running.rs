@@ -4,12 +4,13 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::ports::Port;
 use super::service::Service;
 use super::signals::Signal;
 use crate::data::orders::Plan;
+use crate::telemetry::timestamp::Timestamp;
 use crate::telemetry::{log, metrics};
 
 /// A service, and what it follows.
@@ -32,8 +33,7 @@ impl Running {
         let Service { workers, access_logs, .. } = &self.service;
         let mut line = metrics::summary(workers.counters(), access_logs.lines_lost());
         line["log_lines_dropped"] = log::lines_dropped().into();
-        let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-        line["timestamp"] = time.into();
+        line["timestamp"] = Timestamp::now().to_string().into();
         line["level"] = "INFO".into();
         line["message"] = "counters".into();
         log::write_line(&line.to_string());

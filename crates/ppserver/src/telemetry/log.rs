@@ -11,11 +11,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{self, LogFormat, LogLevel, Report};
+use crate::telemetry::timestamp::Timestamp;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 1024;
@@ -66,12 +69,22 @@ fn form(config: &config::Log) -> Form {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = fmt::layer().with_writer(|| Line).with_target(false).with_ansi(is_terminal);
+    let lines = fmt::layer().with_writer(|| Line).with_timer(Clock);
+    let lines = lines.with_target(false).with_ansi(is_terminal);
     if is_json {
         let lines = lines.json().flatten_event(true);
         level.and_then(lines.with_current_span(false).with_span_list(false)).boxed()
     } else {
         level.and_then(lines).boxed()
+    }
+}
+
+/// Tells the time of a record.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", Timestamp::now())
     }
 }
 

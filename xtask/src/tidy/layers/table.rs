@@ -129,6 +129,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "data::orders",
             "telemetry::log",
             "telemetry::metrics",
+            "telemetry::timestamp",
         ],
         world: World::Async,
         why: "what runs is told of here, and changed elsewhere",
@@ -373,7 +374,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "telemetry::access_log",
-        uses: &["core::close_reason", "config", "core::intent"],
+        uses: &["core::close_reason", "config", "core::intent", "telemetry::timestamp"],
         world: World::Open,
         why: "a line is written from what a closed session tells",
     },
@@ -385,9 +386,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "telemetry::log",
-        uses: &["config"],
+        uses: &["config", "telemetry::timestamp"],
         world: World::Open,
         why: "everyone may log, so the log knows nobody",
+    },
+    Layer {
+        name: "telemetry::timestamp",
+        uses: &[],
+        world: World::Open,
+        why: "a moment is written alike wherever it is",
     },
     Layer {
         name: "config",
