@@ -11,14 +11,14 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file, ppserver, raise_own_limit, written};
+use crate::life::server::{Server, file, ppserver, raise_own_limit, run, written};
 use crate::life::session::{HEADER, Session};
 
 const REFUSED: &str = "refused";
@@ -66,6 +66,34 @@ fn a_refusal_says_who_why_where_and_shows_the_bytes() {
     let line = server.wait_for(REFUSED, cases.len());
     assert_eq!(line["reason"], "untrusted");
     assert!(line["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.2:")), "{line}");
+}
+
+#[test]
+fn a_refusal_says_what_it_looks_like_in_the_words_of_decode() {
+    let server = Server::start(&file(&[], nowhere()));
+    let cases: [(&[u8], &str); 7] = [
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", "a TLS ClientHello"),
+        (b"GET / HTTP/1.0\r\n\r\n", "HTTP"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+        (b"EHLO mail.example.org\r\n", "SMTP"),
+        (b"\x56\xec\0\0", "Cloudflare's Simple Proxy Protocol"),
+        (b"PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\n", "a v1 line that mixes families"),
+    ];
+    for (nth, (bytes, expected)) in cases.into_iter().enumerate() {
+        refuse(server.addr(), bytes);
+        assert_eq!(server.wait_for(REFUSED, nth)["looks_like"], expected);
+        let mut shown = NamedTempFile::new().expect("a temporary file can be made");
+        shown.write_all(bytes).expect("it can be written");
+        let ran = run(ppserver().arg("decode").arg(shown.path()));
+        assert!(ran.stdout.contains(&format!("it looks like {expected}:")), "{ran:?}");
+    }
+    // A bad header looks like one: that says nothing. Neither do a few bytes.
+    for (nth, bytes) in [b"PROXY TCP4 1.2.3.256".as_slice(), b"GET"].into_iter().enumerate() {
+        refuse(server.addr(), bytes);
+        let line = server.wait_for(REFUSED, cases.len() + nth);
+        assert_eq!(line.get("looks_like"), None, "{line}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 use ppcore::ErrorKind;
-use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
+use pptrust::{Found, Intro, Lookalike, Outgoing, Refusal, SocketAddrs, looks_like};
 
 use super::conduit::{Buffer, Moved, Pool};
 use super::dial::Dial;
@@ -343,13 +343,18 @@ impl Connection {
             CloseReason::HeaderInvalid
         };
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
+            // That a bad header looks like a header says nothing.
+            let like = looks_like(bytes);
+            let like =
+                like.filter(|like| kind == ErrorKind::NotProxy || *like != Lookalike::Header);
             tracing::warn!(
                 listener = self.rules.name,
                 peer = %self.intent.peer,
                 reason = reason.name(),
-                error = error.kind().name(),
+                error = kind.name(),
                 offset = error.offset(),
                 bytes = log::first_bytes(bytes),
+                looks_like = like.map(tracing::field::display),
                 suppressed,
                 why = self.rules.why(error),
                 "refused",
