@@ -10,8 +10,8 @@ use super::ports::Port;
 use super::service::Service;
 use super::signals::Signal;
 use crate::data::orders::Plan;
-use crate::telemetry::timestamp::Timestamp;
-use crate::telemetry::{log, metrics};
+use crate::telemetry::log;
+use crate::telemetry::metrics::{self, LinesLost, Summary};
 
 /// A service, and what it follows.
 #[derive(Debug)]
@@ -28,15 +28,11 @@ impl Running {
         self.service.ports.held().iter().map(Port::addr).collect()
     }
 
-    /// Prints one JSON line, whatever the format of the log.
+    /// Prints them in the log's form, whatever its level.
     pub(super) fn print_counters(&self) {
         let Service { workers, access_logs, .. } = &self.service;
-        let mut line = metrics::summary(workers.counters(), access_logs.lines_lost());
-        line["log_lines_dropped"] = log::lines_dropped().into();
-        line["timestamp"] = Timestamp::now().to_string().into();
-        line["level"] = "INFO".into();
-        line["message"] = "counters".into();
-        log::write_line(&line.to_string());
+        let lost = LinesLost { access: access_logs.lines_lost(), log: log::lines_dropped() };
+        log::write_counters(&self.plan.config.log, &Summary::of(workers.counters(), lost));
     }
 
     /// Begins a drain and returns how long it may last.

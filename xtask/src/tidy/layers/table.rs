@@ -129,7 +129,6 @@ pub(super) const LAYERS: &[Layer] = &[
             "data::orders",
             "telemetry::log",
             "telemetry::metrics",
-            "telemetry::timestamp",
         ],
         world: World::Async,
         why: "what runs is told of here, and changed elsewhere",
@@ -379,16 +378,16 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "a line is written from what a closed session tells",
     },
     Layer {
+        name: "telemetry::log",
+        uses: &["config", "telemetry::metrics", "telemetry::timestamp"],
+        world: World::Open,
+        why: "everyone may log, so the log knows nobody but the values that it writes",
+    },
+    Layer {
         name: "telemetry::metrics",
         uses: &["core::close_reason"],
         world: World::Open,
         why: "counters are indexed by the close reasons and know nothing else",
-    },
-    Layer {
-        name: "telemetry::log",
-        uses: &["config", "telemetry::timestamp"],
-        world: World::Open,
-        why: "everyone may log, so the log knows nobody",
     },
     Layer {
         name: "telemetry::timestamp",
