@@ -20,6 +20,7 @@ use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
 use crate::life::server::{Server, file, ppserver, raise_own_limit, run, written};
 use crate::life::session::{HEADER, Session};
+use crate::support::fresh_address;
 
 const REFUSED: &str = "refused";
 
@@ -141,9 +142,9 @@ fn refuse_all(to: SocketAddr, count: usize, bytes: &[u8]) {
 }
 
 /// Has so many connections refused as they come, one behind the other.
-fn turn_away(to: SocketAddr, count: usize, from: [u8; 4]) {
+fn turn_away(to: SocketAddr, count: usize, from: IpAddr) {
     for _ in 0..count {
-        Client::connect(from.into(), to).ask(b"").assert_reset();
+        Client::connect(from, to).ask(b"").assert_reset();
     }
 }
 
@@ -174,13 +175,14 @@ const KINDS: [Kind; 5] = [
         settings: &[],
         message: REFUSED,
         end: "untrusted",
-        cause: |to, count| turn_away(to, count, [127, 0, 0, 2]),
+        // Each of them another one, for who has been named is not named again.
+        cause: |to, count| (0..count).for_each(|_| turn_away(to, 1, fresh_address())),
     },
     Kind {
         settings: &["server.max_connections = 1", "timeouts.header = '1h'"],
         message: REFUSED,
         end: "overload",
-        cause: |to, count| turn_away(to, count, [127, 0, 0, 1]),
+        cause: |to, count| turn_away(to, count, IpAddr::from([127, 0, 0, 1])),
     },
     Kind {
         settings: &[],
@@ -228,6 +230,27 @@ fn a_flood_of_refusals_is_cut_and_none_goes_uncounted() {
             scope.spawn(|| assert_flood_is_cut(kind));
         }
     });
+}
+
+#[test]
+fn a_peer_outside_trust_is_named_once_and_counted_each_time() {
+    const EACH: usize = 20;
+    // Whichever worker it comes to.
+    let settings = ["server.workers = 4", "access_log.enabled = true"];
+    let mut server = Server::start(&file(&settings, nowhere()));
+    let peers = [fresh_address(), fresh_address()];
+    for peer in peers {
+        turn_away(server.addr(), EACH, peer);
+    }
+    let counters = server.stop();
+    assert_eq!(counters["closed"]["untrusted"], 2 * EACH);
+    assert_eq!(server.proc.lines(Stream::Stdout).len(), 2 * EACH, "the access log has each");
+    let lines = server.records(REFUSED);
+    let named = lines.iter().map(|line| line["peer"].as_str().expect("text"));
+    let named: Vec<IpAddr> =
+        named.map(|peer| peer.parse::<SocketAddr>().expect("an address").ip()).collect();
+    assert_eq!(named, peers);
+    assert!(lines.iter().all(|line| line["connections"] == 1), "{lines:?}");
 }
 
 #[test]

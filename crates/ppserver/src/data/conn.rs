@@ -36,6 +36,7 @@ use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
+use crate::telemetry::strangers;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
@@ -126,9 +127,18 @@ impl Connection {
         ctx: &mut Ctx<'_>,
     ) {
         sys::reset_on_close(client);
-        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
-            let (listener, reason) = (&rules.name, reason.name());
-            tracing::warn!(listener, %peer, reason, suppressed, "refused");
+        let (listener, now) = (&rules.name, ctx.now);
+        let mut may = || ctx.refusals.allow(now);
+        // Whoever is not trusted comes again and again, as a probe does; the others do not.
+        let line = if reason == CloseReason::Untrusted {
+            let noted = strangers::note(peer.ip(), now, may);
+            noted.map(|(connections, suppressed)| (Some(connections), suppressed))
+        } else {
+            may().map(|suppressed| (None, suppressed))
+        };
+        if let Some((connections, suppressed)) = line {
+            let reason = reason.name();
+            tracing::warn!(listener, %peer, reason, connections, suppressed, "refused");
         }
         let record = Record {
             listener: &rules.name,

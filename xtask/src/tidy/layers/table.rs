@@ -271,6 +271,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::access_log",
             "telemetry::log",
             "telemetry::metrics",
+            "telemetry::strangers",
             "core::session",
             "core::close_reason",
             "config",
@@ -388,6 +389,12 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &["core::close_reason"],
         world: World::Open,
         why: "counters are indexed by the close reasons and know nothing else",
+    },
+    Layer {
+        name: "telemetry::strangers",
+        uses: &[],
+        world: World::Open,
+        why: "who is named again is decided by the time alone",
     },
     Layer {
         name: "telemetry::timestamp",
