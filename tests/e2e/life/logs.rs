@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::common::deadline::{PATIENCE, poll_for};
@@ -435,6 +435,62 @@ fn lines_that_nobody_read_are_counted() {
         }
     };
     assert_ne!(counters["log_lines_dropped"], 0, "{counters}");
+}
+
+/// The records about the connection from `peer` that are not above `debug`.
+fn debug_records(server: &Server, peer: SocketAddr) -> Vec<Value> {
+    let mut records = server.records("");
+    records.retain(|record| record["level"] == "DEBUG" && record["peer"] == peer.to_string());
+    records
+}
+
+#[test]
+fn debug_tells_the_way_of_each_connection_and_trace_no_more() {
+    let (far_end, dead) = (FarEnd::start(), ReservedPort::new());
+    for level in ["debug", "trace"] {
+        let text = file(&["server.workers = 1", &format!("log.level = '{level}'")], dead.addr());
+        let both = format!("['{}', '{}']", dead.addr(), far_end.addr());
+        let text = text.replace(&format!("['{}']", dead.addr()), &both);
+        let mut server = Server::start(&text);
+        let client = Client::connect(IpAddr::from([127, 0, 0, 1]), server.addr());
+        let peer = client.addr();
+        assert_eq!(client.exchange(&[HEADER, b"hello"].concat()).complete(), b"hello");
+        let refused = refuse(server.addr(), b"GET");
+        server.stop();
+        let told: Vec<Value> = debug_records(&server, peer)
+            .into_iter()
+            .map(|mut record| {
+                let fields = record.as_object_mut().expect("a record is an object");
+                for key in ["timestamp", "level", "peer"] {
+                    fields.remove(key).expect("a record of a connection has it");
+                }
+                let duration = fields.remove("duration_ms");
+                let is_over = fields["message"] == "closed";
+                assert_eq!(duration.is_some_and(|ms| ms.is_u64()), is_over, "{fields:?}");
+                record
+            })
+            .collect();
+        let [dead, alive] = [dead.addr(), far_end.addr()].map(|addr| addr.to_string());
+        let client = "203.0.113.7:51820";
+        assert_eq!(
+            told,
+            [
+                json!({ "message": "accepted", "listener": "edge" }),
+                json!({ "message": "header", "listener": "edge", "client": client, "version": "v1" }),
+                json!({ "message": "connecting", "listener": "edge", "endpoint": dead, "attempt": 1 }),
+                json!({ "message": "connecting", "listener": "edge", "endpoint": alive, "attempt": 2 }),
+                json!({
+                    "message": "closed", "listener": "edge", "client": client, "upstream": "edge",
+                    "endpoint": alive, "reason": "done", "bytes_in": 5, "bytes_out": 5,
+                }),
+            ]
+        );
+        let told = debug_records(&server, refused);
+        let told: Vec<_> = told.iter().map(|it| (&it["message"], &it["reason"])).collect();
+        let reason = "header_absent".into();
+        assert_eq!(told, [(&"accepted".into(), &Value::Null), (&"closed".into(), &reason)]);
+        assert!(server.records("").iter().all(|record| record["level"] != "TRACE"));
+    }
 }
 
 #[test]

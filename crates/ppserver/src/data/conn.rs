@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
-use ppcore::ErrorKind;
+use ppcore::{ErrorKind, Version};
 use pptrust::{Found, Intro, Lookalike, Outgoing, Refusal, SocketAddrs, looks_like};
 
 use super::conduit::{Buffer, Moved, Pool};
@@ -100,6 +100,7 @@ impl Connection {
         peer: SocketAddr,
         now: Instant,
     ) -> Self {
+        tracing::debug!(listener = rules.name, %peer, "accepted");
         let is_early = rules.early_receive.is_due();
         Self {
             place: Place::new(),
@@ -151,7 +152,7 @@ impl Connection {
             duration_ms: 0,
             end: reason.name(),
         };
-        write_access_log(&record, Purpose::Service, ctx);
+        tell_end(&record, Purpose::Service, ctx);
         ctx.counters.close(reason);
     }
 
@@ -313,6 +314,13 @@ impl Connection {
             Ok(None) => return Verdict::Incomplete,
             Ok(Some(Found::Header { header, taken })) => {
                 self.intent = Intent::of(self.intent.peer, &header);
+                tracing::debug!(
+                    listener = self.rules.name,
+                    peer = %self.intent.peer,
+                    client = %self.intent.client,
+                    version = version_name(header.version()),
+                    "header",
+                );
                 match (self.intent.purpose, self.rules.local_policy()) {
                     (Purpose::Probe, LocalPolicy::Answer) => return Verdict::Answer,
                     (Purpose::Probe, LocalPolicy::Reject) => {
@@ -327,6 +335,11 @@ impl Connection {
                 dial
             }
             Ok(Some(Found::Plain { taken })) => {
+                tracing::debug!(
+                    listener = self.rules.name,
+                    peer = %self.intent.peer,
+                    "no header",
+                );
                 buffer.skip(taken);
                 buffer.prepend(intro.held(), ctx.pool);
                 Dial::default()
@@ -396,6 +409,13 @@ impl Connection {
         let route = self.rules.route(&self.intent);
         let endpoint = dial.next(&route.upstream);
         self.endpoint = Some(endpoint);
+        tracing::debug!(
+            listener = self.rules.name,
+            peer = %self.intent.peer,
+            %endpoint,
+            attempt = self.session.failed_attempts() + 1,
+            "connecting",
+        );
         let header = match compose(dial, &route.send, &self.client, self.intent.peer, ctx.scratch) {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
@@ -548,7 +568,7 @@ impl Connection {
         };
         let purpose =
             if reason == CloseReason::Probe { Purpose::Probe } else { self.intent.purpose };
-        write_access_log(&record, purpose, ctx);
+        tell_end(&record, purpose, ctx);
         ctx.counters.close(reason);
     }
 }
@@ -600,7 +620,27 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
+fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "v1",
+        Version::V2 => "v2",
+    }
+}
+
+/// Tells of a connection that is over, in both logs.
+fn tell_end(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
+    tracing::debug!(
+        listener = record.listener,
+        peer = %record.peer,
+        client = %record.client,
+        upstream = record.upstream,
+        endpoint = record.endpoint.map(tracing::field::display),
+        reason = record.end,
+        bytes_in = record.bytes_in,
+        bytes_out = record.bytes_out,
+        duration_ms = u64::try_from(record.duration_ms).unwrap_or(u64::MAX),
+        "closed",
+    );
     if let Some(log) = ctx.access_log
         && !log.write(record, purpose, ctx.unix_time)
     {
