@@ -15,6 +15,7 @@ use ppserver::data::PipeLimits;
 use ppserver::data::orders::{Claim, Order, Plan, Reply, Setup, Share};
 use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
 use ppserver::data::worker::Worker;
+use ppserver::telemetry::log;
 use ppserver::telemetry::metrics::Counters;
 
 const HEADER: &[u8] =
@@ -72,7 +73,10 @@ endpoints = [\"{endpoint}\"]
     );
     let loaded =
         from_bytes("test".to_owned(), text.as_bytes(), Host { cpus: 1, ..Host::default() });
-    let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
+    let config = loaded.unwrap().config;
+    // At its usual level, which has no line for a connection that is served.
+    log::follow(&config.log).unwrap();
+    let plan = Plan { config, endpoints: vec![vec![endpoint]] };
     let setup = Setup {
         plan: Arc::new(plan),
         ports: vec![Share {

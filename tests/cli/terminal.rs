@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::ppserver;
@@ -59,6 +60,29 @@ fn binary_is_not_written_to_a_terminal() {
         assert_eq!(stderr.contains("use --hex"), code == 2, "{stderr}");
         assert_eq!(terminal.screen().is_empty(), code == 2, "{args:?}");
     }
+}
+
+#[test]
+fn the_counters_on_a_terminal_are_lines_for_people() {
+    let mut terminal = Terminal::open();
+    let mut child = ppserver()
+        .args(["run", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:9"])
+        .stdin(Stdio::null())
+        .stderr(terminal.process.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let mut shown = Vec::new();
+    while !shown.ends_with(b"listening") {
+        let mut byte = [0];
+        terminal.user.read_exact(&mut byte).unwrap();
+        shown.extend(byte);
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    shown.extend(terminal.screen());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("INFO counters\r\n  connections  accepted 0, active 0\r\n"), "{shown}");
+    assert!(!shown.contains('{'), "{shown}");
 }
 
 #[test]

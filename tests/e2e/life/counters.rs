@@ -1,15 +1,16 @@
 //! The counters line: every connection is in it, once.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
-use crate::common::process::Stream;
+use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, assert_balanced, file, listener};
+use crate::life::server::{Server, assert_balanced, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
@@ -43,13 +44,12 @@ fn reasons(counters: &Value) -> Value {
 }
 
 #[test]
-fn sigusr1_prints_one_json_line_with_every_counter_whatever_the_log_is() {
+fn sigusr1_prints_one_json_line_with_every_counter() {
     let to = "127.0.0.1:9".parse().expect("an address");
-    for format in ["json", "text"] {
+    // No terminal is there.
+    for format in ["json", "auto"] {
         let settings = format!("log.format = '{format}'");
-        let server = Server::start_ports(&file(&[&settings], to), 0);
-        let started = |line: &str| line.contains("listening").then_some(());
-        server.proc.wait_for_line(Stream::Stderr, "a start line", started);
+        let server = Server::start(&file(&[&settings], to));
         let counters = server.counters();
         assert_eq!((&counters["level"], &counters["accepted"]), (&"INFO".into(), &0.into()));
         assert!(counters["timestamp"].is_string(), "{counters}");
@@ -71,6 +71,30 @@ fn sigusr1_prints_one_json_line_with_every_counter_whatever_the_log_is() {
             assert_eq!(counters[key], 0, "{key}");
         }
     }
+}
+
+#[test]
+fn a_log_of_text_has_the_counters_as_text() {
+    let settings = ["log.format = 'text'", "log.level = 'error'"];
+    let port = ReservedPort::new();
+    let text = file(&settings, "127.0.0.1:9".parse().expect("an address"));
+    let (_dir, path) = written(&text.replace("127.0.0.1:0", &port.addr().to_string()));
+    let mut proc = Proc::spawn("ppserver", ppserver().args(["run", "-c"]).arg(&path));
+    poll_for(PATIENCE, || TcpStream::connect(port.addr()).ok()).expect("it listens");
+    proc.signal(Signal::TERM);
+    assert_eq!(proc.wait_for_exit().code(), Some(0), "{}", proc.transcript());
+    let lines = proc.lines(Stream::Stderr);
+    let (first, others) = lines.split_first().expect("the counters are printed");
+    assert!(first.ends_with("Z  INFO counters"), "{first}");
+    assert_eq!(
+        others,
+        [
+            "  connections  accepted 1, active 0",
+            "  closed       probe 1",
+            "  payload      bytes_up 0, bytes_down 0",
+            "  trouble      none",
+        ]
+    );
 }
 
 #[test]

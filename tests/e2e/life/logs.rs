@@ -10,16 +10,17 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
+use serde_json::{Value, json};
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, file, ppserver, raise_own_limit, written};
+use crate::life::server::{Server, file, ppserver, raise_own_limit, run, written};
 use crate::life::session::{HEADER, Session};
+use crate::support::fresh_address;
 
 const REFUSED: &str = "refused";
 
@@ -69,6 +70,34 @@ fn a_refusal_says_who_why_where_and_shows_the_bytes() {
 }
 
 #[test]
+fn a_refusal_says_what_it_looks_like_in_the_words_of_decode() {
+    let server = Server::start(&file(&[], nowhere()));
+    let cases: [(&[u8], &str); 7] = [
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", "a TLS ClientHello"),
+        (b"GET / HTTP/1.0\r\n\r\n", "HTTP"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+        (b"EHLO mail.example.org\r\n", "SMTP"),
+        (b"\x56\xec\0\0", "Cloudflare's Simple Proxy Protocol"),
+        (b"PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\n", "a v1 line that mixes families"),
+    ];
+    for (nth, (bytes, expected)) in cases.into_iter().enumerate() {
+        refuse(server.addr(), bytes);
+        assert_eq!(server.wait_for(REFUSED, nth)["looks_like"], expected);
+        let mut shown = NamedTempFile::new().expect("a temporary file can be made");
+        shown.write_all(bytes).expect("it can be written");
+        let ran = run(ppserver().arg("decode").arg(shown.path()));
+        assert!(ran.stdout.contains(&format!("it looks like {expected}:")), "{ran:?}");
+    }
+    // A bad header looks like one: that says nothing. Neither do a few bytes.
+    for (nth, bytes) in [b"PROXY TCP4 1.2.3.256".as_slice(), b"GET"].into_iter().enumerate() {
+        refuse(server.addr(), bytes);
+        let line = server.wait_for(REFUSED, cases.len() + nth);
+        assert_eq!(line.get("looks_like"), None, "{line}");
+    }
+}
+
+#[test]
 fn an_endpoint_that_does_not_answer_is_named() {
     let dead = ReservedPort::new();
     let server = Server::start(&file(&[], dead.addr()));
@@ -113,9 +142,9 @@ fn refuse_all(to: SocketAddr, count: usize, bytes: &[u8]) {
 }
 
 /// Has so many connections refused as they come, one behind the other.
-fn turn_away(to: SocketAddr, count: usize, from: [u8; 4]) {
+fn turn_away(to: SocketAddr, count: usize, from: IpAddr) {
     for _ in 0..count {
-        Client::connect(from.into(), to).ask(b"").assert_reset();
+        Client::connect(from, to).ask(b"").assert_reset();
     }
 }
 
@@ -146,13 +175,14 @@ const KINDS: [Kind; 5] = [
         settings: &[],
         message: REFUSED,
         end: "untrusted",
-        cause: |to, count| turn_away(to, count, [127, 0, 0, 2]),
+        // Each of them another one, for who has been named is not named again.
+        cause: |to, count| (0..count).for_each(|_| turn_away(to, 1, fresh_address())),
     },
     Kind {
         settings: &["server.max_connections = 1", "timeouts.header = '1h'"],
         message: REFUSED,
         end: "overload",
-        cause: |to, count| turn_away(to, count, [127, 0, 0, 1]),
+        cause: |to, count| turn_away(to, count, IpAddr::from([127, 0, 0, 1])),
     },
     Kind {
         settings: &[],
@@ -200,6 +230,27 @@ fn a_flood_of_refusals_is_cut_and_none_goes_uncounted() {
             scope.spawn(|| assert_flood_is_cut(kind));
         }
     });
+}
+
+#[test]
+fn a_peer_outside_trust_is_named_once_and_counted_each_time() {
+    const EACH: usize = 20;
+    // Whichever worker it comes to.
+    let settings = ["server.workers = 4", "access_log.enabled = true"];
+    let mut server = Server::start(&file(&settings, nowhere()));
+    let peers = [fresh_address(), fresh_address()];
+    for peer in peers {
+        turn_away(server.addr(), EACH, peer);
+    }
+    let counters = server.stop();
+    assert_eq!(counters["closed"]["untrusted"], 2 * EACH);
+    assert_eq!(server.proc.lines(Stream::Stdout).len(), 2 * EACH, "the access log has each");
+    let lines = server.records(REFUSED);
+    let named = lines.iter().map(|line| line["peer"].as_str().expect("text"));
+    let named: Vec<IpAddr> =
+        named.map(|peer| peer.parse::<SocketAddr>().expect("an address").ip()).collect();
+    assert_eq!(named, peers);
+    assert!(lines.iter().all(|line| line["connections"] == 1), "{lines:?}");
 }
 
 #[test]
@@ -384,6 +435,62 @@ fn lines_that_nobody_read_are_counted() {
         }
     };
     assert_ne!(counters["log_lines_dropped"], 0, "{counters}");
+}
+
+/// The records about the connection from `peer` that are not above `debug`.
+fn debug_records(server: &Server, peer: SocketAddr) -> Vec<Value> {
+    let mut records = server.records("");
+    records.retain(|record| record["level"] == "DEBUG" && record["peer"] == peer.to_string());
+    records
+}
+
+#[test]
+fn debug_tells_the_way_of_each_connection_and_trace_no_more() {
+    let (far_end, dead) = (FarEnd::start(), ReservedPort::new());
+    for level in ["debug", "trace"] {
+        let text = file(&["server.workers = 1", &format!("log.level = '{level}'")], dead.addr());
+        let both = format!("['{}', '{}']", dead.addr(), far_end.addr());
+        let text = text.replace(&format!("['{}']", dead.addr()), &both);
+        let mut server = Server::start(&text);
+        let client = Client::connect(IpAddr::from([127, 0, 0, 1]), server.addr());
+        let peer = client.addr();
+        assert_eq!(client.exchange(&[HEADER, b"hello"].concat()).complete(), b"hello");
+        let refused = refuse(server.addr(), b"GET");
+        server.stop();
+        let told: Vec<Value> = debug_records(&server, peer)
+            .into_iter()
+            .map(|mut record| {
+                let fields = record.as_object_mut().expect("a record is an object");
+                for key in ["timestamp", "level", "peer"] {
+                    fields.remove(key).expect("a record of a connection has it");
+                }
+                let duration = fields.remove("duration_ms");
+                let is_over = fields["message"] == "closed";
+                assert_eq!(duration.is_some_and(|ms| ms.is_u64()), is_over, "{fields:?}");
+                record
+            })
+            .collect();
+        let [dead, alive] = [dead.addr(), far_end.addr()].map(|addr| addr.to_string());
+        let client = "203.0.113.7:51820";
+        assert_eq!(
+            told,
+            [
+                json!({ "message": "accepted", "listener": "edge" }),
+                json!({ "message": "header", "listener": "edge", "client": client, "version": "v1" }),
+                json!({ "message": "connecting", "listener": "edge", "endpoint": dead, "attempt": 1 }),
+                json!({ "message": "connecting", "listener": "edge", "endpoint": alive, "attempt": 2 }),
+                json!({
+                    "message": "closed", "listener": "edge", "client": client, "upstream": "edge",
+                    "endpoint": alive, "reason": "done", "bytes_in": 5, "bytes_out": 5,
+                }),
+            ]
+        );
+        let told = debug_records(&server, refused);
+        let told: Vec<_> = told.iter().map(|it| (&it["message"], &it["reason"])).collect();
+        let reason = "header_absent".into();
+        assert_eq!(told, [(&"accepted".into(), &Value::Null), (&"closed".into(), &reason)]);
+        assert!(server.records("").iter().all(|record| record["level"] != "TRACE"));
+    }
 }
 
 #[test]

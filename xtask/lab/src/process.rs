@@ -126,8 +126,18 @@ impl Process {
         what: &str,
         find: impl Fn(&str) -> Option<T>,
     ) -> Result<T> {
+        self.wait_for_line_behind(0, what, find)
+    }
+
+    /// The same, behind the first `seen` lines.
+    pub(crate) fn wait_for_line_behind<T>(
+        &mut self,
+        seen: usize,
+        what: &str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
         let found = wait_for(PATIENCE, || {
-            let found = self.lines().iter().rev().find_map(|line| find(line));
+            let found = self.lines().iter().skip(seen).rev().find_map(|line| find(line));
             if found.is_none() {
                 self.check_alive()?;
             }

@@ -26,7 +26,7 @@ Examples:
 Signals:
   SIGTERM, SIGINT  drain: stop accepting, wait for connections up to `shutdown_grace`; again: stop
   SIGHUP           read the file again; a broken one changes nothing; open the access log anew
-  SIGUSR1          print all counters as one JSON line
+  SIGUSR1          print all counters
 
 Exit codes:
   0   drained or stopped by a signal

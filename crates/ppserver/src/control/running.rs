@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::ports::Port;
 use super::service::Service;
 use super::signals::Signal;
 use crate::data::orders::Plan;
-use crate::telemetry::{log, metrics};
+use crate::telemetry::log;
+use crate::telemetry::metrics::{self, LinesLost, Summary};
 
 /// A service, and what it follows.
 #[derive(Debug)]
@@ -27,16 +28,11 @@ impl Running {
         self.service.ports.held().iter().map(Port::addr).collect()
     }
 
-    /// Prints one JSON line, whatever the format of the log.
+    /// Prints them in the log's form, whatever its level.
     pub(super) fn print_counters(&self) {
         let Service { workers, access_logs, .. } = &self.service;
-        let mut line = metrics::summary(workers.counters(), access_logs.lines_lost());
-        line["log_lines_dropped"] = log::lines_dropped().into();
-        let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-        line["timestamp"] = time.into();
-        line["level"] = "INFO".into();
-        line["message"] = "counters".into();
-        log::write_line(&line.to_string());
+        let lost = LinesLost { access: access_logs.lines_lost(), log: log::lines_dropped() };
+        log::write_counters(&self.plan.config.log, &Summary::of(workers.counters(), lost));
     }
 
     /// Begins a drain and returns how long it may last.

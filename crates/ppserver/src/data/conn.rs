@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
-use ppcore::ErrorKind;
-use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
+use ppcore::{ErrorKind, Version};
+use pptrust::{Found, Intro, Lookalike, Outgoing, Refusal, SocketAddrs, looks_like};
 
 use super::conduit::{Buffer, Moved, Pool};
 use super::dial::Dial;
@@ -36,6 +36,7 @@ use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::metrics::Counters;
+use crate::telemetry::strangers;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
@@ -99,6 +100,7 @@ impl Connection {
         peer: SocketAddr,
         now: Instant,
     ) -> Self {
+        tracing::debug!(listener = rules.name, %peer, "accepted");
         let is_early = rules.early_receive.is_due();
         Self {
             place: Place::new(),
@@ -126,9 +128,18 @@ impl Connection {
         ctx: &mut Ctx<'_>,
     ) {
         sys::reset_on_close(client);
-        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
-            let (listener, reason) = (&rules.name, reason.name());
-            tracing::warn!(listener, %peer, reason, suppressed, "refused");
+        let (listener, now) = (&rules.name, ctx.now);
+        let mut may = || ctx.refusals.allow(now);
+        // Whoever is not trusted comes again and again, as a probe does; the others do not.
+        let line = if reason == CloseReason::Untrusted {
+            let noted = strangers::note(peer.ip(), now, may);
+            noted.map(|(connections, suppressed)| (Some(connections), suppressed))
+        } else {
+            may().map(|suppressed| (None, suppressed))
+        };
+        if let Some((connections, suppressed)) = line {
+            let reason = reason.name();
+            tracing::warn!(listener, %peer, reason, connections, suppressed, "refused");
         }
         let record = Record {
             listener: &rules.name,
@@ -141,7 +152,7 @@ impl Connection {
             duration_ms: 0,
             end: reason.name(),
         };
-        write_access_log(&record, Purpose::Service, ctx);
+        tell_end(&record, Purpose::Service, ctx);
         ctx.counters.close(reason);
     }
 
@@ -303,6 +314,13 @@ impl Connection {
             Ok(None) => return Verdict::Incomplete,
             Ok(Some(Found::Header { header, taken })) => {
                 self.intent = Intent::of(self.intent.peer, &header);
+                tracing::debug!(
+                    listener = self.rules.name,
+                    peer = %self.intent.peer,
+                    client = %self.intent.client,
+                    version = version_name(header.version()),
+                    "header",
+                );
                 match (self.intent.purpose, self.rules.local_policy()) {
                     (Purpose::Probe, LocalPolicy::Answer) => return Verdict::Answer,
                     (Purpose::Probe, LocalPolicy::Reject) => {
@@ -317,6 +335,11 @@ impl Connection {
                 dial
             }
             Ok(Some(Found::Plain { taken })) => {
+                tracing::debug!(
+                    listener = self.rules.name,
+                    peer = %self.intent.peer,
+                    "no header",
+                );
                 buffer.skip(taken);
                 buffer.prepend(intro.held(), ctx.pool);
                 Dial::default()
@@ -343,13 +366,18 @@ impl Connection {
             CloseReason::HeaderInvalid
         };
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
+            // That a bad header looks like a header says nothing.
+            let like = looks_like(bytes);
+            let like =
+                like.filter(|like| kind == ErrorKind::NotProxy || *like != Lookalike::Header);
             tracing::warn!(
                 listener = self.rules.name,
                 peer = %self.intent.peer,
                 reason = reason.name(),
-                error = error.kind().name(),
+                error = kind.name(),
                 offset = error.offset(),
                 bytes = log::first_bytes(bytes),
+                looks_like = like.map(tracing::field::display),
                 suppressed,
                 why = self.rules.why(error),
                 "refused",
@@ -381,6 +409,13 @@ impl Connection {
         let route = self.rules.route(&self.intent);
         let endpoint = dial.next(&route.upstream);
         self.endpoint = Some(endpoint);
+        tracing::debug!(
+            listener = self.rules.name,
+            peer = %self.intent.peer,
+            %endpoint,
+            attempt = self.session.failed_attempts() + 1,
+            "connecting",
+        );
         let header = match compose(dial, &route.send, &self.client, self.intent.peer, ctx.scratch) {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
@@ -533,7 +568,7 @@ impl Connection {
         };
         let purpose =
             if reason == CloseReason::Probe { Purpose::Probe } else { self.intent.purpose };
-        write_access_log(&record, purpose, ctx);
+        tell_end(&record, purpose, ctx);
         ctx.counters.close(reason);
     }
 }
@@ -585,7 +620,27 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-fn write_access_log(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
+fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "v1",
+        Version::V2 => "v2",
+    }
+}
+
+/// Tells of a connection that is over, in both logs.
+fn tell_end(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
+    tracing::debug!(
+        listener = record.listener,
+        peer = %record.peer,
+        client = %record.client,
+        upstream = record.upstream,
+        endpoint = record.endpoint.map(tracing::field::display),
+        reason = record.end,
+        bytes_in = record.bytes_in,
+        bytes_out = record.bytes_out,
+        duration_ms = u64::try_from(record.duration_ms).unwrap_or(u64::MAX),
+        "closed",
+    );
     if let Some(log) = ctx.access_log
         && !log.write(record, purpose, ctx.unix_time)
     {

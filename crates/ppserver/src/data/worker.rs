@@ -4,10 +4,10 @@
 //! wait -> now -> note readiness -> orders -> accept -> work -> expire
 //! ```
 //!
-//! Workers share nothing but the counters they read from each other. A turn has one time, which no layer
-//! below reads for itself. Events are only noted; connections work afterwards, in the order and with the
-//! shares of the schedule, and only then time is told: bytes that came before a deadline count though they
-//! are noticed beyond it.
+//! Workers share nothing but the counters they read from each other, and what is told of strangers. A turn
+//! has one time, which no layer below reads for itself. Events are only noted; connections work afterwards,
+//! in the order and with the shares of the schedule, and only then time is told: bytes that came before a
+//! deadline count though they are noticed beyond it.
 //! Invariant: a connection that can make progress is filed in the schedule, or an edge or a reminder for
 //! it is still to come.
 

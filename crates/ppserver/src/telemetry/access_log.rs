@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::config::{Output, Probes};
 use crate::core::intent::Purpose;
+use crate::telemetry::timestamp::Timestamp;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
@@ -52,7 +53,7 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Returns the line, its end included. `unix_time` is that of the close.
     pub fn to_line(&self, unix_time: Duration) -> String {
-        let time = (unix_time.as_secs_f64() * 1000.0).round() / 1000.0;
+        let time = Timestamp::of(unix_time);
         let mut line = serde_json::to_string(&Line { time, record: self }).expect("plain values");
         line.push('\n');
         line
@@ -61,8 +62,8 @@ impl Record<'_> {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    /// Unix time of the close, in seconds with three decimals.
-    time: f64,
+    /// That of the close.
+    time: Timestamp,
     #[serde(flatten)]
     record: &'a Record<'a>,
 }
@@ -262,7 +263,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["listener"], "a\"b\n");
         assert_eq!(value["client"], "[2001:db8::1]:1");
-        assert_eq!(value["time"], 1.5);
+        assert_eq!(value["time"], "1970-01-01T00:00:01.500Z");
     }
 
     /// Refuses so many writes, and takes the others.

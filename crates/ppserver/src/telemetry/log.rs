@@ -10,12 +10,17 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{self, LogFormat, LogLevel, Report};
+use crate::telemetry::metrics::Summary;
+use crate::telemetry::timestamp::Timestamp;
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 1024;
@@ -61,13 +66,9 @@ fn form(config: &config::Log) -> Form {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let is_terminal = io::stderr().is_terminal();
-    let is_json = match config.format {
-        LogFormat::Auto => !is_terminal,
-        LogFormat::Text => false,
-        LogFormat::Json => true,
-    };
-    let lines = fmt::layer().with_writer(|| Line).with_target(false).with_ansi(is_terminal);
-    if is_json {
+    let lines = fmt::layer().with_writer(|| Line).with_timer(Clock);
+    let lines = lines.with_target(false).with_ansi(is_terminal);
+    if is_json(config) {
         let lines = lines.json().flatten_event(true);
         level.and_then(lines.with_current_span(false).with_span_list(false)).boxed()
     } else {
@@ -75,10 +76,43 @@ fn form(config: &config::Log) -> Form {
     }
 }
 
-/// Writes a line that is no record of the log, in its order among them.
-pub fn write_line(line: &str) {
+fn is_json(config: &config::Log) -> bool {
+    match config.format {
+        LogFormat::Auto => !io::stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    }
+}
+
+/// Tells the time of a record.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", Timestamp::now())
+    }
+}
+
+/// Writes the counters in the form of a record, in their order among them, but at every level.
+pub fn write_counters(config: &config::Log, counters: &Summary) {
+    /// In the order in which the log has them.
+    #[derive(Serialize)]
+    struct Record<'a> {
+        timestamp: Timestamp,
+        level: &'static str,
+        message: &'static str,
+        #[serde(flatten)]
+        counters: &'a Summary,
+    }
+    let timestamp = Timestamp::now();
+    let text = if is_json(config) {
+        let record = Record { timestamp, level: "INFO", message: "counters", counters };
+        serde_json::to_string(&record).expect("plain values")
+    } else {
+        format!("{timestamp}  INFO counters\n{counters}")
+    };
     // A `Line` takes everything.
-    let _ = Line.write_all(format!("{line}\n").as_bytes());
+    let _ = Line.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Waits until everything so far is written, if somebody reads it.

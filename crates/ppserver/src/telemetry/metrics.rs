@@ -4,9 +4,11 @@
 //! a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest; who sees
 //! a connection gone from `active` sees what it counted.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::core::close_reason::CloseReason;
 
@@ -88,33 +90,79 @@ pub fn active(workers: &[Counters]) -> u64 {
     workers.iter().map(|worker| worker.active.get()).sum()
 }
 
-/// Sums all workers into the object of the counters line; every reason is there, also at 0. Lines of the
-/// access log that its output refused are no worker's.
-pub fn summary(workers: &[Counters], access_lines_refused: u64) -> Value {
-    // First: what is gone from it has been counted below.
-    let active = active(workers);
-    let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
-        workers.iter().map(|worker| counter(worker).get()).sum()
-    };
-    let closed: Map<String, Value> = CloseReason::ALL
-        .iter()
-        .map(|reason| {
-            let count: u64 = workers.iter().map(|w| w.closed[reason.index()].get()).sum();
-            (reason.name().to_owned(), count.into())
-        })
-        .collect();
-    json!({
-        "active": active,
-        "accepted": sum(|counters| &counters.accepted),
-        "closed": closed,
-        "bytes_up": sum(|counters| &counters.bytes_up),
-        "bytes_down": sum(|counters| &counters.bytes_down),
-        "connect_failures": sum(|counters| &counters.connect_failures),
-        "accept_pauses": sum(|counters| &counters.accept_pauses),
-        "pipes_missing": sum(|counters| &counters.pipes_missing),
-        "access_lines_dropped":
-            sum(|counters| &counters.access_lines_dropped) + access_lines_refused,
-    })
+/// What all workers have counted, and what both logs have lost; displayed as lines for people.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    active: u64,
+    accepted: u64,
+    /// By reason; every one is there, also at 0.
+    closed: BTreeMap<&'static str, u64>,
+    bytes_up: u64,
+    bytes_down: u64,
+    connect_failures: u64,
+    accept_pauses: u64,
+    pipes_missing: u64,
+    access_lines_dropped: u64,
+    log_lines_dropped: u64,
+}
+
+/// Lines that were lost elsewhere than in a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct LinesLost {
+    /// Those of the access log that its output refused.
+    pub access: u64,
+    /// Those of the log that nobody read.
+    pub log: u64,
+}
+
+impl Summary {
+    /// Sums up all workers.
+    pub fn of(workers: &[Counters], lost: LinesLost) -> Self {
+        // First: what is gone from it has been counted below.
+        let active = active(workers);
+        let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
+            workers.iter().map(|worker| counter(worker).get()).sum()
+        };
+        let closed = CloseReason::ALL.iter().map(|reason| {
+            let count = workers.iter().map(|worker| worker.closed[reason.index()].get()).sum();
+            (reason.name(), count)
+        });
+        Self {
+            active,
+            accepted: sum(|counters| &counters.accepted),
+            closed: closed.collect(),
+            bytes_up: sum(|counters| &counters.bytes_up),
+            bytes_down: sum(|counters| &counters.bytes_down),
+            connect_failures: sum(|counters| &counters.connect_failures),
+            accept_pauses: sum(|counters| &counters.accept_pauses),
+            pipes_missing: sum(|counters| &counters.pipes_missing),
+            access_lines_dropped: sum(|counters| &counters.access_lines_dropped) + lost.access,
+            log_lines_dropped: lost.log,
+        }
+    }
+}
+
+/// A line a group; of ends and of trouble only what there was.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trouble = [
+            ("connect_failures", self.connect_failures),
+            ("accept_pauses", self.accept_pauses),
+            ("pipes_missing", self.pipes_missing),
+            ("access_lines_dropped", self.access_lines_dropped),
+            ("log_lines_dropped", self.log_lines_dropped),
+        ];
+        let nonzero = |counts: &[(&str, u64)]| {
+            let counts = counts.iter().filter(|(_, count)| *count > 0);
+            let words: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+            if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+        };
+        let closed: Vec<_> = self.closed.iter().map(|(name, count)| (*name, *count)).collect();
+        writeln!(f, "  connections  accepted {}, active {}", self.accepted, self.active)?;
+        writeln!(f, "  closed       {}", nonzero(&closed))?;
+        writeln!(f, "  payload      bytes_up {}, bytes_down {}", self.bytes_up, self.bytes_down)?;
+        write!(f, "  trouble      {}", nonzero(&trouble))
+    }
 }
 
 #[cfg(test)]
@@ -131,11 +179,15 @@ mod tests {
         workers[1].close(CloseReason::Done);
         workers[1].close(CloseReason::Probe);
         workers[0].access_lines_dropped.add(3);
-        let summary = summary(&workers, 4);
-        assert_eq!(summary["access_lines_dropped"], 7);
-        assert_eq!(summary["active"], 2);
-        assert_eq!(summary["closed"]["done"], 2);
-        assert_eq!(summary["closed"]["probe"], 1);
-        assert_eq!(summary["closed"]["overload"], 0);
+        let summary = Summary::of(&workers, LinesLost { access: 4, log: 0 });
+        let value = serde_json::to_value(&summary).unwrap();
+        assert_eq!(value["access_lines_dropped"], 7);
+        assert_eq!(value["active"], 2);
+        assert_eq!(value["closed"]["done"], 2);
+        assert_eq!(value["closed"]["probe"], 1);
+        assert_eq!(value["closed"]["overload"], 0);
+        let text = "  connections  accepted 5, active 2\n  closed       done 2, probe 1\n  \
+                    payload      bytes_up 0, bytes_down 0\n  trouble      access_lines_dropped 7";
+        assert_eq!(summary.to_string(), text);
     }
 }

@@ -3,3 +3,5 @@
 pub mod access_log;
 pub mod log;
 pub mod metrics;
+pub mod strangers;
+pub mod timestamp;

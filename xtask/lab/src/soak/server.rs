@@ -29,8 +29,6 @@ pub(super) struct Server {
     family: Family,
     upstreams: Upstreams,
     file: PathBuf,
-    /// The time of the last record that was waited for.
-    seen: String,
     _dir: TempDir,
 }
 
@@ -63,7 +61,7 @@ impl Server {
         let words = ["run", "-c", name];
         let process = Process::start("ppserver", program, &words)?;
         let family = Family::of(process.id());
-        Ok(Self { process, family, upstreams, file, seen: String::new(), _dir: dir })
+        Ok(Self { process, family, upstreams, file, _dir: dir })
     }
 
     /// Where it listens.
@@ -123,13 +121,9 @@ impl Server {
     }
 
     fn ask(&mut self, signal: Signal, message: &str) -> Result<Value> {
+        let seen = self.process.lines().len();
         self.process.signal(signal)?;
-        let seen = self.seen.clone();
-        let found = self.process.wait_for_line(message, |line| {
-            record(line, message).filter(|it| it["timestamp"].as_str() > Some(&seen))
-        })?;
-        found["timestamp"].as_str().context("a record has its time")?.clone_into(&mut self.seen);
-        Ok(found)
+        self.process.wait_for_line_behind(seen, message, |line| record(line, message))
     }
 }
 

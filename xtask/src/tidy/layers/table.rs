@@ -271,6 +271,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::access_log",
             "telemetry::log",
             "telemetry::metrics",
+            "telemetry::strangers",
             "core::session",
             "core::close_reason",
             "config",
@@ -373,9 +374,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "telemetry::access_log",
-        uses: &["core::close_reason", "config", "core::intent"],
+        uses: &["core::close_reason", "config", "core::intent", "telemetry::timestamp"],
         world: World::Open,
         why: "a line is written from what a closed session tells",
+    },
+    Layer {
+        name: "telemetry::log",
+        uses: &["config", "telemetry::metrics", "telemetry::timestamp"],
+        world: World::Open,
+        why: "everyone may log, so the log knows nobody but the values that it writes",
     },
     Layer {
         name: "telemetry::metrics",
@@ -384,10 +391,16 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "counters are indexed by the close reasons and know nothing else",
     },
     Layer {
-        name: "telemetry::log",
-        uses: &["config"],
+        name: "telemetry::strangers",
+        uses: &[],
         world: World::Open,
-        why: "everyone may log, so the log knows nobody",
+        why: "who is named again is decided by the time alone",
+    },
+    Layer {
+        name: "telemetry::timestamp",
+        uses: &[],
+        world: World::Open,
+        why: "a moment is written alike wherever it is",
     },
     Layer {
         name: "config",
