@@ -271,6 +271,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "ours: 262 ms for a ping beside 32 downloads",
     },
     Mutant {
+        name: "everybody-in-one-turn",
+        file: "schedule.rs",
+        find: "if !std::mem::take(&mut self.is_bulk_left) {",
+        replace: "if self.bulk.is_empty() {",
+        origin: "ours: the same ping, whatever the share",
+    },
+    Mutant {
+        name: "quiet-behind-one-small-piece",
+        file: "schedule.rs",
+        find: "place.bulk -= 1;",
+        replace: "place.bulk = 0;",
+        origin: "ours, as it might have been: a download that paused went before who is quiet",
+    },
+    Mutant {
         name: "fresh-behind-bulk",
         file: "schedule.rs",
         find: "if place.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);",

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Whoever moves little goes first: a turn serves all who are fresh, then one who is bulky, and then the
-//! kernel is asked again who else is ready. So a quiet connection waits for one share of somebody else's,
-//! not for everybody's turn. A share is counted in bytes, to which every action adds what a system call
+//! kernel is asked again who else is ready. So a quiet connection waits for one share of one who is bulky and
+//! for the first share of each who is fresh before it, not for everybody's turn. A share is counted in bytes, to which every action adds what a system call
 //! costs. Short shares wake sources and sinks more often, which costs a third of the CPU time of bulk
 //! (docs/performance.md), so they are dealt only while somebody quiet is there.
 //!
@@ -254,6 +254,24 @@ mod tests {
         assert_eq!(schedule.next(now), None, "the kernel is asked again");
         schedule.begin_turn();
         assert_eq!(schedule.next(now), Some((1, SHARES.short)), "in turn");
+    }
+
+    #[test]
+    fn who_turns_out_to_be_bulky_has_one_share_before_who_is_fresh_behind_him() {
+        let now = start();
+        let mut schedule = Schedule::new(SHARES, now);
+        let mut places = [Place::new(); 3];
+        for (key, place) in places.iter_mut().enumerate() {
+            schedule.file(key, place);
+        }
+        schedule.begin_turn();
+        for (key, place) in places.iter_mut().enumerate() {
+            assert_eq!(schedule.next(now), Some((key, SHARES.fresh)));
+            schedule.handle_worked(key, place, FULL, now);
+        }
+        assert_eq!(schedule.next(now), Some((0, SHARES.long)), "the second one comes behind all");
+        schedule.handle_worked(0, &mut places[0], FULL, now);
+        assert_eq!(schedule.next(now), None);
     }
 
     #[test]

@@ -75,6 +75,18 @@ struct Event {
     told: Mask,
 }
 
+/// What stints have cost, by who was to be expected to need no more than his first share.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    /// Of those who were quiet when their turn came.
+    pub(super) quiet: usize,
+    /// Of all others.
+    pub(super) bulky: usize,
+}
+
+/// Who has moved little so often in a row is quiet, whatever he did before.
+const SMALL_STINTS: usize = 8;
+
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) plan: Plan,
@@ -85,7 +97,7 @@ pub(super) struct Case {
     /// Where it stands in the world's schedule.
     pub(super) place: Place,
     /// What all had done when it was filed there last, until its turn comes.
-    pub(super) filed_at: Option<usize>,
+    pub(super) filed_at: Option<Spent>,
     /// How often it has moved little since it moved much.
     pub(super) small_stints: usize,
     client: Peer,
@@ -95,6 +107,16 @@ pub(super) struct Case {
     events: Vec<Event>,
     /// Events the epoll may still make up.
     spurious: usize,
+}
+
+impl Spent {
+    pub(super) fn add(&mut self, is_quiet: bool, cost: usize) {
+        *if is_quiet { &mut self.quiet } else { &mut self.bulky } += cost;
+    }
+
+    pub(super) fn since(self, before: Self) -> Self {
+        Self { quiet: self.quiet - before.quiet, bulky: self.bulky - before.bulky }
+    }
 }
 
 impl Case {
@@ -126,6 +148,11 @@ impl Case {
         let moved = |direction| self.session().moved(direction);
         usize::try_from(Direction::ALL.into_iter().map(moved).sum::<u64>())
             .expect("worlds are small")
+    }
+
+    /// Returns whether it is not known to move much.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.small_stints >= SMALL_STINTS
     }
 
     /// Returns whether it has something to do.

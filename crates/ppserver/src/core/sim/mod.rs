@@ -119,6 +119,13 @@ fn sim_replay_of_a_seed_takes_the_same_course() {
     assert_eq!(told.to_string(), run(seed, begin, false).to_string());
 }
 
+/// Once the clock leapt while a connection ended with bytes unsent: the look that was due came late, and so did
+/// what it found, for which the session was blamed.
+#[test]
+fn sim_an_end_over_which_the_clock_leaps_is_seen_late() {
+    run(5_019_838, begin(), false);
+}
+
 /// Once the world of a connection that was reset with bytes held back waited for them for ever.
 #[test]
 fn sim_what_a_reset_socket_holds_back_never_leaves() {

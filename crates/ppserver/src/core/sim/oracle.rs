@@ -270,9 +270,10 @@ impl Oracle {
         let moved_at = self.story.moved_at;
         match self.story.stage {
             Stage::Ending { since, .. } if is_waiting => {
-                let late = (moved_at + LINGER_MAX + unsent_check(since, view.now))
-                    .min(since + self.story.ending_max());
-                hold!(Deadline, deadline <= late, "the end takes too long");
+                let look_at = moved_at + LINGER_MAX + unsent_check(since, view.now);
+                let is_prompt = deadline <= look_at || self.story.has_leapt;
+                let is_last = deadline <= since + self.story.ending_max();
+                hold!(Deadline, is_prompt && is_last, "the end takes too long");
             }
             Stage::Relaying if is_waiting => {
                 let limit = self.story.silences().map(|(limit, _)| limit).max().unwrap_or_default();

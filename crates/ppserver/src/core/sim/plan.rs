@@ -13,6 +13,8 @@ use crate::core::session::{FirstBytes, FirstUse, Policy, Side, Splicing, Verdict
 
 /// Buffers in a crowd: small, so that nobody moves much more than his share.
 pub(super) const CROWDED_CONDUIT_MAX: usize = 16;
+/// The longest header we send.
+pub(super) const GREETING_MAX: usize = 60;
 
 /// What the decoder will say, by how many bytes it has seen; what the bytes are plays no part.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +109,7 @@ impl Plan {
             reset_at: reset_at.map(|step| (step, rng.pick(&Side::ALL))),
             policy,
             header,
-            greeting: if rng.one_in(4) { 0 } else { rng.between(1, 60) },
+            greeting: if rng.one_in(4) { 0 } else { rng.between(1, GREETING_MAX) },
             conduit: rng.between(8, if is_crowded { CROWDED_CONDUIT_MAX } else { 128 }),
             sizes: Sizes {
                 received_max: rng.between(16, 256),
