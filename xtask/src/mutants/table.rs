@@ -280,7 +280,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "quiet-behind-one-small-piece",
         file: "schedule.rs",
-        find: "place.bulk -= 1;",
+        find: "place.bulk -= u8::from(stint.cost > 0);",
         replace: "place.bulk = 0;",
         origin: "ours, as it might have been: a download that paused went before who is quiet",
     },

@@ -217,7 +217,11 @@ impl World {
         let case = &mut self.cases[working.at];
         let stint = working.stint(case.moved(), has_more);
         self.spent.add(case.is_quiet(), stint.cost);
-        case.small_stints = if stint.cost >= SHARES.fresh { 0 } else { case.small_stints + 1 };
+        case.small_stints = match stint.cost {
+            0 => case.small_stints,
+            cost if cost >= SHARES.fresh => 0,
+            _ => case.small_stints + 1,
+        };
         case.filed_at = has_more.then_some(self.spent);
         self.schedule.handle_worked(working.at, &mut case.place, stint, self.now);
         let deadline = case.session().deadline();
