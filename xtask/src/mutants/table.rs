@@ -305,4 +305,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "self.header = 0;",
         origin: "ours, as it might have been: an endpoint gets the header of the one before it too",
     },
+    Mutant {
+        name: "no-pipe-forgotten",
+        file: "session/flow.rs",
+        find: "self.is_unpiped = true;",
+        replace: "",
+        origin: "ours, as it might have been: asks again and again for a pipe that is not there",
+    },
+    Mutant {
+        name: "spliced-before-our-header",
+        file: "session/flow.rs",
+        find: "splicing: Splicing::Off,\n            bulk: false,",
+        replace: "splicing: Splicing::Always,\n            bulk: false,",
+        origin: "ours, as it might have been: nothing can be put in front of a pipe",
+    },
 ];

@@ -438,22 +438,21 @@ impl Connection {
 
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
         let source = self.leg_mut(direction.source());
-        let spliced = match method {
-            Method::Splice => source.fill_by_splice(ctx.pool, ctx.now),
-            Method::Copy => None,
+        let moved = match method {
+            Method::Copy => source.fill_by_copy(ctx.pool),
+            Method::Splice => match source.fill_by_splice(ctx.pool, ctx.now) {
+                Some(moved) => moved,
+                None => {
+                    ctx.counters.pipes_missing.add(1);
+                    return self.session.handle_unpiped(direction);
+                }
+            },
         };
-        let (done, moved) = match spliced {
-            Some(moved) => (Method::Splice, moved),
-            None => (Method::Copy, source.fill_by_copy(ctx.pool)),
-        };
-        if done != method {
-            ctx.counters.pipes_missing.add(1);
-        }
         let received = received(moved);
         if direction == Direction::Up {
             self.learn_from(received);
         }
-        self.session.handle_filled(direction, done, received, ctx.now);
+        self.session.handle_filled(direction, method, received, ctx.now);
     }
 
     /// Learns from the client's first receive.

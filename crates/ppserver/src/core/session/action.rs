@@ -89,7 +89,8 @@ pub enum Action {
     Connect,
     /// Ask a socket for its pending error, SO_ERROR: `handle_probed`.
     Probe(Side),
-    /// Fill the empty conduit from its source: `handle_filled`.
+    /// Fill the empty conduit from its source: `handle_filled`, or `handle_unpiped` where there is no pipe to
+    /// splice into.
     Fill(Direction, Method),
     /// Drain the conduit into its sink: `handle_drained`.
     Drain(Direction),

@@ -2,7 +2,8 @@
 //!
 //! Counts bytes, never holds them. The same value serves both directions. The rule is to fill only
 //! an empty conduit: then no end can overtake data, and a full pipe needs no telling apart from an
-//! empty socket. Invariant: `shut` implies `eof` and `buffered == 0`.
+//! empty socket. Whether bytes are copied or spliced is decided here and nowhere else.
+//! Invariant: `shut` implies `eof` and `buffered == 0`.
 
 use super::action::{Method, Readiness, Received, Sent};
 
@@ -40,18 +41,22 @@ pub(super) struct Flow {
     pub(super) shut: bool,
     /// Bytes that left the conduit, our own header among them.
     pub(super) moved: u64,
+    /// Off until there is somebody to relay to: what comes before goes into buffers, where our header
+    /// finds room in front of it.
     splicing: Splicing,
     bulk: bool,
     /// An urgent byte was announced, at which a splice stops for ever, or an error, which lies
     /// behind a short read, or a splice met an end that only a receive can confirm. It stays so:
     /// such sources are rare.
     copy_only: bool,
+    /// There was no pipe to be had: the next fill copies, the one behind it asks again.
+    is_unpiped: bool,
     /// The source's FIN was announced, so a short read means the end.
     fin_announced: bool,
 }
 
 impl Flow {
-    pub(super) const fn new(splicing: Splicing) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             readable: false,
             writable: false,
@@ -59,11 +64,22 @@ impl Flow {
             eof: false,
             shut: false,
             moved: 0,
-            splicing,
+            splicing: Splicing::Off,
             bulk: false,
             copy_only: false,
+            is_unpiped: false,
             fin_announced: false,
         }
+    }
+
+    /// Its source and its sink stand: from now on it relays.
+    pub(super) const fn handle_established(&mut self, splicing: Splicing) {
+        self.splicing = splicing;
+    }
+
+    /// Its source is dying: an error lies behind its last bytes, which only a receive can tell.
+    pub(super) const fn handle_dying(&mut self) {
+        self.copy_only = true;
     }
 
     pub(super) fn handle_source_ready(&mut self, ready: Readiness) {
@@ -105,9 +121,15 @@ impl Flow {
     pub(super) fn handle_filled(&mut self, received: Received, method: Method) {
         debug_assert_eq!(self.buffered, 0, "only an empty conduit is filled");
         self.handle_received(received, method);
+        self.is_unpiped = false;
         if let Received::Bytes { count, .. } = received {
             self.buffered = count;
         }
+    }
+
+    /// There was no pipe to splice into.
+    pub(super) const fn handle_unpiped(&mut self) {
+        self.is_unpiped = true;
     }
 
     pub(super) fn handle_drained(&mut self, sent: Sent) {
@@ -128,7 +150,7 @@ impl Flow {
 
     /// The source was replaced by another one.
     pub(super) fn forget_source(&mut self) {
-        *self = Self { writable: self.writable, ..Self::new(self.splicing) };
+        *self = Self { writable: self.writable, ..Self::new() };
     }
 
     pub(super) fn step(&self) -> Option<Step> {
@@ -141,13 +163,18 @@ impl Flow {
         }
     }
 
-    fn method(&self) -> Method {
+    /// Returns how the next fill is to be done.
+    pub(super) fn method(&self) -> Method {
         let wants_splice = match self.splicing {
             Splicing::Auto => self.bulk,
             Splicing::Always => true,
             Splicing::Off => false,
         };
-        if wants_splice && !self.copy_only { Method::Splice } else { Method::Copy }
+        if wants_splice && !self.copy_only && !self.is_unpiped {
+            Method::Splice
+        } else {
+            Method::Copy
+        }
     }
 }
 
@@ -155,8 +182,14 @@ impl Flow {
 mod tests {
     use super::*;
 
+    fn relaying(splicing: Splicing) -> Flow {
+        let mut flow = Flow::new();
+        flow.handle_established(splicing);
+        flow
+    }
+
     fn readable(ready: Readiness) -> Flow {
-        let mut flow = Flow::new(Splicing::Auto);
+        let mut flow = relaying(Splicing::Auto);
         flow.handle_source_ready(Readiness { readable: true, ..ready });
         flow
     }
@@ -170,7 +203,7 @@ mod tests {
             Readiness { urgent: true, ..none },
             Readiness { error: true, ..none },
         ] {
-            let mut flow = Flow::new(Splicing::Auto);
+            let mut flow = relaying(Splicing::Auto);
             flow.handle_source_ready(hint);
             assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)), "{hint:?}");
         }
@@ -217,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_splice_that_returns_0_is_confirmed_by_a_receive() {
-        let mut flow = Flow::new(Splicing::Always);
+        let mut flow = relaying(Splicing::Always);
         flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
         flow.handle_filled(Received::End, Method::Splice);
@@ -235,6 +268,31 @@ mod tests {
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
         flow.handle_filled(Received::WouldBlock, Method::Splice);
         flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+    }
+
+    /// Pipes are limited, and the user's other processes may hold them all.
+    #[test]
+    fn without_a_pipe_one_fill_copies_and_the_next_one_asks_again() {
+        let mut flow = relaying(Splicing::Always);
+        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+        flow.handle_unpiped();
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+        flow.handle_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.handle_drained(Sent::Bytes(8));
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+    }
+
+    #[test]
+    fn nothing_is_spliced_before_it_relays_nor_out_of_a_dying_source() {
+        let mut flow = Flow::new();
+        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+        flow.handle_established(Splicing::Always);
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+        flow.handle_dying();
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
     }
 }

@@ -130,7 +130,7 @@ pub struct Session {
 impl Session {
     /// Begins the session of a socket that has just been accepted.
     pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
-        let mut up = Flow::new(policy.splicing);
+        let mut up = Flow::new();
         up.readable = first_receive == FirstUse::AtOnce;
         let phase = match policy.first_bytes {
             FirstBytes::Header => Phase::Header,
@@ -140,7 +140,7 @@ impl Session {
             policy,
             phase,
             up,
-            down: Flow::new(policy.splicing),
+            down: Flow::new(),
             client: End::new(Socket::Open),
             upstream: End::new(Socket::Absent),
             turn: Direction::Up,
@@ -230,6 +230,11 @@ impl Session {
             None if side == Side::Upstream && self.upstream.announced => self.established(now),
             None => {}
         }
+    }
+
+    /// [`Action::Fill`] was not performed: there is no pipe to splice into.
+    pub fn handle_unpiped(&mut self, direction: Direction) {
+        self.flow_mut(direction).handle_unpiped();
     }
 
     /// [`Action::Fill`] was performed.
@@ -481,8 +486,7 @@ impl Session {
         }
         let is_picked_up = self.met || self.up.buffered > 0;
         match self.up.step() {
-            // Into a buffer, where our header finds room in front of it.
-            Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
+            Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
             Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Connect,
             Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
         }
@@ -495,8 +499,7 @@ impl Session {
             }
         }
         match self.up.step() {
-            // Into a buffer: should this attempt fail, the header of the next one is put in front.
-            Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
+            Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
             Some(Step::Drain) => Action::Drain(Direction::Up),
             // The end waits until there is a connection to pass it on to.
             Some(Step::Shutdown) | None => Action::Wait,
@@ -543,8 +546,8 @@ impl Session {
             }
             // Its last bytes are read and delivered; that waits while the other side takes nothing.
             Socket::Dying => {
-                let is_empty = self.flow(outward).buffered == 0;
-                is_empty.then_some(Action::Fill(outward, Method::Copy))
+                let flow = self.flow(outward);
+                (flow.buffered == 0).then_some(Action::Fill(outward, flow.method()))
             }
             // Behind an RST, what is unsent would never become less.
             Socket::Open if end.suspect => Some(Action::Probe(side)),
@@ -567,6 +570,8 @@ impl Session {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relaying;
             self.upstream.socket = Socket::Open;
+            self.up.handle_established(self.policy.splicing);
+            self.down.handle_established(self.policy.splicing);
             self.progress.handle_moved(now);
         }
     }
@@ -578,6 +583,7 @@ impl Session {
             return self.retry_or_abort(CloseReason::ConnectFailed, now);
         }
         self.end_mut(side).socket = socket;
+        self.flow_mut(Direction::from(side)).handle_dying();
         self.abort(
             match side {
                 Side::Client => CloseReason::ClientReset,

@@ -337,6 +337,7 @@ impl Case {
             | Outcome::ConnectFailed(_)
             | Outcome::Probed(_)
             | Outcome::Filled(..)
+            | Outcome::Unpiped
             | Outcome::Drained(_)
             | Outcome::Shut(_)
             | Outcome::Discarded(_)

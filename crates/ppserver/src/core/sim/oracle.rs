@@ -229,6 +229,7 @@ impl Oracle {
             Outcome::Drained(sent) => sent == Sent::WouldBlock,
             Outcome::Probed(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
+            Outcome::Unpiped => true,
             Outcome::Refused(_)
             | Outcome::Connecting
             | Outcome::ConnectFailed(_)
@@ -238,7 +239,10 @@ impl Oracle {
         };
         if is_useless {
             self.useless += 1;
-            self.blocked.push(action);
+            // A pipe may be had the next time, and of that there is no news.
+            if outcome != Outcome::Unpiped {
+                self.blocked.push(action);
+            }
         } else {
             self.useless = 0;
         }

@@ -34,6 +34,8 @@ pub(super) enum Outcome {
     ConnectFailed(CloseReason),
     Probed(Option<Failure>),
     Filled(Method, Received),
+    /// There was no pipe to splice into.
+    Unpiped,
     Drained(Sent),
     Shut(Option<Failure>),
     Discarded(Received),
@@ -87,7 +89,10 @@ impl Shell {
                 Outcome::Probed(failure)
             }
             Action::Fill(direction, method) => {
-                let (method, received) = self.fill(direction, method, kernel, plan);
+                let Some(received) = self.fill(direction, method, kernel, plan) else {
+                    self.session.handle_unpiped(direction);
+                    return Outcome::Unpiped;
+                };
                 self.session.handle_filled(direction, method, received, now);
                 Outcome::Filled(method, received)
             }
@@ -196,31 +201,37 @@ impl Shell {
         }
     }
 
+    /// Fills an empty conduit; `None` if there is no pipe to be had.
     fn fill(
         &mut self,
         direction: Direction,
-        wanted: Method,
+        method: Method,
         kernel: &mut Kernel,
         plan: &Plan,
-    ) -> (Method, Received) {
+    ) -> Option<Received> {
         hold!(Contract, self.conduit(direction).is_empty(), "only an empty conduit is filled");
         let fd = self.fd(direction.source());
-        let pipe = if wanted == Method::Splice { kernel.pipe() } else { None };
-        let Some(mut pipe) = pipe else {
-            let answer = kernel.recv(fd, plan.conduit);
-            let received = received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
-            *self.conduit_mut(direction) = Conduit::of(answer.unwrap_or_default());
-            return (Method::Copy, received);
-        };
-        // More than a buffer would hold: that is what it is for.
-        let asked = plan.conduit * 4;
-        let answer = kernel.splice_in(fd, &mut pipe, asked);
-        if pipe.is_empty() {
-            kernel.close_pipe(pipe);
-        } else {
-            *self.conduit_mut(direction) = Conduit::Pipe(pipe);
-        }
-        (Method::Splice, received(answer, asked))
+        Some(match method {
+            Method::Copy => {
+                let answer = kernel.recv(fd, plan.conduit);
+                let received =
+                    received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
+                *self.conduit_mut(direction) = Conduit::of(answer.unwrap_or_default());
+                received
+            }
+            Method::Splice => {
+                let mut pipe = kernel.pipe()?;
+                // More than a buffer would hold: that is what it is for.
+                let asked = plan.conduit * 4;
+                let answer = kernel.splice_in(fd, &mut pipe, asked);
+                if pipe.is_empty() {
+                    kernel.close_pipe(pipe);
+                } else {
+                    *self.conduit_mut(direction) = Conduit::Pipe(pipe);
+                }
+                received(answer, asked)
+            }
+        })
     }
 
     fn drain(&mut self, direction: Direction, kernel: &mut Kernel, now: Instant) -> Sent {

@@ -176,7 +176,7 @@ impl Story {
                 let taken_at = queue.taken_at;
                 self.seen_at = self.seen_at.max(taken_at);
             }
-            Outcome::Probed(None) | Outcome::Reset | Outcome::Closed => {}
+            Outcome::Probed(None) | Outcome::Unpiped | Outcome::Reset | Outcome::Closed => {}
             Outcome::Filled(method, received) => {
                 let Action::Fill(direction, _) = action else { return };
                 let is_end = received == Received::End && method == Method::Copy;
