@@ -186,6 +186,10 @@ impl Connection {
                     return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
                 Action::ReadHeader => self.read_header(ctx),
+                Action::Route => {
+                    let route = self.rules.route(&self.intent);
+                    self.session.handle_routed(route.upstream.attempts_max());
+                }
                 Action::Connect => self.connect(key, ctx),
                 Action::Probe(side) => {
                     let pending = self.leg(side).socket().take_error();

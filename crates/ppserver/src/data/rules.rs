@@ -97,7 +97,6 @@ impl Rules {
                 connect_timeout: timeouts.connect,
                 idle_timeout: timeouts.idle,
                 half_closed_timeout: timeouts.half_closed,
-                attempts_max: upstream.attempts_max(),
                 splicing: match config.splice.mode {
                     SpliceMode::Auto => Splicing::Auto,
                     SpliceMode::Always => Splicing::Always,

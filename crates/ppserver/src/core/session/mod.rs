@@ -1,13 +1,13 @@
 //! A connection's life as a pure machine: readiness and outcomes go in, one [`Action`] comes out.
 //!
 //! ```text
-//! Header ---+-> Lingering (LOCAL answered here) -----------+
-//!    |      v                                               v
-//!    |   Dialing <-> Connecting -> Relaying -------------> Over
-//!    |   ^  |            |            |                     ^
-//! Greeting  |            |            |                     |
-//!    |      |            |            |                     |
-//!    +------+------------+------------+---> Aborting -------+
+//! Header ---+------------> Lingering (LOCAL answered here) ----------+
+//!    |      v                                                         v
+//!    |   Routing -> Dialing <-> Connecting -> Relaying ------------> Over
+//!    |      ^           |           |            |                    ^
+//! Greeting -+           |           |            |                    |
+//!    |                  |           |            |                    |
+//!    +------------------+-----------+------------+---> Aborting ------+
 //! ```
 //!
 //! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
@@ -53,6 +53,8 @@ enum Phase {
     /// There is no header to read: the first payload is picked up if it is there already, so that
     /// our header leaves together with it.
     Greeting,
+    /// Where it goes is to be found out.
+    Routing,
     /// An endpoint is to be connected to.
     Dialing,
     /// A connect is under way since the deadline was set.
@@ -115,6 +117,8 @@ pub struct Session {
     /// The direction to be served first, for fairness between the two.
     turn: Direction,
     attempts: usize,
+    /// How many endpoints its route allows to be tried.
+    attempts_max: usize,
     /// Bytes of our header for the endpoint that is being connected to.
     header: usize,
     /// Attempts that came to nothing.
@@ -145,6 +149,7 @@ impl Session {
             upstream: End::new(Socket::Absent),
             turn: Direction::Up,
             attempts: 0,
+            attempts_max: 0,
             header: 0,
             failed_attempts: 0,
             met: false,
@@ -183,7 +188,7 @@ impl Session {
             Verdict::Incomplete => {}
             Verdict::Relay { buffered } => {
                 self.up.buffered = buffered;
-                self.phase = Phase::Dialing;
+                self.phase = Phase::Routing;
             }
             Verdict::Answer => {
                 self.phase = Phase::Lingering { shut: false, discarded: 0 };
@@ -195,6 +200,13 @@ impl Session {
         }
     }
 
+    /// [`Action::Route`] was performed: so many endpoints may be tried, at least one.
+    pub fn handle_routed(&mut self, attempts_max: usize) {
+        debug_assert!(attempts_max > 0 && matches!(self.phase, Phase::Routing | Phase::Greeting));
+        self.attempts_max = attempts_max;
+        self.phase = Phase::Dialing;
+    }
+
     /// [`Action::Connect`] was performed: there is no header we could send.
     pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
         self.abort(reason, now);
@@ -203,7 +215,7 @@ impl Session {
     /// [`Action::Connect`] was performed: a connect is under way, and our header of so many bytes stands in
     /// front of the payload.
     pub fn handle_connecting(&mut self, first_send: FirstUse, header: usize, now: Instant) {
-        debug_assert!(matches!(self.phase, Phase::Dialing | Phase::Greeting));
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.header = header;
         self.up.buffered += header;
@@ -217,7 +229,7 @@ impl Session {
 
     /// [`Action::Connect`] was performed: it failed at once.
     pub fn handle_connect_failed(&mut self, reason: CloseReason, now: Instant) {
-        debug_assert!(matches!(self.phase, Phase::Dialing | Phase::Greeting));
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.retry_or_abort(reason, now);
     }
@@ -334,6 +346,7 @@ impl Session {
             Phase::Relaying => FirstLook::Progress,
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Aborting(_)
@@ -349,6 +362,7 @@ impl Session {
                 Phase::Aborting(_) if self.progress.is_silent(LINGER_MAX, now) => self.give_up(),
                 Phase::Header
                 | Phase::Greeting
+                | Phase::Routing
                 | Phase::Dialing
                 | Phase::Connecting
                 | Phase::Relaying
@@ -378,8 +392,8 @@ impl Session {
         match self.phase {
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
-            // It never waits.
-            Phase::Dialing => {}
+            // They never wait.
+            Phase::Routing | Phase::Dialing => {}
             Phase::Connecting => {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
@@ -424,6 +438,7 @@ impl Session {
             }
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Over(_) => self.deadline,
@@ -441,6 +456,7 @@ impl Session {
             Phase::Aborting(reason) | Phase::Over(reason) => Some(reason),
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying
@@ -465,6 +481,7 @@ impl Session {
             Phase::Header if self.up.readable => Action::ReadHeader,
             Phase::Header => Action::Wait,
             Phase::Greeting => self.next_greeting(),
+            Phase::Routing => Action::Route,
             Phase::Dialing if self.upstream.socket == Socket::Failed => {
                 Action::Reset(Side::Upstream)
             }
@@ -487,7 +504,7 @@ impl Session {
         let is_picked_up = self.met || self.up.buffered > 0;
         match self.up.step() {
             Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
-            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Connect,
+            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Route,
             Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
         }
     }
@@ -597,7 +614,7 @@ impl Session {
     fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
         self.failed_attempts += 1;
         self.up.writable = false;
-        if self.attempts < self.policy.attempts_max {
+        if self.attempts < self.attempts_max {
             debug_assert_eq!(self.up.moved, 0, "the header goes to one that answered");
             self.up.buffered -= std::mem::take(&mut self.header);
             self.phase = Phase::Dialing;
@@ -651,6 +668,7 @@ impl Session {
             Phase::Aborting(_) | Phase::Over(_) => {}
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying

@@ -14,7 +14,6 @@ fn policy() -> Policy {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         half_closed_timeout: Duration::from_secs(60),
-        attempts_max: 2,
         splicing: Splicing::Always,
     }
 }
@@ -28,9 +27,16 @@ fn start() -> Instant {
 fn connecting(now: Instant) -> Session {
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
-    assert_eq!(session.next(), Action::Connect);
+    route(&mut session);
     session.handle_connecting(FirstUse::AtOnce, 0, now);
     session
+}
+
+/// Leads it to one of two endpoints.
+fn route(session: &mut Session) {
+    assert_eq!(session.next(), Action::Route);
+    session.handle_routed(2);
+    assert_eq!(session.next(), Action::Connect);
 }
 
 fn relaying(now: Instant) -> Session {
@@ -190,6 +196,7 @@ fn no_connect_begins_for_a_client_whose_error_is_announced() {
     let now = start();
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
+    route(&mut session);
     session.handle_ready(Side::Client, Readiness { error: true, ..HANGUP }, now);
     assert_eq!(session.next(), Action::Probe(Side::Client));
 }
@@ -201,7 +208,7 @@ fn a_session_without_a_header_to_read_waits_for_its_first_event() {
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Client, ROOM, now);
-    assert_eq!(session.next(), Action::Connect);
+    assert_eq!(session.next(), Action::Route);
 }
 
 #[test]
@@ -222,7 +229,7 @@ fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event()
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
     let some = Received::Bytes { count: 3, asked: 8 };
     session.handle_filled(Direction::Up, Method::Copy, some, now);
-    assert_eq!(session.next(), Action::Connect);
+    assert_eq!(session.next(), Action::Route);
 }
 
 /// The close sends the second FIN, which saves a system call a connection.
@@ -268,6 +275,7 @@ fn our_header_is_sent_before_any_event_of_the_upstream_or_at_the_first() {
     for (first_send, before) in [(FirstUse::AtOnce, drain), (FirstUse::WhenReady, Action::Wait)] {
         let mut session = Session::new(policy(), FirstUse::WhenReady, now);
         session.handle_ready(Side::Client, ROOM, now);
+        route(&mut session);
         session.handle_connecting(first_send, 28, now);
         assert_eq!(session.next(), before);
         session.handle_ready(Side::Upstream, ROOM, now);
@@ -325,6 +333,7 @@ fn the_header_of_an_attempt_that_failed_is_not_counted_for_the_next() {
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
     let payload = Received::Bytes { count: 5, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, payload, now);
+    route(&mut session);
     for header in [52, 28] {
         assert_eq!(session.next(), Action::Connect);
         session.handle_connecting(FirstUse::AtOnce, header, now);

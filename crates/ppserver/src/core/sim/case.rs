@@ -333,6 +333,7 @@ impl Case {
                 self.disturb(reason, env.now);
             }
             Outcome::Header(..)
+            | Outcome::Routed(_)
             | Outcome::Refused(_)
             | Outcome::ConnectFailed(_)
             | Outcome::Probed(_)

@@ -80,6 +80,7 @@ quirks! {
 const ACTIONS: &[&str] = &[
     "Wait",
     "ReadHeader",
+    "Route",
     "Connect",
     "Probe",
     "Fill(Up, Copy)",
@@ -99,36 +100,22 @@ const ACTIONS: &[&str] = &[
 fn index(action: Action) -> usize {
     match action {
         Action::Wait => 0,
-
         Action::ReadHeader => 1,
-
-        Action::Connect => 2,
-
-        Action::Probe(_) => 3,
-
-        Action::Fill(Direction::Up, Method::Copy) => 4,
-
-        Action::Fill(Direction::Up, Method::Splice) => 5,
-
-        Action::Fill(Direction::Down, Method::Copy) => 6,
-
-        Action::Fill(Direction::Down, Method::Splice) => 7,
-
-        Action::Drain(Direction::Up) => 8,
-
-        Action::Drain(Direction::Down) => 9,
-
-        Action::Shutdown(Direction::Up) => 10,
-
-        Action::Shutdown(Direction::Down) => 11,
-
-        Action::Discard => 12,
-
-        Action::CheckUnsent(_) => 13,
-
-        Action::Reset(_) => 14,
-
-        Action::Close(_) => 15,
+        Action::Route => 2,
+        Action::Connect => 3,
+        Action::Probe(_) => 4,
+        Action::Fill(Direction::Up, Method::Copy) => 5,
+        Action::Fill(Direction::Up, Method::Splice) => 6,
+        Action::Fill(Direction::Down, Method::Copy) => 7,
+        Action::Fill(Direction::Down, Method::Splice) => 8,
+        Action::Drain(Direction::Up) => 9,
+        Action::Drain(Direction::Down) => 10,
+        Action::Shutdown(Direction::Up) => 11,
+        Action::Shutdown(Direction::Down) => 12,
+        Action::Discard => 13,
+        Action::CheckUnsent(_) => 14,
+        Action::Reset(_) => 15,
+        Action::Close(_) => 16,
     }
 }
 

@@ -205,7 +205,6 @@ impl Small {
             connect_timeout: second,
             idle_timeout: second * 2,
             half_closed_timeout: second * 3,
-            attempts_max: 2,
             splicing: self.splicing,
         };
         let script = |(total, ending)| Script {

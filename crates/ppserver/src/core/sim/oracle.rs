@@ -124,6 +124,7 @@ impl Oracle {
             Action::Close(reason) => self.check_close(reason, view),
             Action::Wait
             | Action::ReadHeader
+            | Action::Route
             | Action::Connect
             | Action::Probe(_)
             | Action::Shutdown(_)
@@ -230,7 +231,8 @@ impl Oracle {
             Outcome::Probed(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
             Outcome::Unpiped => true,
-            Outcome::Refused(_)
+            Outcome::Routed(_)
+            | Outcome::Refused(_)
             | Outcome::Connecting
             | Outcome::ConnectFailed(_)
             | Outcome::Shut(_)
@@ -431,6 +433,7 @@ impl Oracle {
             Action::Fill(blocked, _) | Action::Drain(blocked) => *blocked == direction,
             Action::Wait
             | Action::ReadHeader
+            | Action::Route
             | Action::Connect
             | Action::Probe(_)
             | Action::Shutdown(_)
@@ -457,6 +460,6 @@ fn touches(action: Action, side: Side) -> bool {
             probed == side
         }
         Action::ReadHeader | Action::Discard => side == Side::Client,
-        Action::Wait | Action::Connect | Action::Close(_) => false,
+        Action::Wait | Action::Route | Action::Connect | Action::Close(_) => false,
     }
 }

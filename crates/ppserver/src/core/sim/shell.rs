@@ -28,6 +28,8 @@ pub(super) enum Conduit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Header(Received, Verdict),
+    /// So many endpoints may be tried.
+    Routed(usize),
     /// There is no header we could send.
     Refused(CloseReason),
     Connecting,
@@ -55,6 +57,7 @@ pub(super) struct Shell {
     header: Vec<u8>,
     /// How much of the upward conduit is our header.
     our_header: usize,
+    is_routed: bool,
     attempts: usize,
 }
 
@@ -68,6 +71,7 @@ impl Shell {
             down: Conduit::Nowhere,
             header: Vec::new(),
             our_header: 0,
+            is_routed: false,
             attempts: 0,
         }
     }
@@ -82,6 +86,13 @@ impl Shell {
         match action {
             Action::Wait => unreachable!("the shell sleeps instead"),
             Action::ReadHeader => self.read_header(kernel, plan, now),
+            Action::Route => {
+                hold!(Contract, !self.is_routed, "it is routed twice");
+                self.is_routed = true;
+                let attempts_max = plan.connects.len();
+                self.session.handle_routed(attempts_max);
+                Outcome::Routed(attempts_max)
+            }
             Action::Connect => self.connect(kernel, plan, now),
             Action::Probe(side) => {
                 let failure = kernel.take_error(self.fd(side)).map(failure_of);

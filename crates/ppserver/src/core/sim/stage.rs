@@ -55,6 +55,7 @@ pub(super) struct Story {
     up: Course,
     down: Course,
     attempts: usize,
+    attempts_max: usize,
     /// An event of the upstream's said that it is writable.
     upstream_announced: bool,
     pub(super) is_stopped: bool,
@@ -88,6 +89,7 @@ impl Story {
             up: Course::default(),
             down: Course::default(),
             attempts: 0,
+            attempts_max: 0,
             upstream_announced: false,
             is_stopped: false,
             was_answered: false,
@@ -118,6 +120,7 @@ impl Story {
             Action::Fill(direction, _) => direction,
             Action::Wait
             | Action::ReadHeader
+            | Action::Route
             | Action::Connect
             | Action::Probe(_)
             | Action::Drain(_)
@@ -148,6 +151,10 @@ impl Story {
                     }
                     Verdict::Refuse(reason) => self.end(reason, now),
                 }
+            }
+            Outcome::Routed(attempts_max) => {
+                self.attempts_max = attempts_max;
+                self.stage = Stage::Dialing;
             }
             Outcome::Refused(reason) => self.end(reason, now),
             Outcome::Connecting => {
@@ -324,7 +331,7 @@ impl Story {
     }
 
     fn retry(&mut self, reason: CloseReason, now: Instant) {
-        if self.attempts < self.policy.attempts_max {
+        if self.attempts < self.attempts_max {
             self.stage = Stage::Dialing;
         } else {
             self.end(reason, now);
