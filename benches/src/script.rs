@@ -126,6 +126,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
             Action::Probe(_)
             | Action::Discard
             | Action::CheckUnsent(_)
+            | Action::Watch(..)
             | Action::Reset(_)
             | Action::Close(_) => panic!("{action:?} is in no script"),
         }

@@ -319,4 +319,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "splicing: Splicing::Always,\n            bulk: false,",
         origin: "ours, as it might have been: nothing can be put in front of a pipe",
     },
+    Mutant {
+        name: "pipe-that-waits-is-listened-to",
+        file: "session/flow.rs",
+        find: "self.filled_by == Method::Splice && self.buffered > 0 && self.asked == Interest::All",
+        replace: "false",
+        origin: "ours: an event for each segment, of which none was of use",
+    },
+    Mutant {
+        name: "never-listened-to-again",
+        file: "session/flow.rs",
+        find: "(self.asked == Interest::Room).then_some(Step::Listen)",
+        replace: "None",
+        origin: "ours, as it might have been: what came while a pipe waited is never noticed",
+    },
 ];

@@ -178,9 +178,7 @@ impl Connection {
             match self.session.next() {
                 Action::Wait => {
                     for side in Side::ALL {
-                        let leg = self.leg_mut(side);
-                        leg.mute(Source::Leg(key, side), ctx.registry);
-                        leg.conduit.rest(ctx.pool);
+                        self.leg_mut(side).conduit.rest(ctx.pool);
                     }
                     let cost = moved + actions * action;
                     return Worked::Stint(Stint { cost, moved, has_more: false });
@@ -218,6 +216,12 @@ impl Connection {
                     // A socket that cannot tell has nothing more to deliver.
                     let unsent = sys::unsent(self.leg(side).socket()).unwrap_or(0);
                     self.session.handle_unsent(side, unsent, now);
+                }
+                Action::Watch(side, interest) => {
+                    let source = Source::Leg(key, side);
+                    let result = self.leg_mut(side).watch(source, interest, ctx.registry);
+                    let failed = result.err().as_ref().map(failure);
+                    self.session.handle_watched(side, interest, failed, now);
                 }
                 Action::Reset(side) => {
                     self.leg_mut(side).reset();

@@ -76,6 +76,15 @@ pub enum Method {
     Splice,
 }
 
+/// What the kernel is asked to tell of a socket. Errors, and that both directions have ended, it always tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interest {
+    /// That there is something to read, and room to write into.
+    All,
+    /// That there is room to write into.
+    Room,
+}
+
 /// What the shell is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -102,6 +111,9 @@ pub enum Action {
     Discard,
     /// Ask how much a socket has not had acknowledged, SIOCOUTQ: `handle_unsent`.
     CheckUnsent(Side),
+    /// Ask the kernel for other events of a socket, EPOLL_CTL_MOD, which tells at once what is so already:
+    /// `handle_watched`.
+    Watch(Side, Interest),
     /// Close a socket so that its peer sees a reset: `handle_reset`. The conduits stay as they are:
     /// an attempt that failed is repeated with the same bytes.
     Reset(Side),

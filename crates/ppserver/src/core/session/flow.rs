@@ -5,7 +5,7 @@
 //! empty socket. Whether bytes are copied or spliced is decided here and nowhere else.
 //! Invariant: `shut` implies `eof` and `buffered == 0`.
 
-use super::action::{Method, Readiness, Received, Sent};
+use super::action::{Interest, Method, Readiness, Received, Sent};
 
 /// What a flow can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) enum Step {
     Fill(Method),
     Drain,
     Shutdown,
+    /// Ask for what is to be read again.
+    Listen,
 }
 
 /// When bytes are spliced rather than copied.
@@ -35,6 +37,8 @@ pub(super) struct Flow {
     pub(super) writable: bool,
     /// Bytes in the conduit.
     pub(super) buffered: usize,
+    /// How they came into it.
+    filled_by: Method,
     /// Everything the source sent has been received, and its FIN.
     pub(super) eof: bool,
     /// The sink has been told so.
@@ -53,6 +57,8 @@ pub(super) struct Flow {
     is_unpiped: bool,
     /// The source's FIN was announced, so a short read means the end.
     fin_announced: bool,
+    /// What the kernel is asked to tell of the source.
+    asked: Interest,
 }
 
 impl Flow {
@@ -61,6 +67,7 @@ impl Flow {
             readable: false,
             writable: false,
             buffered: 0,
+            filled_by: Method::Copy,
             eof: false,
             shut: false,
             moved: 0,
@@ -69,6 +76,7 @@ impl Flow {
             copy_only: false,
             is_unpiped: false,
             fin_announced: false,
+            asked: Interest::All,
         }
     }
 
@@ -123,7 +131,7 @@ impl Flow {
         self.handle_received(received, method);
         self.is_unpiped = false;
         if let Received::Bytes { count, .. } = received {
-            self.buffered = count;
+            (self.buffered, self.filled_by) = (count, method);
         }
     }
 
@@ -143,6 +151,11 @@ impl Flow {
         }
     }
 
+    /// The kernel is asked for other events of the source.
+    pub(super) const fn handle_watched(&mut self, interest: Interest) {
+        self.asked = interest;
+    }
+
     pub(super) fn handle_shut(&mut self) {
         debug_assert!(self.eof && self.buffered == 0);
         self.shut = true;
@@ -158,9 +171,18 @@ impl Flow {
             self.writable.then_some(Step::Drain)
         } else if self.eof {
             (!self.shut).then_some(Step::Shutdown)
+        } else if self.readable {
+            Some(Step::Fill(self.method()))
         } else {
-            self.readable.then_some(Step::Fill(self.method()))
+            (self.asked == Interest::Room).then_some(Step::Listen)
         }
+    }
+
+    /// Returns whether nothing more to read is to be asked for, now that a sink that takes nothing is all that
+    /// is waited for: a source that goes on would raise an edge with each segment, which nobody can use
+    /// while they wait in a pipe.
+    pub(super) fn is_to_be_muted(&self) -> bool {
+        self.filled_by == Method::Splice && self.buffered > 0 && self.asked == Interest::All
     }
 
     /// Returns how the next fill is to be done.

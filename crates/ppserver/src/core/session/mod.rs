@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 
 use crate::core::close_reason::CloseReason;
 
-pub use action::{Action, Direction, Failure, Method, Readiness, Received, Sent, Side, Verdict};
+pub use action::{
+    Action, Direction, Failure, Interest, Method, Readiness, Received, Sent, Side, Verdict,
+};
 use flow::{Flow, Step};
 use progress::{FirstLook, Progress};
 
@@ -373,6 +375,20 @@ impl Session {
         }
     }
 
+    /// [`Action::Watch`] was performed; a socket that nobody can watch is as good as broken.
+    pub fn handle_watched(
+        &mut self,
+        side: Side,
+        interest: Interest,
+        failure: Option<Failure>,
+        now: Instant,
+    ) {
+        match failure {
+            Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
+            None => self.flow_mut(Direction::from(side)).handle_watched(interest),
+        }
+    }
+
     /// [`Action::Reset`] was performed.
     pub fn handle_reset(&mut self, side: Side) {
         self.end_mut(side).socket = Socket::Absent;
@@ -504,8 +520,10 @@ impl Session {
         let is_picked_up = self.met || self.up.buffered > 0;
         match self.up.step() {
             Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
-            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Route,
-            Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
+            Some(Step::Drain | Step::Shutdown | Step::Listen) | None if is_picked_up => {
+                Action::Route
+            }
+            Some(Step::Drain | Step::Shutdown | Step::Listen) | None => Action::Wait,
         }
     }
 
@@ -519,7 +537,7 @@ impl Session {
             Some(Step::Fill(method)) => Action::Fill(Direction::Up, method),
             Some(Step::Drain) => Action::Drain(Direction::Up),
             // The end waits until there is a connection to pass it on to.
-            Some(Step::Shutdown) | None => Action::Wait,
+            Some(Step::Shutdown | Step::Listen) | None => Action::Wait,
         }
     }
 
@@ -536,9 +554,19 @@ impl Session {
                     Step::Fill(method) => Action::Fill(direction, method),
                     Step::Drain => Action::Drain(direction),
                     Step::Shutdown => Action::Shutdown(direction),
+                    Step::Listen => Action::Watch(direction.source(), Interest::All),
                 })
             })
-            .unwrap_or_else(|| self.next_check())
+            .unwrap_or_else(|| self.next_at_rest())
+    }
+
+    /// Nothing moves.
+    fn next_at_rest(&self) -> Action {
+        let is_to_be_muted = |direction: &Direction| self.flow(*direction).is_to_be_muted();
+        match Direction::ALL.into_iter().find(is_to_be_muted) {
+            Some(direction) => Action::Watch(direction.source(), Interest::Room),
+            None => self.next_check(),
+        }
     }
 
     fn next_check(&self) -> Action {

@@ -346,3 +346,57 @@ fn the_header_of_an_attempt_that_failed_is_not_counted_for_the_next() {
     session.handle_drained(Direction::Up, Sent::Bytes(33), now);
     assert_eq!((session.moved(Direction::Up), session.next()), (33, Action::Wait));
 }
+
+/// Each segment of a source that goes on would raise an edge while nobody can use it.
+#[test]
+fn a_source_is_not_listened_to_while_its_pipe_waits_for_the_sink() {
+    let (now, down) = (start(), Direction::Down);
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, DATA, now);
+    let some = Received::Bytes { count: 8, asked: 4096 };
+    session.handle_filled(down, Method::Splice, some, now);
+    assert_eq!(session.next(), Action::Drain(down));
+    session.handle_drained(down, Sent::WouldBlock, now);
+    assert_eq!(session.next(), Action::Watch(Side::Upstream, Interest::Room));
+    session.handle_watched(Side::Upstream, Interest::Room, None, now);
+    assert_eq!(session.next(), Action::Wait);
+    session.handle_ready(Side::Client, ROOM, now);
+    session.handle_drained(down, Sent::Bytes(8), now);
+    assert_eq!(session.next(), Action::Fill(down, Method::Splice), "it was not empty");
+    session.handle_filled(down, Method::Splice, Received::WouldBlock, now);
+    // The other direction does not keep it waiting.
+    session.handle_ready(Side::Client, DATA, now);
+    session.handle_filled(Direction::Up, Method::Splice, some, now);
+    assert_eq!(session.next(), Action::Watch(Side::Upstream, Interest::All));
+    session.handle_watched(Side::Upstream, Interest::All, None, now);
+    assert_eq!(session.next(), Action::Drain(Direction::Up));
+}
+
+#[test]
+fn bytes_in_a_buffer_and_an_ended_source_change_nothing_of_what_is_listened_to() {
+    let (now, down) = (start(), Direction::Down);
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, HANGUP, now);
+    let some = Received::Bytes { count: 8, asked: 4096 };
+    session.handle_filled(down, Method::Copy, some, now);
+    session.handle_drained(down, Sent::WouldBlock, now);
+    assert_eq!(session.next(), Action::Wait);
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, HANGUP, now);
+    session.handle_filled(down, Method::Splice, some, now);
+    session.handle_drained(down, Sent::WouldBlock, now);
+    session.handle_watched(Side::Upstream, Interest::Room, None, now);
+    session.handle_ready(Side::Client, ROOM, now);
+    session.handle_drained(down, Sent::Bytes(8), now);
+    session.handle_filled(down, Method::Copy, Received::End, now);
+    session.handle_shut(down, None, now);
+    assert_eq!(session.next(), Action::Wait, "there is nothing more to hear");
+}
+
+#[test]
+fn a_socket_that_cannot_be_watched_counts_as_broken() {
+    let now = start();
+    let mut session = relaying(now);
+    session.handle_watched(Side::Upstream, Interest::Room, Some(Failure::Other), now);
+    assert_eq!(session.close_reason(), Some(CloseReason::UpstreamReset));
+}

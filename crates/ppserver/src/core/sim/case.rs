@@ -343,6 +343,7 @@ impl Case {
             | Outcome::Shut(_)
             | Outcome::Discarded(_)
             | Outcome::Unsent(_)
+            | Outcome::Watched
             | Outcome::Reset => {}
         }
     }

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::core::close_reason::CloseReason;
-use crate::core::session::{Action, Direction, Method};
+use crate::core::session::{Action, Direction, Interest, Method};
 
 macro_rules! quirks {
     ($($quirk:ident, $name:literal;)*) => {
@@ -71,6 +71,8 @@ quirks! {
     EndAndUrgent, "RDHUP and PRI at once";
     UnsentWaits, "SIOCOUTQ is not 0 yet";
     UnsentStuck, "SIOCOUTQ stays above 0 behind a reset";
+    NotAskedFor, "bytes come of which nobody is asked to tell";
+    AskedAgain, "asked again, the epoll tells what is there";
     HeaderSplit, "a header comes in parts";
     TimeJump, "the clock jumps";
     Stop, "the process stops";
@@ -93,6 +95,8 @@ const ACTIONS: &[&str] = &[
     "Shutdown(Down)",
     "Discard",
     "CheckUnsent",
+    "Watch(All)",
+    "Watch(Room)",
     "Reset",
     "Close",
 ];
@@ -114,8 +118,10 @@ fn index(action: Action) -> usize {
         Action::Shutdown(Direction::Down) => 12,
         Action::Discard => 13,
         Action::CheckUnsent(_) => 14,
-        Action::Reset(_) => 15,
-        Action::Close(_) => 16,
+        Action::Watch(_, Interest::All) => 15,
+        Action::Watch(_, Interest::Room) => 16,
+        Action::Reset(_) => 17,
+        Action::Close(_) => 18,
     }
 }
 

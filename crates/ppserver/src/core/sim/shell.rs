@@ -42,6 +42,7 @@ pub(super) enum Outcome {
     Shut(Option<Failure>),
     Discarded(Received),
     Unsent(usize),
+    Watched,
     Reset,
     Closed,
 }
@@ -128,6 +129,11 @@ impl Shell {
                 self.session.handle_unsent(side, unsent, now);
                 Outcome::Unsent(unsent)
             }
+            Action::Watch(side, interest) => {
+                kernel.modify(self.fd(side), interest);
+                self.session.handle_watched(side, interest, None, now);
+                Outcome::Watched
+            }
             Action::Reset(side) => {
                 kernel.reset(self.fd(side));
                 // The conduits stay: an attempt that failed is repeated with the same bytes.
@@ -187,6 +193,7 @@ impl Shell {
     }
 
     fn connect(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+        hold!(Contract, self.is_routed, "nobody has asked where it goes");
         if let Verdict::Refuse(reason) = plan.header.verdict {
             self.session.handle_refused(reason, now);
             return Outcome::Refused(reason);

@@ -127,6 +127,7 @@ impl Story {
             | Action::Shutdown(_)
             | Action::Discard
             | Action::CheckUnsent(_)
+            | Action::Watch(..)
             | Action::Reset(_)
             | Action::Close(_) => Direction::Up,
         };
@@ -183,7 +184,11 @@ impl Story {
                 let taken_at = queue.taken_at;
                 self.seen_at = self.seen_at.max(taken_at);
             }
-            Outcome::Probed(None) | Outcome::Unpiped | Outcome::Reset | Outcome::Closed => {}
+            Outcome::Probed(None)
+            | Outcome::Unpiped
+            | Outcome::Watched
+            | Outcome::Reset
+            | Outcome::Closed => {}
             Outcome::Filled(method, received) => {
                 let Action::Fill(direction, _) = action else { return };
                 let is_end = received == Received::End && method == Method::Copy;
