@@ -123,7 +123,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
             }
             Action::Shutdown(direction) => session.handle_shut(direction, None, now),
             Action::Close(CloseReason::Done) => return actions - 1,
-            Action::Probe(_)
+            Action::TakeError(_)
             | Action::Discard
             | Action::CheckUnsent(_)
             | Action::Watch(..)

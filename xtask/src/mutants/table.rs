@@ -237,7 +237,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "abort-waits-for-a-broken-socket",
         file: "session/mod.rs",
-        find: "Socket::Open if end.suspect => Some(Action::Probe(side)),",
+        find: "Socket::Open if end.suspect => Some(Action::TakeError(side)),",
         replace: "",
         origin: "ours: SIOCOUTQ never becomes 0 behind a reset",
     },

@@ -189,11 +189,11 @@ impl Connection {
                     self.session.handle_routed(route.upstream.attempts_max());
                 }
                 Action::Connect => self.connect(key, ctx),
-                Action::Probe(side) => {
+                Action::TakeError(side) => {
                     let pending = self.leg(side).socket().take_error();
                     let pending = pending.unwrap_or_else(Some);
                     let failed_before = self.session.failed_attempts();
-                    self.session.handle_probed(side, pending.as_ref().map(failure), now);
+                    self.session.handle_error_taken(side, pending.as_ref().map(failure), now);
                     if let Some(error) = pending {
                         self.report_attempt(failed_before, &error, ctx);
                     }
@@ -312,11 +312,11 @@ impl Connection {
             Ok(Some(Found::Header { header, taken })) => {
                 self.intent = Intent::of(self.intent.peer, &header);
                 match (self.intent.purpose, self.rules.local_policy()) {
-                    (Purpose::Probe, LocalPolicy::Answer) => return Verdict::Answer,
-                    (Purpose::Probe, LocalPolicy::Reject) => {
+                    (Purpose::HealthCheck, LocalPolicy::Answer) => return Verdict::Answer,
+                    (Purpose::HealthCheck, LocalPolicy::Reject) => {
                         return Verdict::Refuse(CloseReason::LocalRejected);
                     }
-                    (Purpose::Probe | Purpose::Service, _) => {}
+                    (Purpose::HealthCheck | Purpose::Service, _) => {}
                 }
                 let bytes = intro.bytes(buffer.held());
                 let send = &self.rules.route(&self.intent).send;
@@ -539,7 +539,7 @@ impl Connection {
             end: reason.name(),
         };
         let purpose =
-            if reason == CloseReason::Probe { Purpose::Probe } else { self.intent.purpose };
+            if reason == CloseReason::Probe { Purpose::HealthCheck } else { self.intent.purpose };
         write_access_log(&record, purpose, ctx);
         ctx.counters.close(reason);
     }

@@ -30,7 +30,7 @@ impl Dial {
     /// Returns the next endpoint to be tried.
     pub(super) fn next(&mut self, upstream: &Upstream) -> SocketAddr {
         if self.attempts == 0 {
-            // Not before: a probe goes nowhere, and takes nobody's turn.
+            // Not before: a health check goes nowhere, and takes nobody's place in the round.
             self.turn = upstream.next_turn();
         }
         self.attempts += 1;

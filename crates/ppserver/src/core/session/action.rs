@@ -98,8 +98,8 @@ pub enum Action {
     /// conduit, in place of the one for an endpoint before: `handle_connecting`, `handle_connect_failed` or
     /// `handle_refused`.
     Connect,
-    /// Ask a socket for its pending error, SO_ERROR: `handle_probed`.
-    Probe(Side),
+    /// Ask a socket for its pending error, SO_ERROR: `handle_error_taken`.
+    TakeError(Side),
     /// Fill the empty conduit from its source: `handle_filled`, or `handle_unpiped` where there is no pipe to
     /// splice into.
     Fill(Direction, Method),

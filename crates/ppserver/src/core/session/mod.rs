@@ -236,8 +236,8 @@ impl Session {
         self.retry_or_abort(reason, now);
     }
 
-    /// [`Action::Probe`] was performed: the error that was pending, if any.
-    pub fn handle_probed(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
+    /// [`Action::TakeError`] was performed: the error that was pending, if any.
+    pub fn handle_error_taken(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
         self.end_mut(side).suspect = false;
         match failure {
             Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
@@ -501,7 +501,7 @@ impl Session {
             Phase::Dialing if self.upstream.socket == Socket::Failed => {
                 Action::Reset(Side::Upstream)
             }
-            Phase::Dialing if self.client.suspect => Action::Probe(Side::Client),
+            Phase::Dialing if self.client.suspect => Action::TakeError(Side::Client),
             Phase::Dialing => Action::Connect,
             Phase::Connecting => self.next_connecting(),
             Phase::Relaying => self.next_relaying(),
@@ -515,7 +515,7 @@ impl Session {
 
     fn next_greeting(&self) -> Action {
         if self.client.suspect {
-            return Action::Probe(Side::Client);
+            return Action::TakeError(Side::Client);
         }
         let is_picked_up = self.met || self.up.buffered > 0;
         match self.up.step() {
@@ -530,7 +530,7 @@ impl Session {
     fn next_connecting(&self) -> Action {
         for side in Side::ALL {
             if self.end(side).suspect {
-                return Action::Probe(side);
+                return Action::TakeError(side);
             }
         }
         match self.up.step() {
@@ -544,7 +544,7 @@ impl Session {
     fn next_relaying(&self) -> Action {
         for side in Side::ALL {
             if self.end(side).suspect {
-                return Action::Probe(side);
+                return Action::TakeError(side);
             }
         }
         [self.turn, self.turn.other()]
@@ -595,7 +595,7 @@ impl Session {
                 (flow.buffered == 0).then_some(Action::Fill(outward, flow.method()))
             }
             // Behind an RST, what is unsent would never become less.
-            Socket::Open if end.suspect => Some(Action::Probe(side)),
+            Socket::Open if end.suspect => Some(Action::TakeError(side)),
             Socket::Open if self.flow(inward).buffered > 0 && self.flow(inward).writable => {
                 Some(Action::Drain(inward))
             }

@@ -52,8 +52,8 @@ fn a_connect_stands_once_its_announced_error_proves_to_be_none() {
     let now = start();
     let mut session = connecting(now);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..DATA }, now);
-    assert_eq!(session.next(), Action::Probe(Side::Upstream));
-    session.handle_probed(Side::Upstream, None, now);
+    assert_eq!(session.next(), Action::TakeError(Side::Upstream));
+    session.handle_error_taken(Side::Upstream, None, now);
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
 }
 
@@ -117,8 +117,8 @@ fn an_abort_does_not_wait_for_a_socket_that_broke() {
     session.handle_reset(Side::Client);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..HANGUP }, now);
-    assert_eq!(session.next(), Action::Probe(Side::Upstream));
-    session.handle_probed(Side::Upstream, Some(Failure::Reset), now);
+    assert_eq!(session.next(), Action::TakeError(Side::Upstream));
+    session.handle_error_taken(Side::Upstream, Some(Failure::Reset), now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
     assert_eq!(session.next(), Action::Close(CloseReason::IdleTimeout));
@@ -184,8 +184,8 @@ fn a_connect_that_was_not_announced_does_not_stand_for_want_of_an_error() {
         let mut session = connecting(now);
         let error = Readiness { error: true, ..Readiness::default() };
         session.handle_ready(side, error, now);
-        assert_eq!(session.next(), Action::Probe(side));
-        session.handle_probed(side, None, now);
+        assert_eq!(session.next(), Action::TakeError(side));
+        session.handle_error_taken(side, None, now);
         session.handle_time(session.deadline());
         assert_eq!(session.next(), Action::Reset(Side::Upstream), "the connect timed out");
     }
@@ -198,7 +198,7 @@ fn no_connect_begins_for_a_client_whose_error_is_announced() {
     session.handle_ready(Side::Client, ROOM, now);
     route(&mut session);
     session.handle_ready(Side::Client, Readiness { error: true, ..HANGUP }, now);
-    assert_eq!(session.next(), Action::Probe(Side::Client));
+    assert_eq!(session.next(), Action::TakeError(Side::Client));
 }
 
 /// Our header and the first payload leave in one segment, so the first event is waited for.
@@ -250,7 +250,7 @@ fn a_dying_socket_that_says_eagain_has_nothing_left() {
     let now = start();
     let mut session = relaying(now);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..DATA }, now);
-    session.handle_probed(Side::Upstream, Some(Failure::Reset), now);
+    session.handle_error_taken(Side::Upstream, Some(Failure::Reset), now);
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
     session.handle_filled(Direction::Down, Method::Copy, Received::WouldBlock, now);
     assert_eq!(session.next(), Action::Reset(Side::Client), "nothing was sent to it");

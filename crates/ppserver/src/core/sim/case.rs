@@ -336,7 +336,7 @@ impl Case {
             | Outcome::Routed(_)
             | Outcome::Refused(_)
             | Outcome::ConnectFailed(_)
-            | Outcome::Probed(_)
+            | Outcome::ErrorTaken(_)
             | Outcome::Filled(..)
             | Outcome::Unpiped
             | Outcome::Drained(_)

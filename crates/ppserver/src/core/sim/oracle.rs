@@ -126,7 +126,7 @@ impl Oracle {
             | Action::ReadHeader
             | Action::Route
             | Action::Connect
-            | Action::Probe(_)
+            | Action::TakeError(_)
             | Action::Shutdown(_)
             | Action::Discard
             | Action::CheckUnsent(_)
@@ -229,7 +229,7 @@ impl Oracle {
                 matches!(received, Received::WouldBlock | Received::End)
             }
             Outcome::Drained(sent) => sent == Sent::WouldBlock,
-            Outcome::Probed(failure) => failure.is_none(),
+            Outcome::ErrorTaken(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
             Outcome::Unpiped => true,
             Outcome::Routed(_)
@@ -437,7 +437,7 @@ impl Oracle {
             | Action::ReadHeader
             | Action::Route
             | Action::Connect
-            | Action::Probe(_)
+            | Action::TakeError(_)
             | Action::Shutdown(_)
             | Action::Discard
             | Action::CheckUnsent(_)
@@ -459,9 +459,10 @@ fn touches(action: Action, side: Side) -> bool {
     match action {
         Action::Fill(direction, _) => direction.source() == side,
         Action::Drain(direction) | Action::Shutdown(direction) => direction.sink() == side,
-        Action::Probe(at) | Action::CheckUnsent(at) | Action::Watch(at, _) | Action::Reset(at) => {
-            at == side
-        }
+        Action::TakeError(at)
+        | Action::CheckUnsent(at)
+        | Action::Watch(at, _)
+        | Action::Reset(at) => at == side,
         Action::ReadHeader | Action::Discard => side == Side::Client,
         Action::Wait | Action::Route | Action::Connect | Action::Close(_) => false,
     }

@@ -34,7 +34,7 @@ pub(super) enum Outcome {
     Refused(CloseReason),
     Connecting,
     ConnectFailed(CloseReason),
-    Probed(Option<Failure>),
+    ErrorTaken(Option<Failure>),
     Filled(Method, Received),
     /// There was no pipe to splice into.
     Unpiped,
@@ -95,10 +95,10 @@ impl Shell {
                 Outcome::Routed(attempts_max)
             }
             Action::Connect => self.connect(kernel, plan, now),
-            Action::Probe(side) => {
+            Action::TakeError(side) => {
                 let failure = kernel.take_error(self.fd(side)).map(failure_of);
-                self.session.handle_probed(side, failure, now);
-                Outcome::Probed(failure)
+                self.session.handle_error_taken(side, failure, now);
+                Outcome::ErrorTaken(failure)
             }
             Action::Fill(direction, method) => {
                 let Some(received) = self.fill(direction, method, kernel, plan) else {

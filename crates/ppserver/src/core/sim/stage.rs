@@ -122,7 +122,7 @@ impl Story {
             | Action::ReadHeader
             | Action::Route
             | Action::Connect
-            | Action::Probe(_)
+            | Action::TakeError(_)
             | Action::Drain(_)
             | Action::Shutdown(_)
             | Action::Discard
@@ -167,13 +167,13 @@ impl Story {
                 self.attempts += 1;
                 self.retry(reason, now);
             }
-            Outcome::Probed(Some(failure)) => {
-                if let Action::Probe(side) = action {
+            Outcome::ErrorTaken(Some(failure)) => {
+                if let Action::TakeError(side) = action {
                     self.fail(side, failure, now);
                 }
             }
-            Outcome::Probed(None)
-                if self.upstream_announced && action == Action::Probe(Side::Upstream) =>
+            Outcome::ErrorTaken(None)
+                if self.upstream_announced && action == Action::TakeError(Side::Upstream) =>
             {
                 self.establish(now);
             }
@@ -184,7 +184,7 @@ impl Story {
                 let taken_at = queue.taken_at;
                 self.seen_at = self.seen_at.max(taken_at);
             }
-            Outcome::Probed(None)
+            Outcome::ErrorTaken(None)
             | Outcome::Unpiped
             | Outcome::Watched
             | Outcome::Reset
