@@ -117,7 +117,7 @@ pub struct Session {
     client: End,
     upstream: End,
     /// The direction to be served first, for fairness between the two.
-    turn: Direction,
+    first: Direction,
     attempts: usize,
     /// How many endpoints its route allows to be tried.
     attempts_max: usize,
@@ -149,7 +149,7 @@ impl Session {
             down: Flow::new(),
             client: End::new(Socket::Open),
             upstream: End::new(Socket::Absent),
-            turn: Direction::Up,
+            first: Direction::Up,
             attempts: 0,
             attempts_max: 0,
             header: 0,
@@ -260,7 +260,7 @@ impl Session {
         now: Instant,
     ) {
         self.flow_mut(direction).handle_filled(received, method);
-        self.turn = direction.other();
+        self.first = direction.other();
         let side = direction.source();
         match received {
             Received::Bytes { .. } => self.progress.handle_moved(now),
@@ -285,7 +285,7 @@ impl Session {
     /// [`Action::Drain`] was performed.
     pub fn handle_drained(&mut self, direction: Direction, sent: Sent, now: Instant) {
         self.flow_mut(direction).handle_drained(sent);
-        self.turn = direction.other();
+        self.first = direction.other();
         match sent {
             Sent::Bytes(_) => {
                 self.progress.handle_moved(now);
@@ -547,7 +547,7 @@ impl Session {
                 return Action::TakeError(side);
             }
         }
-        [self.turn, self.turn.other()]
+        [self.first, self.first.other()]
             .into_iter()
             .find_map(|direction| {
                 Some(match self.flow(direction).step()? {

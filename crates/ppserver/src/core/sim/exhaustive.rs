@@ -113,7 +113,7 @@ fn take(world: &mut World, step: Step) {
         Step::Expire if steps(world).len() == 1 => world.leap(),
         Step::Expire => world.expire(0),
     }
-    // Here it acts whenever it can, whoever's turn it is.
+    // Here it acts whenever it can, whoever the schedule would let.
     world.remind(0);
     if world.is_over() {
         world.check_end();

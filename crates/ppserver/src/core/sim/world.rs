@@ -59,7 +59,7 @@ pub(super) struct World {
     spent: usize,
 }
 
-/// Whose turn it is.
+/// Who works.
 #[derive(Clone, Copy, Debug)]
 struct Working {
     at: usize,
@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    /// Finds out whose turn it is.
+    /// Finds out who works.
     fn elect(&mut self) {
         if let Some(working) = self.working
             && !self.cases[working.at].is_busy()
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// The session whose turn it is has acted.
+    /// The session that works has acted.
     fn note_act(&mut self) {
         let working = self.working.as_mut().expect("only it acts");
         working.actions += 1;
@@ -226,7 +226,7 @@ impl World {
         self.working = None;
     }
 
-    /// Somebody's turn has come: did he wait for more than a share of others? Asked in a crowd, where waiting
+    /// Somebody begins to work: did he wait for more than a share of others? Asked in a crowd, where waiting
     /// for everybody takes longer.
     fn check_latency(&mut self, at: usize) {
         let Some(filed_at) = self.cases[at].filed_at.take() else { return };
@@ -258,8 +258,8 @@ impl World {
             if self.cases[at].closed.is_none() {
                 self.with(at, Case::meet_fate);
             }
-            let is_its_turn = self.working.is_some_and(|working| working.at == at);
-            let choices = self.cases[at].choices(is_its_turn, &self.kernel, self.now);
+            let is_working = self.working.is_some_and(|working| working.at == at);
+            let choices = self.cases[at].choices(is_working, &self.kernel, self.now);
             if choices.iter().any(|choices| !choices.is_empty()) {
                 return Some((at, choices));
             }
