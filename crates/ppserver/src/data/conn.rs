@@ -146,8 +146,8 @@ impl Connection {
     }
 
     /// Notes an event of one of the sockets.
-    pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        self.leg_mut(side).handle_ready();
+    pub(super) fn note_event(&mut self, side: Side, ready: Readiness, now: Instant) {
+        self.leg_mut(side).note_event();
         self.session.handle_ready(side, ready, now);
     }
 
@@ -447,8 +447,8 @@ impl Connection {
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
         let source = self.leg_mut(direction.source());
         let moved = match method {
-            Method::Copy => source.fill_by_copy(ctx.pool),
-            Method::Splice => match source.fill_by_splice(ctx.pool, ctx.now) {
+            Method::Copy => source.receive(ctx.pool),
+            Method::Splice => match source.splice(ctx.pool, ctx.now) {
                 Some(moved) => moved,
                 None => {
                     ctx.counters.pipes_missing.add(1);
@@ -483,7 +483,7 @@ impl Connection {
             Direction::Up => (&mut self.client, &self.upstream),
             Direction::Down => (&mut self.upstream, &self.client),
         };
-        let result = source.conduit.drain(sink.socket(), follow, ctx.pool);
+        let result = source.conduit.send(sink.socket(), follow, ctx.pool);
         let sent = sent(&result);
         if is_up && self.upstream.take_early() {
             let early_send = &self.rules.route(&self.intent).upstream.early_send;

@@ -58,7 +58,7 @@ impl Leg {
     }
 
     /// An event came: no use of it is early any more.
-    pub(super) fn handle_ready(&mut self) {
+    pub(super) fn note_event(&mut self) {
         self.is_early = false;
     }
 
@@ -95,15 +95,15 @@ impl Leg {
     }
 
     /// Receives into the empty conduit.
-    pub(super) fn fill_by_copy(&mut self, pool: &mut Pool) -> Moved {
+    pub(super) fn receive(&mut self, pool: &mut Pool) -> Moved {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");
-        self.conduit.fill_by_copy(socket, pool)
+        self.conduit.receive(socket, pool)
     }
 
     /// Splices into the empty conduit; `None` if there is no pipe to be had.
-    pub(super) fn fill_by_splice(&mut self, pool: &mut Pool, now: Instant) -> Option<Moved> {
+    pub(super) fn splice(&mut self, pool: &mut Pool, now: Instant) -> Option<Moved> {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");
-        self.conduit.fill_by_splice(socket, pool, now)
+        self.conduit.splice(socket, pool, now)
     }
 
     /// Closes it so that its peer sees a reset.

@@ -81,23 +81,23 @@ impl Flow {
     }
 
     /// Its source and its sink stand: from now on it relays.
-    pub(super) const fn handle_established(&mut self, splicing: Splicing) {
+    pub(super) const fn note_established(&mut self, splicing: Splicing) {
         self.splicing = splicing;
     }
 
     /// Its source is dying: an error lies behind its last bytes, which only a receive can tell.
-    pub(super) const fn handle_dying(&mut self) {
+    pub(super) const fn note_dying(&mut self) {
         self.copy_only = true;
     }
 
-    pub(super) fn handle_source_ready(&mut self, ready: Readiness) {
+    pub(super) fn note_source_ready(&mut self, ready: Readiness) {
         self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;
         // Behind an error the announced end may be that of a reset.
         self.copy_only |= ready.urgent || ready.error;
         self.fin_announced |= ready.read_closed;
     }
 
-    pub(super) fn handle_sink_ready(&mut self, ready: Readiness) {
+    pub(super) fn note_sink_ready(&mut self, ready: Readiness) {
         self.writable |= ready.writable || ready.error;
     }
 
@@ -106,7 +106,7 @@ impl Flow {
     /// A short read has emptied the socket: what comes later raises a new edge (epoll(7)). Three
     /// things break that rule: an urgent byte stops a read short, and a FIN or an error that was
     /// announced already raises no second edge.
-    pub(super) fn handle_received(&mut self, received: Received, method: Method) {
+    pub(super) fn note_received(&mut self, received: Received, method: Method) {
         match received {
             Received::Bytes { count, asked } => {
                 debug_assert!(0 < count && count <= asked);
@@ -126,9 +126,9 @@ impl Flow {
         }
     }
 
-    pub(super) fn handle_filled(&mut self, received: Received, method: Method) {
+    pub(super) fn note_filled(&mut self, received: Received, method: Method) {
         debug_assert_eq!(self.buffered, 0, "only an empty conduit is filled");
-        self.handle_received(received, method);
+        self.note_received(received, method);
         self.is_unpiped = false;
         if let Received::Bytes { count, .. } = received {
             (self.buffered, self.filled_by) = (count, method);
@@ -136,11 +136,11 @@ impl Flow {
     }
 
     /// There was no pipe to splice into.
-    pub(super) const fn handle_unpiped(&mut self) {
+    pub(super) const fn note_unpiped(&mut self) {
         self.is_unpiped = true;
     }
 
-    pub(super) fn handle_drained(&mut self, sent: Sent) {
+    pub(super) fn note_drained(&mut self, sent: Sent) {
         match sent {
             Sent::Bytes(count) => {
                 debug_assert!(0 < count && count <= self.buffered);
@@ -152,11 +152,11 @@ impl Flow {
     }
 
     /// The kernel is asked for other events of the source.
-    pub(super) const fn handle_watched(&mut self, interest: Interest) {
+    pub(super) const fn note_watched(&mut self, interest: Interest) {
         self.asked = interest;
     }
 
-    pub(super) fn handle_shut(&mut self) {
+    pub(super) fn note_shut(&mut self) {
         debug_assert!(self.eof && self.buffered == 0);
         self.shut = true;
     }
@@ -206,13 +206,13 @@ mod tests {
 
     fn relaying(splicing: Splicing) -> Flow {
         let mut flow = Flow::new();
-        flow.handle_established(splicing);
+        flow.note_established(splicing);
         flow
     }
 
     fn readable(ready: Readiness) -> Flow {
         let mut flow = relaying(Splicing::Auto);
-        flow.handle_source_ready(Readiness { readable: true, ..ready });
+        flow.note_source_ready(Readiness { readable: true, ..ready });
         flow
     }
 
@@ -226,7 +226,7 @@ mod tests {
             Readiness { error: true, ..none },
         ] {
             let mut flow = relaying(Splicing::Auto);
-            flow.handle_source_ready(hint);
+            flow.note_source_ready(hint);
             assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)), "{hint:?}");
         }
     }
@@ -236,19 +236,19 @@ mod tests {
     #[test]
     fn a_full_conduit_is_drained_before_anything_else() {
         let mut flow = readable(Readiness { read_closed: true, ..Readiness::default() });
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(flow.eof);
         assert_eq!(flow.step(), None, "the sink takes nothing yet");
-        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Drain));
-        flow.handle_drained(Sent::Bytes(3));
+        flow.note_drained(Sent::Bytes(3));
         assert_eq!(flow.step(), Some(Step::Shutdown));
     }
 
     #[test]
     fn a_short_read_is_the_end_only_behind_an_announced_fin() {
         let mut flow = readable(Readiness::default());
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && !flow.readable);
     }
 
@@ -256,7 +256,7 @@ mod tests {
     fn a_short_read_at_an_urgent_byte_is_neither_the_end_nor_empty() {
         let mut flow =
             readable(Readiness { read_closed: true, urgent: true, ..Readiness::default() });
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && flow.readable);
     }
 
@@ -266,30 +266,30 @@ mod tests {
     fn a_short_read_behind_an_announced_error_is_followed_by_another() {
         let mut flow =
             readable(Readiness { read_closed: true, error: true, ..Readiness::default() });
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && flow.readable);
     }
 
     #[test]
     fn a_splice_that_returns_0_is_confirmed_by_a_receive() {
         let mut flow = relaying(Splicing::Always);
-        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.handle_filled(Received::End, Method::Splice);
+        flow.note_filled(Received::End, Method::Splice);
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
-        flow.handle_filled(Received::End, Method::Copy);
+        flow.note_filled(Received::End, Method::Copy);
         assert_eq!(flow.step(), Some(Step::Shutdown));
     }
 
     #[test]
     fn a_read_that_fills_its_buffer_turns_to_splicing_until_the_source_is_quiet() {
         let mut flow = readable(Readiness { writable: true, ..Readiness::default() });
-        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
-        flow.handle_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
-        flow.handle_drained(Sent::Bytes(8));
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.note_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.note_drained(Sent::Bytes(8));
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.handle_filled(Received::WouldBlock, Method::Splice);
-        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.note_filled(Received::WouldBlock, Method::Splice);
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
     }
 
@@ -297,24 +297,24 @@ mod tests {
     #[test]
     fn without_a_pipe_one_fill_copies_and_the_next_one_asks_again() {
         let mut flow = relaying(Splicing::Always);
-        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
-        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.handle_unpiped();
+        flow.note_unpiped();
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
-        flow.handle_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
-        flow.handle_drained(Sent::Bytes(8));
+        flow.note_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.note_drained(Sent::Bytes(8));
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
     }
 
     #[test]
     fn nothing_is_spliced_before_it_relays_nor_out_of_a_dying_source() {
         let mut flow = Flow::new();
-        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
-        flow.handle_established(Splicing::Always);
+        flow.note_established(Splicing::Always);
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.handle_dying();
+        flow.note_dying();
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
     }
 }

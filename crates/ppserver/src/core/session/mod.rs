@@ -163,8 +163,8 @@ impl Session {
 
     /// An event of one socket has been read.
     pub fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        self.flow_mut(Direction::from(side)).handle_source_ready(ready);
-        self.flow_mut(Direction::into(side)).handle_sink_ready(ready);
+        self.flow_mut(Direction::from(side)).note_source_ready(ready);
+        self.flow_mut(Direction::into(side)).note_sink_ready(ready);
         let end = self.end_mut(side);
         end.suspect |= ready.error;
         end.announced |= ready.writable;
@@ -181,7 +181,7 @@ impl Session {
             return self.handle_failure(Side::Client, Socket::Failed, failure, now);
         }
         let is_bytes = matches!(received, Received::Bytes { .. });
-        self.up.handle_received(received, Method::Copy);
+        self.up.note_received(received, Method::Copy);
         match verdict {
             // A header that ends early is told by a receive of 0, where the decoder sees it.
             Verdict::Incomplete if self.up.eof && is_bytes => {
@@ -248,7 +248,7 @@ impl Session {
 
     /// [`Action::Fill`] was not performed: there is no pipe to splice into.
     pub fn handle_unpiped(&mut self, direction: Direction) {
-        self.flow_mut(direction).handle_unpiped();
+        self.flow_mut(direction).note_unpiped();
     }
 
     /// [`Action::Fill`] was performed.
@@ -259,7 +259,7 @@ impl Session {
         received: Received,
         now: Instant,
     ) {
-        self.flow_mut(direction).handle_filled(received, method);
+        self.flow_mut(direction).note_filled(received, method);
         self.first = direction.other();
         let side = direction.source();
         match received {
@@ -284,7 +284,7 @@ impl Session {
 
     /// [`Action::Drain`] was performed.
     pub fn handle_drained(&mut self, direction: Direction, sent: Sent, now: Instant) {
-        self.flow_mut(direction).handle_drained(sent);
+        self.flow_mut(direction).note_drained(sent);
         self.first = direction.other();
         match sent {
             Sent::Bytes(_) => {
@@ -315,7 +315,7 @@ impl Session {
         if let Some(failure) = failure {
             return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
         }
-        self.flow_mut(direction).handle_shut();
+        self.flow_mut(direction).note_shut();
         self.progress.handle_queued(direction.sink());
         self.end_if_carried();
     }
@@ -323,7 +323,7 @@ impl Session {
     /// [`Action::Discard`] was performed.
     pub fn handle_discarded(&mut self, received: Received, now: Instant) {
         let Phase::Lingering { shut, discarded } = self.phase else { return };
-        self.up.handle_received(received, Method::Copy);
+        self.up.note_received(received, Method::Copy);
         let discarded = match received {
             Received::Bytes { count, .. } => {
                 self.progress.handle_moved(now);
@@ -385,7 +385,7 @@ impl Session {
     ) {
         match failure {
             Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
-            None => self.flow_mut(Direction::from(side)).handle_watched(interest),
+            None => self.flow_mut(Direction::from(side)).note_watched(interest),
         }
     }
 
@@ -615,8 +615,8 @@ impl Session {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relaying;
             self.upstream.socket = Socket::Open;
-            self.up.handle_established(self.policy.splicing);
-            self.down.handle_established(self.policy.splicing);
+            self.up.note_established(self.policy.splicing);
+            self.down.note_established(self.policy.splicing);
             self.progress.handle_moved(now);
         }
     }
@@ -628,7 +628,7 @@ impl Session {
             return self.retry_or_abort(CloseReason::ConnectFailed, now);
         }
         self.end_mut(side).socket = socket;
-        self.flow_mut(Direction::from(side)).handle_dying();
+        self.flow_mut(Direction::from(side)).note_dying();
         self.abort(
             match side {
                 Side::Client => CloseReason::ClientReset,

@@ -134,13 +134,13 @@ impl Real {
             }
             Call::SpliceIn => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                let moved = self.conduit.fill_by_splice(socket, &mut self.pool, super::now());
+                let moved = self.conduit.splice(socket, &mut self.pool, super::now());
                 let Moved { result, .. } = moved.expect("the pool has a pipe");
                 counted(result)
             }
             Call::SpliceOut => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                counted(self.conduit.drain(socket, Follow::Unknown, &mut self.pool))
+                counted(self.conduit.send(socket, Follow::Unknown, &mut self.pool))
             }
             Call::TakeError => {
                 let pending = self.proxy().take_error().expect("getsockopt works");
