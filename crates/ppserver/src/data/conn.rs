@@ -29,8 +29,8 @@ use crate::core::close_reason::CloseReason;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, FirstUse, Method, Policy, Readiness, Received, Sent,
-    Session, Side, Verdict,
+    Action, Direction, Failure, FirstBytes, FirstUse, Interest, Method, Policy, Readiness,
+    Received, Sent, Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
@@ -219,7 +219,11 @@ impl Connection {
                 }
                 Action::Watch(side, interest) => {
                     let source = Source::Leg(key, side);
-                    let result = self.leg_mut(side).watch(source, interest, ctx.registry);
+                    let asked = match interest {
+                        Interest::All => leg::ALL,
+                        Interest::Room => leg::ROOM,
+                    };
+                    let result = self.leg_mut(side).watch(source, asked, ctx.registry);
                     let failed = result.err().as_ref().map(failure);
                     self.session.handle_watched(side, interest, failed, now);
                 }

@@ -6,17 +6,17 @@
 use std::io;
 use std::time::Instant;
 
-use mio::Registry;
 use mio::net::TcpStream;
+use mio::{Interest, Registry};
 
 use super::conduit::{Conduit, Moved, Pool};
 use super::source::Source;
-use crate::core::session::Interest;
 use crate::data::sys::{self, Keepalive};
 
-/// All that a socket is asked for.
-const ALL: mio::Interest =
-    mio::Interest::READABLE.add(mio::Interest::WRITABLE).add(mio::Interest::PRIORITY);
+/// All that a socket can be asked for.
+pub(super) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+/// That there is room to write into; what the kernel always tells comes with it.
+pub(super) const ROOM: Interest = Interest::WRITABLE;
 
 /// A socket, or the place of one.
 #[derive(Debug)]
@@ -141,10 +141,6 @@ pub(super) fn watch(
     interest: Interest,
     registry: &Registry,
 ) -> io::Result<()> {
-    let interest = match interest {
-        Interest::All => ALL,
-        Interest::Room => mio::Interest::WRITABLE,
-    };
     registry.reregister(socket, source.token(), interest)
 }
 

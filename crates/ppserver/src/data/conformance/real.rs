@@ -7,6 +7,7 @@ use mio::{Events, Poll};
 use socket2::{Domain, SockRef, Type};
 
 use super::{AWAIT_MAX, Answer, Call, Who};
+use crate::core::session::Interest;
 use crate::core::sim::socket::Errno;
 use crate::data::conduit::{Conduit, Moved, Pool};
 use crate::data::leg;
@@ -149,7 +150,11 @@ impl Real {
             Call::Unsent => Answer::Count(sys::unsent(self.proxy()).expect("it is a socket")),
             Call::Watch(interest) => {
                 let proxy = self.proxy.as_mut().expect("it is open");
-                let watched = leg::watch(proxy, SOURCE, interest, self.poll.registry());
+                let asked = match interest {
+                    Interest::All => leg::ALL,
+                    Interest::Room => leg::ROOM,
+                };
+                let watched = leg::watch(proxy, SOURCE, asked, self.poll.registry());
                 watched.expect("epoll_ctl works");
                 Answer::Done
             }
