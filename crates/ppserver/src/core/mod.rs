@@ -1,6 +1,6 @@
 //! What decides: pure, without a socket, a clock or a thread, and simulated together.
 //!
-//! `session/` is one connection, `schedule` and `timers` whose turn it is, `accept_queue` one listening socket,
+//! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
 //! `pool` one upstream's endpoints, `early` what was learned of trying before an event, `intent` what a connection wants.
 
 pub mod accept_queue;

@@ -41,7 +41,7 @@ impl Shares {
         Self { fresh: 128 << 10, short: 1 << 20, long: 16 << 20, action: 8 << 10 };
 }
 
-/// So many who are fresh work before one who is bulky has his turn.
+/// So many who are fresh work before one who is bulky.
 const FRESH_MAX: usize = 256;
 /// Who was bulky is taken for it until so many stints in a row were small: one small piece in the midst of a
 /// download makes nobody quiet.

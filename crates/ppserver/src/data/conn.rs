@@ -29,8 +29,8 @@ use crate::core::close_reason::CloseReason;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, FirstUse, Method, Policy, Readiness, Received, Sent,
-    Session, Side, Verdict,
+    Action, Direction, Failure, FirstBytes, FirstUse, Interest, Method, Policy, Readiness,
+    Received, Sent, Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
@@ -157,8 +157,8 @@ impl Connection {
     }
 
     /// Notes an event of one of the sockets.
-    pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        self.leg_mut(side).handle_ready();
+    pub(super) fn note_event(&mut self, side: Side, ready: Readiness, now: Instant) {
+        self.leg_mut(side).note_event();
         self.session.handle_ready(side, ready, now);
     }
 
@@ -189,20 +189,22 @@ impl Connection {
             match self.session.next() {
                 Action::Wait => {
                     for side in Side::ALL {
-                        let leg = self.leg_mut(side);
-                        leg.mute(Source::Leg(key, side), ctx.registry);
-                        leg.conduit.rest(ctx.pool);
+                        self.leg_mut(side).conduit.rest(ctx.pool);
                     }
                     let cost = moved + actions * action;
                     return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
                 Action::ReadHeader => self.read_header(ctx),
+                Action::Route => {
+                    let route = self.rules.route(&self.intent);
+                    self.session.handle_routed(route.upstream.attempts_max());
+                }
                 Action::Connect => self.connect(key, ctx),
-                Action::Probe(side) => {
+                Action::TakeError(side) => {
                     let pending = self.leg(side).socket().take_error();
                     let pending = pending.unwrap_or_else(Some);
                     let failed_before = self.session.failed_attempts();
-                    self.session.handle_probed(side, pending.as_ref().map(failure), now);
+                    self.session.handle_error_taken(side, pending.as_ref().map(failure), now);
                     if let Some(error) = pending {
                         self.report_attempt(failed_before, &error, ctx);
                     }
@@ -225,6 +227,16 @@ impl Connection {
                     // A socket that cannot tell has nothing more to deliver.
                     let unsent = sys::unsent(self.leg(side).socket()).unwrap_or(0);
                     self.session.handle_unsent(side, unsent, now);
+                }
+                Action::Watch(side, interest) => {
+                    let source = Source::Leg(key, side);
+                    let asked = match interest {
+                        Interest::All => leg::ALL,
+                        Interest::Room => leg::ROOM,
+                    };
+                    let result = self.leg_mut(side).watch(source, asked, ctx.registry);
+                    let failed = result.err().as_ref().map(failure);
+                    self.session.handle_watched(side, interest, failed, now);
                 }
                 Action::Reset(side) => {
                     self.leg_mut(side).reset();
@@ -322,11 +334,11 @@ impl Connection {
                     "header",
                 );
                 match (self.intent.purpose, self.rules.local_policy()) {
-                    (Purpose::Probe, LocalPolicy::Answer) => return Verdict::Answer,
-                    (Purpose::Probe, LocalPolicy::Reject) => {
+                    (Purpose::HealthCheck, LocalPolicy::Answer) => return Verdict::Answer,
+                    (Purpose::HealthCheck, LocalPolicy::Reject) => {
                         return Verdict::Refuse(CloseReason::LocalRejected);
                     }
-                    (Purpose::Probe | Purpose::Service, _) => {}
+                    (Purpose::HealthCheck | Purpose::Service, _) => {}
                 }
                 let bytes = intro.bytes(buffer.held());
                 let send = &self.rules.route(&self.intent).send;
@@ -473,22 +485,21 @@ impl Connection {
 
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
         let source = self.leg_mut(direction.source());
-        let spliced = match method {
-            Method::Splice => source.fill_by_splice(ctx.pool, ctx.now),
-            Method::Copy => None,
+        let moved = match method {
+            Method::Copy => source.receive(ctx.pool),
+            Method::Splice => match source.splice(ctx.pool, ctx.now) {
+                Some(moved) => moved,
+                None => {
+                    ctx.counters.pipes_missing.add(1);
+                    return self.session.handle_unpiped(direction);
+                }
+            },
         };
-        let (done, moved) = match spliced {
-            Some(moved) => (Method::Splice, moved),
-            None => (Method::Copy, source.fill_by_copy(ctx.pool)),
-        };
-        if done != method {
-            ctx.counters.pipes_missing.add(1);
-        }
         let received = received(moved);
         if direction == Direction::Up {
             self.learn_from(received);
         }
-        self.session.handle_filled(direction, done, received, ctx.now);
+        self.session.handle_filled(direction, method, received, ctx.now);
     }
 
     /// Learns from the client's first receive.
@@ -511,7 +522,7 @@ impl Connection {
             Direction::Up => (&mut self.client, &self.upstream),
             Direction::Down => (&mut self.upstream, &self.client),
         };
-        let result = source.conduit.drain(sink.socket(), follow, ctx.pool);
+        let result = source.conduit.send(sink.socket(), follow, ctx.pool);
         let sent = sent(&result);
         if is_up && self.upstream.take_early() {
             let early_send = &self.rules.route(&self.intent).upstream.early_send;
@@ -567,7 +578,7 @@ impl Connection {
             end: reason.name(),
         };
         let purpose =
-            if reason == CloseReason::Probe { Purpose::Probe } else { self.intent.purpose };
+            if reason == CloseReason::Probe { Purpose::HealthCheck } else { self.intent.purpose };
         tell_end(&record, purpose, ctx);
         ctx.counters.close(reason);
     }

@@ -14,8 +14,8 @@ use crate::core::pool::Upstream;
 pub(super) struct Dial {
     /// The header that came, and its bytes as long as a header that is sent needs them.
     received: Option<(Header, Option<Buffer>)>,
-    /// Whose turn it was at the first attempt.
-    turn: usize,
+    /// The place in the round of the first attempt.
+    first: usize,
     attempts: usize,
 }
 
@@ -24,17 +24,17 @@ impl Dial {
     pub(super) fn behind(header: Header, bytes: &[u8], send: &Outgoing, pool: &mut Pool) -> Self {
         let bytes = bytes.get(..header.len()).filter(|_| send.needs_bytes(&header));
         let kept = bytes.map(|bytes| pool.buffer_of(bytes));
-        Self { received: Some((header, kept)), turn: 0, attempts: 0 }
+        Self { received: Some((header, kept)), first: 0, attempts: 0 }
     }
 
     /// Returns the next endpoint to be tried.
     pub(super) fn next(&mut self, upstream: &Upstream) -> SocketAddr {
         if self.attempts == 0 {
-            // Not before: a probe goes nowhere, and takes nobody's turn.
-            self.turn = upstream.next_turn();
+            // Not before: a health check goes nowhere, and takes nobody's place in the round.
+            self.first = upstream.next_in_round();
         }
         self.attempts += 1;
-        upstream.endpoint(self.turn, self.attempts - 1)
+        upstream.endpoint(self.first, self.attempts - 1)
     }
 
     /// Returns whether the header that is sent needs our own address.

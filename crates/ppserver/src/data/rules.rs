@@ -2,7 +2,7 @@
 //!
 //! Made from the configuration, for one worker; a reload makes new ones, which go on with what those of
 //! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
-//! the upstream's turn, and what is learned of being early.
+//! the upstream's next endpoint, and what is learned of being early.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -97,7 +97,6 @@ impl Rules {
                 connect_timeout: timeouts.connect,
                 idle_timeout: timeouts.idle,
                 half_closed_timeout: timeouts.half_closed,
-                attempts_max: upstream.attempts_max(),
                 splicing: match config.splice.mode {
                     SpliceMode::Auto => Splicing::Auto,
                     SpliceMode::Always => Splicing::Always,

@@ -185,7 +185,7 @@ impl Worker {
             }
             Source::Leg(key, side) => {
                 let Some(connection) = self.connections.get_mut(key) else { return };
-                connection.handle_ready(side, readiness(event), now);
+                connection.note_event(side, readiness(event), now);
                 self.schedule.file(Task::Connection(key), &mut connection.place);
             }
         }

@@ -172,7 +172,7 @@ impl Ending {
 impl AccessLog {
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
     pub fn write(&self, record: &Record<'_>, purpose: Purpose, unix_time: Duration) -> bool {
-        if purpose == Purpose::Probe && self.probes == Probes::Counted {
+        if purpose == Purpose::HealthCheck && self.probes == Probes::Counted {
             return true;
         }
         self.lines.try_send(record.to_line(unix_time)).is_ok()
@@ -321,10 +321,10 @@ mod tests {
         };
         let (lines, waiting) = sync_channel(2);
         let mut log = AccessLog { lines, probes: Probes::Counted };
-        log.write(&record, Purpose::Probe, Duration::ZERO);
+        log.write(&record, Purpose::HealthCheck, Duration::ZERO);
         assert!(waiting.try_recv().is_err());
         log.probes = Probes::Logged;
-        log.write(&record, Purpose::Probe, Duration::ZERO);
+        log.write(&record, Purpose::HealthCheck, Duration::ZERO);
         assert!(waiting.try_recv().is_ok());
     }
 }

@@ -227,6 +227,8 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "data::conformance",
         uses: &[
             "data::worker",
+            "data::leg",
+            "data::source",
             "data::conduit",
             "data::pipes",
             "core::sim",
