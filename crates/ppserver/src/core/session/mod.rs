@@ -119,13 +119,13 @@ pub struct Session {
     upstream: End,
     /// The direction to be served first, for fairness between the two.
     first: Direction,
-    attempts: usize,
+    attempts: u16,
     /// How many endpoints its route allows to be tried.
-    attempts_max: usize,
+    attempts_max: u16,
     /// Bytes of our header for the endpoint that is being connected to.
     header: usize,
     /// Attempts that came to nothing.
-    failed_attempts: usize,
+    failed_attempts: u16,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
     /// When the phase times out, whatever moves.
@@ -206,7 +206,7 @@ impl Session {
     /// [`Action::Route`] was performed: so many endpoints may be tried, at least one.
     pub fn handle_routed(&mut self, attempts_max: usize) {
         debug_assert!(attempts_max > 0 && matches!(self.phase, Phase::Routing | Phase::Greeting));
-        self.attempts_max = attempts_max;
+        self.attempts_max = u16::try_from(attempts_max).unwrap_or(u16::MAX);
         self.phase = Phase::Dialing;
     }
 
@@ -483,7 +483,7 @@ impl Session {
 
     /// Returns how many attempts to connect have come to nothing.
     pub fn failed_attempts(&self) -> usize {
-        self.failed_attempts
+        self.failed_attempts.into()
     }
 
     /// Says whether the end follows at once what a drain sends, so that both can share a segment. An
