@@ -391,6 +391,24 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "counters are indexed by the close reasons and know nothing else",
     },
     Layer {
+        name: "telemetry::ledger",
+        uses: &["telemetry::cells", "core::close_reason", "core::connect_result", "config"],
+        world: World::Open,
+        why: "cells are kept by name and summed up; what is followed is the control plane's",
+    },
+    Layer {
+        name: "telemetry::cells",
+        uses: &["core::close_reason", "core::connect_result"],
+        world: World::Open,
+        why: "a cell is counted in by one worker, and knows nobody who reads it",
+    },
+    Layer {
+        name: "telemetry::build",
+        uses: &[],
+        world: World::Open,
+        why: "which program this is was settled when it was built",
+    },
+    Layer {
         name: "telemetry::strangers",
         uses: &[],
         world: World::Open,
@@ -470,6 +488,12 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "core::early",
+        uses: &[],
+        world: World::Pure,
+        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
+    },
+    Layer {
+        name: "core::connect_result",
         uses: &[],
         world: World::Pure,
         why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
