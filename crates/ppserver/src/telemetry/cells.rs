@@ -5,6 +5,7 @@
 //! moment, and who sees an end sees all that was counted before it.
 //! Invariant: a cell has one writer, for which a change is a plain load and store.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,47 @@ use ppcore::{Command, ErrorKind, Header, Version};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 
-/// Upper bounds of a histogram's buckets, in microseconds; a last bucket has none. From below a round trip inside
+/// Upper bounds of a histogram's buckets; a last bucket has none. From below a round trip inside
 /// a data centre to beyond the longest timeout by default, 5 s; a segment that is sent again makes a step at 1 s.
-pub const BUCKETS: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000,
+pub const BUCKETS: [Duration; 14] = [
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
 ];
 
 /// Versions of a header, as the counters are ordered.
 pub const VERSIONS: [Version; 2] = [Version::V1, Version::V2];
 /// Commands of a header, as the counters are ordered.
 pub const COMMANDS: [Command; 3] = [Command::Proxy, Command::Local, Command::Unknown];
+
+/// A worker's cells of what it follows, by the indexes of the configuration.
+#[derive(Clone, Debug)]
+pub struct Cells {
+    /// Of each listener.
+    pub listeners: Vec<Arc<ListenerCells>>,
+    /// Of each upstream.
+    pub upstreams: Vec<PoolCells>,
+}
+
+/// A worker's cells of an upstream.
+#[derive(Clone, Debug)]
+pub struct PoolCells {
+    /// Of all of it.
+    pub upstream: Arc<UpstreamCells>,
+    /// Of each of its endpoints.
+    pub endpoints: Vec<Arc<EndpointCells>>,
+}
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -45,29 +76,29 @@ impl Counter {
     }
 }
 
+/// Beyond 584 years it stands still.
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// So many counters at 0.
 fn counters<const N: usize>() -> [Counter; N] {
     std::array::from_fn(|_| Counter::default())
 }
 
 /// How long something took.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Histogram {
     counts: [Counter; BUCKETS.len() + 1],
     sum_ns: Counter,
 }
 
 impl Histogram {
-    fn new() -> Self {
-        Self { counts: counters(), sum_ns: Counter::default() }
-    }
-
     /// Counts one that took so long.
     pub fn observe(&self, span: Duration) {
-        let micros = span.as_micros();
-        let bucket = BUCKETS.iter().position(|bound| micros <= u128::from(*bound));
+        let bucket = BUCKETS.iter().position(|bound| span <= *bound);
         self.counts[bucket.unwrap_or(BUCKETS.len())].add(1);
-        self.sum_ns.add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+        self.sum_ns.add(nanos(span));
     }
 
     /// Returns how many took no longer than each of the bounds and longer than the one before it; the last, longer
@@ -100,7 +131,7 @@ pub struct WorkerCells {
     busy_ns: Counter,
     /// When the turn began that it is in, in nanoseconds since `origin`; 0 while it waits.
     turn_ns: Counter,
-    origin: Instant,
+    pub(super) origin: Instant,
 }
 
 impl WorkerCells {
@@ -134,13 +165,12 @@ impl WorkerCells {
 
     /// It has been woken, and works.
     pub fn begin_turn(&self, now: Instant) {
-        let since = now.saturating_duration_since(self.origin).as_nanos();
-        self.turn_ns.set(u64::try_from(since).unwrap_or(u64::MAX).max(1));
+        self.turn_ns.set(nanos(now.saturating_duration_since(self.origin)).max(1));
     }
 
     /// It has worked for so long, and waits.
     pub fn end_turn(&self, busy: Duration) {
-        self.busy_ns.add(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX));
+        self.busy_ns.add(nanos(busy));
         self.turn_ns.set(0);
     }
 
@@ -160,6 +190,11 @@ impl WorkerCells {
         self.active.set(0);
         self.turn_ns.set(0);
     }
+}
+
+/// Returns how many connections are open over all workers.
+pub fn active(workers: &[WorkerCells]) -> u64 {
+    workers.iter().map(WorkerCells::active).sum()
 }
 
 /// What a worker counts of a listener.
@@ -186,7 +221,7 @@ impl Default for ListenerCells {
             closed: counters(),
             headers: [counters(), counters()],
             refusals: counters(),
-            header_duration: Histogram::new(),
+            header_duration: Histogram::default(),
             bytes_up: Counter::default(),
             bytes_down: Counter::default(),
         }
@@ -234,32 +269,20 @@ impl ListenerCells {
 }
 
 /// What a worker counts of an upstream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct UpstreamCells {
     /// Of connects that stood, from connect(2) on.
     pub connect_duration: Histogram,
 }
 
-impl Default for UpstreamCells {
-    fn default() -> Self {
-        Self { connect_duration: Histogram::new() }
-    }
-}
-
 /// What a worker counts of an endpoint.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct EndpointCells {
     pub(super) connects: [Counter; ConnectResult::COUNT],
     /// Those that stood and are no more.
     pub(super) ended: Counter,
-}
-
-impl Default for EndpointCells {
-    fn default() -> Self {
-        Self { connects: counters(), ended: Counter::default() }
-    }
 }
 
 impl EndpointCells {

@@ -11,6 +11,8 @@
 
 mod shelf;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +25,9 @@ pub use snapshot::{
     WorkerTotals,
 };
 
-use super::cells::{EndpointCells, ListenerCells, UpstreamCells, WorkerCells};
+use super::cells::{
+    self, Cells, EndpointCells, ListenerCells, PoolCells, UpstreamCells, WorkerCells,
+};
 use crate::config::Config;
 use crate::core::close_reason::CloseReason;
 
@@ -34,24 +38,6 @@ pub struct Ledger {
     book: Mutex<Book>,
     access_lines_refused: Arc<AtomicU64>,
     started: SystemTime,
-}
-
-/// A worker's cells of what it follows, by the indexes of the configuration.
-#[derive(Clone, Debug)]
-pub struct Cells {
-    /// Of each listener.
-    pub listeners: Vec<Arc<ListenerCells>>,
-    /// Of each upstream.
-    pub upstreams: Vec<PoolCells>,
-}
-
-/// A worker's cells of an upstream.
-#[derive(Clone, Debug)]
-pub struct PoolCells {
-    /// Of all of it.
-    pub upstream: Arc<UpstreamCells>,
-    /// Of each of its endpoints.
-    pub endpoints: Vec<Arc<EndpointCells>>,
 }
 
 /// An endpoint's name: its upstream's, and its address.
@@ -158,7 +144,7 @@ impl Ledger {
 
     /// Returns how many connections are open.
     pub fn active(&self) -> u64 {
-        active(&self.workers)
+        cells::active(&self.workers)
     }
 
     /// Returns what the whole process has counted.
@@ -235,9 +221,4 @@ impl Book {
             self.endpoints.gone().map(|cells| cells.failures()).sum::<u64>();
         self.upstreams.gone().for_each(drop);
     }
-}
-
-/// Returns how many connections are open over all workers.
-pub fn active(workers: &[WorkerCells]) -> u64 {
-    workers.iter().map(WorkerCells::active).sum()
 }
