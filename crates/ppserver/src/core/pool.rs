@@ -43,7 +43,8 @@ impl Upstream {
         } else {
             let old = self.next.load(Ordering::Relaxed);
             let place = |addr| endpoints.iter().position(|other| *other == addr);
-            let next = (0..self.endpoints.len()).find_map(|at| place(self.endpoint(old, at)));
+            let next =
+                (0..self.endpoints.len()).find_map(|at| place(self.addr(self.place(old, at))));
             Arc::new(AtomicUsize::new(next.unwrap_or(old)))
         };
         Self {
@@ -67,9 +68,14 @@ impl Upstream {
         first
     }
 
-    /// Returns the endpoint for an attempt (0 is the first) of a connection that took this place.
-    pub fn endpoint(&self, first: usize, attempt: usize) -> SocketAddr {
-        self.endpoints[first.wrapping_add(attempt) % self.endpoints.len()]
+    /// Returns the place of the endpoint for an attempt (0 is the first) of a connection that took this place in the round.
+    pub fn place(&self, first: usize, attempt: usize) -> usize {
+        first.wrapping_add(attempt) % self.endpoints.len()
+    }
+
+    /// Returns the address of the endpoint at a place.
+    pub fn addr(&self, place: usize) -> SocketAddr {
+        self.endpoints[place]
     }
 }
 
@@ -89,12 +95,16 @@ mod tests {
         Upstream::new("web".to_owned(), retries, addrs(endpoints), 0)
     }
 
+    fn port(upstream: &Upstream, first: usize, attempt: usize) -> u16 {
+        upstream.addr(upstream.place(first, attempt)).port()
+    }
+
     #[test]
     fn endpoints_are_taken_round_and_round_and_retried_at_the_next() {
         let upstream = upstream(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], 1);
         let ports: Vec<_> = (0..4)
             .map(|_| upstream.next_in_round())
-            .map(|first| (upstream.endpoint(first, 0).port(), upstream.endpoint(first, 1).port()))
+            .map(|first| (port(&upstream, first, 0), port(&upstream, first, 1)))
             .collect();
         assert_eq!(ports, [(1, 2), (2, 3), (3, 1), (1, 2)]);
     }
@@ -118,7 +128,7 @@ mod tests {
             let old = upstream(&OLD, 1);
             old.next_in_round();
             let new = old.reloaded(1, addrs(new));
-            assert_eq!(new.endpoint(new.next_in_round(), 0).port(), expected);
+            assert_eq!(port(&new, new.next_in_round(), 0), expected);
         }
     }
 

@@ -345,16 +345,9 @@ impl Session {
     /// Fewer than before are progress. When it was made nobody can tell, so it is taken for the latest:
     /// who reads on, however slowly, is never silent.
     pub fn handle_unsent(&mut self, side: Side, unsent: usize, now: Instant) {
-        let first = match self.phase {
-            Phase::Relaying => FirstLook::Progress,
-            Phase::Header
-            | Phase::Greeting
-            | Phase::Routing
-            | Phase::Dialing
-            | Phase::Connecting
-            | Phase::Aborting(_)
-            | Phase::Lingering { .. }
-            | Phase::Over(_) => FirstLook::Nothing,
+        let first = match self.phase == Phase::Relaying {
+            true => FirstLook::Progress,
+            false => FirstLook::Nothing,
         };
         self.progress.handle_unsent(side, unsent, first, now);
         if !self.is_to_be_checked() {
@@ -484,6 +477,11 @@ impl Session {
     /// Returns how many attempts to connect have come to nothing.
     pub fn failed_attempts(&self) -> usize {
         self.failed_attempts.into()
+    }
+
+    /// Returns whether the last attempt to connect came to stand, whatever became of it then.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.upstream.socket, Socket::Open | Socket::Dying)
     }
 
     /// Says whether the end follows at once what a drain sends, so that both can share a segment. An
