@@ -1,10 +1,12 @@
 //! What decides: pure, without a socket, a clock or a thread, and simulated together.
 //!
 //! `session/` is one connection, `schedule` and `timers` whose turn it is, `accept_queue` one listening socket,
-//! `pool` one upstream's endpoints, `early` what was learned of trying before an event, `intent` what a connection wants.
+//! `pool` one upstream's endpoints, `early` what was learned of trying before an event, `intent` what a connection wants,
+//! `connection_id` what it is called.
 
 pub mod accept_queue;
 pub mod close_reason;
+pub mod connection_id;
 pub mod early;
 pub mod intent;
 pub mod pool;

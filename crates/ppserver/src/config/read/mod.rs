@@ -15,13 +15,13 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::codes::Code;
-use super::diagnostics::{Diagnostics, Place};
-use super::parse::{At, Section, Written, element_number, is_off, is_on};
+use super::diagnostics::{Diagnostics, Place, Quote};
+use super::parse::{At, Section, Written, element_number, element_text, is_off, is_on};
 use super::units::format_duration;
 use super::validate::{self, Draft};
 use super::{
-    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Server, Splice, Tcp, Timeouts,
-    defaults, keys, syntax,
+    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, LoggedTlv, Output, Server, Splice, Tcp,
+    Timeouts,     defaults, keys, syntax,
 };
 
 /// A loop a CPU is enough, and no machine this runs on has more.
@@ -38,6 +38,8 @@ const BACKLOG: RangeInclusive<usize> = 1..=65_535;
 /// One page to what an unprivileged process may ask for, /proc/sys/fs/pipe-max-size.
 const PIPE_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
 const PIPES: RangeInclusive<usize> = 1..=65_536;
+/// A TLV's type is a byte.
+const TLV_TYPES: RangeInclusive<usize> = 0..=0xFF;
 /// Long enough for a name, short enough for a label.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -142,12 +144,42 @@ fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
 
 fn access_log(section: Section<'_, '_>, faults: &mut Diagnostics) -> AccessLog {
     let default = AccessLog::default();
-    section.only_word("format", defaults::ACCESS_LOG_FORMAT, &["logfmt"], faults);
     AccessLog {
         state: section.toggle("enabled", default.state, faults),
         output: access_output(section, faults).unwrap_or(default.output),
+        format: section.choice("format", default.format, &[], faults),
         probes: section.toggle("log_probes", default.probes, faults),
+        tlvs: logged_tlvs(section, faults),
     }
+}
+
+/// Names and numbers, each TLV once.
+fn logged_tlvs(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<LoggedTlv> {
+    let example = "tlvs = [\"authority\", 0xE1]";
+    let mut tlvs = Vec::new();
+    for value in section.list("tlvs", example, faults).unwrap_or_default() {
+        let tlv = if value.get_ref().is_str() {
+            let text = element_text(value, "tlvs", example, faults);
+            text.and_then(|text| logged_tlv(&text, faults))
+        } else {
+            let number = element_number(value, "tlvs", &TLV_TYPES, example, faults);
+            number.and_then(|number| u8::try_from(number).ok()).map(LoggedTlv::Type)
+        };
+        tlvs.extend(tlv.filter(|tlv| !tlvs.contains(tlv)));
+    }
+    tlvs
+}
+
+fn logged_tlv(text: &At<&str>, faults: &mut Diagnostics) -> Option<LoggedTlv> {
+    let tlv = LoggedTlv::of_name(text.value);
+    if tlv.is_none() {
+        let names: Vec<_> = LoggedTlv::names().collect();
+        faults
+            .add(Code::BadValue, text.place.clone(), format!("no TLV is called `{}`", text.value))
+            .with_help(format!("there are {}, and the numbers 0x00 to 0xFF", names.join(", ")))
+            .with_nearest(text.value, names, Quote::Double);
+    }
+    tlv
 }
 
 fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Output> {

@@ -7,7 +7,7 @@ use ppcore::tlv;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, not_empty};
+use super::{TLV_TYPES, is_name, missing, not_empty};
 use crate::config::address;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
@@ -17,7 +17,6 @@ use crate::config::{Endpoint, Outgoing, TlvPass, Version};
 use crate::config::{defaults, keys};
 
 const RETRIES: RangeInclusive<usize> = 0..=255;
-const TLV_TYPES: RangeInclusive<usize> = 0..=0xFF;
 const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
 pub(super) fn upstream(
