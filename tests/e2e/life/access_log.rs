@@ -103,7 +103,7 @@ fn a_line_tells_the_carried_client_and_exact_payload_bytes() {
 fn with_tlvs(tlvs: &[u8]) -> Vec<u8> {
     let len = u16::try_from(12 + tlvs.len()).expect("it is short").to_be_bytes();
     let addresses = [198, 51, 100, 9, 192, 0, 2, 1, 0x9C, 0x40, 0x01, 0xBB];
-    [SIGNATURE, &[0x21, 0x11], &len, &addresses, tlvs].concat()
+    [SIGNATURE, &[0x21, 0x11][..], &len[..], &addresses[..], tlvs].concat()
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod check;
 mod counters;
 mod demo;
 mod drain;
+mod environment;
 mod idle;
 mod limits;
 mod listeners;

@@ -2,8 +2,8 @@
 //! the enums that are `true` or `false` there.
 
 use super::{
-    AccessLogFormat, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat, LogLevel, Presence, Probes,
-    SpliceMode, Toggle, Untrusted, Version,
+    AccessLogFormat, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat, LogLevel,
+    Presence, Probes, SpliceMode, Toggle, Untrusted, Version,
 };
 
 /// A choice with the word that stands for it in the file.

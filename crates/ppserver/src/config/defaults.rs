@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, AccessLogFormat, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy, Keepalive,
-    LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server, Splice,
-    SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
+    AccessLog, AccessLogFormat, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy,
+    Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server,
+    Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
 };
 use crate::trust::Trust;
 

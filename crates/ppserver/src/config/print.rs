@@ -159,9 +159,9 @@ fn word<T: Choice>(value: T) -> String {
     quoted(value.word())
 }
 
-/// A TOML string, with whatever it holds escaped.
+/// A TOML string, with whatever it holds escaped; a dollar is written twice, so that it names no variable.
 fn quoted(text: impl Display) -> String {
-    toml::Value::String(text.to_string()).to_string()
+    toml::Value::String(text.to_string().replace('$', "$$")).to_string()
 }
 
 fn list(elements: impl IntoIterator<Item = String>) -> String {

@@ -5,12 +5,13 @@ use crate::config::{self, Config, Count, Host};
 use crate::data::PipeLimits;
 use crate::data::worker;
 
-/// What this machine allows, for the configuration's lints: `run` raises the soft limit to the hard
+/// What a configuration asks of this machine and its environment: `run` raises the soft limit to the hard
 /// one.
 pub fn host() -> Host {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks }
+    let variable = |name: &str| std::env::var(name).ok();
+    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks, variable }
 }
 
 /// Returns how many connections and pipes there may be with so many workers and descriptors; says so where

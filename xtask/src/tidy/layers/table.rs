@@ -125,6 +125,7 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &[
             "control::service",
             "control::ports",
+            "control::prepare",
             "control::signals",
             "data::orders",
             "telemetry::log",

@@ -103,8 +103,12 @@ fn tlv_pass(
             .with_help(format!("for example {TLV_PASS_EXAMPLE}"));
         return None;
     }
+    Some(types_passed(passed))
+}
+
+/// The types that were written: ascending, each once, and without that of the checksum.
+pub(in crate::config) fn types_passed(passed: &[At<u8>]) -> TlvPass {
     let types = passed.iter().map(|kind| kind.value).filter(|kind| *kind != tlv::CRC32C);
-    // Ascending, and each once.
     let types: BTreeSet<_> = types.collect();
-    Some(TlvPass::Types(types.into_iter().collect()))
+    TlvPass::Types(types.into_iter().collect())
 }

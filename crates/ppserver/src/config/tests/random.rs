@@ -137,8 +137,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
 }
 
 fn output() -> impl Strategy<Value = Output> {
-    let path = "[^\0]{1,20}".prop_filter("no variable", |path| !path.contains("${"));
-    let path = path.prop_map(|path| Output::File(PathBuf::from(path)));
+    let path = "[^\0]{1,20}".prop_map(|path| Output::File(PathBuf::from(path)));
     prop_oneof![Just(Output::Stdout), Just(Output::Stderr), path]
 }
 
