@@ -13,6 +13,7 @@ mod counters;
 mod demo;
 mod drain;
 mod environment;
+mod host;
 mod idle;
 mod limits;
 mod listeners;

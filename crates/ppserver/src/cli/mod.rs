@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Colour, Report};
+use crate::telemetry::log;
 
 #[cfg(fuzzing)]
 pub use decode::{explain, quote};
@@ -68,8 +69,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let of_command = matches.subcommand().map_or(&matches, |(_, of_command)| of_command);
     cli.command.run(of_command).unwrap_or_else(|failure| {
-        // With stderr gone there is nobody left to tell; the exit code still says it.
-        let _ = writeln!(io::stderr(), "{}", failure.message);
+        log::write_error(&failure.message);
         failure.exit
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access_logs::AccessLogs;
 use super::error::{ServerError, system};
+use super::limits::Budget;
 use super::ports::{Port, Ports};
 use super::prepare::Prepared;
 use super::workers::{Replies, Workers};
@@ -30,13 +31,15 @@ pub(super) struct Service {
     pub(super) access_logs: AccessLogs,
     /// How many the process may have open.
     descriptors: usize,
+    /// What they are for.
+    budget: Option<Budget>,
 }
 
 impl Service {
     /// Begins with workers that serve nothing.
     pub(super) fn new(workers: Workers, descriptors: usize) -> Self {
         let (ports, access_logs) = (Ports::default(), AccessLogs::default());
-        Self { workers, ports, access_logs, descriptors }
+        Self { workers, ports, access_logs, descriptors, budget: None }
     }
 
     /// Binds what is new, and has every worker follow.
@@ -53,7 +56,11 @@ impl Service {
         let new_ports = bound.new_ports().cloned().collect();
         let access_log = self.access_logs.follow(&config.access_log, opened);
         let access_log = access_log.map_err(system("cannot start the access log"))?;
-        let (connections_max, pipes) = limits::of(config, workers, self.descriptors);
+        let budget = limits::of(config, workers, self.descriptors);
+        let Budget { connections_max, pipes, .. } = budget;
+        if self.budget.replace(budget) != Some(budget) {
+            announce::budget(&budget);
+        }
         let plan = Arc::new(plan);
         let setups = (0..workers).map(|_| Setup {
             plan: Arc::clone(&plan),

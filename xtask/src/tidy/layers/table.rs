@@ -65,6 +65,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "control::start",
             "control::serve",
             "control::prepare",
+            "control::privileges",
             "control::running",
             "control::signals",
             "control::error",
@@ -113,6 +114,12 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
         world: World::Async,
         why: "a reload prepares and has followed; it binds and orders nothing itself",
+    },
+    Layer {
+        name: "control::privileges",
+        uses: &[],
+        world: World::Async,
+        why: "what is given up depends on nothing that is configured",
     },
     Layer {
         name: "control::changes",
@@ -166,7 +173,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "control::announce",
-        uses: &["control::ports", "telemetry::log", "config"],
+        uses: &["control::limits", "control::ports", "telemetry::log", "config"],
         world: World::Async,
         why: "what is told is found out elsewhere",
     },
