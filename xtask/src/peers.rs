@@ -65,6 +65,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("ip"),
         used_for: "brings up lo in a network namespace without ports: tests/e2e/torment",
     },
+    Peer {
+        package: "systemd",
+        probe: Probe::Program("systemd-analyze"),
+        used_for: "says how exposed the unit is: tests/e2e/life/host",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",

@@ -89,12 +89,63 @@ fn a_line_tells_the_carried_client_and_exact_payload_bytes() {
     assert_eq!([before.len(), after.len()], [time.len(); 2]);
     let duration = line.remove("duration_ms").and_then(|ms| ms.as_u64()).expect("a number");
     assert!(u128::from(duration) < PATIENCE.as_millis(), "{duration}");
+    let id = line.remove("id").expect("it has a name").to_string();
+    assert!(id.len() == 18 && id.chars().all(|c| c.is_ascii_hexdigit() || c == '"'), "{id}");
     let expected = json!({
         "listener": "edge", "client": "198.51.100.9:40000", "peer": peer.to_string(),
-        "upstream": "edge", "endpoint": upstream.to_string(), "bytes_in": 70_000, "bytes_out": 6,
-        "end": "done",
+        "destination": "192.0.2.1:443", "version": "v2", "upstream": "edge",
+        "endpoint": upstream.to_string(), "bytes_in": 70_000, "bytes_out": 6, "end": "done",
     });
     assert_eq!(lines[0], expected);
+}
+
+/// A v2 header for `client` with these TLVs.
+fn with_tlvs(tlvs: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(12 + tlvs.len()).expect("it is short").to_be_bytes();
+    let addresses = [198, 51, 100, 9, 192, 0, 2, 1, 0x9C, 0x40, 0x01, 0xBB];
+    [SIGNATURE, &[0x21, 0x11][..], &len[..], &addresses[..], tlvs].concat()
+}
+
+#[test]
+fn a_line_has_the_tlvs_that_are_asked_for_by_name_also_of_a_header_in_pieces() {
+    let far_end = FarEnd::start();
+    let names = "access_log.tlvs = ['aws_vpc_endpoint_id', 0x02, 0xE1, 'alpn']";
+    let mut server = Server::start(&file(&[ON, names], far_end.addr()));
+    let header = with_tlvs(b"\x02\0\x03a.b\xEA\0\x07\x01vpce-1\xE1\0\x01x\x05\0\x01y");
+    for pieces in [vec![&header[..]], vec![&header[..20], &header[20..]]] {
+        let mut session = Session::connect(server.addr());
+        for piece in pieces {
+            session.send(piece);
+        }
+        session.finish();
+        session.rest();
+    }
+    let lines = stdout(&mut server);
+    let expected = json!({ "aws_vpc_endpoint_id": "vpce-1", "authority": "a.b", "0xE1": "hex:78" });
+    assert_eq!(lines.iter().map(|line| &line["tlvs"]).collect::<Vec<_>>(), [&expected; 2]);
+    assert_ne!(lines[0]["id"], lines[1]["id"]);
+}
+
+#[test]
+fn a_reload_turns_lines_into_logfmt() {
+    let far_end = FarEnd::start();
+    let mut server = Server::start(&file(&[ON], far_end.addr()));
+    serve_one(&server);
+    let settings = [ON, "access_log.format = 'logfmt'", "access_log.tlvs = ['authority']"];
+    let line = server.reload(&file(&settings, far_end.addr()), "reloaded");
+    assert_eq!(line["changes"], "access_log");
+    let mut session = Session::connect(server.addr());
+    session.send(&with_tlvs(b"\x02\0\x03a b"));
+    session.finish();
+    session.rest();
+    server.stop();
+    let lines = server.proc.lines(Stream::Stdout);
+    assert_eq!(parse(lines[..1].iter().map(String::as_str))[0]["end"], "done");
+    for word in
+        [" client=198.51.100.9:40000 ", " version=v2 ", " end=done ", " tlv_authority=\"a b\""]
+    {
+        assert!(lines[1].contains(word), "{word}: {}", lines[1]);
+    }
 }
 
 #[test]

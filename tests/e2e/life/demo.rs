@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::common::deadline::poll_for;
 use crate::common::process::{Proc, Stream, require_program};
+use crate::common::socket::ReservedPort;
 use crate::life::server::ppserver;
 
 /// How soon there has to be something to paste.
@@ -67,6 +68,48 @@ fn a_taken_port_gives_another() {
     for line in [first_line, second_line] {
         assert!(paste(&line).0.contains("client:       127.0.0.1:"));
     }
+}
+
+#[test]
+fn it_shows_itself_what_it_is_about_and_says_what_was_relayed() {
+    let (mut demo, line) = demo();
+    demo.wait_for_line(Stream::Stdout, "the end of the banner", |line| {
+        line.starts_with("Ctrl-C").then_some(())
+    });
+    let lines = demo.lines(Stream::Stdout);
+    assert_eq!(lines[0], line, "the line to paste stands first");
+    let said = lines.join("\n");
+    let port = port(&line);
+    for word in [
+        "\n  client:       203.0.113.7:51820\n",
+        "\n  destination:  192.0.2.1:443\n",
+        "\n  request:      GET / HTTP/1.0\n",
+        &format!(
+            "relayed {} bytes\n",
+            format!("GET / HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").len()
+        ),
+        &format!("\n  | curl -s telnet://127.0.0.1:{port}\n"),
+    ] {
+        assert!(said.contains(word), "{word}\n{said}");
+    }
+    demo.signal(Signal::TERM);
+    assert_eq!(demo.wait_for_exit().code(), Some(0));
+    let last = demo.lines(Stream::Stdout).pop();
+    assert!(last.is_some_and(|last| last.starts_with("The demo is over")));
+    assert!(!demo.lines(Stream::Stderr).iter().any(|line| line.starts_with('{')), "for people");
+}
+
+#[test]
+fn a_port_that_is_asked_for_is_that_port_or_none() {
+    let reserved = ReservedPort::new();
+    let port = reserved.addr().port().to_string();
+    let mut first = Proc::spawn("demo", ppserver().args(["demo", "--port", &port]));
+    let line = poll_for(PROMPT, || first.lines(Stream::Stdout).first().cloned());
+    assert_eq!(line, Some(format!("curl --haproxy-protocol http://127.0.0.1:{port}/")));
+    let mut second = Proc::spawn("demo", ppserver().args(["demo", "--port", &port]));
+    assert_eq!(second.wait_for_exit().code(), Some(69), "{}", second.transcript());
+    first.signal(Signal::INT);
+    assert_eq!(first.wait_for_exit().code(), Some(0));
 }
 
 #[test]

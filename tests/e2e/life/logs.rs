@@ -316,7 +316,8 @@ fn health_checks_are_counted_and_not_logged() {
         );
         let mut lines = server.proc.lines(Stream::Stderr);
         lines.retain(|line| !line.contains("\"message\":\"counters\""));
-        assert_eq!(lines.len(), 1, "the start line alone: {lines:#?}");
+        assert_eq!(lines.len(), 2, "the start's own alone: {lines:#?}");
+        assert_eq!(server.records("descriptor budget").len(), 1);
         assert_eq!(server.records("listening").len(), 1);
     }
 }
@@ -498,7 +499,7 @@ fn the_level_decides_what_is_said_and_counters_are_said_at_all() {
     for (level, expected) in [
         ("error", &["counters"][..]),
         ("warn", &["counters", "refused"]),
-        ("info", &["counters", "draining", "listening", "refused"]),
+        ("info", &["counters", "descriptor budget", "draining", "listening", "refused"]),
     ] {
         let port = ReservedPort::new();
         let text = file(&[&format!("log.level = '{level}'")], nowhere());

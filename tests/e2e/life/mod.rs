@@ -12,6 +12,8 @@ mod check;
 mod counters;
 mod demo;
 mod drain;
+mod environment;
+mod host;
 mod idle;
 mod limits;
 mod listeners;

@@ -53,6 +53,11 @@ pub(crate) fn innermost_pid(pid: Pid) -> i32 {
     last.and_then(|pid| pid.parse().ok()).expect("the kernel lists them")
 }
 
+/// What is said of each of its threads.
+pub(crate) fn thread_statuses(pid: Pid) -> Vec<String> {
+    threads(pid).map(|dir| read_file(&format!("{dir}/status"))).collect()
+}
+
 /// The names of its threads, sorted.
 pub(crate) fn thread_names(pid: Pid) -> Vec<String> {
     let mut names: Vec<_> = threads(pid).map(|dir| read_file(&format!("{dir}/comm"))).collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ppcore::{Collector, Decoded, Header, Options};
 
 use crate::cli::{Exit, Failure, answer};
-use crate::config::{Config, Flags, LogLevel, Presence, Version, Versions};
+use crate::config::{Config, Flags, Log, LogFormat, LogLevel, Version, Versions};
 use crate::control::error::ServerError;
 use crate::control::limits;
 use crate::control::prepare::Source;
@@ -23,15 +23,26 @@ use crate::telemetry::log;
 const PORT: u16 = 8080;
 /// The longest request head that is read.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
+/// The longest response that is read.
+const RESPONSE_BYTES_MAX: u64 = 16 * 1024;
 /// How long the upstream waits for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Who the demo says it is: a client from far away (RFC 5737), and what it connected to.
+const CLIENT: &str = "203.0.113.7 192.0.2.1 51820 443";
+/// How long the answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Shows everything on loopback in one process: an upstream, the proxy, and lines to paste
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Listen at this port; without it at 8080, or another one if that is taken
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+}
 
 /// Runs the command.
-pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut server = Server::new()?;
     let failed = |error: io::Error| Failure::new(Exit::Failed, error);
     let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
@@ -40,22 +51,52 @@ pub(super) fn run(_: &Args) -> Result<ExitCode, Failure> {
         .name("whoami".to_owned())
         .spawn(move || accept(&upstream))
         .map_err(failed)?;
-    let served = serve(&mut server, whoami);
+    let served = serve(&mut server, args.port, whoami);
     log::finish();
     served?;
     Ok(Exit::Ok.into())
 }
 
-fn serve(server: &mut Server, whoami: SocketAddr) -> Result<(), Failure> {
-    let running = match server.start(source(PORT, whoami)?) {
-        Err(ServerError::Bind { .. }) => server.start(source(0, whoami)?),
+fn serve(server: &mut Server, port: Option<u16>, whoami: SocketAddr) -> Result<(), Failure> {
+    let running = match server.start(source(port.unwrap_or(PORT), whoami)?) {
+        Err(ServerError::Bind { .. }) if port.is_none() => server.start(source(0, whoami)?),
         started => started,
     }?;
     // Told to end while it started.
     let Some(running) = running else { return Ok(()) };
     let proxy = running.bound().first().copied().unwrap_or(whoami);
     answer(banner(proxy, whoami).as_bytes())?;
-    Ok(server.serve(running)?)
+    answer(shown(proxy).as_bytes())?;
+    answer(LINES_BELOW.replace("PORT", &proxy.port().to_string()).as_bytes())?;
+    server.serve(running)?;
+    answer(b"\nThe demo is over: its connections have ended, and its ports are closed.\n")
+}
+
+/// Does what the demo is about, and says what came of it.
+fn shown(proxy: SocketAddr) -> String {
+    let request = format!("GET / HTTP/1.0\r\nHost: {proxy}\r\n\r\n");
+    match ask(proxy, &request) {
+        Ok(response) => {
+            let body = response.split_once("\r\n\r\n").map_or(&*response, |(_, body)| body);
+            let body: String = body.lines().map(|line| format!("  {line}\n")).collect();
+            let (up, down) = (request.len(), response.len());
+            format!(
+                "{body}\nppserver took the header off, sent a v2 header of its own to the upstream, and relayed \
+                 {up} bytes\nof request and {down} bytes of response.\n"
+            )
+        }
+        Err(error) => format!("  no answer: {error}\n"),
+    }
+}
+
+/// Connects as a load balancer would for [`CLIENT`], and returns what comes back.
+fn ask(proxy: SocketAddr, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&proxy, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.write_all(format!("PROXY TCP4 {CLIENT}\r\n{request}").as_bytes())?;
+    let mut response = String::new();
+    stream.take(RESPONSE_BYTES_MAX).read_to_string(&mut response)?;
+    Ok(response)
 }
 
 fn source(port: u16, whoami: SocketAddr) -> Result<Source, Failure> {
@@ -64,12 +105,13 @@ fn source(port: u16, whoami: SocketAddr) -> Result<Source, Failure> {
         to: vec![whoami.to_string()],
         accept: Some(Versions::Both),
         trust: Some("127.0.0.0/8".to_owned()),
-        presence: Presence::Required,
         send: Some(Version::V2),
+        ..Flags::default()
     };
     let mut loaded = Config::from_flags(flags, limits::host())
         .map_err(|report| Failure::report(&report, Exit::Usage))?;
-    loaded.config.log.level = LogLevel::Warn;
+    // A person reads it.
+    loaded.config.log = Log { level: LogLevel::Warn, format: LogFormat::Text };
     Ok(Source::Flags(Box::new(loaded)))
 }
 
@@ -83,17 +125,23 @@ balancer would, and the answer shows which client the upstream was told.
 
   curl, nc, ...  --PROXY v1 or v2-->  ppserver {proxy}  --PROXY v2-->  whoami {whoami}
 
-A client from far away, behind a load balancer:
-printf 'PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\\r\\nGET / HTTP/1.0\\r\\n\\r\\n' \\
-  | curl -s telnet://127.0.0.1:{port}
+The demo connects once itself, as a load balancer does for a client from far away, 203.0.113.7. The upstream answers:
 
-A client that sends no header is refused, and the log says why:
-curl http://127.0.0.1:{port}/
-
-Ctrl-C ends the demo.
 "
     )
 }
+
+/// What can be pasted besides.
+const LINES_BELOW: &str = "
+The same by hand:
+printf 'PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\\r\\nGET / HTTP/1.0\\r\\n\\r\\n' \\
+  | curl -s telnet://127.0.0.1:PORT
+
+A client that sends no header is refused, and the log says why:
+curl http://127.0.0.1:PORT/
+
+Ctrl-C ends the demo.
+";
 
 /// Serves each connection on a thread of its own: a demo has few.
 fn accept(listener: &TcpListener) {

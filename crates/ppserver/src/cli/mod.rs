@@ -15,9 +15,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Colour, Report};
+use crate::telemetry::log;
 
 #[cfg(fuzzing)]
 pub use decode::{explain, quote};
@@ -50,10 +51,11 @@ enum Command {
 }
 
 impl Command {
-    fn run(self) -> Result<ExitCode, Failure> {
+    /// `matches` are those that it was made of: they know what was given how.
+    fn run(self, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         match self {
             Self::Demo(args) => demo::run(&args),
-            Self::Run(args) => run::run(args),
+            Self::Run(args) => run::run(args, matches),
             Self::Check(args) => run_check(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Encode(args) => encode::run(&args),
@@ -63,9 +65,11 @@ impl Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    Cli::parse().command.run().unwrap_or_else(|failure| {
-        // With stderr gone there is nobody left to tell; the exit code still says it.
-        let _ = writeln!(io::stderr(), "{}", failure.message);
+    let matches = Cli::command().mut_subcommand("run", run::without_empty_variables).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let of_command = matches.subcommand().map_or(&matches, |(_, of_command)| of_command);
+    cli.command.run(of_command).unwrap_or_else(|failure| {
+        log::write_error(&failure.message);
         failure.exit
     })
 }

@@ -2,8 +2,8 @@
 //! the enums that are `true` or `false` there.
 
 use super::{
-    ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat, LogLevel, Presence, Probes,
-    SpliceMode, Toggle, Untrusted, Version,
+    AccessLogFormat, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat, LogLevel,
+    Presence, Probes, SpliceMode, Toggle, Untrusted, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -30,6 +30,7 @@ choices! {
     LogLevel: "error" = Self::Error, "warn" = Self::Warn, "info" = Self::Info,
         "debug" = Self::Debug, "trace" = Self::Trace;
     LogFormat: "auto" = Self::Auto, "text" = Self::Text, "json" = Self::Json;
+    AccessLogFormat: "json" = Self::Json, "logfmt" = Self::Logfmt;
     SpliceMode: "auto" = Self::Auto, "always" = Self::Always, "off" = Self::Off;
     Option<Presence>: "off" = None, "require" = Some(Presence::Required),
         "optional" = Some(Presence::Optional);

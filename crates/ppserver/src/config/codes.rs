@@ -55,6 +55,8 @@ codes! {
     Error WrongType = "wrong-type";
     /// A value out of its range or not among the choices.
     Error BadValue = "bad-value";
+    /// A variable of the environment that is not set.
+    Error UnsetVariable = "unset-variable";
     /// A required key is absent.
     Error MissingKey = "missing-key";
     /// A name or an address is used twice.

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy, Keepalive,
-    LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server, Splice,
-    SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
+    AccessLog, AccessLogFormat, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy,
+    Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server,
+    Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
 };
 use crate::trust::Trust;
 
@@ -15,7 +15,6 @@ pub(super) const RETRIES: usize = 1;
 
 // Keys with one word so far.
 pub(super) const LOG_OUTPUT: &str = "stderr";
-pub(super) const ACCESS_LOG_FORMAT: &str = "json";
 pub(super) const PROTOCOL: &str = "tcp";
 pub(super) const BALANCE: &str = "round_robin";
 
@@ -46,7 +45,13 @@ impl Default for Log {
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { state: Toggle::Off, output: Output::Stdout, probes: Probes::Counted }
+        Self {
+            state: Toggle::Off,
+            output: Output::Stdout,
+            format: AccessLogFormat::Json,
+            probes: Probes::Counted,
+            tlvs: Vec::new(),
+        }
     }
 }
 

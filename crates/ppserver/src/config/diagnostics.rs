@@ -180,6 +180,20 @@ impl Diagnostics {
         })
     }
 
+    /// How many there are, as far as they are kept.
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Keeps the faults that `is_kept` says by their places are no echoes of the first `told` ones.
+    pub(super) fn retain_behind(&mut self, told: usize, is_kept: impl Fn(&Span) -> bool) {
+        let mut nth = 0;
+        self.list.retain(|fault| {
+            nth += 1;
+            nth <= told || fault.span.as_ref().is_none_or(&is_kept)
+        });
+    }
+
     /// Keeps the faults that `is_kept` says are not echoes of others.
     pub(super) fn retain(&mut self, is_kept: impl Fn(Code, Option<&Span>) -> bool) {
         self.list.retain(|fault| is_kept(fault.code, fault.span.as_ref()));

@@ -11,24 +11,30 @@ use pptrust::Networks;
 use super::address::{self, TRUST_ANY};
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place};
-use super::parse::{At, Key, Written};
+use super::parse::{At, Key, Written, ranged};
+use super::read::{self, TIMEOUT};
+use super::units::{format_duration, parse_duration};
 use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
 use super::{
-    Accept, Choice, Config, HeaderPolicy, Host, Loaded, Log, Outgoing, Presence, Report, Tcp,
-    Version, Versions, defaults,
+    Accept, Choice, CommonFlags, Config, HeaderPolicy, Host, Loaded, LocalPolicy, Log, Outgoing,
+    Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions, defaults,
 };
 use crate::trust::Trust;
 
 const LISTEN: Place = Place::Flag("--listen");
 const TO: Place = Place::Flag("--to");
 const TRUST: Place = Place::Flag("--trust");
+const HEADER_TIMEOUT: Place = Place::Flag("--header-timeout");
+const TLV_PASS: Place = Place::Flag("--tlv-pass");
 
 /// What the listener and the upstream are called when nobody named them.
 const LISTENER_NAME: &str = "listener";
 const UPSTREAM_NAME: &str = "upstream";
+/// What passes every TLV.
+const TLVS_ALL: &str = "all";
 
 /// `run --listen A --to B ...`, as they were given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Flags {
     /// `--listen`, once or more.
     pub listen: Vec<String>,
@@ -38,10 +44,20 @@ pub struct Flags {
     pub accept: Option<Versions>,
     /// `--trust any` or `--trust CIDR,...`.
     pub trust: Option<String>,
-    /// `--optional` is [`Presence::Optional`].
-    pub presence: Presence,
+    /// `--optional`.
+    pub optional: bool,
+    /// `--untrusted reject` or `--untrusted plain`.
+    pub untrusted: Option<Untrusted>,
+    /// `--local forward`, `--local answer` or `--local reject`.
+    pub local: Option<LocalPolicy>,
+    /// `--header-timeout`.
+    pub header_timeout: Option<String>,
     /// `--send v1` or `--send v2`.
     pub send: Option<Version>,
+    /// `--tlv-pass all` or `--tlv-pass 0xEA,0xEE`.
+    pub tlv_pass: Option<String>,
+    /// Those that go with a file too.
+    pub common: CommonFlags,
 }
 
 impl Config {
@@ -74,15 +90,17 @@ impl Config {
             upstream: Some(At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere)),
             accept: Written::new(accept(&flags, &trusted, &mut faults), accept_keys(&flags)),
             trusted,
-            timeouts: Written::default(),
+            timeouts: timeouts(&flags, &mut faults),
         };
+        let passed = passed(&flags, &mut faults);
         let upstream = UpstreamDraft {
             name: At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere),
             endpoints,
             retries: At::new(defaults::RETRIES, Place::Nowhere),
-            send: Written::new(flags.send.map_or(Outgoing::Off, defaults::outgoing), Vec::new()),
-            passed: Vec::new(),
+            send: Written::new(send(&flags, &passed), Vec::new()),
+            passed,
         };
+        let overrides = Overrides::read(&flags.common, &mut faults);
         let draft = Draft {
             server: Written::default(),
             log: Log::default(),
@@ -96,7 +114,10 @@ impl Config {
         let config = validate::config(draft, host, &mut faults);
         let report = faults.into_report(None);
         match config {
-            Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
+            Some(mut config) if !report.has_errors() => {
+                overrides.apply(&mut config);
+                Ok(Loaded { config, warnings: report })
+            }
             Some(_) | None => Err(report),
         }
     }
@@ -123,8 +144,14 @@ fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Opt
                 TRUST_ANY => Trust::Any,
                 _ => Trust::Networks(Networks::new(trusted.iter().map(|entry| entry.value)).ok()?),
             };
-            let policy = HeaderPolicy::new(flags.presence, trust);
-            Some(Accept::Headers(HeaderPolicy { versions, ..policy }))
+            let presence = if flags.optional { Presence::Optional } else { Presence::Required };
+            let policy = HeaderPolicy::new(presence, trust);
+            Some(Accept::Headers(HeaderPolicy {
+                versions,
+                untrusted: flags.untrusted.unwrap_or(policy.untrusted),
+                local: flags.local.unwrap_or(policy.local),
+                ..policy
+            }))
         }
         (Some(_), None) => {
             let message = "--accept needs --trust: who may set client addresses?";
@@ -137,7 +164,10 @@ fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Opt
         (None, trust) => {
             let useless = [
                 ("--trust", trust.is_some()),
-                ("--optional", flags.presence == Presence::Optional),
+                ("--optional", flags.optional),
+                ("--untrusted", flags.untrusted.is_some()),
+                ("--local", flags.local.is_some()),
+                ("--header-timeout", flags.header_timeout.is_some()),
             ];
             for (flag, _) in useless.into_iter().filter(|(_, is_given)| *is_given) {
                 let message = format!("{flag} needs --accept: no header is taken without it");
@@ -146,6 +176,51 @@ fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Opt
             Some(Accept::Off)
         }
     }
+}
+
+fn timeouts(flags: &Flags, faults: &mut Diagnostics) -> Written<Timeouts> {
+    let default = Timeouts::default();
+    let Some(text) = &flags.header_timeout else { return Written::new(default, Vec::new()) };
+    let (text, example) = (At::new(text.as_str(), HEADER_TIMEOUT), format_duration(default.header));
+    let header =
+        ranged("header", &text, parse_duration, TIMEOUT, format_duration, &example, faults);
+    let timeouts = Timeouts { header: header.unwrap_or(default.header), ..default };
+    let key = Key { name: "header", place: HEADER_TIMEOUT, value: HEADER_TIMEOUT };
+    Written::new(timeouts, vec![key])
+}
+
+/// The types of `--tlv-pass` that can be read; none of `all`.
+fn passed(flags: &Flags, faults: &mut Diagnostics) -> Vec<At<u8>> {
+    let Some(text) = flags.tlv_pass.as_deref().map(str::trim) else { return Vec::new() };
+    if flags.send != Some(Version::V2) {
+        let message = "--tlv-pass needs --send v2: nothing else carries TLVs";
+        faults.add(Code::MissingKey, Place::Nowhere, message).with_help("--send v2");
+    }
+    let words = text.split(',').map(str::trim).filter(|_| text != TLVS_ALL);
+    let kind = |word: &str| {
+        let kind = match word.strip_prefix("0x") {
+            Some(digits) => u8::from_str_radix(digits, 16),
+            None => word.parse(),
+        };
+        if kind.is_err() {
+            let message = format!("`{word}` is no type of a TLV");
+            let help = "all, or numbers from 0x00 to 0xFF with commas between: 0xEA,0xEE";
+            faults.add(Code::BadValue, TLV_PASS, message).with_help(help);
+        }
+        kind.ok().map(|kind| At::new(kind, TLV_PASS))
+    };
+    words.filter_map(kind).collect()
+}
+
+fn send(flags: &Flags, passed: &[At<u8>]) -> Outgoing {
+    let mut outgoing = flags.send.map_or(Outgoing::Off, defaults::outgoing);
+    if let Outgoing::V2 { tlv_pass, .. } = &mut outgoing {
+        *tlv_pass = match flags.tlv_pass.as_deref().map(str::trim) {
+            Some(TLVS_ALL) => TlvPass::All,
+            Some(_) | None => read::types_passed(passed),
+        };
+    }
+    outgoing
 }
 
 /// A word that is no version of the protocol.

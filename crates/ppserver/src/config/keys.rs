@@ -50,8 +50,8 @@ pub(super) const LOG: TableKeys = TableKeys {
 
 pub(super) const ACCESS_LOG: TableKeys = TableKeys {
     path: "access_log",
-    known: &["enabled", "output", "format", "log_probes"],
-    later: &["tlvs"],
+    known: &["enabled", "output", "format", "log_probes", "tlvs"],
+    later: &[],
     example: "enabled = true",
 };
 

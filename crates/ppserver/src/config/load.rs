@@ -15,7 +15,7 @@ use super::{Config, read};
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What the machine allows, for the lints; found out by the caller.
+/// What a configuration asks of where it runs; found out by the caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
     /// The hard limit of open files; `None` if there is none or it is not known.
@@ -24,12 +24,14 @@ pub struct Host {
     pub cpus: usize,
     /// Finds the networks and addresses that are this host's, loopback or not; asked only where it matters.
     pub own_networks: fn() -> Vec<IpNet>,
+    /// Looks a variable of the environment up; `None` if it is not set.
+    pub variable: fn(&str) -> Option<String>,
 }
 
 /// A host of which nothing is known.
 impl Default for Host {
     fn default() -> Self {
-        Self { descriptors_max: None, cpus: 0, own_networks: Vec::new }
+        Self { descriptors_max: None, cpus: 0, own_networks: Vec::new, variable: |_| None }
     }
 }
 

@@ -6,7 +6,7 @@
 //! trusts), and its printed form reads back as the same value.
 //!
 //! ```text
-//! file --load--> text --syntax, parse--> sections --read--> draft --validate--> Config --print
+//! file --load--> text --syntax, variables, parse--> sections --read--> draft --validate--> Config --print
 //!                                                flags -----^            \----> Report
 //! ```
 //!
@@ -24,6 +24,8 @@ mod foreign;
 mod keys;
 mod lint;
 mod load;
+mod logged_tlv;
+mod overrides;
 mod parse;
 mod print;
 mod read;
@@ -33,6 +35,7 @@ mod tests;
 mod types;
 mod units;
 mod validate;
+mod variables;
 
 pub use address::{AddressError, Endpoint};
 pub use choice::Choice;
@@ -41,4 +44,6 @@ pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use flags::Flags;
 pub use lint::{DESCRIPTORS_PER_PIPE, descriptors_reserved, open_trust, own_listeners};
 pub use load::{Host, Loaded, from_bytes, load, read_from};
+pub use logged_tlv::LoggedTlv;
+pub use overrides::{CommonFlags, Overrides};
 pub use types::*;

@@ -321,7 +321,7 @@ impl<'a, 'i> Section<'a, 'i> {
         }
         let example = format!("{key} = \"{}\"", format_duration(default));
         let Some(text) = self.text(key, &example, faults) else { return default };
-        self.ranged(key, &text, parse_duration, range, format_duration, &example, faults)
+        ranged(key, &text, parse_duration, range, format_duration, &example, faults)
             .unwrap_or(default)
     }
 
@@ -335,42 +335,41 @@ impl<'a, 'i> Section<'a, 'i> {
     ) -> usize {
         let example = format!("{key} = \"{}\"", format_size(default));
         let Some(text) = self.text(key, &example, faults) else { return default };
-        self.ranged(key, &text, parse_size, range, format_size, &example, faults).unwrap_or(default)
+        ranged(key, &text, parse_size, range, format_size, &example, faults).unwrap_or(default)
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "what durations and sizes have in common")]
-    fn ranged<T: PartialOrd + Copy>(
-        self,
-        key: &str,
-        text: &At<&str>,
-        parse: impl FnOnce(&str) -> Result<T, Misread>,
-        range: RangeInclusive<T>,
-        format: impl Fn(T) -> String,
-        example: &str,
-        faults: &mut Diagnostics,
-    ) -> Option<T> {
-        match parse(text.value) {
-            Ok(value) if range.contains(&value) => return Some(value),
-            Ok(_) => {
-                let (least, most) = (format(*range.start()), format(*range.end()));
-                let message = format!("`{key}` is out of range");
-                faults
-                    .add(Code::BadValue, text.place.clone(), message)
-                    .with_help(format!("between \"{least}\" and \"{most}\""));
-            }
-            Err(Misread { why, meant }) => {
-                let message = format!("`{key}` cannot be read: {why}");
-                let fault = faults.add(Code::BadValue, text.place.clone(), message);
-                match meant {
-                    Some(meant) => fault
-                        .with_help(format!("did you mean \"{meant}\"?"))
-                        .with_suggestion(format!("\"{meant}\"")),
-                    None => fault.with_help(format!("for example {example}")),
-                };
-            }
+/// A duration or a size within its range.
+pub(super) fn ranged<T: PartialOrd + Copy>(
+    key: &str,
+    text: &At<&str>,
+    parse: impl FnOnce(&str) -> Result<T, Misread>,
+    range: RangeInclusive<T>,
+    format: impl Fn(T) -> String,
+    example: &str,
+    faults: &mut Diagnostics,
+) -> Option<T> {
+    match parse(text.value) {
+        Ok(value) if range.contains(&value) => return Some(value),
+        Ok(_) => {
+            let (least, most) = (format(*range.start()), format(*range.end()));
+            let message = format!("`{key}` is out of range");
+            faults
+                .add(Code::BadValue, text.place.clone(), message)
+                .with_help(format!("between \"{least}\" and \"{most}\""));
         }
-        None
+        Err(Misread { why, meant }) => {
+            let message = format!("`{key}` cannot be read: {why}");
+            let fault = faults.add(Code::BadValue, text.place.clone(), message);
+            match meant {
+                Some(meant) => fault
+                    .with_help(format!("did you mean \"{meant}\"?"))
+                    .with_suggestion(format!("\"{meant}\"")),
+                None => fault.with_help(format!("for example {example}")),
+            };
+        }
     }
+    None
 }
 
 /// A string that is the value of `key` or stands in its list.
@@ -384,13 +383,6 @@ pub(super) fn element_text<'a>(
         wrong_type(value, &format!("`{key}` takes a string"), example, faults);
         return None;
     };
-    // A later version puts a variable of the environment in its place.
-    if text.contains("${") {
-        faults
-            .add(Code::NotSupported, value.span(), "`${...}` is not supported by this version")
-            .with_help(format!("for example {example}"));
-        return None;
-    }
     Some(At::new(text, value.span()))
 }
 

@@ -46,8 +46,13 @@ fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "\n[access_log]")?;
     writeln!(f, "enabled = {}", config.access_log.state.is_on())?;
     writeln!(f, "output = {}", quoted(output))?;
-    writeln!(f, "format = {}", quoted(defaults::ACCESS_LOG_FORMAT))?;
-    writeln!(f, "log_probes = {}", Toggle::from(config.access_log.probes).is_on())
+    writeln!(f, "format = {}", word(config.access_log.format))?;
+    writeln!(f, "log_probes = {}", Toggle::from(config.access_log.probes).is_on())?;
+    let tlvs = config.access_log.tlvs.iter().map(|tlv| match tlv.name() {
+        Some(name) => quoted(name),
+        None => tlv.to_string(),
+    });
+    writeln!(f, "tlvs = [{}]", list(tlvs))
 }
 
 fn sockets(config: &Config, f: &mut impl Write) -> fmt::Result {
@@ -154,9 +159,9 @@ fn word<T: Choice>(value: T) -> String {
     quoted(value.word())
 }
 
-/// A TOML string, with whatever it holds escaped.
+/// A TOML string, with whatever it holds escaped; a dollar is written twice, so that it names no variable.
 fn quoted(text: impl Display) -> String {
-    toml::Value::String(text.to_string()).to_string()
+    toml::Value::String(text.to_string().replace('$', "$$")).to_string()
 }
 
 fn list(elements: impl IntoIterator<Item = String>) -> String {

@@ -1,7 +1,7 @@
 //! The text as TOML: every syntax error of it, once, and what can still be judged beside them.
 //!
 //! Knows no key. Invariant: a syntax error is reported once a line, and no other fault is reported
-//! that may be there only because of it.
+//! that may be there only because of it, or of a variable that is not set.
 
 use toml::de::{DeTable, DeValue};
 
@@ -9,6 +9,7 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, FAULTS_MAX, Span};
 use super::foreign;
 use super::parse::Section;
+use super::variables::{self, Lookup};
 
 /// Each is a reading of the whole file; behind so many nothing else is looked at.
 const LONE_KEYS_MAX: usize = 20;
@@ -17,6 +18,7 @@ const LONE_KEYS_MAX: usize = 20;
 /// echoes of a syntax error.
 pub(super) fn document<R>(
     text: &str,
+    lookup: Lookup,
     faults: &mut Diagnostics,
     read: impl FnOnce(Section<'_, '_>, &mut Diagnostics) -> R,
 ) -> R {
@@ -25,7 +27,7 @@ pub(super) fn document<R>(
     errors.extend(rest);
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     let mut broken = Broken { text, spans: Vec::new(), swallowed: false };
-    let table = table.into_inner();
+    let mut table = table.into_inner();
     let last = errors.last().and_then(toml::de::Error::span).map(|span| span.start);
     for array in last.map_or(Vec::new(), |last| unclosed_arrays(&table, text, last)) {
         broken.swallowed = true;
@@ -47,7 +49,10 @@ pub(super) fn document<R>(
             broken.spans.push(span);
         }
     }
+    let unset = variables::expand(&mut table, text, lookup, faults);
+    let told = faults.count();
     let answer = read(Section::top(&table), faults);
+    faults.retain_behind(told, |span| !unset.iter().any(|string| string.contains(&span.start)));
     faults.retain(|code, span| !broken.echoes(code, span));
     answer
 }

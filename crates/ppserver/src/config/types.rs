@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass};
 
-use super::Endpoint;
+use super::{Endpoint, LoggedTlv};
 use crate::trust::Trust;
 
 /// The only `config_version` there is.
@@ -94,15 +94,28 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[access_log]`: one JSON line per closed connection.
+/// `[access_log]`: one line per closed connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
     /// Whether it is written at all.
     pub state: Toggle,
     /// Where to.
     pub output: Output,
+    /// How a line looks.
+    pub format: AccessLogFormat,
     /// What becomes of bare connects and LOCAL connections.
     pub probes: Probes,
+    /// The TLVs that are written, each once.
+    pub tlvs: Vec<LoggedTlv>,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// An object.
+    Json,
+    /// `key=value` with spaces between.
+    Logfmt,
 }
 
 /// A switch.

@@ -50,7 +50,7 @@ impl AccessLogs {
         };
         let old = std::mem::replace(&mut self.current, next);
         self.retired.extend(old.map(Writer::retire));
-        Ok(self.current.as_ref().map(|writer| writer.handle(config.probes)))
+        Ok(self.current.as_ref().map(|writer| writer.handle(config)))
     }
 
     /// Has a file opened anew: somebody may have renamed it.

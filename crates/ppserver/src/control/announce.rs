@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use super::limits::Budget;
 use super::ports::Port;
 use crate::config::{
     self, Accept, Colour, Config, Listener, Outgoing, Report, Untrusted, Versions,
@@ -16,6 +17,13 @@ pub(super) fn warnings(report: &Report) {
         // With stderr gone there is nobody to warn.
         let _ = write!(io::stderr(), "{}", report.render(Colour::of(&io::stderr())));
     }
+}
+
+/// Says what the descriptors are for.
+pub(super) fn budget(budget: &Budget) {
+    let Budget { descriptors, reserved, connections_max, pipes } = budget;
+    let pipes = pipes.total();
+    tracing::info!(descriptors, reserved, connections_max, pipes, "descriptor budget");
 }
 
 /// Says on one line a port what its listener does.

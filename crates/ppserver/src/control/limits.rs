@@ -5,17 +5,31 @@ use crate::config::{self, Config, Count, Host};
 use crate::data::PipeLimits;
 use crate::data::worker;
 
-/// What this machine allows, for the configuration's lints: `run` raises the soft limit to the hard
+/// What a configuration asks of this machine and its environment: `run` raises the soft limit to the hard
 /// one.
 pub fn host() -> Host {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks }
+    let variable = |name: &str| std::env::var(name).ok();
+    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks, variable }
+}
+
+/// What the descriptors of the process are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// How many it may have open.
+    pub(super) descriptors: usize,
+    /// Those of ports, workers, logs and files.
+    pub(super) reserved: usize,
+    /// Each takes two.
+    pub(super) connections_max: usize,
+    /// Each takes two.
+    pub(super) pipes: PipeLimits,
 }
 
 /// Returns how many connections and pipes there may be with so many workers and descriptors; says so where
-/// that is less than was asked for, or little.
-pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> (usize, PipeLimits) {
+/// that is less than was asked for.
+pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> Budget {
     let addresses = config.listeners.iter().map(|listener| listener.bind.len()).sum();
     let reserved = config::descriptors_reserved(workers, addresses);
     let pairs = descriptors.saturating_sub(reserved) / 2;
@@ -24,8 +38,8 @@ pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> (usize,
     let room = pairs.saturating_sub(config.server.max_connections.or(0));
     let pipes_max = splice.max_pipes.or(room).min(descriptors / config::DESCRIPTORS_PER_PIPE);
     let (pipes, possible) = worker::limits(pairs, splice.pipe_bytes, pipes_max);
-    match config.server.max_connections {
-        Count::Auto => (possible, pipes),
+    let connections_max = match config.server.max_connections {
+        Count::Auto => possible,
         Count::Fixed(wanted) => {
             if wanted > possible {
                 tracing::warn!(
@@ -35,7 +49,8 @@ pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> (usize,
                     "max_connections is lowered to what the descriptor limit allows"
                 );
             }
-            (wanted.min(possible), pipes)
+            wanted.min(possible)
         }
-    }
+    };
+    Budget { descriptors, reserved, connections_max, pipes }
 }

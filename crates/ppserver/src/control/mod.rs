@@ -19,6 +19,7 @@ mod local;
 mod names;
 mod ports;
 pub mod prepare;
+mod privileges;
 mod reload;
 pub mod running;
 mod serve;

@@ -3,14 +3,14 @@
 //! All of it may block, and is bounded. Invariant: nothing that runs is touched.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::bounded;
 use super::error::ServerError;
 use super::{limits, names};
-use crate::config::{self, Config, Loaded, Output, Report};
+use crate::config::{self, Config, Loaded, Output, Overrides, Report};
 use crate::data::orders::Plan;
 use crate::telemetry::access_log::{self, Opened};
 use crate::telemetry::log;
@@ -26,9 +26,20 @@ const NAMES_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Source {
     /// From a file, which is read at the start and at each reload.
-    File(PathBuf),
+    File(ConfigFile),
+    /// From standard input, which is read once; with what wins over it.
+    Stdin(Overrides),
     /// From flags, for good.
     Flags(Box<Loaded>),
+}
+
+/// A file, and what wins over it.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Flags that go with it.
+    pub overrides: Overrides,
 }
 
 /// Everything that is needed to follow a configuration.
@@ -43,17 +54,38 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// When it has errors, or does not come.
-pub(super) async fn read(file: &Path) -> Result<Loaded, ServerError> {
-    let path = file.to_owned();
+pub(super) async fn read(file: &ConfigFile) -> Result<Loaded, ServerError> {
+    let path = file.path.clone();
+    read_by(&file.path, &file.overrides, move || File::open(path)).await
+}
+
+/// Reads a configuration from standard input.
+///
+/// # Errors
+/// When it has errors, or does not come.
+pub(super) async fn read_stdin(overrides: &Overrides) -> Result<Loaded, ServerError> {
+    read_by(Path::new("<stdin>"), overrides, || Ok(io::stdin().lock())).await
+}
+
+async fn read_by<R: Read>(
+    name: &Path,
+    overrides: &Overrides,
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
+) -> Result<Loaded, ServerError> {
+    let path = name.to_owned();
     let read = move |is_wanted: &dyn Fn() -> bool| {
-        let opened = File::open(&path);
+        let opened = open();
         // Of two readers of a FIFO each gets a part: one that nobody waits for takes nothing.
         let opened = if is_wanted() { opened } else { Err(io::ErrorKind::TimedOut.into()) };
         config::read_from(&path, opened, limits::host())
     };
     match bounded::run("reader", FILE_TIMEOUT, read).await {
-        Ok(loaded) => loaded.map_err(|report| ServerError::Config(Box::new(report))),
-        Err(why) => Err(ServerError::Unread { file: file.to_owned(), why }),
+        Ok(Ok(mut loaded)) => {
+            overrides.apply(&mut loaded.config);
+            Ok(loaded)
+        }
+        Ok(Err(report)) => Err(ServerError::Config(Box::new(report))),
+        Err(why) => Err(ServerError::Unread { file: name.to_owned(), why }),
     }
 }
 

@@ -8,13 +8,12 @@
 //! Signals are answered meanwhile. Invariant: one at a time; a SIGHUP that comes during one is answered behind
 //! it by another.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 
-use super::prepare::{self, Prepared};
+use super::prepare::{self, ConfigFile, Prepared};
 use super::running::Running;
 use super::service::Following;
 use super::{changes, limits};
@@ -43,7 +42,7 @@ impl Reload {
     /// Begins a reload, or notes that one is due.
     pub(super) fn ask(&mut self, running: &Running) {
         let Some(file) = running.file.clone() else {
-            tracing::warn!("SIGHUP: nothing to reload, the server was started with flags only");
+            tracing::warn!("SIGHUP: nothing to reload, the server was started without a file");
             return;
         };
         if self.task.is_some() {
@@ -105,7 +104,7 @@ impl Reload {
 
 /// Reads a configuration and prepares it for so many workers, which write the access log to `output`.
 async fn prepare(
-    file: PathBuf,
+    file: ConfigFile,
     workers: usize,
     output: Option<Output>,
 ) -> Result<Prepared, String> {
@@ -125,5 +124,5 @@ fn refuse(running: &Running, why: &str) {
 }
 
 fn shown(running: &Running) -> String {
-    running.file.as_deref().map(Path::display).map_or(String::new(), |file| file.to_string())
+    running.file.as_ref().map_or(String::new(), |file| file.path.display().to_string())
 }

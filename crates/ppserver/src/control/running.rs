@@ -2,11 +2,11 @@
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::Port;
+use super::prepare::ConfigFile;
 use super::service::Service;
 use super::signals::Signal;
 use crate::data::orders::Plan;
@@ -18,8 +18,8 @@ use crate::telemetry::metrics::Summary;
 pub struct Running {
     pub(super) service: Service,
     pub(super) plan: Arc<Plan>,
-    /// What a reload reads; with flags there is none.
-    pub(super) file: Option<PathBuf>,
+    /// What a reload reads; with flags, or from standard input, there is none.
+    pub(super) file: Option<ConfigFile>,
 }
 
 impl Running {

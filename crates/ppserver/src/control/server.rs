@@ -2,34 +2,39 @@
 //!
 //! Invariant: from [`Server::new`] on no signal kills it, and SIGTERM ends it whatever it waits for.
 
+use std::io;
+
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::{ServerError, system};
 use super::prepare::Source;
 use super::running::Running;
 use super::signals::Signals;
-use super::{serve, start};
+use super::{privileges, serve, start};
 
 /// A process that can serve.
 #[derive(Debug)]
 pub struct Server {
     runtime: Runtime,
     signals: Signals,
+    /// Whether privileges have been given up, which is told once there is a log.
+    given_up: io::Result<()>,
 }
 
 impl Server {
-    /// Begins to hear signals, which is to come before anything that may wait.
+    /// Gives up privileges and begins to hear signals, which is to come before anything that may wait.
     ///
     /// # Errors
     /// When descriptors are used up.
     pub fn new() -> Result<Self, ServerError> {
+        let given_up = privileges::give_up();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(system("cannot start the control plane"))?;
         let signals = {
             let _inside = runtime.enter();
             Signals::watch().map_err(system("cannot watch signals"))?
         };
-        Ok(Self { runtime, signals })
+        Ok(Self { runtime, signals, given_up })
     }
 
     /// Starts to serve; `None` if it was told to end meanwhile.
@@ -37,7 +42,7 @@ impl Server {
     /// # Errors
     /// See [`ServerError`].
     pub fn start(&mut self, source: Source) -> Result<Option<Running>, ServerError> {
-        let signals = &mut self.signals;
+        let Self { signals, given_up, .. } = self;
         self.runtime.block_on(async {
             let ready = tokio::select! {
                 biased;
@@ -47,6 +52,9 @@ impl Server {
                 }
                 ready = start::prepare(source) => ready?,
             };
+            if let Err(error) = given_up {
+                tracing::warn!(%error, "privileges could not be given up");
+            }
             // From here on it has to drain.
             start::listen(ready).await.map(Some)
         })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access_logs::AccessLogs;
 use super::error::{ServerError, system};
+use super::limits::Budget;
 use super::ports::{Port, Ports};
 use super::prepare::Prepared;
 use super::workers::{Replies, Workers};
@@ -33,6 +34,8 @@ pub(super) struct Service {
     pub(super) ledger: Arc<Ledger>,
     /// How many the process may have open.
     descriptors: usize,
+    /// What they are for.
+    budget: Option<Budget>,
 }
 
 impl Service {
@@ -48,6 +51,7 @@ impl Service {
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
             ledger,
             descriptors,
+            budget: None,
         })
     }
 
@@ -65,7 +69,11 @@ impl Service {
         let new_ports = bound.new_ports().cloned().collect();
         let access_log = self.access_logs.follow(&config.access_log, opened);
         let access_log = access_log.map_err(system("cannot start the access log"))?;
-        let (connections_max, pipes) = limits::of(config, workers, self.descriptors);
+        let budget = limits::of(config, workers, self.descriptors);
+        let Budget { connections_max, pipes, .. } = budget;
+        if self.budget.replace(budget) != Some(budget) {
+            announce::budget(&budget);
+        }
         let plan = Arc::new(plan);
         self.ledger.follow(&plan.config, &plan.endpoints);
         let setups = (0..workers).map(|worker| Setup {

@@ -7,10 +7,8 @@
 //! Invariant: up to the bar a start can be dropped, and leaves nothing behind but a thread that hangs; behind
 //! it clients may be there, and nothing takes long.
 
-use std::path::PathBuf;
-
 use super::error::{ServerError, system};
-use super::prepare::{Prepared, Source};
+use super::prepare::{ConfigFile, Prepared, Source};
 use super::running::Running;
 use super::service::Service;
 use super::{announce, limits, prepare};
@@ -22,7 +20,7 @@ use crate::telemetry::log;
 pub(super) struct Ready {
     service: Service,
     prepared: Prepared,
-    file: Option<PathBuf>,
+    file: Option<ConfigFile>,
 }
 
 /// Does what may take long.
@@ -32,6 +30,7 @@ pub(super) struct Ready {
 pub(super) async fn prepare(source: Source) -> Result<Ready, ServerError> {
     let (loaded, file) = match source {
         Source::File(file) => (prepare::read(&file).await?, Some(file)),
+        Source::Stdin(overrides) => (prepare::read_stdin(&overrides).await?, None),
         Source::Flags(loaded) => (*loaded, None),
     };
     log::follow(&loaded.config.log).map_err(system("cannot start the log"))?;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ppcore::{Command, Header, Transport};
+use ppcore::{Command, Header, Transport, Version};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Intent {
     pub peer: SocketAddr,
     /// The client: the carried address, or the peer if none was carried.
     pub client: SocketAddr,
+    /// What the client connected to, as it was carried.
+    pub destination: Option<SocketAddr>,
+    /// That of its header; `None` without one.
+    pub version: Option<Version>,
     /// Service, unless a LOCAL header says otherwise.
     pub purpose: Purpose,
 }
@@ -27,16 +31,18 @@ pub struct Intent {
 impl Intent {
     /// That of a connection without a header.
     pub const fn plain(peer: SocketAddr) -> Self {
-        Self { peer, client: peer, purpose: Purpose::Service }
+        let (destination, version) = (None, None);
+        Self { peer, client: peer, destination, version, purpose: Purpose::Service }
     }
 
     /// That of a connection with this header.
     pub fn of(peer: SocketAddr, header: &Header) -> Self {
-        let carried = header.addresses_for(Transport::Stream).map(|(client, _)| client);
+        let (client, destination) = header.addresses_for(Transport::Stream).unzip();
         let purpose = match header.command() {
             Command::Local => Purpose::HealthCheck,
             Command::Proxy | Command::Unknown => Purpose::Service,
         };
-        Self { peer, client: carried.unwrap_or(peer), purpose }
+        let (client, version) = (client.unwrap_or(peer), Some(header.version()));
+        Self { peer, client, destination, version, purpose }
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
 //! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `early` what was learned of
-//! trying before an event, `intent` what a connection wants.
+//! trying before an event, `intent` what a connection wants, `connection_id` what it is
+//! called.
 
 pub mod accept_queue;
 pub mod close_reason;
 pub mod connect_result;
+pub mod connection_id;
 pub mod early;
 pub mod intent;
 pub mod pool;

@@ -27,6 +27,7 @@ use super::table::Key;
 use crate::config::LocalPolicy;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
@@ -38,6 +39,7 @@ use crate::telemetry::access_log::{AccessLog, Record};
 use crate::telemetry::cells::{EndpointCells, WorkerCells};
 use crate::telemetry::log::{self, Limiter};
 use crate::telemetry::strangers;
+use crate::telemetry::tlvs::Told;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
@@ -81,6 +83,7 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// Where it stands in the worker's schedule.
     pub(super) place: Place,
+    id: ConnectionId,
     rules: Arc<Rules>,
     client: Leg,
     upstream: Leg,
@@ -92,11 +95,14 @@ pub(super) struct Connection {
     is_counted: bool,
     /// Bytes of our own header for it, which are not payload.
     header_len: usize,
+    /// For the access log; none unless it asks for them.
+    tlvs: Told,
     began: Instant,
 }
 
 impl Connection {
     pub(super) fn new(
+        id: ConnectionId,
         rules: &Arc<Rules>,
         policy: Policy,
         client: TcpStream,
@@ -107,6 +113,7 @@ impl Connection {
         let is_early = rules.early_receive.is_due();
         Self {
             place: Place::new(),
+            id,
             session: Session::new(policy, first_use(is_early), now),
             client: Leg::accepted(client, is_early),
             upstream: Leg::absent(),
@@ -118,6 +125,7 @@ impl Connection {
             endpoint: None,
             is_counted: false,
             header_len: 0,
+            tlvs: Told::default(),
             rules: Arc::clone(rules),
             began: now,
         }
@@ -125,6 +133,7 @@ impl Connection {
 
     /// Refuses a peer that is not let in: a reset, before a byte is read.
     pub(super) fn refuse(
+        id: ConnectionId,
         rules: &Rules,
         client: &TcpStream,
         peer: SocketAddr,
@@ -145,16 +154,18 @@ impl Connection {
             let reason = reason.name();
             tracing::warn!(listener, %peer, reason, connections, suppressed, "refused");
         }
+        let intent = Intent::plain(peer);
         let record = Record {
+            id,
             listener: &rules.name,
-            client: peer,
-            peer,
-            upstream: &rules.route(&Intent::plain(peer)).upstream.name,
+            intent: &intent,
+            upstream: &rules.route(&intent).upstream.name,
             endpoint: None,
             bytes_in: 0,
             bytes_out: 0,
             duration_ms: 0,
             end: reason.name(),
+            tlvs: &[],
         };
         tell_end(&record, Purpose::Service, ctx);
         rules.cells.close(reason);
@@ -350,6 +361,9 @@ impl Connection {
                     (Purpose::HealthCheck | Purpose::Service, _) => {}
                 }
                 let bytes = intro.bytes(buffer.held());
+                if let Some(log) = ctx.access_log {
+                    self.tlvs = log.tell_tlvs(&header, bytes);
+                }
                 let send = &self.rules.route(&self.intent).send;
                 let dial = Dial::behind(header, bytes, send, ctx.pool);
                 buffer.skip(taken);
@@ -599,15 +613,16 @@ impl Connection {
         }
         self.forget_dial(ctx.pool);
         let record = Record {
+            id: self.id,
             listener: &self.rules.name,
-            client: self.intent.client,
-            peer: self.intent.peer,
+            intent: &self.intent,
             upstream: &self.rules.route(&self.intent).upstream.name,
             endpoint: self.endpoint_addr(),
             bytes_in: self.payload(Direction::Up),
             bytes_out: self.payload(Direction::Down),
             duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
             end: reason.name(),
+            tlvs: &self.tlvs,
         };
         let purpose =
             if reason == CloseReason::Probe { Purpose::HealthCheck } else { self.intent.purpose };
@@ -662,8 +677,8 @@ fn version_name(version: Version) -> &'static str {
 fn tell_end(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
     tracing::debug!(
         listener = record.listener,
-        peer = %record.peer,
-        client = %record.client,
+        peer = %record.intent.peer,
+        client = %record.intent.client,
         upstream = record.upstream,
         endpoint = record.endpoint.map(tracing::field::display),
         reason = record.end,

@@ -33,6 +33,7 @@ use super::source::{Source, Task};
 use super::table::Table;
 use crate::core::accept_queue::Accepting;
 use crate::core::close_reason::CloseReason;
+use crate::core::connection_id::ConnectionIds;
 use crate::core::schedule::{Place, Schedule, Shares};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
@@ -54,6 +55,7 @@ pub struct Worker {
     rules: Vec<Arc<Rules>>,
     connections: Table<Connection>,
     connections_max: usize,
+    ids: ConnectionIds,
     schedule: Schedule<Task>,
     pool: Pool,
     /// Where the pool stands in the schedule.
@@ -83,9 +85,13 @@ struct Now {
 impl Now {
     /// The time of a turn, whose wait should have taken `timeout` at most.
     fn read(clock: &mut Clock, timeout: Option<Duration>) -> Self {
-        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_time = unix_time();
         Self { instant: clock.read(timeout), unix_time }
     }
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Worker {
@@ -107,6 +113,7 @@ impl Worker {
             rules: Vec::new(),
             connections: Table::new(),
             connections_max: 0,
+            ids: ConnectionIds::new(index, unix_time()),
             schedule: Schedule::new(Shares::WORKER, now),
             pool: Pool::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
             pool_place: Place::new(),
@@ -294,6 +301,7 @@ impl Worker {
         self.cells[self.index].open();
         let is_full = cells::active(&self.cells) > self.connections_max as u64;
         let key = self.connections.next_key();
+        let id = self.ids.name_next();
         let admitted = match rules.admit(peer) {
             None => Err(CloseReason::Untrusted),
             Some(_) if is_full => Err(CloseReason::Overload),
@@ -305,7 +313,7 @@ impl Worker {
         };
         match admitted {
             Ok(policy) => {
-                let mut connection = Connection::new(rules, policy, client, peer, now.instant);
+                let mut connection = Connection::new(id, rules, policy, client, peer, now.instant);
                 let task = Task::Connection(key);
                 if connection.session.next() != Action::Wait {
                     self.schedule.file(task, &mut connection.place);
@@ -316,7 +324,7 @@ impl Worker {
             }
             Err(reason) => {
                 let (mut ctx, ..) = self.lend(now);
-                Connection::refuse(rules, &client, peer, reason, &mut ctx);
+                Connection::refuse(id, rules, &client, peer, reason, &mut ctx);
             }
         }
     }

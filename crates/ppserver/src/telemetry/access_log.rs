@@ -1,11 +1,12 @@
-//! The access log: one JSON object a line for each closed connection.
+//! The access log: a line for each closed connection, as a JSON object or as logfmt.
 //!
 //! Workers format and hand over; one thread writes. A worker never waits: when the writer cannot
-//! keep up, lines are dropped and counted. Invariant: a line holds nothing a peer wrote: names come
-//! from the configuration, addresses are printed from their parsed form, and the rest is numbers;
-//! serde_json escapes what is left.
+//! keep up, lines are dropped and counted. Invariant: a line is printable whatever peers send: names
+//! come from the configuration, addresses are printed from their parsed form, TLVs as [`tlvs`] has them, and the
+//! rest is numbers and words of ours.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -17,25 +18,28 @@ use std::sync::mpsc::{
 };
 use std::time::Duration;
 
+use ppcore::{Header, Version};
 use rustix::fs::OFlags;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::config::{Output, Probes};
-use crate::core::intent::Purpose;
+use crate::config::{self, AccessLogFormat, LoggedTlv, Output, Probes};
+use crate::core::connection_id::ConnectionId;
+use crate::core::intent::{Intent, Purpose};
 use crate::telemetry::timestamp::Timestamp;
+use crate::telemetry::tlvs::{self, Told};
 
 /// Lines that may wait for the writer; beyond it they are dropped.
 const LINES_MAX: usize = 8192;
 
 /// What is known of a closed connection.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Record<'a> {
+    /// Its name.
+    pub id: ConnectionId,
     /// The listener's name.
     pub listener: &'a str,
-    /// The client: the carried address, or the peer if none was carried.
-    pub client: SocketAddr,
-    /// The socket's peer.
-    pub peer: SocketAddr,
+    /// Who came, from where, and what the header said.
+    pub intent: &'a Intent,
     /// The upstream's name.
     pub upstream: &'a str,
     /// The endpoint of the last attempt.
@@ -48,31 +52,136 @@ pub struct Record<'a> {
     pub duration_ms: u128,
     /// The close reason.
     pub end: &'static str,
+    /// The TLVs that were asked for.
+    pub tlvs: &'a [(LoggedTlv, String)],
 }
 
 impl Record<'_> {
     /// Returns the line, its end included. `unix_time` is that of the close.
-    pub fn to_line(&self, unix_time: Duration) -> String {
-        let time = Timestamp::of(unix_time);
-        let mut line = serde_json::to_string(&Line { time, record: self }).expect("plain values");
-        line.push('\n');
-        line
+    pub fn to_line(&self, format: AccessLogFormat, unix_time: Duration) -> String {
+        let line = Line {
+            time: Timestamp::of(unix_time),
+            id: self.id,
+            listener: self.listener,
+            client: self.intent.client,
+            peer: self.intent.peer,
+            destination: self.intent.destination,
+            version: match self.intent.version {
+                Some(Version::V1) => "v1",
+                Some(Version::V2) => "v2",
+                None => "none",
+            },
+            upstream: self.upstream,
+            endpoint: self.endpoint,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration_ms: self.duration_ms,
+            end: self.end,
+            tlvs: self.tlvs,
+        };
+        let mut text = match format {
+            AccessLogFormat::Json => serde_json::to_string(&line).expect("plain values"),
+            AccessLogFormat::Logfmt => line.to_logfmt(),
+        };
+        text.push('\n');
+        text
     }
 }
 
+/// The fields, in the order in which a line has them.
 #[derive(Serialize)]
 struct Line<'a> {
-    /// That of the close.
     time: Timestamp,
-    #[serde(flatten)]
-    record: &'a Record<'a>,
+    #[serde(serialize_with = "as_text")]
+    id: ConnectionId,
+    listener: &'a str,
+    client: SocketAddr,
+    peer: SocketAddr,
+    destination: Option<SocketAddr>,
+    version: &'static str,
+    upstream: &'a str,
+    endpoint: Option<SocketAddr>,
+    bytes_in: u64,
+    bytes_out: u64,
+    duration_ms: u128,
+    end: &'static str,
+    #[serde(skip_serializing_if = "is_empty", serialize_with = "as_object")]
+    tlvs: &'a [(LoggedTlv, String)],
+}
+
+fn as_text<S: Serializer>(id: &ConnectionId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+fn as_object<S: Serializer>(
+    tlvs: &&[(LoggedTlv, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tlvs.iter().map(|(tlv, value)| (tlv.to_string(), value)))
+}
+
+fn is_empty(tlvs: &&[(LoggedTlv, String)]) -> bool {
+    tlvs.is_empty()
+}
+
+impl Line<'_> {
+    /// `key=value`, where there is a value; in quotes, as JSON has them, where it is not one plain word.
+    fn to_logfmt(&self) -> String {
+        // No field is forgotten.
+        let Self {
+            time,
+            id,
+            listener,
+            client,
+            peer,
+            destination,
+            version,
+            upstream,
+            endpoint,
+            bytes_in,
+            bytes_out,
+            duration_ms,
+            end,
+            tlvs,
+        } = self;
+        let mut text = format!("time={time} id={id} listener={}", logfmt(listener));
+        let mut put = |key: &str, value: &dyn fmt::Display| {
+            write!(text, " {key}={value}").expect("a String takes all that is written");
+        };
+        put("client", client);
+        put("peer", peer);
+        destination.iter().for_each(|destination| put("destination", destination));
+        put("version", version);
+        put("upstream", &logfmt(upstream));
+        endpoint.iter().for_each(|endpoint| put("endpoint", endpoint));
+        put("bytes_in", bytes_in);
+        put("bytes_out", bytes_out);
+        put("duration_ms", duration_ms);
+        put("end", end);
+        for (tlv, value) in *tlvs {
+            put(&format!("tlv_{tlv}"), &logfmt(value));
+        }
+        text
+    }
+}
+
+/// A value as logfmt has it.
+fn logfmt(value: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+    if !value.is_empty() && value.bytes().all(is_plain) {
+        Cow::Borrowed(value)
+    } else {
+        Cow::Owned(serde_json::to_string(value).expect("text"))
+    }
 }
 
 /// What a worker writes through.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     lines: SyncSender<String>,
+    format: AccessLogFormat,
     probes: Probes,
+    tlvs: Arc<[LoggedTlv]>,
 }
 
 /// An output that is open.
@@ -130,8 +239,10 @@ impl Writer {
     }
 
     /// Returns what a worker writes through.
-    pub fn handle(&self, probes: Probes) -> AccessLog {
-        AccessLog { lines: self.lines.clone(), probes }
+    pub fn handle(&self, config: &config::AccessLog) -> AccessLog {
+        let config::AccessLog { state: _, output: _, format, probes, tlvs } = config;
+        let (format, probes) = (*format, *probes);
+        AccessLog { lines: self.lines.clone(), format, probes, tlvs: tlvs.as_slice().into() }
     }
 
     /// Where it writes to.
@@ -170,12 +281,17 @@ impl Ending {
 }
 
 impl AccessLog {
+    /// Returns what is to be told of a header, which has these bytes.
+    pub fn tell_tlvs(&self, header: &Header, bytes: &[u8]) -> Told {
+        tlvs::tell(header, bytes, &self.tlvs)
+    }
+
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
     pub fn write(&self, record: &Record<'_>, purpose: Purpose, unix_time: Duration) -> bool {
         if purpose == Purpose::HealthCheck && self.probes == Probes::Counted {
             return true;
         }
-        self.lines.try_send(record.to_line(unix_time)).is_ok()
+        self.lines.try_send(record.to_line(self.format, unix_time)).is_ok()
     }
 }
 
@@ -239,31 +355,76 @@ fn lines_left(mut output: io::BufWriter<impl Write>) -> u64 {
 mod tests {
     use super::*;
     use crate::core::close_reason::CloseReason;
+    use crate::core::connection_id::ConnectionIds;
 
-    #[test]
-    fn a_line_is_one_json_object_whatever_the_names_hold() {
-        let addr = "[2001:db8::1]:1".parse().unwrap();
-        let record = Record {
-            listener: "a\"b\n",
-            client: addr,
-            peer: addr,
+    const LIMIT: usize = 1;
+
+    /// A log whose lines can be seen, with room for [`LIMIT`].
+    fn log(format: AccessLogFormat, probes: Probes) -> (AccessLog, Receiver<String>) {
+        let (lines, waiting) = sync_channel(LIMIT);
+        (AccessLog { lines, format, probes, tlvs: Arc::new([]) }, waiting)
+    }
+
+    fn ids() -> ConnectionIds {
+        ConnectionIds::new(1, Duration::from_micros(0xABCDE))
+    }
+
+    fn record<'a>(listener: &'a str, intent: &'a Intent) -> Record<'a> {
+        Record {
+            id: ids().name_next(),
+            listener,
+            intent,
             upstream: "web",
             endpoint: None,
             bytes_in: 1,
             bytes_out: 2,
             duration_ms: 3,
             end: CloseReason::Done.name(),
-        };
-        let (lines, waiting) = sync_channel(1);
-        let log = AccessLog { lines, probes: Probes::Counted };
+            tlvs: &[],
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_whatever_the_names_hold() {
+        let intent = Intent::plain("[2001:db8::1]:1".parse().unwrap());
+        let record = record("a\"b\n", &intent);
+        let (log, waiting) = log(AccessLogFormat::Json, Probes::Counted);
         assert!(log.write(&record, Purpose::Service, Duration::from_millis(1_500)));
         assert!(!log.write(&record, Purpose::Service, Duration::ZERO), "full: dropped");
         let line = waiting.recv().unwrap();
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["listener"], "a\"b\n");
-        assert_eq!(value["client"], "[2001:db8::1]:1");
-        assert_eq!(value["time"], "1970-01-01T00:00:01.500Z");
+        let expected = serde_json::json!({
+            "time": "1970-01-01T00:00:01.500Z", "id": "01000000000abcdf", "listener": "a\"b\n",
+            "client": "[2001:db8::1]:1", "peer": "[2001:db8::1]:1", "destination": null,
+            "version": "none", "upstream": "web", "endpoint": null, "bytes_in": 1, "bytes_out": 2,
+            "duration_ms": 3, "end": "done",
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn a_line_of_logfmt_has_the_same_fields_where_they_have_a_value() {
+        let addr = |text: &str| text.parse().unwrap();
+        let mut intent = Intent::plain(addr("10.0.0.1:2"));
+        let plain = record("edge", &intent).to_line(AccessLogFormat::Logfmt, Duration::ZERO);
+        let expected = "time=1970-01-01T00:00:00.000Z id=01000000000abcdf listener=edge \
+            client=10.0.0.1:2 peer=10.0.0.1:2 version=none upstream=web bytes_in=1 bytes_out=2 \
+            duration_ms=3 end=done\n";
+        assert_eq!(plain, expected);
+        intent.destination = Some(addr("192.0.2.1:443"));
+        intent.version = Some(Version::V2);
+        let tlvs =
+            [("authority", "a b"), ("alpn", ""), ("netns", "x=\"\\"), ("unique_id", "hex:00")];
+        let tlvs = tlvs.map(|(name, value)| (LoggedTlv::of_name(name).unwrap(), value.to_owned()));
+        let endpoint = Some(addr("10.0.0.9:80"));
+        let full = Record { endpoint, tlvs: &tlvs, ..record("edge", &intent) };
+        let full = full.to_line(AccessLogFormat::Logfmt, Duration::ZERO);
+        let expected = "time=1970-01-01T00:00:00.000Z id=01000000000abcdf listener=edge \
+            client=10.0.0.1:2 peer=10.0.0.1:2 destination=192.0.2.1:443 version=v2 upstream=web \
+            endpoint=10.0.0.9:80 bytes_in=1 bytes_out=2 duration_ms=3 end=done \
+            tlv_authority=\"a b\" tlv_alpn=\"\" tlv_netns=\"x=\\\"\\\\\" tlv_unique_id=hex:00\n";
+        assert_eq!(full, expected);
     }
 
     /// Refuses so many writes, and takes the others.
@@ -307,24 +468,12 @@ mod tests {
 
     #[test]
     fn probes_get_no_line_unless_asked_for() {
-        let addr = "127.0.0.1:1".parse().unwrap();
-        let record = Record {
-            listener: "edge",
-            client: addr,
-            peer: addr,
-            upstream: "web",
-            endpoint: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            duration_ms: 0,
-            end: CloseReason::Probe.name(),
-        };
-        let (lines, waiting) = sync_channel(2);
-        let mut log = AccessLog { lines, probes: Probes::Counted };
-        log.write(&record, Purpose::HealthCheck, Duration::ZERO);
-        assert!(waiting.try_recv().is_err());
-        log.probes = Probes::Logged;
-        log.write(&record, Purpose::HealthCheck, Duration::ZERO);
-        assert!(waiting.try_recv().is_ok());
+        let intent = Intent::plain("127.0.0.1:1".parse().unwrap());
+        let record = record("edge", &intent);
+        for (probes, is_written) in [(Probes::Counted, false), (Probes::Logged, true)] {
+            let (log, waiting) = log(AccessLogFormat::Json, probes);
+            log.write(&record, Purpose::HealthCheck, Duration::ZERO);
+            assert_eq!(waiting.try_recv().is_ok(), is_written, "{probes:?}");
+        }
     }
 }

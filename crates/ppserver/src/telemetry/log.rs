@@ -1,7 +1,7 @@
 //! The log on stderr: what an operator has to know, and nothing a connection can flood.
 //!
 //! Not the access log. Text on a terminal and JSON elsewhere, unless configured; never ANSI unless
-//! stderr is a terminal. Invariants: what peers cause is limited per worker by a [`Limiter`]; and a
+//! stderr is a terminal, and priorities only if it is the journal. Invariants: what peers cause is limited per worker by a [`Limiter`]; and a
 //! stderr that nobody reads costs lines, which are counted, and no thread but the one that writes
 //! waits for it.
 
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -66,7 +68,7 @@ fn form(config: &config::Log) -> Form {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let is_terminal = io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(|| Line).with_timer(Clock);
+    let lines = fmt::layer().with_writer(Lines).with_timer(Clock);
     let lines = lines.with_target(false).with_ansi(is_terminal);
     if is_json(config) {
         let lines = lines.json().flatten_event(true);
@@ -112,7 +114,7 @@ pub fn write_counters(config: &config::Log, counters: &Summary) {
         format!("{timestamp}  INFO counters\n{counters}")
     };
     // A `Line` takes everything.
-    let _ = Line.write_all(format!("{text}\n").as_bytes());
+    let _ = Line::at(Level::INFO).write_all(format!("{text}\n").as_bytes());
 }
 
 /// Waits until everything so far is written, if somebody reads it.
@@ -131,14 +133,69 @@ fn queue() -> Option<&'static Queue> {
     QUEUE.get()
 }
 
+/// What stands in front of a line of this level, where the journal reads it (sd-daemon(3)).
+fn priority(level: Level) -> &'static str {
+    match level {
+        _ if !is_journal() => "",
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        Level::DEBUG | Level::TRACE => "<7>",
+    }
+}
+
+/// Whether stderr is the journal's socket, as systemd names it: `device:inode`.
+fn is_journal() -> bool {
+    static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
+    *IS_JOURNAL.get_or_init(|| {
+        let stderr = || rustix::fs::fstat(io::stderr()).ok();
+        let is_named = |name: String| {
+            stderr().is_some_and(|stat| name == format!("{}:{}", stat.st_dev, stat.st_ino))
+        };
+        std::env::var("JOURNAL_STREAM").is_ok_and(is_named)
+    })
+}
+
+/// Writes an error for which there is no log, each line with its priority where the journal reads it.
+pub fn write_error(message: &str) {
+    let priority = priority(Level::ERROR);
+    let lines: String = message.lines().map(|line| format!("{priority}{line}\n")).collect();
+    // With stderr gone there is nobody left to tell.
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
+/// Makes a [`Line`] for each record.
+struct Lines;
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line::at(Level::INFO)
+    }
+
+    fn make_writer_for(&'a self, record: &Metadata<'_>) -> Line {
+        Line::at(*record.level())
+    }
+}
+
 /// Takes one line in one write, as tracing-subscriber writes its records.
-struct Line;
+struct Line {
+    priority: &'static str,
+}
+
+impl Line {
+    fn at(level: Level) -> Self {
+        Self { priority: priority(level) }
+    }
+}
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let whole = [self.priority.as_bytes(), line].concat();
         match queue() {
-            Some(queue) => queue.put(line),
-            None => io::stderr().write_all(line)?,
+            Some(queue) => queue.put(whole),
+            None => io::stderr().write_all(&whole)?,
         }
         Ok(line.len())
     }
@@ -164,12 +221,12 @@ struct Waiting {
 }
 
 impl Queue {
-    fn put(&self, line: &[u8]) {
+    fn put(&self, line: Vec<u8>) {
         let mut waiting = self.lock();
         if waiting.lines.len() == LINES_MAX {
             waiting.dropped += 1;
         } else {
-            waiting.lines.push_back(line.to_vec());
+            waiting.lines.push_back(line);
             self.changed.notify_all();
         }
     }
@@ -259,7 +316,7 @@ mod tests {
     fn lines_beyond_the_queue_are_dropped_and_counted_and_the_end_waits_a_bounded_time() {
         let queue = Queue::default();
         for _ in 0..LINES_MAX + 3 {
-            queue.put(b"line\n");
+            queue.put(b"line\n".to_vec());
         }
         let count = |queue: &Queue| {
             let waiting = queue.lock();

@@ -8,3 +8,4 @@ pub mod log;
 pub mod metrics;
 pub mod strangers;
 pub mod timestamp;
+pub mod tlvs;

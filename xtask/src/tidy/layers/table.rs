@@ -65,6 +65,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "control::start",
             "control::serve",
             "control::prepare",
+            "control::privileges",
             "control::running",
             "control::signals",
             "control::error",
@@ -109,6 +110,12 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "a reload prepares and has followed; it binds and orders nothing itself",
     },
     Layer {
+        name: "control::privileges",
+        uses: &[],
+        world: World::Async,
+        why: "what is given up depends on nothing that is configured",
+    },
+    Layer {
         name: "control::changes",
         uses: &["data::orders", "config"],
         world: World::Async,
@@ -119,6 +126,7 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &[
             "control::service",
             "control::ports",
+            "control::prepare",
             "control::signals",
             "data::orders",
             "telemetry::log",
@@ -160,7 +168,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "control::announce",
-        uses: &["control::ports", "telemetry::log", "config"],
+        uses: &["control::limits", "control::ports", "telemetry::log", "config"],
         world: World::Async,
         why: "what is told is found out elsewhere",
     },
@@ -250,6 +258,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::accept_queue",
             "core::session",
             "core::close_reason",
+            "core::connection_id",
             "config",
             "data::sys",
             "core::schedule",
@@ -268,8 +277,10 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::access_log",
             "telemetry::log",
             "telemetry::strangers",
+            "telemetry::tlvs",
             "core::session",
             "core::close_reason",
+            "core::connection_id",
             "config",
             "data::sys",
             "core::schedule",
@@ -380,7 +391,14 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "telemetry::access_log",
-        uses: &["core::close_reason", "config", "core::intent", "telemetry::timestamp"],
+        uses: &[
+            "core::close_reason",
+            "core::connection_id",
+            "config",
+            "core::intent",
+            "telemetry::timestamp",
+            "telemetry::tlvs",
+        ],
         world: World::Open,
         why: "a line is written from what a closed session tells",
     },
@@ -425,6 +443,12 @@ pub(super) const LAYERS: &[Layer] = &[
         uses: &[],
         world: World::Open,
         why: "a moment is written alike wherever it is",
+    },
+    Layer {
+        name: "telemetry::tlvs",
+        uses: &["config"],
+        world: World::Open,
+        why: "what a header says is told by its bytes alone",
     },
     Layer {
         name: "config",
@@ -476,6 +500,12 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "core::intent",
+        uses: &[],
+        world: World::Pure,
+        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
+    },
+    Layer {
+        name: "core::connection_id",
         uses: &[],
         world: World::Pure,
         why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",

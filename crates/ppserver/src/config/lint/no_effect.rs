@@ -23,7 +23,9 @@ pub(super) fn access_log(table: &Written<AccessLog>, faults: &mut Diagnostics) {
     let help = "add enabled = true, or remove the key";
     let why = "`enabled` is false";
     warn_if(table, "output", log.output != default.output, why, help, faults);
+    warn_if(table, "format", log.format != default.format, why, help, faults);
     warn_if(table, "log_probes", log.probes != default.probes, why, help, faults);
+    warn_if(table, "tlvs", !log.tlvs.is_empty(), why, help, faults);
 }
 
 /// Nothing goes through pipes.

@@ -7,6 +7,8 @@
 mod listener;
 mod upstream;
 
+pub(super) use upstream::types_passed;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,13 +17,13 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::codes::Code;
-use super::diagnostics::{Diagnostics, Place};
-use super::parse::{At, Section, Written, element_number, is_off, is_on};
+use super::diagnostics::{Diagnostics, Place, Quote};
+use super::parse::{At, Section, Written, element_number, element_text, is_off, is_on};
 use super::units::format_duration;
 use super::validate::{self, Draft};
 use super::{
-    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, Output, Server, Splice, Tcp, Timeouts,
-    defaults, keys, syntax,
+    AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, LoggedTlv, Output, Server, Splice,
+    Tcp, Timeouts, defaults, keys, syntax,
 };
 
 /// A loop a CPU is enough, and no machine this runs on has more.
@@ -30,7 +32,9 @@ const WORKERS: RangeInclusive<usize> = 1..=256;
 const CONNECTIONS: RangeInclusive<usize> = 1..=262_144;
 /// Longer than anybody waits; keeps every deadline within what a clock can add.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
+/// A drain may reset everybody at once.
+pub(super) const GRACE: RangeInclusive<Duration> = Duration::ZERO..=DURATION_MAX;
 /// The kernel's own limits, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.
 const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 const KEEPALIVE_COUNT: RangeInclusive<usize> = 1..=127;
@@ -38,12 +42,14 @@ const BACKLOG: RangeInclusive<usize> = 1..=65_535;
 /// One page to what an unprivileged process may ask for, /proc/sys/fs/pipe-max-size.
 const PIPE_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
 const PIPES: RangeInclusive<usize> = 1..=65_536;
+/// A TLV's type is a byte.
+const TLV_TYPES: RangeInclusive<usize> = 0..=0xFF;
 /// Long enough for a name, short enough for a label.
 const NAME_BYTES_MAX: usize = 64;
 
 /// Reads and checks the text of a file. An answer is of use only if no fault is an error.
 pub(super) fn config(text: &str, host: Host, faults: &mut Diagnostics) -> Option<Config> {
-    syntax::document(text, faults, |top, faults| {
+    syntax::document(text, host.variable, faults, |top, faults| {
         // Of another version not even the keys are known.
         if !is_known_version(top, faults) {
             return None;
@@ -118,7 +124,6 @@ fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
 
 fn server(section: Section<'_, '_>, faults: &mut Diagnostics) -> Server {
     let default = Server::default();
-    let grace = Duration::ZERO..=DURATION_MAX;
     Server {
         workers: section.count("workers", WORKERS, default.workers, faults),
         max_connections: section.count(
@@ -127,7 +132,7 @@ fn server(section: Section<'_, '_>, faults: &mut Diagnostics) -> Server {
             default.max_connections,
             faults,
         ),
-        shutdown_grace: section.duration("shutdown_grace", grace, default.shutdown_grace, faults),
+        shutdown_grace: section.duration("shutdown_grace", GRACE, default.shutdown_grace, faults),
     }
 }
 
@@ -142,16 +147,57 @@ fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
 
 fn access_log(section: Section<'_, '_>, faults: &mut Diagnostics) -> AccessLog {
     let default = AccessLog::default();
-    section.only_word("format", defaults::ACCESS_LOG_FORMAT, &["logfmt"], faults);
     AccessLog {
         state: section.toggle("enabled", default.state, faults),
-        output: access_output(section, faults).unwrap_or(default.output),
+        output: section
+            .text("output", "output = \"stdout\"", faults)
+            .and_then(|text| access_output("output", text, ACCESS_OUTPUTS, faults))
+            .unwrap_or(default.output),
+        format: section.choice("format", default.format, &[], faults),
         probes: section.toggle("log_probes", default.probes, faults),
+        tlvs: logged_tlvs(section, faults),
     }
 }
 
-fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Output> {
-    let text = section.text("output", "output = \"stdout\"", faults)?;
+/// Names and numbers, each TLV once.
+fn logged_tlvs(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<LoggedTlv> {
+    let example = "tlvs = [\"authority\", 0xE1]";
+    let mut tlvs = Vec::new();
+    for value in section.list("tlvs", example, faults).unwrap_or_default() {
+        let tlv = if value.get_ref().is_str() {
+            let text = element_text(value, "tlvs", example, faults);
+            text.and_then(|text| logged_tlv(&text, faults))
+        } else {
+            let number = element_number(value, "tlvs", &TLV_TYPES, example, faults);
+            number.and_then(|number| u8::try_from(number).ok()).map(LoggedTlv::Type)
+        };
+        tlvs.extend(tlv.filter(|tlv| !tlvs.contains(tlv)));
+    }
+    tlvs
+}
+
+fn logged_tlv(text: &At<&str>, faults: &mut Diagnostics) -> Option<LoggedTlv> {
+    let tlv = LoggedTlv::of_name(text.value);
+    if tlv.is_none() {
+        let names: Vec<_> = LoggedTlv::names().collect();
+        faults
+            .add(Code::BadValue, text.place.clone(), format!("no TLV is called `{}`", text.value))
+            .with_help(format!("there are {}, and the numbers 0x00 to 0xFF", names.join(", ")))
+            .with_nearest(text.value, names, Quote::Double);
+    }
+    tlv
+}
+
+/// What [`access_output`] takes.
+pub(super) const ACCESS_OUTPUTS: &str = "\"stdout\", \"stderr\", \"file:PATH\"";
+
+/// Where an access log goes, by the text of `key`, which takes `words`.
+pub(super) fn access_output(
+    key: &str,
+    text: At<&str>,
+    words: &str,
+    faults: &mut Diagnostics,
+) -> Option<Output> {
     match (text.value, text.value.strip_prefix("file:")) {
         ("stdout", _) => Some(Output::Stdout),
         ("stderr", _) => Some(Output::Stderr),
@@ -159,10 +205,8 @@ fn access_output(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<O
             Some(Output::File(PathBuf::from(path)))
         }
         (other, _) => {
-            let message = format!("`output` cannot be \"{other}\"");
-            faults
-                .add(Code::BadValue, text.place, message)
-                .with_help("one of \"stdout\", \"stderr\", \"file:PATH\"");
+            let message = format!("`{key}` cannot be \"{other}\"");
+            faults.add(Code::BadValue, text.place, message).with_help(format!("one of {words}"));
             None
         }
     }

@@ -7,7 +7,7 @@ use ppcore::tlv;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, not_empty};
+use super::{TLV_TYPES, is_name, missing, not_empty};
 use crate::config::address;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
@@ -17,7 +17,6 @@ use crate::config::{Endpoint, Outgoing, TlvPass, Version};
 use crate::config::{defaults, keys};
 
 const RETRIES: RangeInclusive<usize> = 0..=255;
-const TLV_TYPES: RangeInclusive<usize> = 0..=0xFF;
 const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
 pub(super) fn upstream(
@@ -104,8 +103,12 @@ fn tlv_pass(
             .with_help(format!("for example {TLV_PASS_EXAMPLE}"));
         return None;
     }
+    Some(types_passed(passed))
+}
+
+/// The types that were written: ascending, each once, and without that of the checksum.
+pub(in crate::config) fn types_passed(passed: &[At<u8>]) -> TlvPass {
     let types = passed.iter().map(|kind| kind.value).filter(|kind| *kind != tlv::CRC32C);
-    // Ascending, and each once.
     let types: BTreeSet<_> = types.collect();
-    Some(TlvPass::Types(types.into_iter().collect()))
+    TlvPass::Types(types.into_iter().collect())
 }

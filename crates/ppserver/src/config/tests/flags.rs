@@ -1,6 +1,6 @@
 //! The other way in: flags obey the rules of a file.
 
-use super::{HEAD, loaded};
+use super::{HEAD, LISTENER, UPSTREAM, loaded};
 use crate::config::*;
 
 /// Flags that are right.
@@ -10,8 +10,7 @@ fn flags() -> Flags {
         to: vec!["web:80".to_owned()],
         accept: Some(Versions::Both),
         trust: Some("10.0.0.0/8".to_owned()),
-        presence: Presence::Required,
-        send: None,
+        ..Flags::default()
     }
 }
 
@@ -30,14 +29,29 @@ fn flags_and_the_file_that_says_the_same_agree() {
         listen: vec!["0.0.0.0:443".to_owned()],
         accept: Some("v1,v2".parse().unwrap()),
         trust: Some("10.0.0.0/8, fd00::1".to_owned()),
-        presence: Presence::Optional,
+        optional: true,
+        untrusted: Some(Untrusted::Plain),
+        local: Some(LocalPolicy::Answer),
+        header_timeout: Some("10s".to_owned()),
         send: Some(Version::V2),
+        tlv_pass: Some("0xEE, 234".to_owned()),
+        common: CommonFlags {
+            log_level: Some(LogLevel::Debug),
+            log_format: Some(LogFormat::Json),
+            access_log: Some("file:/a".to_owned()),
+            grace: Some("0s".to_owned()),
+        },
         ..flags()
     };
     let text = format!(
-        "{HEAD}[[listener]]\nname='listener'\nbind=['0.0.0.0:443']\nupstream='upstream'\n\
+        "{HEAD}[log]\nlevel='debug'\nformat='json'\n[access_log]\nenabled=true\noutput='file:/a'\n\
+         [server]\nshutdown_grace='0s'\n\
+         [[listener]]\nname='listener'\nbind=['0.0.0.0:443']\nupstream='upstream'\n\
+         timeouts={{header='10s'}}\n\
          [listener.proxy_protocol]\naccept='optional'\ntrust=['fd00::1', '10.0.0.0/8']\n\
-         [upstream.upstream]\nendpoints=['web:80']\n[upstream.upstream.proxy_protocol]\nsend='v2'\n"
+         untrusted='plain'\nlocal='answer'\n\
+         [upstream.upstream]\nendpoints=['web:80']\n\
+         [upstream.upstream.proxy_protocol]\nsend='v2'\ntlv_pass=[0xEA, 0xEE]\n"
     );
     assert_eq!(Config::from_flags(flags, Host::default()).unwrap().config, loaded(&text));
 }
@@ -70,6 +84,14 @@ fn every_flag_is_judged_as_the_file_is_and_all_at_once() {
         listen: vec!["localhost:443".to_owned(), "[::ffff:10.0.0.1]:443".to_owned()],
         to: vec!["web".to_owned(), "10.0.0.7:0".to_owned()],
         trust: Some("10.0.0.0/33,any".to_owned()),
+        header_timeout: Some("3".to_owned()),
+        send: Some(Version::V2),
+        tlv_pass: Some("all,0x100".to_owned()),
+        common: CommonFlags {
+            access_log: Some("disk".to_owned()),
+            grace: Some("1y".to_owned()),
+            ..CommonFlags::default()
+        },
         ..flags()
     };
     assert_eq!(
@@ -81,6 +103,11 @@ fn every_flag_is_judged_as_the_file_is_and_all_at_once() {
             "--to: `10.0.0.7:0` is no endpoint: the port is not a number from 1 to 65535",
             "--trust: `10.0.0.0/33` is neither a network (10.0.0.0/8) nor an address (10.0.0.7)",
             "--trust: \"any\" stands alone: it believes everybody already",
+            "--header-timeout: `header` cannot be read: a unit is missing: ms, s, m, h, d",
+            "--tlv-pass: `all` is no type of a TLV",
+            "--tlv-pass: `0x100` is no type of a TLV",
+            "--grace: `shutdown_grace` cannot be read: no unit is called `y`; there are ms, s, m, h, d",
+            "--access-log: `output` cannot be \"disk\"",
         ]
     );
 }
@@ -120,4 +147,48 @@ fn flags_are_warned_of_as_the_file_is() {
         messages(public),
         ["--trust: everybody who reaches 0.0.0.0:443 can claim to be any client"]
     );
+}
+
+#[test]
+fn flags_that_nothing_asks_for_are_refused() {
+    let useless = Flags {
+        accept: None,
+        trust: None,
+        optional: true,
+        untrusted: Some(Untrusted::Reject),
+        local: Some(LocalPolicy::Forward),
+        header_timeout: Some("3s".to_owned()),
+        send: Some(Version::V1),
+        tlv_pass: Some("all".to_owned()),
+        ..flags()
+    };
+    let needs_accept = ["--optional", "--untrusted", "--local", "--header-timeout"];
+    let mut expected = needs_accept
+        .map(|flag| format!("{flag} needs --accept: no header is taken without it"))
+        .to_vec();
+    expected.push("--tlv-pass needs --send v2: nothing else carries TLVs".to_owned());
+    assert_eq!(messages(useless), expected);
+}
+
+#[test]
+fn flags_that_go_with_a_file_win_over_it() {
+    let text = format!("{HEAD}[access_log]\nenabled=true\n{LISTENER}{UPSTREAM}");
+    let mut config = loaded(&text);
+    Overrides::default().apply(&mut config);
+    assert_eq!(config, loaded(&text), "nothing is said");
+    let flags = CommonFlags {
+        log_level: Some(LogLevel::Error),
+        log_format: Some(LogFormat::Text),
+        access_log: Some("off".to_owned()),
+        grace: Some("1m".to_owned()),
+    };
+    Overrides::new(&flags).unwrap().apply(&mut config);
+    let expected = format!(
+        "{HEAD}log = {{ level = 'error', format = 'text' }}\nserver.shutdown_grace = '1m'\n\
+         {LISTENER}{UPSTREAM}"
+    );
+    assert_eq!(config, loaded(&expected));
+    let wrong = CommonFlags { grace: Some("never".to_owned()), ..CommonFlags::default() };
+    let report = Overrides::new(&wrong).unwrap_err();
+    assert!(report.errors().next().unwrap().message().starts_with("--grace: "));
 }

@@ -137,8 +137,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
 }
 
 fn output() -> impl Strategy<Value = Output> {
-    let path = "[^\0]{1,20}".prop_filter("no variable", |path| !path.contains("${"));
-    let path = path.prop_map(|path| Output::File(PathBuf::from(path)));
+    let path = "[^\0]{1,20}".prop_map(|path| Output::File(PathBuf::from(path)));
     prop_oneof![Just(Output::Stdout), Just(Output::Stderr), path]
 }
 
@@ -151,9 +150,16 @@ fn any_config() -> impl Strategy<Value = Config> {
     });
     let log = (choice(), choice()).prop_map(|(level, format)| Log { level, format });
     let probes = prop_oneof![Just(Probes::Counted), Just(Probes::Logged)];
-    let access_log = (toggle(), output(), probes);
-    let access_log =
-        access_log.prop_map(|(state, output, probes)| AccessLog { state, output, probes });
+    let tlv = prop_oneof![
+        any::<u8>().prop_map(LoggedTlv::Type),
+        (0x21..=0x23u8).prop_map(LoggedTlv::InSsl),
+    ];
+    let tlvs = prop::collection::hash_set(tlv, 0..4);
+    let access_log = (toggle(), output(), choice(), probes, tlvs);
+    let access_log = access_log.prop_map(|(state, output, format, probes, tlvs)| {
+        let tlvs = tlvs.into_iter().collect();
+        AccessLog { state, output, format, probes, tlvs }
+    });
     let seconds = || (1..=32_767u64).prop_map(Duration::from_secs);
     let keepalive = (seconds(), seconds(), 1..=127u32)
         .prop_map(|(idle, interval, count)| Keepalive { idle, interval, count });

@@ -1,6 +1,7 @@
 //! What people write who know other proxies, or guess: each is told what to write instead.
 
 use super::{HEAD, LISTENER, UPSTREAM, check};
+use crate::config::{Host, LogLevel, Output, from_bytes};
 
 /// Asserts that `text` has one fault, at `place`, whose help says `help`.
 #[track_caller]
@@ -187,7 +188,36 @@ fn a_key_that_belongs_elsewhere_is_told_the_nearest_table_that_has_it() {
 }
 
 #[test]
-fn a_variable_of_the_environment_is_refused_and_not_taken_as_it_stands() {
-    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace("127.0.0.1:2", "${BACKEND}:80"));
-    assert_told(&text, (7, 12), "`${...}` is not supported by this version", "");
+fn a_variable_that_is_not_set_is_the_only_fault_of_its_string_and_stands_at_its_own_place() {
+    let backend = |text: &str| format!("{HEAD}{LISTENER}{}", UPSTREAM.replace("127.0.0.1:2", text));
+    assert_told(&backend("x${BACKEND}:80"), (7, 14), "`BACKEND` is not set", "${NAME:-default}");
+    assert_told(&backend("x${BACKEND"), (7, 14), "`${BACKEND` names no variable", "$$ is a dollar");
+    for (lines, column) in [
+        ("[log]\nlevel = '${LEVEL}'", 10),
+        ("[server]\nworkers = '${WORKERS}'", 12),
+        ("[tcp]\nkeepalive = { idle = '${IDLE}' }", 23),
+    ] {
+        assert_told(&top(lines), (3, column), "is not set", "");
+    }
+    let escaped = backend("x").replace("'x'", "\"\\u0024{BACKEND}\"");
+    assert_told(&escaped, (7, 12), "`BACKEND` is not set", "");
+}
+
+#[test]
+fn a_variable_stands_for_a_part_of_a_string_or_all_of_it() {
+    let host = Host {
+        variable: |name| (name == "NAME").then(|| "127.0.0.1".to_owned()),
+        ..Host::default()
+    };
+    let text = format!(
+        "{HEAD}[log]\nlevel = '${{LEVEL:-warn}}'\n[access_log]\nenabled = true\n\
+         output = 'file:/$$a'\n{LISTENER}{}",
+        UPSTREAM.replace("127.0.0.1:2", "${NAME}:80")
+    );
+    let config = from_bytes("f".into(), text.as_bytes(), host).unwrap().config;
+    assert_eq!(config.log.level, LogLevel::Warn);
+    assert_eq!(config.access_log.output, Output::File("/$a".into()));
+    assert_eq!(config.upstreams[0].endpoints[0].to_string(), "127.0.0.1:80");
+    let printed = from_bytes("f".into(), config.to_string().as_bytes(), Host::default());
+    assert_eq!(printed.unwrap().config, config, "a dollar reads back");
 }
