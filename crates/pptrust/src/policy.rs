@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ppcore::{Options, Presence};
+use ppcore::{Options, Presence, canonical};
 
 use crate::networks::{NetworkError, Networks, parse_network};
 use crate::peers::Peers;
@@ -207,7 +207,8 @@ impl Trust {
         if rules.is_empty() { Err(NetworkError::Empty) } else { Ok(Self::new(rules, Policy::Deny)) }
     }
 
-    /// Asks a function, which runs while connections are accepted and so must not block.
+    /// Asks a function, which runs while connections are accepted and so must not block. It is asked about
+    /// the [`canonical`] address: an IPv4 peer is IPv4 on a socket of both families too.
     ///
     /// ```
     /// use pptrust::{Policy, Trust};
@@ -220,8 +221,9 @@ impl Trust {
         Self(Rule::Function(Arc::new(policy)))
     }
 
-    /// Returns the policy for `peer`.
+    /// Returns the policy for `peer`, v4-mapped or not.
     pub fn policy(&self, peer: SocketAddr) -> Policy {
+        let peer = canonical(peer);
         match &self.0 {
             Rule::Peers(rules, otherwise) => rules
                 .iter()
@@ -282,6 +284,14 @@ mod tests {
     fn v4_mapped_peers_match_ipv4_networks() {
         let trust = Trust::networks(["10.0.0.0/8"]).unwrap();
         assert_eq!(policy(&trust, "[::ffff:10.1.2.3]:1"), Policy::Require);
+    }
+
+    #[test]
+    fn a_function_is_asked_about_the_ipv4_address_of_a_v4_mapped_peer() {
+        let strangers_only =
+            Trust::by(|peer| if peer.ip().is_loopback() { Policy::Deny } else { Policy::Use });
+        assert_eq!(policy(&strangers_only, "[::ffff:127.0.0.1]:1"), Policy::Deny);
+        assert_eq!(policy(&strangers_only, "[2001:db8::1]:1"), Policy::Use);
     }
 
     // go-proxyproto: Test_CreateWhitelistPolicyWithInvalidCidrReturnsError and its siblings.
