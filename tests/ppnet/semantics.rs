@@ -13,7 +13,7 @@ use ppnet::ppcore::{Command, ErrorKind, Family, Options, UnixAddr};
 use ppnet::{Config, Greeting, Policy, Refused, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
-use crate::rig::{PEER, Rig, assert_closed, both, connect, echo, terms};
+use crate::rig::{PEER, Rig, assert_closed, both, both_at, connect, connect_from, echo, terms};
 
 fn client() -> SocketAddr {
     "10.1.1.1:1000".parse().expect("an address")
@@ -146,15 +146,24 @@ fn the_whole_header_is_there_with_its_tlvs() {
 fn a_peer_that_the_policy_denies_is_closed_and_the_listener_goes_on() {
     let trust = Trust::by(|peer| if peer.ip() == PEER { Policy::Require } else { Policy::Deny });
     for rig in both(&Config::new(trust)) {
-        let stranger = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let stranger = stranger.expect("a socket");
-        let from: SocketAddr = "127.0.0.3:0".parse().expect("an address");
-        stranger.bind(&from.into()).expect("loopback has more than one address");
-        stranger.connect(&rig.addr.into()).expect("it listens");
-        assert_closed(stranger.into());
+        assert_closed(connect_from("127.0.0.3".parse().expect("an address"), rig.addr));
         assert!(matches!(rig.refused(), Refused::Denied));
         assert_addresses(&rig, &v2(client(), server()), client(), server());
         assert!(!rig.has_more());
+    }
+}
+
+// A socket of both families tells an IPv4 peer as `::ffff:127.0.0.1`, which is not loopback.
+#[test]
+fn a_function_is_asked_about_the_ipv4_peer_of_a_socket_of_both_families() {
+    let trust =
+        Trust::by(|peer| if peer.ip().is_loopback() { Policy::Require } else { Policy::Deny });
+    for rig in both_at("[::]:0", &Config::new(trust)) {
+        let mut stream = connect((PEER, rig.addr.port()).into());
+        echo(&mut stream, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
+        let seen = rig.accepted();
+        assert_eq!(seen.socket_peer_addr(), stream.local_addr().expect("it is connected"));
+        assert_eq!(seen.socket_local_addr(), stream.peer_addr().expect("it is connected"));
     }
 }
 

@@ -48,7 +48,7 @@ fn a_runtime_without_timers_panics_where_connections_are_accepted() {
     runtime
         .expect("a runtime")
         .block_on(async {
-            let mut listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any())
+            let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any())
                 .await
                 .expect("a free port");
             let _client = connect(listener.local_addr().expect("it is bound"));
@@ -119,7 +119,7 @@ async fn a_header_byte_by_byte_takes_no_byte_of_the_payload() {
 #[tokio::test]
 async fn halves_of_tokio_keep_leftovers_and_addresses() {
     let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
-    let mut listener = listener.expect("a free port");
+    let listener = listener.expect("a free port");
     let addr = listener.local_addr().expect("it is bound");
     let header = Greeting::v2(client(), server()).to_bytes().expect("it fits");
     let mut far = ppnet::tokio::connect(addr, &[&header[..], b"ping"].concat()).await;

@@ -69,7 +69,7 @@ impl Listener {
     /// Waits, or until a connection that was accepted before has its header.
     async fn pause(&mut self) -> Option<Stream<TcpStream>> {
         let mut over = pin!(sleep(ACCEPT_PAUSE));
-        poll_fn(|cx| match self.poll_handshakes(cx) {
+        poll_fn(|cx| match self.poll_accepted(cx) {
             Poll::Ready(stream) => Poll::Ready(Some(stream)),
             Poll::Pending => over.as_mut().poll(cx).map(|()| None),
         })

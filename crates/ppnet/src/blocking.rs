@@ -2,7 +2,8 @@
 //!
 //! No thread of its own: whoever is in [`Listener::accept`] moves every handshake on, by readiness.
 //! When several threads are, one of them does and the others wait their turn. Invariant: a pending
-//! connection is registered with `poll` for reading and has told that it would block since.
+//! connection is registered with `poll` for reading, and has told that it would block since or is among
+//! `edges`. A callback's panic keeps it, since nothing is taken out of the state before its turn.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -12,10 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use ppcore::canonical;
+use pptrust::is_of_one_accept;
 
-use crate::incoming::{
-    Config, Handshake, Opening, READ_LEN, Refused, Stream, is_of_one_connection,
-};
+use crate::incoming::{Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -55,9 +56,12 @@ struct State {
     may_accept: bool,
     poll: Poll,
     events: Events,
-    /// By token. Tokens ascend and every handshake has the same time, so the first is due first.
+    /// Edges whose turn has not come.
+    edges: VecDeque<Token>,
+    places: Places,
+    /// By place, which is the token. Places ascend and every handshake has the same time, so the first is
+    /// due first.
     pending: BTreeMap<usize, Pending>,
-    next_token: usize,
     ready: VecDeque<Stream<TcpStream>>,
 }
 
@@ -89,16 +93,18 @@ impl Listener {
         let mut listener = mio::net::TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let config = config.into();
         let state = State {
             listener,
             may_accept: true,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
+            edges: VecDeque::new(),
+            places: Places::new(config.handshakes_max),
             pending: BTreeMap::new(),
-            next_token: 0,
             ready: VecDeque::new(),
         };
-        Ok(Self { config: config.into(), state: Mutex::new(state), local })
+        Ok(Self { config, state: Mutex::new(state), local })
     }
 
     /// Waits for the next connection that has completed its header. It is in blocking mode, without
@@ -156,18 +162,18 @@ impl Iterator for Incoming<'_> {
 impl State {
     /// Waits for an edge, moves on what it names, drops who is late, and accepts.
     fn turn(&mut self, config: &Config) -> io::Result<()> {
-        let patience = self.patience(config);
+        let patience = self.patience();
         match self.poll.poll(&mut self.events, patience) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
-        let tokens: Vec<Token> = self.events.iter().map(mio::event::Event::token).collect();
-        for token in tokens {
+        self.edges.extend(self.events.iter().map(mio::event::Event::token));
+        while let Some(token) = self.edges.pop_front() {
             if token == LISTENER {
                 self.may_accept = true;
-            } else if let Some(pending) = self.pending.remove(&token.0) {
-                self.advance(token.0, pending, config);
+            } else {
+                self.advance(token.0, config);
             }
         }
         self.expire(now(), config);
@@ -177,9 +183,9 @@ impl State {
     }
 
     /// How long to wait for an edge: until the first deadline, or not at all while there is something
-    /// to accept and room for it.
-    fn patience(&self, config: &Config) -> Option<Duration> {
-        if self.may_accept && self.pending.len() < config.handshakes_max {
+    /// to do.
+    fn patience(&self) -> Option<Duration> {
+        if self.may_accept || !self.edges.is_empty() {
             return Some(Duration::ZERO);
         }
         let (_, first) = self.pending.first_key_value()?;
@@ -188,13 +194,13 @@ impl State {
 
     fn accept(&mut self, config: &Config) -> io::Result<()> {
         for _ in 0..ACCEPTS_MAX {
-            if !self.may_accept || self.pending.len() >= config.handshakes_max {
+            if !self.may_accept {
                 break;
             }
             match self.listener.accept() {
-                Ok((socket, peer)) => self.begin(socket, peer, config),
+                Ok((socket, peer)) => self.begin(socket, canonical(peer), config),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_of_one_accept(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -210,10 +216,7 @@ impl State {
                 let mut pending = Pending { socket, peer, local, handshake, deadline };
                 // Most balancers' headers are there already: registering can wait.
                 match pending.read() {
-                    Ok(None) => match self.register(pending) {
-                        Ok(()) => {}
-                        Err(error) => config.refused(peer, &error.into()),
-                    },
+                    Ok(None) => self.register(pending, config),
                     read => self.finish(pending, read, config),
                 }
             }
@@ -227,30 +230,44 @@ impl State {
         }
     }
 
-    fn register(&mut self, mut pending: Pending) -> io::Result<()> {
-        let token = self.next_token;
-        self.poll.registry().register(&mut pending.socket, Token(token), Interest::READABLE)?;
-        self.pending.insert(token, pending);
-        self.next_token += 1;
-        Ok(())
-    }
-
-    fn advance(&mut self, token: usize, mut pending: Pending, config: &Config) {
-        match pending.read() {
-            Ok(None) => {
-                self.pending.insert(token, pending);
-            }
-            read => self.leave(pending, read, config),
+    fn register(&mut self, mut pending: Pending, config: &Config) {
+        let (place, shed) = self.places.take(pending.peer.ip());
+        let token = Token(place);
+        if let Err(error) =
+            self.poll.registry().register(&mut pending.socket, token, Interest::READABLE)
+        {
+            self.places.leave(place);
+            return config.refused(pending.peer, &error.into());
+        }
+        self.pending.insert(place, pending);
+        if let Some(shed) = shed {
+            self.let_go(shed, Refused::Shed, config);
         }
     }
 
+    fn advance(&mut self, place: usize, config: &Config) {
+        // Gone, if its time has passed or its place was needed.
+        let Some(pending) = self.pending.get_mut(&place) else { return };
+        match pending.read() {
+            Ok(None) => {}
+            read => self.leave(place, read, config),
+        }
+    }
+
+    /// Its time is up, or its place is needed; its edge may not have come yet.
+    fn let_go(&mut self, place: usize, reason: Refused, config: &Config) {
+        let Some(pending) = self.pending.get_mut(&place) else { return };
+        let read = match pending.read() {
+            Ok(None) => Err(reason),
+            read => read,
+        };
+        self.leave(place, read, config);
+    }
+
     /// A handshake that was waited for is over.
-    fn leave(
-        &mut self,
-        mut pending: Pending,
-        read: Result<Option<Opening>, Refused>,
-        config: &Config,
-    ) {
+    fn leave(&mut self, place: usize, read: Result<Option<Opening>, Refused>, config: &Config) {
+        self.places.leave(place);
+        let Some(mut pending) = self.pending.remove(&place) else { return };
         // Errors only if it is not registered, which it is.
         let _ = self.poll.registry().deregister(&mut pending.socket);
         self.finish(pending, read, config);
@@ -274,17 +291,11 @@ impl State {
     }
 
     fn expire(&mut self, now: Instant, config: &Config) {
-        while let Some(first) = self.pending.first_entry() {
-            if first.get().deadline > now {
+        while let Some((&place, first)) = self.pending.first_key_value() {
+            if first.deadline > now {
                 break;
             }
-            let mut late = first.remove();
-            // Its edge may be among those that did not fit into this turn.
-            match late.read() {
-                // Closing the socket takes it out of the poll.
-                Ok(None) => config.refused(late.peer, &Refused::TimedOut),
-                read => self.leave(late, read, config),
-            }
+            self.let_go(place, Refused::TimedOut, config);
         }
     }
 }

@@ -34,8 +34,9 @@
 //!
 //! - **It cannot be made without a [`Trust`].** Whoever may send a header chooses the address you
 //!   see (spec 2), so a peer outside is closed before a byte of it is read.
-//! - **A silent client does not hold up the next one.** Headers are read beside accepting, at most
-//!   [`Config::handshakes_max`] at a time, each until [`Config::header_timeout`] after its accept.
+//! - **A silent client does not hold up the next one, nor does a crowd.** Headers are read beside accepting,
+//!   each until [`Config::header_timeout`] after its accept; beyond [`Config::handshakes_max`] the oldest
+//!   is shed.
 //! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it.
 //! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through
 //!   vectored reads, split halves and [`Stream::into_inner`].

@@ -80,9 +80,13 @@ impl Config {
         self
     }
 
-    /// Sets how many connections may be without their header at a time: 1,024 unless set, at least 1.
-    /// The rest waits in the kernel's backlog until one is done or its time is up. Each takes a
-    /// descriptor.
+    /// Sets how many connections may be without their header at a time: 1,024 unless set, at least 1. Each
+    /// takes a descriptor.
+    ///
+    /// Nobody waits for a place. A newcomer that finds none takes that of another, which is
+    /// [shed](Refused::Shed): the oldest of the peer that holds the most, so that a peer with a crowd of silent
+    /// connections sheds its own. Where no header is looked for ([`Policy::Skip`], [`Policy::Deny`]) none is
+    /// taken.
     #[must_use]
     pub fn handshakes_max(mut self, count: usize) -> Self {
         self.handshakes_max = count.max(1);

@@ -6,10 +6,11 @@ mod config;
 pub mod datagram;
 mod error;
 mod handshake;
+mod places;
 mod stream;
 
 pub use config::Config;
 pub use error::Refused;
-pub(crate) use error::is_of_one_connection;
 pub(crate) use handshake::{Handshake, Opening, READ_LEN};
+pub(crate) use places::Places;
 pub use stream::{Endpoints, Stream};
