@@ -260,6 +260,89 @@ async fn accept_is_cancel_safe() {
     assert_eq!(stream.peer_addr(), "1.2.3.4:1".parse().expect("an address"));
 }
 
+// One has its header, one has half of it, one is not accepted yet, and a bad and a silent one are not waited for.
+#[test]
+fn a_listener_that_drains_hands_out_who_is_on_the_way_and_listens_no_more() {
+    let config = || Config::new(Trust::any()).header_timeout(PATIENCE);
+    let header = v2(client(), server());
+    let write = |socket: &mut TcpStream, bytes: &[u8]| socket.write_all(bytes).expect("open");
+    let clients = |addr| {
+        let mut all: Vec<_> = (0..4).map(|_| connect(addr)).collect();
+        write(&mut all[0], &header);
+        write(&mut all[1], &header[..20]);
+        write(&mut all[2], b"GET / HTTP/1.1\r\n");
+        all
+    };
+    let finish = |mut all: Vec<TcpStream>, late: &mut TcpStream| {
+        write(&mut all[1], &header[20..]);
+        write(late, &header);
+        drop(all);
+    };
+
+    let listener = ppnet::Listener::bind("127.0.0.1:0", config()).expect("a free port");
+    let addr = listener.local_addr();
+    let all = clients(addr);
+    listener.accept().expect("the first has its header, and the others have been taken in");
+    let mut late = connect(addr);
+    let mut rest = listener.drain();
+    TcpStream::connect(addr).expect_err("nobody listens");
+    finish(all, &mut late);
+    for _ in 0..2 {
+        let stream = rest.next().expect("two are left").expect("it waits");
+        assert_eq!(stream.peer_addr(), client());
+    }
+    assert!(rest.next().is_none());
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", config()).await;
+        let listener = listener.expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let all = clients(addr);
+        listener.accept().await.expect("the first has its header");
+        let mut late = connect(addr);
+        let mut rest = listener.drain();
+        TcpStream::connect(addr).expect_err("nobody listens");
+        finish(all, &mut late);
+        for _ in 0..2 {
+            assert_eq!(rest.next().await.expect("two are left").peer_addr(), client());
+        }
+        assert!(rest.next().await.is_none());
+    });
+}
+
+#[test]
+fn tasks_share_one_listener() {
+    const TASKS: usize = 4;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
+        let listener = std::sync::Arc::new(listener.expect("a free port"));
+        let addr = listener.local_addr().expect("it is bound");
+        let mut tasks: Vec<_> = (0..TASKS)
+            .map(|_| {
+                let listener = listener.clone();
+                tokio::spawn(
+                    async move { listener.accept().await.map(|stream| stream.peer_addr()) },
+                )
+            })
+            .collect();
+        // One that gives up its turn costs nobody else's.
+        let cancelled = tasks.remove(0);
+        cancelled.abort();
+        cancelled.await.expect_err("it is cancelled");
+        let mut far = Vec::new();
+        for _ in 1..TASKS {
+            let line = Greeting::v1(client(), server()).to_bytes().expect("it fits");
+            far.push(ppnet::tokio::connect(addr, &line).await.expect("it listens"));
+        }
+        for task in tasks {
+            assert_eq!(task.await.expect("it ends").expect("descriptors are left"), client());
+        }
+    });
+}
+
 #[test]
 fn handlers_for_socket_addresses_stay_as_they_are_with_tap_io() {
     let (tell, addr) = std::sync::mpsc::channel();

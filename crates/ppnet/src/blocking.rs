@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
-use crate::incoming::{Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
+use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -51,7 +51,8 @@ pub struct Listener {
 }
 
 struct State {
-    listener: mio::net::TcpListener,
+    /// `None` once it drains.
+    listener: Option<mio::net::TcpListener>,
     /// The listener may have more: it has not said `WouldBlock` since its last edge.
     may_accept: bool,
     poll: Poll,
@@ -95,7 +96,7 @@ impl Listener {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let config = config.into();
         let state = State {
-            listener,
+            listener: Some(listener),
             may_accept: true,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -130,6 +131,32 @@ impl Listener {
         Incoming { listener: self }
     }
 
+    /// Stops listening, and hands out who is on the way: those that wait to be accepted, and those whose
+    /// header is not complete and comes in time. It ends after [`Config::header_timeout`] at the latest.
+    /// Dropping the listener drops them.
+    ///
+    /// ```no_run
+    /// # fn stop(listener: ppnet::Listener) -> std::io::Result<()> {
+    /// let rest: ppnet::Drain = listener.drain();
+    /// for stream in rest {
+    ///     println!("{} is the last but a few", stream?.peer_addr());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drain(self) -> Drain {
+        let Self { config, state, .. } = self;
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.may_accept = true;
+        if let Err(error) = state.accept(BACKLOG_MAX, &config) {
+            config.cannot_accept(&error);
+        }
+        state.may_accept = false;
+        // Closing the socket takes it out of the poll.
+        state.listener = None;
+        Drain { config, state }
+    }
+
     /// Returns the address it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
@@ -159,6 +186,37 @@ impl Iterator for Incoming<'_> {
     }
 }
 
+/// The last connections of a listener that has stopped listening, as they complete their headers; made by
+/// [`Listener::drain`]. An error is that of waiting, and no connection's.
+pub struct Drain {
+    config: Config,
+    state: State,
+}
+
+impl Iterator for Drain {
+    type Item = io::Result<Stream<TcpStream>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(stream) = self.state.ready.pop_front() {
+                return Some(Ok(stream));
+            }
+            if self.state.pending.is_empty() {
+                return None;
+            }
+            if let Err(error) = self.state.turn(&self.config) {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl State {
     /// Waits for an edge, moves on what it names, drops who is late, and accepts.
     fn turn(&mut self, config: &Config) -> io::Result<()> {
@@ -177,7 +235,7 @@ impl State {
             }
         }
         self.expire(now(), config);
-        let accepted = self.accept(config);
+        let accepted = self.accept(ACCEPTS_MAX, config);
         // What is ready goes first: the error comes again, a connection does not.
         if self.ready.is_empty() { accepted } else { Ok(()) }
     }
@@ -192,12 +250,10 @@ impl State {
         Some(first.deadline.saturating_duration_since(now()))
     }
 
-    fn accept(&mut self, config: &Config) -> io::Result<()> {
-        for _ in 0..ACCEPTS_MAX {
-            if !self.may_accept {
-                break;
-            }
-            match self.listener.accept() {
+    fn accept(&mut self, count_max: usize, config: &Config) -> io::Result<()> {
+        for _ in 0..count_max {
+            let Some(listener) = self.listener.as_ref().filter(|_| self.may_accept) else { break };
+            match listener.accept() {
                 Ok((socket, peer)) => self.begin(socket, canonical(peer), config),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
                 Err(error) if is_of_one_accept(&error) => {}

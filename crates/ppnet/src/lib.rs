@@ -38,6 +38,8 @@
 //!   each until [`Config::header_timeout`] after its accept; beyond [`Config::handshakes_max`] the oldest
 //!   is shed.
 //! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it.
+//! - **Nobody on the way is lost either** when a server stops: [`Listener::drain`] closes the socket and hands
+//!   out the rest.
 //! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through
 //!   vectored reads, split halves and [`Stream::into_inner`].
 //!
@@ -62,7 +64,7 @@ mod incoming;
 pub mod tokio;
 
 #[cfg(feature = "std")]
-pub use blocking::{Incoming, Listener, connect};
+pub use blocking::{Drain, Incoming, Listener, connect};
 #[cfg(any(feature = "std", feature = "tokio"))]
 pub use incoming::{Config, Endpoints, Refused, Stream, datagram};
 pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};

@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -33,13 +33,14 @@ use ::tokio::time::{Instant, timeout_at};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
-use crate::incoming::{Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
+use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
 
 /// A listener whose connections have their header behind them; also a
 /// [`Stream`](futures_core::Stream) of them, without end.
 ///
 /// Each header is read by a task of its own, so a connection's deadline holds whether or not anybody
-/// is accepting. Dropping the listener drops the connections whose headers are not complete.
+/// is accepting. Dropping the listener drops the connections it has not handed out;
+/// [`drain`](Self::drain) does not.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -115,6 +116,30 @@ impl Listener {
         self.handshakes.get_mut().poll_accept(&self.inner, &self.config, cx)
     }
 
+    /// Stops listening, and hands out who is on the way: those that wait to be accepted, and those whose
+    /// header is not complete and comes in time. It ends after [`Config::header_timeout`] at the latest.
+    ///
+    /// ```no_run
+    /// # async fn stop(listener: ppnet::tokio::Listener) {
+    /// let mut rest: ppnet::tokio::Drain = listener.drain();
+    /// while let Some(stream) = rest.next().await {
+    ///     println!("{} is the last but a few", stream.peer_addr());
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a runtime, and as [`accept`](Self::accept).
+    pub fn drain(self) -> Drain {
+        let Self { inner, config, handshakes } = self;
+        let mut drain =
+            Drain { config, handshakes: handshakes.into_inner(), ready: VecDeque::new() };
+        if let Err(error) = drain.take_queue(inner) {
+            drain.config.cannot_accept(&error);
+        }
+        drain
+    }
+
     /// Returns the address it is bound to.
     ///
     /// # Errors
@@ -123,10 +148,71 @@ impl Listener {
         self.inner.local_addr()
     }
 
-    /// Polls for a connection among those accepted before.
+    /// Polls for a connection among those accepted before; `None` if there is none.
     #[cfg(feature = "axum")]
-    pub(crate) fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Stream<TcpStream>> {
+    pub(crate) fn poll_accepted(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Stream<TcpStream>>> {
         self.handshakes.get_mut().poll_next(&self.config, cx)
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// The last connections of a listener that has stopped listening, as they complete their headers; made by
+/// [`Listener::drain`]. Also a [`Stream`](futures_core::Stream).
+#[derive(Debug)]
+pub struct Drain {
+    config: Config,
+    handshakes: Handshakes,
+    ready: VecDeque<Stream<TcpStream>>,
+}
+
+impl Drain {
+    /// Waits for the next one; `None` if there is none any more. It is cancel safe.
+    pub async fn next(&mut self) -> Option<Stream<TcpStream>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream<TcpStream>>> {
+        match self.ready.pop_front() {
+            Some(stream) => Poll::Ready(Some(stream)),
+            None => self.handshakes.poll_next(&self.config, cx),
+        }
+    }
+
+    /// Takes what the kernel holds; the runtime may not have heard of it.
+    fn take_queue(&mut self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        for _ in 0..BACKLOG_MAX {
+            match listener.accept() {
+                Ok((socket, peer)) => self.begin(socket, canonical(peer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_of_one_accept(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, socket: std::net::TcpStream, peer: SocketAddr) {
+        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+        match socket {
+            Ok(socket) => self.ready.extend(self.handshakes.begin(socket, peer, &self.config)),
+            Err(error) => self.config.refused(peer, &error.into()),
+        }
+    }
+}
+
+impl futures_core::Stream for Drain {
+    type Item = Stream<TcpStream>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Self::poll_next(self.get_mut(), cx)
     }
 }
 
@@ -138,7 +224,7 @@ impl Handshakes {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Stream<TcpStream>>> {
         loop {
-            if let Poll::Ready(stream) = self.poll_next(config, cx) {
+            if let Poll::Ready(Some(stream)) = self.poll_next(config, cx) {
                 return Poll::Ready(Ok(stream));
             }
             if self.places.is_over() {
@@ -157,15 +243,19 @@ impl Handshakes {
         }
     }
 
-    /// Polls for a connection that has completed its header.
-    fn poll_next(&mut self, config: &Config, cx: &mut Context<'_>) -> Poll<Stream<TcpStream>> {
+    /// Polls for a connection that has completed its header; `None` if there is none without.
+    fn poll_next(
+        &mut self,
+        config: &Config,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Stream<TcpStream>>> {
         while let Some(joined) = ready!(self.tasks.poll_join_next(cx)) {
             match joined {
                 Ok(Outcome { place, peer, stream }) => {
                     self.places.leave(place);
                     self.claims.remove(&place);
                     match stream {
-                        Ok(stream) => return Poll::Ready(stream),
+                        Ok(stream) => return Poll::Ready(Some(stream)),
                         Err(reason) => config.refused(peer, &reason),
                     }
                 }
@@ -179,7 +269,7 @@ impl Handshakes {
                 }
             }
         }
-        Poll::Pending
+        Poll::Ready(None)
     }
 
     /// Frees the places of tasks that ended without saying which was theirs.

@@ -1,6 +1,7 @@
 //! The terms on which a listener takes connections.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +45,11 @@ pub struct Config {
     pub(crate) header_timeout: Duration,
     pub(crate) handshakes_max: usize,
     on_refused: Option<Arc<OnRefused>>,
+    on_accept_error: Option<Arc<OnAcceptError>>,
 }
 
 type OnRefused = dyn Fn(SocketAddr, &Refused) + Send + Sync;
+type OnAcceptError = dyn Fn(&io::Error) + Send + Sync;
 
 impl Config {
     /// Every default with this trust: headers of at most 4 KiB, checksums and TLV framing checked,
@@ -60,6 +63,7 @@ impl Config {
             header_timeout: HEADER_TIMEOUT,
             handshakes_max: HANDSHAKES_MAX,
             on_refused: None,
+            on_accept_error: None,
         }
     }
 
@@ -104,6 +108,22 @@ impl Config {
         self
     }
 
+    /// Sets a function to be told when the system cannot accept, mostly for want of descriptors, and nobody
+    /// else would hear of it: by the axum listener, which may not fail, and while a listener drains. Elsewhere
+    /// `accept` returns such an error.
+    ///
+    /// ```
+    /// use ppnet::{Config, Trust};
+    ///
+    /// let config = Config::new(Trust::any())
+    ///     .on_accept_error(|error| eprintln!("cannot accept: {error}")); // every 100 ms
+    /// ```
+    #[must_use]
+    pub fn on_accept_error(mut self, told: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+        self.on_accept_error = Some(Arc::new(told));
+        self
+    }
+
     pub(crate) fn policy(&self, peer: SocketAddr) -> Policy {
         self.trust.policy(peer)
     }
@@ -111,6 +131,12 @@ impl Config {
     pub(crate) fn refused(&self, peer: SocketAddr, reason: &Refused) {
         if let Some(told) = &self.on_refused {
             told(peer, reason);
+        }
+    }
+
+    pub(crate) fn cannot_accept(&self, error: &io::Error) {
+        if let Some(told) = &self.on_accept_error {
+            told(error);
         }
     }
 }

@@ -14,3 +14,7 @@ pub use error::Refused;
 pub(crate) use handshake::{Handshake, Opening, READ_LEN};
 pub(crate) use places::Places;
 pub use stream::{Endpoints, Stream};
+
+/// How many connections that wait to be accepted are taken along when a listener drains: as many as Linux
+/// lets wait unless told otherwise (net.core.somaxconn). A flood must not keep it from closing.
+pub(crate) const BACKLOG_MAX: usize = 4096;
