@@ -3,7 +3,7 @@
 //! Told by what the standard library makes of them, and by number where it has no word: this crate knows no
 //! system library.
 
-use std::io;
+use std::io::{Error, ErrorKind};
 
 /// Says whether accept(2) failed for the connection that it took from the queue and not for the socket, or
 /// was interrupted: the next try may follow at once. After any other error, mostly the want of descriptors,
@@ -24,16 +24,16 @@ use std::io;
 /// };
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn is_of_one_accept(error: &io::Error) -> bool {
+pub fn is_of_one_accept(error: &Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::NetworkUnreachable
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::Interrupted
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
     ) || error.raw_os_error().is_some_and(|number| NAMELESS.contains(&number))
 }
 
@@ -59,10 +59,10 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_gone_is_not_the_listeners_error() {
-        for gone in [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset] {
+        for gone in [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset] {
             assert!(is_of_one_accept(&gone.into()), "{gone}");
         }
-        for lasting in [io::ErrorKind::WouldBlock, io::ErrorKind::OutOfMemory] {
+        for lasting in [ErrorKind::WouldBlock, ErrorKind::OutOfMemory] {
             assert!(!is_of_one_accept(&lasting.into()), "{lasting}");
         }
     }
