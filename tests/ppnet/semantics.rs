@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ppnet::ppcore::{Command, ErrorKind, Family, Options, UnixAddr};
-use ppnet::{Config, Greeting, Policy, Refused, Trust};
+use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
 use crate::rig::{PEER, Rig, assert_closed, both, both_at, connect, connect_from, echo, terms};
@@ -87,7 +87,7 @@ fn under_use_a_connection_without_a_header_has_the_sockets_addresses() {
     }
 }
 
-// TestReadHeaderTimeout. Go's read fails; ours closes, and accept never sees the connection.
+// TestReadHeaderTimeout. Go goes on without a header where none is required; ours does if told to, below.
 #[test]
 fn a_silent_client_is_closed_at_the_deadline() {
     for policy in [Policy::Require, Policy::Use, Policy::Ignore, Policy::Reject] {
@@ -96,6 +96,24 @@ fn a_silent_client_is_closed_at_the_deadline() {
             assert!(matches!(rig.refused(), Refused::TimedOut));
             assert!(!rig.has_more());
         }
+    }
+}
+
+// The same, of a server that speaks first: whoever may come without a header is let in with what it sends later.
+#[test]
+fn a_silent_client_of_a_server_that_speaks_first_comes_in_at_the_deadline() {
+    let timeout = Duration::from_millis(1);
+    for policy in [Policy::Use, Policy::Ignore, Policy::Reject] {
+        for rig in both(&terms(policy).header_timeout(timeout).silence(Silence::Absent)) {
+            let mut stream = connect(rig.addr);
+            let seen = rig.accepted();
+            assert_eq!(seen.peer_addr(), stream.local_addr().expect("it is connected"));
+            echo(&mut stream, b"EHLO", b"EHLO");
+        }
+    }
+    for rig in both(&terms(Policy::Require).header_timeout(timeout).silence(Silence::Absent)) {
+        assert_closed(connect(rig.addr));
+        assert!(matches!(rig.refused(), Refused::TimedOut));
     }
 }
 

@@ -297,7 +297,7 @@ impl State {
         }
         self.pending.insert(place, pending);
         if let Some(shed) = shed {
-            self.let_go(shed, Refused::Shed, config);
+            self.let_go(shed, |_| Err(Refused::Shed), config);
         }
     }
 
@@ -311,10 +311,15 @@ impl State {
     }
 
     /// Its time is up, or its place is needed; its edge may not have come yet.
-    fn let_go(&mut self, place: usize, reason: Refused, config: &Config) {
+    fn let_go(
+        &mut self,
+        place: usize,
+        judge: fn(&mut Handshake) -> Result<Opening, Refused>,
+        config: &Config,
+    ) {
         let Some(pending) = self.pending.get_mut(&place) else { return };
         let read = match pending.read() {
-            Ok(None) => Err(reason),
+            Ok(None) => judge(&mut pending.handshake).map(Some),
             read => read,
         };
         self.leave(place, read, config);
@@ -351,7 +356,7 @@ impl State {
             if first.deadline > now {
                 break;
             }
-            self.let_go(place, Refused::TimedOut, config);
+            self.let_go(place, Handshake::time_out, config);
         }
     }
 }

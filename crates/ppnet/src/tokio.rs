@@ -396,8 +396,10 @@ async fn complete<S: AsyncRead + Unpin>(
     peer: SocketAddr,
     local: SocketAddr,
 ) -> Result<Stream<S>, Refused> {
-    let opening = timeout_at(deadline, read_opening(&mut socket, &mut handshake)).await;
-    let opening = opening.map_err(|_| Refused::TimedOut)??;
+    let opening = match timeout_at(deadline, read_opening(&mut socket, &mut handshake)).await {
+        Ok(opening) => opening?,
+        Err(_) => handshake.time_out()?,
+    };
     Ok(Stream::new(socket, opening, peer, local))
 }
 

@@ -44,8 +44,32 @@ pub struct Config {
     pub(crate) options: Options,
     pub(crate) header_timeout: Duration,
     pub(crate) handshakes_max: usize,
+    pub(crate) silence: Silence,
     on_refused: Option<Arc<OnRefused>>,
     on_accept_error: Option<Arc<OnAcceptError>>,
+}
+
+/// What it means that a peer sends nothing until its time is up.
+///
+/// ```
+/// use std::time::Duration;
+/// use ppnet::{Config, Policy, Silence, Trust};
+///
+/// // SMTP: the server greets first, and a client that comes without a balancer waits for it.
+/// let trust = Trust::rules([("10.0.0.1", Policy::Require), ("10.0.0.0/8", Policy::Use)])?;
+/// let config = Config::new(trust)
+///     .silence(Silence::Absent)
+///     .header_timeout(Duration::from_millis(500)); // so long it waits
+/// # Ok::<(), ppnet::NetworkError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Silence {
+    /// It is closed.
+    Refuse,
+    /// It sends no header, and is let in if it may come without: under [`Policy::Use`], [`Policy::Ignore`] and
+    /// [`Policy::Reject`]. For protocols where the server speaks first. A header that comes later is payload,
+    /// so the time must be longer than a balancer ever takes. A header that is begun is no silence.
+    Absent,
 }
 
 type OnRefused = dyn Fn(SocketAddr, &Refused) + Send + Sync;
@@ -62,6 +86,7 @@ impl Config {
             options: Options::new().tlv_framing(TlvFraming::Strict).v2_len_max(v2_len_max),
             header_timeout: HEADER_TIMEOUT,
             handshakes_max: HANDSHAKES_MAX,
+            silence: Silence::Refuse,
             on_refused: None,
             on_accept_error: None,
         }
@@ -81,6 +106,13 @@ impl Config {
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout.min(HEADER_TIMEOUT_MAX);
+        self
+    }
+
+    /// Sets what it means that a peer has sent nothing until then: [`Silence::Refuse`] unless set.
+    #[must_use]
+    pub fn silence(mut self, silence: Silence) -> Self {
+        self.silence = silence;
         self
     }
 
@@ -154,6 +186,7 @@ impl fmt::Debug for Config {
             .field("options", &self.options)
             .field("header_timeout", &self.header_timeout)
             .field("handshakes_max", &self.handshakes_max)
+            .field("silence", &self.silence)
             .finish_non_exhaustive()
     }
 }

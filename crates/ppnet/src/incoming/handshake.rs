@@ -8,14 +8,17 @@ use std::net::SocketAddr;
 
 use pptrust::{Admission, Found, Intro, Received};
 
-use super::{Config, Refused};
+use super::{Config, Refused, Silence};
 
 /// Bytes asked for in one read: a header with its TLVs and a first request or a TLS hello with it.
 pub(crate) const READ_LEN: usize = 4096;
 
 /// A connection whose header is not complete.
 #[derive(Debug)]
-pub(crate) struct Handshake(Intro);
+pub(crate) struct Handshake {
+    intro: Intro,
+    silence: Silence,
+}
 
 /// How a connection begins.
 #[derive(Debug, Default)]
@@ -33,31 +36,44 @@ impl Handshake {
         match policy.admission() {
             Admission::Denied => Err(Refused::Denied),
             Admission::Plain => Ok(None),
-            Admission::Header => Ok(Some(Self(Intro::new(policy, config.options)))),
+            Admission::Header => {
+                let intro = Intro::new(policy, config.options);
+                Ok(Some(Self { intro, silence: config.silence }))
+            }
         }
     }
 
     /// Takes what was read; `None` as long as more is needed.
     pub(crate) fn push(&mut self, read: &[u8]) -> Result<Option<Opening>, Refused> {
-        let found = self.0.push(read)?;
+        let found = self.intro.push(read)?;
         Ok(found.map(|found| self.opening(found, read)))
     }
 
     /// The peer has sent its FIN.
     pub(crate) fn end(&mut self) -> Result<Option<Opening>, Refused> {
-        let found = self.0.finish()?;
+        let found = self.intro.finish()?;
         Ok(found.map(|found| self.opening(found, &[])))
+    }
+
+    /// Its time is up.
+    pub(crate) fn time_out(&mut self) -> Result<Opening, Refused> {
+        // Silence is as good as an end, where it is not an offence.
+        let said = match self.silence {
+            Silence::Absent if self.intro.held().is_empty() => self.end(),
+            Silence::Absent | Silence::Refuse => Ok(None),
+        };
+        said.ok().flatten().ok_or(Refused::TimedOut)
     }
 
     fn opening(&mut self, found: Found, read: &[u8]) -> Opening {
         let behind = |taken| read.get(taken..).unwrap_or_default();
         match found {
             Found::Header { header, taken } => Opening {
-                header: Some(self.0.keep(header, read)),
+                header: Some(self.intro.keep(header, read)),
                 leftover: behind(taken).to_vec(),
             },
             Found::Plain { taken } => {
-                Opening { header: None, leftover: [self.0.held(), behind(taken)].concat() }
+                Opening { header: None, leftover: [self.intro.held(), behind(taken)].concat() }
             }
         }
     }
@@ -88,6 +104,24 @@ mod tests {
                 assert_eq!(kept, (policy == Policy::Require).then(|| header.clone()));
             }
         }
+    }
+
+    #[test]
+    fn silence_is_no_header_only_where_it_may_be_and_nothing_has_come() {
+        let begin = |policy, silence| {
+            let config = Config::new(Trust::by(move |_| policy)).silence(silence);
+            Handshake::begin(&config, "10.0.0.1:1".parse().unwrap()).unwrap().unwrap()
+        };
+        for policy in [Policy::Use, Policy::Ignore, Policy::Reject] {
+            let opening = begin(policy, Silence::Absent).time_out().unwrap();
+            assert_eq!((opening.header, opening.leftover), (None, Vec::new()));
+            let mut begun = begin(policy, Silence::Absent);
+            assert!(begun.push(b"PRO").unwrap().is_none());
+            assert!(matches!(begun.time_out(), Err(Refused::TimedOut)));
+            assert!(matches!(begin(policy, Silence::Refuse).time_out(), Err(Refused::TimedOut)));
+        }
+        let required = begin(Policy::Require, Silence::Absent).time_out();
+        assert!(matches!(required, Err(Refused::TimedOut)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod handshake;
 mod places;
 mod stream;
 
-pub use config::Config;
+pub use config::{Config, Silence};
 pub use error::Refused;
 pub(crate) use handshake::{Handshake, Opening, READ_LEN};
 pub(crate) use places::Places;
