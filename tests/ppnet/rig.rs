@@ -122,6 +122,7 @@ fn copy(reason: &Refused) -> Refused {
         Refused::Denied => Refused::Denied,
         Refused::Header(error) => Refused::Header(*error),
         Refused::Forbidden => Refused::Forbidden,
+        Refused::Invalid(error) => Refused::Invalid(error.to_string().into()),
         Refused::TimedOut => Refused::TimedOut,
         Refused::Shed => Refused::Shed,
         Refused::Io(error) => Refused::Io(error.kind().into()),

@@ -1,9 +1,7 @@
 //! go-proxyproto's semantics, test by test, on both listeners. The name of its test is in the comment;
 //! where ours differ, the comment says how.
 //!
-//! Not here: `Test_AllOptionsAreRecognized` (Go's options are functions), and
-//! `Test_ConnectionErrorsWhenHeaderValidationFails` (a caller looks at `header()` and drops the
-//! connection). The whitelists' own tests are beside `Trust`, those of TLS in `tls.rs`.
+//! Not here: `Test_AllOptionsAreRecognized` (Go's options are functions). The whitelists' own tests are beside `Trust`, those of TLS in `tls.rs`.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -182,6 +180,23 @@ fn a_function_is_asked_about_the_ipv4_peer_of_a_socket_of_both_families() {
         let seen = rig.accepted();
         assert_eq!(seen.socket_peer_addr(), stream.local_addr().expect("it is connected"));
         assert_eq!(seen.socket_local_addr(), stream.peer_addr().expect("it is connected"));
+    }
+}
+
+// Test_ConnectionErrorsWhenHeaderValidationFails. In Go the first read fails; ours never sees the connection.
+#[test]
+fn a_header_that_does_not_validate_ends_the_connection() {
+    let config = terms(Policy::Use).validate(|header| {
+        if header.source() == Some(client()) { Ok(()) } else { Err("not one of ours") }
+    });
+    for rig in both(&config) {
+        let mut stream = connect(rig.addr);
+        stream.write_all(&v2(server(), client())).expect("it is open");
+        assert_closed(stream);
+        assert_eq!(rig.refused().to_string(), "the header is not acceptable: not one of ours");
+        assert_addresses(&rig, &v2(client(), server()), client(), server());
+        // Where none comes there is nothing to judge.
+        assert_socket_addresses(&rig, b"ping", b"ping");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The terms on which a listener takes connections.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use ppcore::{Options, TlvFraming, V2_FIXED_LEN};
 
 use super::Refused;
-use crate::{Policy, Trust};
+use crate::{Policy, Received, Trust};
 
 /// The least that the specification lets a header take: it covers one lost segment (spec 2).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -45,6 +46,7 @@ pub struct Config {
     pub(crate) header_timeout: Duration,
     pub(crate) handshakes_max: usize,
     pub(crate) silence: Silence,
+    validate: Option<Arc<Validate>>,
     on_refused: Option<Arc<OnRefused>>,
     on_accept_error: Option<Arc<OnAcceptError>>,
 }
@@ -72,6 +74,8 @@ pub enum Silence {
     Absent,
 }
 
+pub(crate) type Validate = dyn Fn(&Received) -> Result<(), BoxError> + Send + Sync;
+type BoxError = Box<dyn Error + Send + Sync>;
 type OnRefused = dyn Fn(SocketAddr, &Refused) + Send + Sync;
 type OnAcceptError = dyn Fn(&io::Error) + Send + Sync;
 
@@ -87,6 +91,7 @@ impl Config {
             header_timeout: HEADER_TIMEOUT,
             handshakes_max: HANDSHAKES_MAX,
             silence: Silence::Refuse,
+            validate: None,
             on_refused: None,
             on_accept_error: None,
         }
@@ -113,6 +118,27 @@ impl Config {
     #[must_use]
     pub fn silence(mut self, silence: Silence) -> Self {
         self.silence = silence;
+        self
+    }
+
+    /// Sets a function that judges each header that counts, before the connection is handed out; an error
+    /// refuses it ([`Refused::Invalid`]). It runs while connections are accepted and so must not block.
+    ///
+    /// ```
+    /// use ppnet::{Config, Trust};
+    ///
+    /// const OURS: &[u8] = b"\x01vpce-08d2bf15fac5001c9";
+    /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?).validate(|header| {
+    ///     if header.tlv(0xEA) == Some(OURS) { Ok(()) } else { Err("from another VPC endpoint") }
+    /// });
+    /// # Ok::<(), ppnet::NetworkError>(())
+    /// ```
+    #[must_use]
+    pub fn validate<E: Into<BoxError>>(
+        mut self,
+        judge: impl Fn(&Received) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self {
+        self.validate = Some(Arc::new(move |header| judge(header).map_err(Into::into)));
         self
     }
 
@@ -158,6 +184,10 @@ impl Config {
 
     pub(crate) fn policy(&self, peer: SocketAddr) -> Policy {
         self.trust.policy(peer)
+    }
+
+    pub(crate) fn validator(&self) -> Option<&Arc<Validate>> {
+        self.validate.as_ref()
     }
 
     pub(crate) fn refused(&self, peer: SocketAddr, reason: &Refused) {

@@ -34,7 +34,11 @@ pub fn read_v2<'a>(
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
     let policy = config.policy(peer);
-    Ok(pptrust::datagram::read_v2(policy, config.options, peer, datagram)?)
+    let read = pptrust::datagram::read_v2(policy, config.options, peer, datagram)?;
+    if let Some(validate) = config.validator() {
+        read.received().map_or(Ok(()), |header| validate(&header)).map_err(Refused::Invalid)?;
+    }
+    Ok(read)
 }
 
 /// Reads a datagram that begins with an SPP header; otherwise as [`read_v2`].
@@ -76,6 +80,18 @@ mod tests {
         let spp = write_spp(client, service, b"query");
         assert_eq!(read_spp(&config, balancer, &spp).unwrap().peer_addr(), client);
         assert!(matches!(read_spp(&config, stranger, &spp), Err(Refused::Denied)));
+    }
+
+    #[test]
+    fn a_header_that_is_not_acceptable_is_refused() {
+        let (client, service) = ("203.0.113.7:1".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
+        let config = Config::new(Trust::any()).validate(move |header| {
+            if header.source() == Some(client) { Ok(()) } else { Err("another") }
+        });
+        let good = write_v2(client, service, b"query");
+        assert_eq!(read_v2(&config, service, &good).unwrap().payload(), b"query");
+        let refused = read_v2(&config, service, &write_v2(service, client, b"query")).unwrap_err();
+        assert_eq!(refused.to_string(), "the header is not acceptable: another");
     }
 
     #[test]

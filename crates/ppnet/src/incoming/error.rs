@@ -34,6 +34,9 @@ pub enum Refused {
     /// ([`Policy::Reject`](crate::Policy::Reject)).
     #[error("the peer sent a header and may not send one")]
     Forbidden,
+    /// The header is a good one, and [`Config::validate`](crate::Config::validate) will not have it.
+    #[error("the header is not acceptable: {0}")]
+    Invalid(Box<dyn std::error::Error + Send + Sync>),
     /// The peer did not complete its header within
     /// [`Config::header_timeout`](crate::Config::header_timeout).
     #[error("the peer's header was not complete in time")]

@@ -5,19 +5,21 @@
 //! pushed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use pptrust::{Admission, Found, Intro, Received};
 
+use super::config::Validate;
 use super::{Config, Refused, Silence};
 
 /// Bytes asked for in one read: a header with its TLVs and a first request or a TLS hello with it.
 pub(crate) const READ_LEN: usize = 4096;
 
 /// A connection whose header is not complete.
-#[derive(Debug)]
 pub(crate) struct Handshake {
     intro: Intro,
     silence: Silence,
+    validate: Option<Arc<Validate>>,
 }
 
 /// How a connection begins.
@@ -38,7 +40,8 @@ impl Handshake {
             Admission::Plain => Ok(None),
             Admission::Header => {
                 let intro = Intro::new(policy, config.options);
-                Ok(Some(Self { intro, silence: config.silence }))
+                let validate = config.validator().cloned();
+                Ok(Some(Self { intro, silence: config.silence, validate }))
             }
         }
     }
@@ -46,13 +49,13 @@ impl Handshake {
     /// Takes what was read; `None` as long as more is needed.
     pub(crate) fn push(&mut self, read: &[u8]) -> Result<Option<Opening>, Refused> {
         let found = self.intro.push(read)?;
-        Ok(found.map(|found| self.opening(found, read)))
+        found.map(|found| self.opening(found, read)).transpose()
     }
 
     /// The peer has sent its FIN.
     pub(crate) fn end(&mut self) -> Result<Option<Opening>, Refused> {
         let found = self.intro.finish()?;
-        Ok(found.map(|found| self.opening(found, &[])))
+        found.map(|found| self.opening(found, &[])).transpose()
     }
 
     /// Its time is up.
@@ -65,15 +68,18 @@ impl Handshake {
         said.ok().flatten().ok_or(Refused::TimedOut)
     }
 
-    fn opening(&mut self, found: Found, read: &[u8]) -> Opening {
+    fn opening(&mut self, found: Found, read: &[u8]) -> Result<Opening, Refused> {
         let behind = |taken| read.get(taken..).unwrap_or_default();
         match found {
-            Found::Header { header, taken } => Opening {
-                header: Some(self.intro.keep(header, read)),
-                leftover: behind(taken).to_vec(),
-            },
+            Found::Header { header, taken } => {
+                let header = self.intro.keep(header, read);
+                if let Some(validate) = &self.validate {
+                    validate(&header).map_err(Refused::Invalid)?;
+                }
+                Ok(Opening { header: Some(header), leftover: behind(taken).to_vec() })
+            }
             Found::Plain { taken } => {
-                Opening { header: None, leftover: [self.intro.held(), behind(taken)].concat() }
+                Ok(Opening { header: None, leftover: [self.intro.held(), behind(taken)].concat() })
             }
         }
     }
