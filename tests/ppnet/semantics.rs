@@ -11,7 +11,9 @@ use ppnet::ppcore::{Command, ErrorKind, Family, Options, UnixAddr};
 use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
-use crate::rig::{PEER, Rig, assert_closed, both, both_at, connect, connect_from, echo, terms};
+use crate::rig::{
+    CLIENT, PEER, Rig, assert_closed, both, both_at, connect, connect_from, echo, terms,
+};
 
 fn client() -> SocketAddr {
     "10.1.1.1:1000".parse().expect("an address")
@@ -197,6 +199,25 @@ fn a_header_that_does_not_validate_ends_the_connection() {
         assert_addresses(&rig, &v2(client(), server()), client(), server());
         // Where none comes there is nothing to judge.
         assert_socket_addresses(&rig, b"ping", b"ping");
+    }
+}
+
+// ConnPolicy, which is given both addresses.
+#[test]
+fn a_function_is_asked_about_both_addresses() {
+    let here = |addr: SocketAddr| addr.ip() == PEER;
+    let trust =
+        Trust::by_both(
+            move |peer, local| {
+                if here(peer) && !here(local) { Policy::Require } else { Policy::Deny }
+            },
+        );
+    for rig in both_at("0.0.0.0:0", &Config::new(trust)) {
+        assert_closed(connect((PEER, rig.addr.port()).into()));
+        assert!(matches!(rig.refused(), Refused::Denied));
+        let mut stream = connect_from(PEER, (CLIENT, rig.addr.port()).into());
+        echo(&mut stream, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
+        assert_eq!(rig.accepted().peer_addr(), client());
     }
 }
 

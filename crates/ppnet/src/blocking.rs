@@ -264,8 +264,10 @@ impl State {
     }
 
     fn begin(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, config: &Config) {
-        let begun = Handshake::begin(config, peer)
-            .and_then(|handshake| Ok((handshake, socket.local_addr()?)));
+        let begun = socket
+            .local_addr()
+            .map_err(Refused::Io)
+            .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
         match begun {
             Ok((Some(handshake), local)) => {
                 let deadline = now() + config.header_timeout;

@@ -290,8 +290,10 @@ impl Handshakes {
         peer: SocketAddr,
         config: &Config,
     ) -> Option<Stream<TcpStream>> {
-        let begun = Handshake::begin(config, peer)
-            .and_then(|handshake| Ok((handshake, socket.local_addr()?)));
+        let begun = socket
+            .local_addr()
+            .map_err(Refused::Io)
+            .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
         match begun {
             Ok((Some(handshake), local)) => {
                 let deadline = Instant::now() + config.header_timeout;
@@ -380,7 +382,7 @@ pub async fn handshake<S: AsyncRead + Unpin>(
     config: &Config,
 ) -> Result<Stream<S>, Refused> {
     let peer = canonical(peer);
-    match Handshake::begin(config, peer)? {
+    match Handshake::begin(config, peer, local)? {
         Some(handshake) => {
             let deadline = Instant::now() + config.header_timeout;
             complete(stream, handshake, deadline, peer, local).await

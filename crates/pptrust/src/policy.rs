@@ -144,7 +144,8 @@ pub struct Trust(Rule);
 enum Rule {
     /// The first match counts; the policy behind them is that of all others.
     Peers(Vec<(Peers, Policy)>, Policy),
-    Function(Arc<dyn Fn(SocketAddr) -> Policy + Send + Sync>),
+    Peer(Arc<dyn Fn(SocketAddr) -> Policy + Send + Sync>),
+    Both(Arc<dyn Fn(SocketAddr, SocketAddr) -> Policy + Send + Sync>),
 }
 
 impl Trust {
@@ -218,10 +219,38 @@ impl Trust {
     /// });
     /// ```
     pub fn by(policy: impl Fn(SocketAddr) -> Policy + Send + Sync + 'static) -> Self {
-        Self(Rule::Function(Arc::new(policy)))
+        Self(Rule::Peer(Arc::new(policy)))
     }
 
-    /// Returns the policy for `peer`, v4-mapped or not.
+    /// Asks a function about the peer and the socket's own address, as [`by`](Self::by): for a listener on
+    /// every address of which only one is the balancers'.
+    ///
+    /// ```
+    /// use pptrust::{Policy, Trust};
+    ///
+    /// let trust = Trust::by_both(|_, local| {
+    ///     if local.port() == 8443 { Policy::Require } else { Policy::Reject }
+    /// });
+    /// let [peer, local] = ["10.0.0.2:4711", "192.0.2.1:8443"].map(|addr| addr.parse().unwrap());
+    /// assert_eq!(trust.policy_for_both(peer, local), Policy::Require);
+    /// assert_eq!(trust.policy(peer), Policy::Deny);
+    /// ```
+    pub fn by_both(
+        policy: impl Fn(SocketAddr, SocketAddr) -> Policy + Send + Sync + 'static,
+    ) -> Self {
+        Self(Rule::Both(Arc::new(policy)))
+    }
+
+    /// Returns the policy for `peer`, v4-mapped or not, of a connection to `local`.
+    pub fn policy_for_both(&self, peer: SocketAddr, local: SocketAddr) -> Policy {
+        match &self.0 {
+            Rule::Both(policy) => policy(canonical(peer), canonical(local)),
+            Rule::Peers(..) | Rule::Peer(_) => self.policy(peer),
+        }
+    }
+
+    /// Returns the policy for `peer`, v4-mapped or not. Where it takes both addresses to know
+    /// ([`by_both`](Self::by_both)) that is [`Policy::Deny`].
     pub fn policy(&self, peer: SocketAddr) -> Policy {
         let peer = canonical(peer);
         match &self.0 {
@@ -229,7 +258,8 @@ impl Trust {
                 .iter()
                 .find(|(peers, _)| peers.contains(peer.ip()))
                 .map_or(*otherwise, |(_, policy)| *policy),
-            Rule::Function(policy) => policy(peer),
+            Rule::Peer(policy) => policy(peer),
+            Rule::Both(_) => Policy::Deny,
         }
     }
 }
@@ -240,7 +270,8 @@ impl fmt::Debug for Trust {
             Rule::Peers(rules, otherwise) => {
                 f.debug_tuple("Trust::new").field(rules).field(otherwise).finish()
             }
-            Rule::Function(_) => f.write_str("Trust::by(..)"),
+            Rule::Peer(_) => f.write_str("Trust::by(..)"),
+            Rule::Both(_) => f.write_str("Trust::by_both(..)"),
         }
     }
 }
@@ -292,6 +323,18 @@ mod tests {
             Trust::by(|peer| if peer.ip().is_loopback() { Policy::Deny } else { Policy::Use });
         assert_eq!(policy(&strangers_only, "[::ffff:127.0.0.1]:1"), Policy::Deny);
         assert_eq!(policy(&strangers_only, "[2001:db8::1]:1"), Policy::Use);
+    }
+
+    #[test]
+    fn a_function_of_both_addresses_is_asked_about_their_canonical_forms() {
+        let trust = Trust::by_both(|peer, local| {
+            if peer.is_ipv4() && local.is_ipv4() { Policy::Use } else { Policy::Deny }
+        });
+        let [mapped, v6] = ["[::ffff:10.0.0.1]:1", "[::1]:1"].map(|addr| addr.parse().unwrap());
+        assert_eq!(trust.policy_for_both(mapped, mapped), Policy::Use);
+        assert_eq!(trust.policy_for_both(mapped, v6), Policy::Deny);
+        let networks = Trust::networks(["10.0.0.1"]).unwrap();
+        assert_eq!(networks.policy_for_both(mapped, v6), Policy::Require);
     }
 
     // go-proxyproto: Test_CreateWhitelistPolicyWithInvalidCidrReturnsError and its siblings.

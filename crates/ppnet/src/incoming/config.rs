@@ -182,7 +182,12 @@ impl Config {
         self
     }
 
-    pub(crate) fn policy(&self, peer: SocketAddr) -> Policy {
+    /// The policy for a connection of `peer` to `local`.
+    pub(crate) fn policy(&self, peer: SocketAddr, local: SocketAddr) -> Policy {
+        self.trust.policy_for_both(peer, local)
+    }
+
+    pub(crate) fn policy_for_datagrams(&self, peer: SocketAddr) -> Policy {
         self.trust.policy(peer)
     }
 

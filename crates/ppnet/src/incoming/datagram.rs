@@ -24,7 +24,8 @@ pub use pptrust::datagram::{Datagram, write_spp, write_v2};
 use super::{Config, Refused};
 
 /// Reads a datagram that begins with a v2 header, on the terms of a listener: the policy for `peer`
-/// decides as it does for connections, where a datagram's end is the end of the stream.
+/// decides as it does for connections, where a datagram's end is the end of the stream. A
+/// [`Trust::by_both`](crate::Trust::by_both) denies it: `recv_from` does not say which address it came to.
 ///
 /// # Errors
 /// When the policy or the header says so: drop the datagram.
@@ -33,7 +34,7 @@ pub fn read_v2<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    let policy = config.policy(peer);
+    let policy = config.policy_for_datagrams(peer);
     let read = pptrust::datagram::read_v2(policy, config.options, peer, datagram)?;
     if let Some(validate) = config.validator() {
         read.received().map_or(Ok(()), |header| validate(&header)).map_err(Refused::Invalid)?;
@@ -61,7 +62,7 @@ pub fn read_spp<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    Ok(pptrust::datagram::read_spp(config.policy(peer), peer, datagram)?)
+    Ok(pptrust::datagram::read_spp(config.policy_for_datagrams(peer), peer, datagram)?)
 }
 
 #[cfg(test)]

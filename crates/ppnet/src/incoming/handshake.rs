@@ -33,8 +33,12 @@ pub(crate) struct Opening {
 
 impl Handshake {
     /// Begins with nothing read; `None` if there is nothing to read either, and the connection stands.
-    pub(crate) fn begin(config: &Config, peer: SocketAddr) -> Result<Option<Self>, Refused> {
-        let policy = config.policy(peer);
+    pub(crate) fn begin(
+        config: &Config,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Option<Self>, Refused> {
+        let policy = config.policy(peer, local);
         match policy.admission() {
             Admission::Denied => Err(Refused::Denied),
             Admission::Plain => Ok(None),
@@ -92,7 +96,8 @@ mod tests {
 
     fn begin(policy: Policy) -> Handshake {
         let config = Config::new(Trust::by(move |_| policy));
-        Handshake::begin(&config, "10.0.0.1:1".parse().unwrap()).unwrap().unwrap()
+        let addr = "10.0.0.1:1".parse().unwrap();
+        Handshake::begin(&config, addr, addr).unwrap().unwrap()
     }
 
     #[test]
@@ -116,7 +121,8 @@ mod tests {
     fn silence_is_no_header_only_where_it_may_be_and_nothing_has_come() {
         let begin = |policy, silence| {
             let config = Config::new(Trust::by(move |_| policy)).silence(silence);
-            Handshake::begin(&config, "10.0.0.1:1".parse().unwrap()).unwrap().unwrap()
+            let addr = "10.0.0.1:1".parse().unwrap();
+            Handshake::begin(&config, addr, addr).unwrap().unwrap()
         };
         for policy in [Policy::Use, Policy::Ignore, Policy::Reject] {
             let opening = begin(policy, Silence::Absent).time_out().unwrap();
