@@ -366,17 +366,13 @@ impl State {
 impl Pending {
     /// Reads until the header is complete or the socket would block: `None`.
     fn read(&mut self) -> Result<Option<Opening>, Refused> {
-        let mut buf = [0; READ_LEN];
         loop {
-            let opening = match self.socket.read(&mut buf) {
-                Ok(0) => self.handshake.end()?,
-                Ok(len) => self.handshake.push(buf.get(..len).unwrap_or_default())?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-                Err(error) => return Err(error.into()),
-            };
-            if opening.is_some() {
-                return Ok(opening);
+            match read(&mut self.socket, &mut self.handshake) {
+                Ok(None) => {}
+                Err(Refused::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(None);
+                }
+                opening => return opening,
             }
         }
     }
@@ -400,6 +396,64 @@ impl Stream<TcpStream> {
         let writer = self.get_ref().try_clone()?;
         Ok((self, writer))
     }
+}
+
+/// Reads the header from any reader: a socket that a listener of your own accepted, a UNIX socket, or the inside
+/// of a TLS connection. `peer` and `local` are its addresses without a header; the policy is that for them.
+///
+/// The time is looked at between reads, and a read that itself takes for ever is not ended: give the socket a
+/// read timeout of [`Config::header_timeout`], whose error is taken for the end of the time.
+///
+/// ```
+/// use ppnet::{Config, Trust};
+///
+/// let socket = &b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\nhello"[..];
+/// let (peer, local) = ("10.0.0.2:1".parse()?, "10.0.0.1:443".parse()?);
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+/// let stream = ppnet::handshake(socket, peer, local, &config)?;
+/// assert_eq!(stream.peer_addr(), "203.0.113.7:51820".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When the policy, the header or the time says so. [`Config::on_refused`] is not told.
+pub fn handshake<S: Read>(
+    mut stream: S,
+    peer: SocketAddr,
+    local: SocketAddr,
+    config: &Config,
+) -> Result<Stream<S>, Refused> {
+    let Some(mut handshake) = Handshake::begin(config, peer, local)? else {
+        return Ok(Stream::new(stream, Opening::default(), peer, local));
+    };
+    let deadline = now() + config.header_timeout;
+    loop {
+        let opening = match read(&mut stream, &mut handshake) {
+            Ok(None) if now() < deadline => None,
+            Ok(None) => Some(handshake.time_out()?),
+            Err(Refused::Io(error)) if is_timeout(&error) => Some(handshake.time_out()?),
+            opening => opening?,
+        };
+        if let Some(opening) = opening {
+            return Ok(Stream::new(stream, opening, peer, local));
+        }
+    }
+}
+
+/// Reads once; `None` as long as more is needed.
+fn read(stream: &mut impl Read, handshake: &mut Handshake) -> Result<Option<Opening>, Refused> {
+    let mut buf = [0; READ_LEN];
+    match stream.read(&mut buf) {
+        Ok(0) => handshake.end(),
+        Ok(len) => handshake.push(buf.get(..len).unwrap_or_default()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a read says when the socket's own timeout is over: which of the two depends on the system.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting)'s bytes, or those of

@@ -23,7 +23,7 @@
 //!
 //! | feature | brings | default |
 //! |---|---|---|
-//! | `std` | `Listener`, `connect`: blocking, on `std::net` | yes |
+//! | `std` | `Listener`, `handshake`, `connect`: blocking, on `std::net` | yes |
 //! | `tokio` | `tokio::Listener`, `tokio::handshake`, `tokio::connect` | |
 //! | `axum` | `axum::serve::Listener` and `ConnectInfo`; brings `tokio` | |
 //!
@@ -64,7 +64,7 @@ mod incoming;
 pub mod tokio;
 
 #[cfg(feature = "std")]
-pub use blocking::{Drain, Incoming, Listener, connect};
+pub use blocking::{Drain, Incoming, Listener, connect, handshake};
 #[cfg(any(feature = "std", feature = "tokio"))]
 pub use incoming::{Config, Endpoints, Refused, Silence, Stream, datagram};
 pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
