@@ -311,6 +311,37 @@ fn a_listener_that_drains_hands_out_who_is_on_the_way_and_listens_no_more() {
     });
 }
 
+// Two wait, one of them in the poll; the rest is drained.
+#[test]
+fn a_blocking_listener_that_is_stopped_ends_every_wait_and_can_be_drained() {
+    let listener = ppnet::Listener::bind("127.0.0.1:0", Trust::any()).expect("a free port");
+    let listener = std::sync::Arc::new(listener);
+    let addr = listener.local_addr();
+    let (tell, told) = std::sync::mpsc::channel();
+    let threads = [tell.clone(), tell].map(|tell| {
+        let listener = listener.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                tell.send(stream.expect("descriptors are left").peer_addr()).expect("it waits");
+            }
+        })
+    });
+    for _ in &threads {
+        connect(addr).write_all(&v2(client(), server())).expect("it is open");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(client()));
+    }
+    listener.stop().expect("it can be woken");
+    let ended = told.recv_timeout(PATIENCE);
+    assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+
+    listener.accept().expect_err("it is stopped");
+    connect(addr).write_all(&v2(client(), server())).expect("it is open");
+    let mut rest = std::sync::Arc::into_inner(listener).expect("it is ours alone").drain();
+    assert_eq!(rest.next().expect("one is left").expect("it waits").peer_addr(), client());
+    assert!(rest.next().is_none());
+}
+
 #[test]
 fn tasks_share_one_listener() {
     const TASKS: usize = 4;

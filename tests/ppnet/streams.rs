@@ -156,6 +156,30 @@ fn a_header_is_read_from_any_reader_and_a_silent_socket_is_not_waited_for() {
     assert!(matches!(late, Err(Refused::TimedOut)), "{:?}", late.map(drop));
 }
 
+#[test]
+fn the_sockets_of_listeners_and_connections_can_be_had() {
+    let listener = ppnet::Listener::bind("127.0.0.1:0", Trust::any()).expect("a free port");
+    assert!(socket2::SockRef::from(&listener).is_listener().expect("it is a socket"));
+    let mut far = connect(listener.local_addr());
+    far.write_all(&v2(client(), server())).expect("it is open");
+    let near = listener.accept().expect("it has its header");
+    assert!(socket2::SockRef::from(&near).peer_addr().expect("it is connected").is_ipv4());
+    let socket = listener.into_inner().expect("its mode can be set");
+    let _next = connect(socket.local_addr().expect("it is bound"));
+    // Would fail were it not in blocking mode: the connection may not have been there when it was asked.
+    socket.accept().expect("it goes on without us");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
+        let listener = listener.expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        assert_eq!(listener.get_ref().local_addr().expect("it is bound"), addr);
+        let _far = connect(addr);
+        listener.into_inner().accept().await.expect("it goes on without us");
+    });
+}
+
 #[tokio::test]
 async fn halves_of_tokio_keep_leftovers_and_addresses() {
     let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;

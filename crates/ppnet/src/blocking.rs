@@ -9,16 +9,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
 use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
 
 const LISTENER: Token = Token(usize::MAX);
+const STOP: Token = Token(usize::MAX - 1);
 
 /// Edges taken in one turn; more come with the next.
 const EVENTS_MAX: usize = 256;
@@ -46,13 +52,15 @@ const ACCEPTS_MAX: usize = 64;
 /// ```
 pub struct Listener {
     config: Config,
+    socket: mio::net::TcpListener,
     state: Mutex<State>,
     local: SocketAddr,
+    /// Ends the wait of whoever is in `accept`.
+    waker: Waker,
+    is_stopped: AtomicBool,
 }
 
 struct State {
-    /// `None` once it drains.
-    listener: Option<mio::net::TcpListener>,
     /// The listener may have more: it has not said `WouldBlock` since its last edge.
     may_accept: bool,
     poll: Poll,
@@ -91,12 +99,12 @@ impl Listener {
     pub fn new(listener: TcpListener, config: impl Into<Config>) -> io::Result<Self> {
         let local = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let mut listener = mio::net::TcpListener::from_std(listener);
+        let mut socket = mio::net::TcpListener::from_std(listener);
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut socket, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), STOP)?;
         let config = config.into();
         let state = State {
-            listener: Some(listener),
             may_accept: true,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -105,7 +113,8 @@ impl Listener {
             pending: BTreeMap::new(),
             ready: VecDeque::new(),
         };
-        Ok(Self { config, state: Mutex::new(state), local })
+        let (state, is_stopped) = (Mutex::new(state), AtomicBool::new(false));
+        Ok(Self { config, socket, state, local, waker, is_stopped })
     }
 
     /// Waits for the next connection that has completed its header. It is in blocking mode, without
@@ -115,18 +124,47 @@ impl Listener {
     ///
     /// # Errors
     /// When the system cannot accept, mostly for want of descriptors. The listener stays good and
-    /// loses nothing: ask again, after a pause.
+    /// loses nothing: ask again, after a pause. And when it is [stopped](Self::stop).
     pub fn accept(&self) -> io::Result<Stream<TcpStream>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            if self.is_stopped() {
+                return Err(io::Error::other("the listener is stopped"));
+            }
             if let Some(stream) = state.ready.pop_front() {
                 return Ok(stream);
             }
-            state.turn(&self.config)?;
+            state.turn(Some(&self.socket), &self.config)?;
         }
     }
 
-    /// Returns an iterator over what [`accept`](Self::accept) returns, without end.
+    /// Ends the wait of all who are in [`accept`](Self::accept), with an error, and keeps others from it; what
+    /// [`incoming`](Self::incoming) returned ends. Nothing is lost: [`drain`](Self::drain) hands out the rest.
+    ///
+    /// ```no_run
+    /// # fn serve(listener: ppnet::Listener) -> std::io::Result<()> {
+    /// std::thread::scope(|scope| {
+    ///     let worker = scope.spawn(|| listener.incoming().for_each(drop));
+    ///     listener.stop()?; // on a signal
+    ///     worker.join().expect("it ends now");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the system cannot wake whoever waits.
+    pub fn stop(&self) -> io::Result<()> {
+        self.is_stopped.store(true, Ordering::Release);
+        self.waker.wake()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// Returns an iterator over what [`accept`](Self::accept) returns, without end unless it is
+    /// [stopped](Self::stop).
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
@@ -145,16 +183,27 @@ impl Listener {
     /// # }
     /// ```
     pub fn drain(self) -> Drain {
-        let Self { config, state, .. } = self;
+        let Self { config, socket, state, .. } = self;
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.may_accept = true;
-        if let Err(error) = state.accept(BACKLOG_MAX, &config) {
+        if let Err(error) = state.accept(&socket, BACKLOG_MAX, &config) {
             config.cannot_accept(&error);
         }
         state.may_accept = false;
-        // Closing the socket takes it out of the poll.
-        state.listener = None;
         Drain { config, state }
+    }
+
+    /// Returns the socket, in blocking mode again. Connections that have not been handed out are dropped.
+    ///
+    /// # Errors
+    /// When its mode cannot be set.
+    pub fn into_inner(self) -> io::Result<TcpListener> {
+        let Self { mut socket, state, .. } = self;
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.poll.registry().deregister(&mut socket)?;
+        let socket = TcpListener::from(socket);
+        socket.set_nonblocking(false)?;
+        Ok(socket)
     }
 
     /// Returns the address it is bound to.
@@ -182,7 +231,25 @@ impl Iterator for Incoming<'_> {
     type Item = io::Result<Stream<TcpStream>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.listener.accept())
+        let accepted = self.listener.accept();
+        if accepted.is_err() && self.listener.is_stopped() { None } else { Some(accepted) }
+    }
+}
+
+/// To set options, with `socket2` or the like. Accepting from it directly would take connections whose headers
+/// nobody reads.
+#[cfg(unix)]
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// To set options, as on UNIX.
+#[cfg(windows)]
+impl AsSocket for Listener {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.socket.as_socket()
     }
 }
 
@@ -204,7 +271,7 @@ impl Iterator for Drain {
             if self.state.pending.is_empty() {
                 return None;
             }
-            if let Err(error) = self.state.turn(&self.config) {
+            if let Err(error) = self.state.turn(None, &self.config) {
                 return Some(Err(error));
             }
         }
@@ -218,8 +285,12 @@ impl fmt::Debug for Drain {
 }
 
 impl State {
-    /// Waits for an edge, moves on what it names, drops who is late, and accepts.
-    fn turn(&mut self, config: &Config) -> io::Result<()> {
+    /// Waits for an edge, moves on what it names, drops who is late, and accepts, unless it drains.
+    fn turn(
+        &mut self,
+        listener: Option<&mio::net::TcpListener>,
+        config: &Config,
+    ) -> io::Result<()> {
         let patience = self.patience();
         match self.poll.poll(&mut self.events, patience) {
             Ok(()) => {}
@@ -228,14 +299,18 @@ impl State {
         }
         self.edges.extend(self.events.iter().map(mio::event::Event::token));
         while let Some(token) = self.edges.pop_front() {
-            if token == LISTENER {
-                self.may_accept = true;
-            } else {
-                self.advance(token.0, config);
+            match token {
+                LISTENER => self.may_accept = true,
+                // Whoever waited looks whether it is stopped.
+                STOP => {}
+                Token(place) => self.advance(place, config),
             }
         }
         self.expire(now(), config);
-        let accepted = self.accept(ACCEPTS_MAX, config);
+        let accepted = match listener {
+            Some(listener) => self.accept(listener, ACCEPTS_MAX, config),
+            None => Ok(()),
+        };
         // What is ready goes first: the error comes again, a connection does not.
         if self.ready.is_empty() { accepted } else { Ok(()) }
     }
@@ -250,9 +325,16 @@ impl State {
         Some(first.deadline.saturating_duration_since(now()))
     }
 
-    fn accept(&mut self, count_max: usize, config: &Config) -> io::Result<()> {
+    fn accept(
+        &mut self,
+        listener: &mio::net::TcpListener,
+        count_max: usize,
+        config: &Config,
+    ) -> io::Result<()> {
         for _ in 0..count_max {
-            let Some(listener) = self.listener.as_ref().filter(|_| self.may_accept) else { break };
+            if !self.may_accept {
+                break;
+            }
             match listener.accept() {
                 Ok((socket, peer)) => self.begin(socket, canonical(peer), config),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,

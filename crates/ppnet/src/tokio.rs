@@ -140,6 +140,17 @@ impl Listener {
         drain
     }
 
+    /// Returns the socket, to set options. Accepting from it directly would take connections whose headers
+    /// nobody reads.
+    pub fn get_ref(&self) -> &TcpListener {
+        &self.inner
+    }
+
+    /// Returns the socket. Connections that have not been handed out are dropped.
+    pub fn into_inner(self) -> TcpListener {
+        self.inner
+    }
+
     /// Returns the address it is bound to.
     ///
     /// # Errors

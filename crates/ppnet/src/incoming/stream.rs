@@ -4,6 +4,10 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::sync::Arc;
 
 use ppcore::{Transport, canonical};
@@ -219,6 +223,22 @@ impl<S: Write> Write for Stream<S> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+/// To set options; reading from it directly would overtake bytes that came with the header.
+#[cfg(unix)]
+impl<S: AsFd> AsFd for Stream<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+/// To set options, as on UNIX.
+#[cfg(windows)]
+impl<S: AsSocket> AsSocket for Stream<S> {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.inner.as_socket()
     }
 }
 
