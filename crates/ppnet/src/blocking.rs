@@ -48,6 +48,7 @@ const ACCEPTS_MAX: usize = 64;
 /// // One that exists already, with options of its own:
 /// let socket = std::net::TcpListener::bind("0.0.0.0:8443")?;
 /// let other = Listener::new(socket, Trust::any())?;
+/// let socket = other.into_inner()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Listener {

@@ -50,6 +50,8 @@ use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN,
 /// println!("listening on {}", listener.local_addr()?);
 /// let stream = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
 /// let (reader, writer) = stream.into_split(); // for two tasks
+/// listener.get_ref().set_ttl(64)?;
+/// let socket = listener.into_inner();
 /// # Ok(())
 /// # }
 /// ```

@@ -24,8 +24,8 @@ use crate::peers::Peers;
 /// | `Deny` | refused, unread | refused, unread |
 ///
 /// "Comes" is decided at the first byte that rules a header out, or by the end of the stream; a peer
-/// that stays silent is closed at the deadline, except under `Skip`. A header that is begun and broken
-/// is refused by all but `Skip`.
+/// that stays silent is closed at the deadline, except under `Skip` or where a listener takes silence for
+/// none. A header that is begun and broken is refused by all but `Skip`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Policy {
