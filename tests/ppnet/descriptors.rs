@@ -10,7 +10,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use ppnet::Trust;
+use ppnet::{Config, Trust};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Small, so that it is soon used up.
@@ -18,7 +19,10 @@ const DESCRIPTORS: u64 = 64;
 
 #[tokio::test(start_paused = true)]
 async fn without_descriptors_the_axum_listener_pauses_and_then_goes_on() {
-    let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
+    let (tell, told) = std::sync::mpsc::channel();
+    let config = Config::new(Trust::any())
+        .on_accept_error(move |error| tell.send(error.raw_os_error()).expect("the test listens"));
+    let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", config).await;
     let mut listener = listener.expect("a free port");
     let addr = listener.local_addr().expect("it is bound");
     // In the backlog before there is nothing left: one needs no descriptor of ours to be there.
@@ -44,6 +48,9 @@ async fn without_descriptors_the_axum_listener_pauses_and_then_goes_on() {
     })
     .await;
     assert!((5..=25).contains(&polls), "{polls} polls in a second");
+    let errors: Vec<_> = told.try_iter().collect();
+    assert!((5..=25).contains(&errors.len()), "{errors:?}");
+    assert!(errors.iter().all(|error| *error == Some(Errno::MFILE.raw_os_error())), "{errors:?}");
 
     drop(taken);
     let (stream, client) = accept.await;

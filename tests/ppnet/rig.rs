@@ -38,11 +38,16 @@ pub(crate) fn terms(policy: Policy) -> Config {
 
 /// One rig on each listener.
 pub(crate) fn both(config: &Config) -> [Rig; 2] {
-    [Kind::Blocking, Kind::Tokio].map(|kind| Rig::start(kind, config.clone()))
+    both_at("127.0.0.1:0", config)
+}
+
+/// The same, bound to this address.
+pub(crate) fn both_at(addr: &'static str, config: &Config) -> [Rig; 2] {
+    [Kind::Blocking, Kind::Tokio].map(|kind| Rig::start(kind, addr, config.clone()))
 }
 
 impl Rig {
-    fn start(kind: Kind, config: Config) -> Self {
+    fn start(kind: Kind, bound_to: &'static str, config: Config) -> Self {
         let (tell_accepted, accepted) = channel();
         let (tell_refused, refused) = channel();
         let config = config.on_refused(move |_, reason| {
@@ -52,7 +57,7 @@ impl Rig {
         let (tell_addr, addr) = channel();
         thread::spawn(move || match kind {
             Kind::Blocking => {
-                let listener = ppnet::Listener::bind("127.0.0.1:0", config).expect("a free port");
+                let listener = ppnet::Listener::bind(bound_to, config).expect("a free port");
                 tell_addr.send(listener.local_addr()).expect("the test waits");
                 for stream in listener.incoming() {
                     let mut stream = stream.expect("descriptors are left");
@@ -67,8 +72,8 @@ impl Rig {
             Kind::Tokio => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("a runtime").block_on(async {
-                    let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", config).await;
-                    let mut listener = listener.expect("a free port");
+                    let listener = ppnet::tokio::Listener::bind(bound_to, config).await;
+                    let listener = listener.expect("a free port");
                     tell_addr.send(listener.local_addr().expect("it is bound")).expect("it waits");
                     loop {
                         let stream = listener.accept().await.expect("descriptors are left");
@@ -117,7 +122,9 @@ fn copy(reason: &Refused) -> Refused {
         Refused::Denied => Refused::Denied,
         Refused::Header(error) => Refused::Header(*error),
         Refused::Forbidden => Refused::Forbidden,
+        Refused::Invalid(error) => Refused::Invalid(error.to_string().into()),
         Refused::TimedOut => Refused::TimedOut,
+        Refused::Shed => Refused::Shed,
         Refused::Io(error) => Refused::Io(error.kind().into()),
         other => panic!("a new reason: {other}"),
     }
@@ -130,6 +137,17 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
     stream.set_nodelay(true).expect("it is a TCP socket");
     stream
+}
+
+/// Connects from this address of loopback.
+#[track_caller]
+pub(crate) fn connect_from(source: IpAddr, addr: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&SocketAddr::new(source, 0).into()).expect("loopback has more than one address");
+    socket.connect(&addr.into()).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    socket.into()
 }
 
 /// Sends `bytes` and reads as many back as are payload.

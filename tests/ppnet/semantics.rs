@@ -1,19 +1,19 @@
 //! go-proxyproto's semantics, test by test, on both listeners. The name of its test is in the comment;
 //! where ours differ, the comment says how.
 //!
-//! Not here: `Test_AllOptionsAreRecognized` (Go's options are functions), and
-//! `Test_ConnectionErrorsWhenHeaderValidationFails` (a caller looks at `header()` and drops the
-//! connection). The whitelists' own tests are beside `Trust`, those of TLS in `tls.rs`.
+//! Not here: `Test_AllOptionsAreRecognized` (Go's options are functions). The whitelists' own tests are beside `Trust`, those of TLS in `tls.rs`.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ppnet::ppcore::{Command, ErrorKind, Family, Options, UnixAddr};
-use ppnet::{Config, Greeting, Policy, Refused, Trust};
+use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
-use crate::rig::{PEER, Rig, assert_closed, both, connect, echo, terms};
+use crate::rig::{
+    CLIENT, PEER, Rig, assert_closed, both, both_at, connect, connect_from, echo, terms,
+};
 
 fn client() -> SocketAddr {
     "10.1.1.1:1000".parse().expect("an address")
@@ -87,7 +87,7 @@ fn under_use_a_connection_without_a_header_has_the_sockets_addresses() {
     }
 }
 
-// TestReadHeaderTimeout. Go's read fails; ours closes, and accept never sees the connection.
+// TestReadHeaderTimeout. Go goes on without a header where none is required; ours does if told to, below.
 #[test]
 fn a_silent_client_is_closed_at_the_deadline() {
     for policy in [Policy::Require, Policy::Use, Policy::Ignore, Policy::Reject] {
@@ -96,6 +96,24 @@ fn a_silent_client_is_closed_at_the_deadline() {
             assert!(matches!(rig.refused(), Refused::TimedOut));
             assert!(!rig.has_more());
         }
+    }
+}
+
+// The same, of a server that speaks first: whoever may come without a header is let in with what it sends later.
+#[test]
+fn a_silent_client_of_a_server_that_speaks_first_comes_in_at_the_deadline() {
+    let timeout = Duration::from_millis(1);
+    for policy in [Policy::Use, Policy::Ignore, Policy::Reject] {
+        for rig in both(&terms(policy).header_timeout(timeout).silence(Silence::Absent)) {
+            let mut stream = connect(rig.addr);
+            let seen = rig.accepted();
+            assert_eq!(seen.peer_addr(), stream.local_addr().expect("it is connected"));
+            echo(&mut stream, b"EHLO", b"EHLO");
+        }
+    }
+    for rig in both(&terms(Policy::Require).header_timeout(timeout).silence(Silence::Absent)) {
+        assert_closed(connect(rig.addr));
+        assert!(matches!(rig.refused(), Refused::TimedOut));
     }
 }
 
@@ -146,15 +164,60 @@ fn the_whole_header_is_there_with_its_tlvs() {
 fn a_peer_that_the_policy_denies_is_closed_and_the_listener_goes_on() {
     let trust = Trust::by(|peer| if peer.ip() == PEER { Policy::Require } else { Policy::Deny });
     for rig in both(&Config::new(trust)) {
-        let stranger = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let stranger = stranger.expect("a socket");
-        let from: SocketAddr = "127.0.0.3:0".parse().expect("an address");
-        stranger.bind(&from.into()).expect("loopback has more than one address");
-        stranger.connect(&rig.addr.into()).expect("it listens");
-        assert_closed(stranger.into());
+        assert_closed(connect_from("127.0.0.3".parse().expect("an address"), rig.addr));
         assert!(matches!(rig.refused(), Refused::Denied));
         assert_addresses(&rig, &v2(client(), server()), client(), server());
         assert!(!rig.has_more());
+    }
+}
+
+// A socket of both families tells an IPv4 peer as `::ffff:127.0.0.1`, which is not loopback.
+#[test]
+fn a_function_is_asked_about_the_ipv4_peer_of_a_socket_of_both_families() {
+    let trust =
+        Trust::by(|peer| if peer.ip().is_loopback() { Policy::Require } else { Policy::Deny });
+    for rig in both_at("[::]:0", &Config::new(trust)) {
+        let mut stream = connect((PEER, rig.addr.port()).into());
+        echo(&mut stream, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
+        let seen = rig.accepted();
+        assert_eq!(seen.socket_peer_addr(), stream.local_addr().expect("it is connected"));
+        assert_eq!(seen.socket_local_addr(), stream.peer_addr().expect("it is connected"));
+    }
+}
+
+// Test_ConnectionErrorsWhenHeaderValidationFails. In Go the first read fails; ours never sees the connection.
+#[test]
+fn a_header_that_does_not_validate_ends_the_connection() {
+    let config = terms(Policy::Use).validate(|header| {
+        if header.source() == Some(client()) { Ok(()) } else { Err("not one of ours") }
+    });
+    for rig in both(&config) {
+        let mut stream = connect(rig.addr);
+        stream.write_all(&v2(server(), client())).expect("it is open");
+        assert_closed(stream);
+        assert_eq!(rig.refused().to_string(), "the header is not acceptable: not one of ours");
+        assert_addresses(&rig, &v2(client(), server()), client(), server());
+        // Where none comes there is nothing to judge.
+        assert_socket_addresses(&rig, b"ping", b"ping");
+    }
+}
+
+// ConnPolicy, which is given both addresses.
+#[test]
+fn a_function_is_asked_about_both_addresses() {
+    let here = |addr: SocketAddr| addr.ip() == PEER;
+    let trust =
+        Trust::by_both(
+            move |peer, local| {
+                if here(peer) && !here(local) { Policy::Require } else { Policy::Deny }
+            },
+        );
+    for rig in both_at("0.0.0.0:0", &Config::new(trust)) {
+        assert_closed(connect((PEER, rig.addr.port()).into()));
+        assert!(matches!(rig.refused(), Refused::Denied));
+        let mut stream = connect_from(PEER, (CLIENT, rig.addr.port()).into());
+        echo(&mut stream, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
+        assert_eq!(rig.accepted().peer_addr(), client());
     }
 }
 

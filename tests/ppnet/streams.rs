@@ -2,10 +2,11 @@
 //! connectors send their header first.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
-use ppnet::{Config, Greeting, Policy, Trust};
+use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::payload::{MIB, assert_same, random};
@@ -48,7 +49,7 @@ fn a_runtime_without_timers_panics_where_connections_are_accepted() {
     runtime
         .expect("a runtime")
         .block_on(async {
-            let mut listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any())
+            let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any())
                 .await
                 .expect("a free port");
             let _client = connect(listener.local_addr().expect("it is bound"));
@@ -58,7 +59,7 @@ fn a_runtime_without_timers_panics_where_connections_are_accepted() {
 }
 
 /// One connection through the blocking listener, with `sent` behind its header in one write.
-fn blocking_pair(sent: &[u8]) -> (std::net::TcpStream, ppnet::Stream<std::net::TcpStream>) {
+fn blocking_pair(sent: &[u8]) -> (TcpStream, ppnet::Stream<TcpStream>) {
     let listener = ppnet::Listener::bind("127.0.0.1:0", Trust::any()).expect("a free port");
     let mut far = connect(listener.local_addr());
     far.write_all(&[&v2(client(), server())[..], sent].concat()).expect("it is open");
@@ -116,10 +117,73 @@ async fn a_header_byte_by_byte_takes_no_byte_of_the_payload() {
     }
 }
 
+// A reader that gives a byte at a time, and a socket whose own timeout ends the wait.
+#[test]
+fn a_header_is_read_from_any_reader_and_a_silent_socket_is_not_waited_for() {
+    struct Drops<'a>(&'a [u8]);
+    impl Read for Drops<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let len = buf.len().min(1);
+            Read::read(&mut self.0, &mut buf[..len])
+        }
+    }
+    let config = Config::new(Trust::any());
+    for header in [v1(client(), server()), v2(client(), server())] {
+        let sent = [&header[..], b"payload"].concat();
+        let stream = ppnet::handshake(Drops(&sent), server(), client(), &config);
+        let mut stream = stream.expect("the header is good");
+        assert_eq!(stream.peer_addr(), client());
+        let mut payload = Vec::new();
+        stream.read_to_end(&mut payload).expect("it ends");
+        assert_eq!(payload, b"payload");
+    }
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    for (silence, is_let_in) in [(Silence::Absent, true), (Silence::Refuse, false)] {
+        let config = terms(Policy::Use).silence(silence);
+        let near = TcpStream::connect(listener.local_addr().expect("it is bound"));
+        let near = near.expect("it listens");
+        near.set_read_timeout(Some(Duration::from_millis(1))).expect("it is not zero");
+        match ppnet::handshake(near, client(), server(), &config) {
+            Ok(stream) => assert_eq!((stream.peer_addr(), is_let_in), (client(), true)),
+            Err(reason) => assert!(matches!(reason, Refused::TimedOut) && !is_let_in, "{reason}"),
+        }
+    }
+    // It trickles, and the time is over before the header is.
+    let trickle = Drops(b"PROXY TCP4 ");
+    let config = Config::new(Trust::any()).header_timeout(Duration::ZERO);
+    let late = ppnet::handshake(trickle, server(), client(), &config);
+    assert!(matches!(late, Err(Refused::TimedOut)), "{:?}", late.map(drop));
+}
+
+#[test]
+fn the_sockets_of_listeners_and_connections_can_be_had() {
+    let listener = ppnet::Listener::bind("127.0.0.1:0", Trust::any()).expect("a free port");
+    assert!(socket2::SockRef::from(&listener).is_listener().expect("it is a socket"));
+    let mut far = connect(listener.local_addr());
+    far.write_all(&v2(client(), server())).expect("it is open");
+    let near = listener.accept().expect("it has its header");
+    assert!(socket2::SockRef::from(&near).peer_addr().expect("it is connected").is_ipv4());
+    let socket = listener.into_inner().expect("its mode can be set");
+    let _next = connect(socket.local_addr().expect("it is bound"));
+    // Would fail were it not in blocking mode: the connection may not have been there when it was asked.
+    socket.accept().expect("it goes on without us");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
+        let listener = listener.expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        assert_eq!(listener.get_ref().local_addr().expect("it is bound"), addr);
+        let _far = connect(addr);
+        listener.into_inner().accept().await.expect("it goes on without us");
+    });
+}
+
 #[tokio::test]
 async fn halves_of_tokio_keep_leftovers_and_addresses() {
     let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", Trust::any()).await;
-    let mut listener = listener.expect("a free port");
+    let listener = listener.expect("a free port");
     let addr = listener.local_addr().expect("it is bound");
     let header = Greeting::v2(client(), server()).to_bytes().expect("it fits");
     let mut far = ppnet::tokio::connect(addr, &[&header[..], b"ping"].concat()).await;
@@ -169,7 +233,7 @@ fn connectors_send_the_header_alone_and_first() {
     let addr = listener.local_addr().expect("it is bound");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let received = |mut stream: std::net::TcpStream| {
+    let received = |mut stream: TcpStream| {
         let mut all = Vec::new();
         stream.read_to_end(&mut all).map(|_| all).expect("it ends")
     };

@@ -40,7 +40,7 @@ const HOP_BY_HOP: [&str; 7] = [
 async fn main() -> Result<(), Box<dyn Error>> {
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3128".to_owned());
     let trust = Trust::networks(["127.0.0.0/8", "::1"])?;
-    let mut listener = ppnet::tokio::Listener::bind(addr, trust).await?;
+    let listener = ppnet::tokio::Listener::bind(addr, trust).await?;
     println!("listening {}", listener.local_addr()?);
     loop {
         match listener.accept().await {

@@ -20,7 +20,9 @@ use crate::tokio::Listener;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// `axum::serve` takes the listener as it is. It never ends: when the system cannot accept, it tries
-/// again every 100 ms, and goes on with the connections it has.
+/// again every 100 ms, and goes on with the connections it has;
+/// [`Config::on_accept_error`](crate::Config::on_accept_error) hears of it. A graceful shutdown drops the
+/// listener, and with it whoever has not been handed out.
 ///
 /// Handlers get the [`Endpoints`] as `ConnectInfo<Endpoints>`:
 ///
@@ -50,10 +52,13 @@ impl ::axum::serve::Listener for Listener {
         loop {
             let stream = match Self::accept(self).await {
                 Ok(stream) => stream,
-                Err(_) => match self.pause().await {
-                    Some(stream) => stream,
-                    None => continue,
-                },
+                Err(error) => {
+                    self.config().cannot_accept(&error);
+                    match self.pause().await {
+                        Some(stream) => stream,
+                        None => continue,
+                    }
+                }
             };
             let client = stream.peer_addr();
             return (stream, client);
@@ -69,9 +74,9 @@ impl Listener {
     /// Waits, or until a connection that was accepted before has its header.
     async fn pause(&mut self) -> Option<Stream<TcpStream>> {
         let mut over = pin!(sleep(ACCEPT_PAUSE));
-        poll_fn(|cx| match self.poll_handshakes(cx) {
-            Poll::Ready(stream) => Poll::Ready(Some(stream)),
-            Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+        poll_fn(|cx| match self.poll_accepted(cx) {
+            Poll::Ready(Some(stream)) => Poll::Ready(Some(stream)),
+            Poll::Ready(None) | Poll::Pending => over.as_mut().poll(cx).map(|()| None),
         })
         .await
     }

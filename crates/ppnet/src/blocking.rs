@@ -2,22 +2,29 @@
 //!
 //! No thread of its own: whoever is in [`Listener::accept`] moves every handshake on, by readiness.
 //! When several threads are, one of them does and the others wait their turn. Invariant: a pending
-//! connection is registered with `poll` for reading and has told that it would block since.
+//! connection is registered with `poll` for reading, and has told that it would block since or is among
+//! `edges`. A callback's panic keeps it, since nothing is taken out of the state before its turn.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
+use ppcore::canonical;
+use pptrust::is_of_one_accept;
 
-use crate::incoming::{
-    Config, Handshake, Opening, READ_LEN, Refused, Stream, is_of_one_connection,
-};
+use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
 
 const LISTENER: Token = Token(usize::MAX);
+const STOP: Token = Token(usize::MAX - 1);
 
 /// Edges taken in one turn; more come with the next.
 const EVENTS_MAX: usize = 256;
@@ -41,23 +48,30 @@ const ACCEPTS_MAX: usize = 64;
 /// // One that exists already, with options of its own:
 /// let socket = std::net::TcpListener::bind("0.0.0.0:8443")?;
 /// let other = Listener::new(socket, Trust::any())?;
+/// let socket = other.into_inner()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Listener {
     config: Config,
+    socket: mio::net::TcpListener,
     state: Mutex<State>,
     local: SocketAddr,
+    /// Ends the wait of whoever is in `accept`.
+    waker: Waker,
+    is_stopped: AtomicBool,
 }
 
 struct State {
-    listener: mio::net::TcpListener,
     /// The listener may have more: it has not said `WouldBlock` since its last edge.
     may_accept: bool,
     poll: Poll,
     events: Events,
-    /// By token. Tokens ascend and every handshake has the same time, so the first is due first.
+    /// Edges whose turn has not come.
+    edges: VecDeque<Token>,
+    places: Places,
+    /// By place, which is the token. Places ascend and every handshake has the same time, so the first is
+    /// due first.
     pending: BTreeMap<usize, Pending>,
-    next_token: usize,
     ready: VecDeque<Stream<TcpStream>>,
 }
 
@@ -86,19 +100,22 @@ impl Listener {
     pub fn new(listener: TcpListener, config: impl Into<Config>) -> io::Result<Self> {
         let local = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let mut listener = mio::net::TcpListener::from_std(listener);
+        let mut socket = mio::net::TcpListener::from_std(listener);
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut socket, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), STOP)?;
+        let config = config.into();
         let state = State {
-            listener,
             may_accept: true,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
+            edges: VecDeque::new(),
+            places: Places::new(config.handshakes_max),
             pending: BTreeMap::new(),
-            next_token: 0,
             ready: VecDeque::new(),
         };
-        Ok(Self { config: config.into(), state: Mutex::new(state), local })
+        let (state, is_stopped) = (Mutex::new(state), AtomicBool::new(false));
+        Ok(Self { config, socket, state, local, waker, is_stopped })
     }
 
     /// Waits for the next connection that has completed its header. It is in blocking mode, without
@@ -108,20 +125,86 @@ impl Listener {
     ///
     /// # Errors
     /// When the system cannot accept, mostly for want of descriptors. The listener stays good and
-    /// loses nothing: ask again, after a pause.
+    /// loses nothing: ask again, after a pause. And when it is [stopped](Self::stop).
     pub fn accept(&self) -> io::Result<Stream<TcpStream>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            if self.is_stopped() {
+                return Err(io::Error::other("the listener is stopped"));
+            }
             if let Some(stream) = state.ready.pop_front() {
                 return Ok(stream);
             }
-            state.turn(&self.config)?;
+            state.turn(Some(&self.socket), &self.config)?;
         }
     }
 
-    /// Returns an iterator over what [`accept`](Self::accept) returns, without end.
+    /// Ends the wait of all who are in [`accept`](Self::accept), with an error, and keeps others from it; what
+    /// [`incoming`](Self::incoming) returned ends. Nothing is lost: [`drain`](Self::drain) hands out the rest.
+    ///
+    /// ```no_run
+    /// # fn serve(listener: ppnet::Listener) -> std::io::Result<()> {
+    /// std::thread::scope(|scope| {
+    ///     let worker = scope.spawn(|| listener.incoming().for_each(drop));
+    ///     listener.stop()?; // on a signal
+    ///     worker.join().expect("it ends now");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the system cannot wake whoever waits.
+    pub fn stop(&self) -> io::Result<()> {
+        self.is_stopped.store(true, Ordering::Release);
+        self.waker.wake()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// Returns an iterator over what [`accept`](Self::accept) returns, without end unless it is
+    /// [stopped](Self::stop).
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
+    }
+
+    /// Stops listening, and hands out who is on the way: those that wait to be accepted, and those whose
+    /// header is not complete and comes in time. It ends after [`Config::header_timeout`] at the latest.
+    /// Dropping the listener drops them.
+    ///
+    /// ```no_run
+    /// # fn stop(listener: ppnet::Listener) -> std::io::Result<()> {
+    /// let rest: ppnet::Drain = listener.drain();
+    /// for stream in rest {
+    ///     println!("{} is the last but a few", stream?.peer_addr());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drain(self) -> Drain {
+        let Self { config, socket, state, .. } = self;
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.may_accept = true;
+        if let Err(error) = state.accept(&socket, BACKLOG_MAX, &config) {
+            config.cannot_accept(&error);
+        }
+        state.may_accept = false;
+        Drain { config, state }
+    }
+
+    /// Returns the socket, in blocking mode again. Connections that have not been handed out are dropped.
+    ///
+    /// # Errors
+    /// When its mode cannot be set.
+    pub fn into_inner(self) -> io::Result<TcpListener> {
+        let Self { mut socket, state, .. } = self;
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.poll.registry().deregister(&mut socket)?;
+        let socket = TcpListener::from(socket);
+        socket.set_nonblocking(false)?;
+        Ok(socket)
     }
 
     /// Returns the address it is bound to.
@@ -149,52 +232,114 @@ impl Iterator for Incoming<'_> {
     type Item = io::Result<Stream<TcpStream>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.listener.accept())
+        let accepted = self.listener.accept();
+        if accepted.is_err() && self.listener.is_stopped() { None } else { Some(accepted) }
+    }
+}
+
+/// To set options, with `socket2` or the like. Accepting from it directly would take connections whose headers
+/// nobody reads.
+#[cfg(unix)]
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// To set options, as on UNIX.
+#[cfg(windows)]
+impl AsSocket for Listener {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.socket.as_socket()
+    }
+}
+
+/// The last connections of a listener that has stopped listening, as they complete their headers; made by
+/// [`Listener::drain`]. An error is that of waiting, and no connection's.
+pub struct Drain {
+    config: Config,
+    state: State,
+}
+
+impl Iterator for Drain {
+    type Item = io::Result<Stream<TcpStream>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(stream) = self.state.ready.pop_front() {
+                return Some(Ok(stream));
+            }
+            if self.state.pending.is_empty() {
+                return None;
+            }
+            if let Err(error) = self.state.turn(None, &self.config) {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 impl State {
-    /// Waits for an edge, moves on what it names, drops who is late, and accepts.
-    fn turn(&mut self, config: &Config) -> io::Result<()> {
-        let patience = self.patience(config);
+    /// Waits for an edge, moves on what it names, drops who is late, and accepts, unless it drains.
+    fn turn(
+        &mut self,
+        listener: Option<&mio::net::TcpListener>,
+        config: &Config,
+    ) -> io::Result<()> {
+        let patience = self.patience();
         match self.poll.poll(&mut self.events, patience) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
-        let tokens: Vec<Token> = self.events.iter().map(mio::event::Event::token).collect();
-        for token in tokens {
-            if token == LISTENER {
-                self.may_accept = true;
-            } else if let Some(pending) = self.pending.remove(&token.0) {
-                self.advance(token.0, pending, config);
+        self.edges.extend(self.events.iter().map(mio::event::Event::token));
+        while let Some(token) = self.edges.pop_front() {
+            match token {
+                LISTENER => self.may_accept = true,
+                // Whoever waited looks whether it is stopped.
+                STOP => {}
+                Token(place) => self.advance(place, config),
             }
         }
         self.expire(now(), config);
-        let accepted = self.accept(config);
+        let accepted = match listener {
+            Some(listener) => self.accept(listener, ACCEPTS_MAX, config),
+            None => Ok(()),
+        };
         // What is ready goes first: the error comes again, a connection does not.
         if self.ready.is_empty() { accepted } else { Ok(()) }
     }
 
     /// How long to wait for an edge: until the first deadline, or not at all while there is something
-    /// to accept and room for it.
-    fn patience(&self, config: &Config) -> Option<Duration> {
-        if self.may_accept && self.pending.len() < config.handshakes_max {
+    /// to do.
+    fn patience(&self) -> Option<Duration> {
+        if self.may_accept || !self.edges.is_empty() {
             return Some(Duration::ZERO);
         }
         let (_, first) = self.pending.first_key_value()?;
         Some(first.deadline.saturating_duration_since(now()))
     }
 
-    fn accept(&mut self, config: &Config) -> io::Result<()> {
-        for _ in 0..ACCEPTS_MAX {
-            if !self.may_accept || self.pending.len() >= config.handshakes_max {
+    fn accept(
+        &mut self,
+        listener: &mio::net::TcpListener,
+        count_max: usize,
+        config: &Config,
+    ) -> io::Result<()> {
+        for _ in 0..count_max {
+            if !self.may_accept {
                 break;
             }
-            match self.listener.accept() {
-                Ok((socket, peer)) => self.begin(socket, peer, config),
+            match listener.accept() {
+                Ok((socket, peer)) => self.begin(socket, canonical(peer), config),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_of_one_accept(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -202,18 +347,17 @@ impl State {
     }
 
     fn begin(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, config: &Config) {
-        let begun = Handshake::begin(config, peer)
-            .and_then(|handshake| Ok((handshake, socket.local_addr()?)));
+        let begun = socket
+            .local_addr()
+            .map_err(Refused::Io)
+            .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
         match begun {
             Ok((Some(handshake), local)) => {
                 let deadline = now() + config.header_timeout;
                 let mut pending = Pending { socket, peer, local, handshake, deadline };
                 // Most balancers' headers are there already: registering can wait.
                 match pending.read() {
-                    Ok(None) => match self.register(pending) {
-                        Ok(()) => {}
-                        Err(error) => config.refused(peer, &error.into()),
-                    },
+                    Ok(None) => self.register(pending, config),
                     read => self.finish(pending, read, config),
                 }
             }
@@ -227,30 +371,49 @@ impl State {
         }
     }
 
-    fn register(&mut self, mut pending: Pending) -> io::Result<()> {
-        let token = self.next_token;
-        self.poll.registry().register(&mut pending.socket, Token(token), Interest::READABLE)?;
-        self.pending.insert(token, pending);
-        self.next_token += 1;
-        Ok(())
-    }
-
-    fn advance(&mut self, token: usize, mut pending: Pending, config: &Config) {
-        match pending.read() {
-            Ok(None) => {
-                self.pending.insert(token, pending);
-            }
-            read => self.leave(pending, read, config),
+    fn register(&mut self, mut pending: Pending, config: &Config) {
+        let (place, shed) = self.places.take(pending.peer.ip());
+        let token = Token(place);
+        if let Err(error) =
+            self.poll.registry().register(&mut pending.socket, token, Interest::READABLE)
+        {
+            self.places.leave(place);
+            return config.refused(pending.peer, &error.into());
+        }
+        self.pending.insert(place, pending);
+        if let Some(shed) = shed {
+            self.let_go(shed, |_| Err(Refused::Shed), config);
         }
     }
 
-    /// A handshake that was waited for is over.
-    fn leave(
+    fn advance(&mut self, place: usize, config: &Config) {
+        // Gone, if its time has passed or its place was needed.
+        let Some(pending) = self.pending.get_mut(&place) else { return };
+        match pending.read() {
+            Ok(None) => {}
+            read => self.leave(place, read, config),
+        }
+    }
+
+    /// Its time is up, or its place is needed; its edge may not have come yet.
+    fn let_go(
         &mut self,
-        mut pending: Pending,
-        read: Result<Option<Opening>, Refused>,
+        place: usize,
+        judge: fn(&mut Handshake) -> Result<Opening, Refused>,
         config: &Config,
     ) {
+        let Some(pending) = self.pending.get_mut(&place) else { return };
+        let read = match pending.read() {
+            Ok(None) => judge(&mut pending.handshake).map(Some),
+            read => read,
+        };
+        self.leave(place, read, config);
+    }
+
+    /// A handshake that was waited for is over.
+    fn leave(&mut self, place: usize, read: Result<Option<Opening>, Refused>, config: &Config) {
+        self.places.leave(place);
+        let Some(mut pending) = self.pending.remove(&place) else { return };
         // Errors only if it is not registered, which it is.
         let _ = self.poll.registry().deregister(&mut pending.socket);
         self.finish(pending, read, config);
@@ -274,17 +437,11 @@ impl State {
     }
 
     fn expire(&mut self, now: Instant, config: &Config) {
-        while let Some(first) = self.pending.first_entry() {
-            if first.get().deadline > now {
+        while let Some((&place, first)) = self.pending.first_key_value() {
+            if first.deadline > now {
                 break;
             }
-            let mut late = first.remove();
-            // Its edge may be among those that did not fit into this turn.
-            match late.read() {
-                // Closing the socket takes it out of the poll.
-                Ok(None) => config.refused(late.peer, &Refused::TimedOut),
-                read => self.leave(late, read, config),
-            }
+            self.let_go(place, Handshake::time_out, config);
         }
     }
 }
@@ -292,17 +449,13 @@ impl State {
 impl Pending {
     /// Reads until the header is complete or the socket would block: `None`.
     fn read(&mut self) -> Result<Option<Opening>, Refused> {
-        let mut buf = [0; READ_LEN];
         loop {
-            let opening = match self.socket.read(&mut buf) {
-                Ok(0) => self.handshake.end()?,
-                Ok(len) => self.handshake.push(buf.get(..len).unwrap_or_default())?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-                Err(error) => return Err(error.into()),
-            };
-            if opening.is_some() {
-                return Ok(opening);
+            match read(&mut self.socket, &mut self.handshake) {
+                Ok(None) => {}
+                Err(Refused::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(None);
+                }
+                opening => return opening,
             }
         }
     }
@@ -326,6 +479,64 @@ impl Stream<TcpStream> {
         let writer = self.get_ref().try_clone()?;
         Ok((self, writer))
     }
+}
+
+/// Reads the header from any reader: a socket that a listener of your own accepted, a UNIX socket, or the inside
+/// of a TLS connection. `peer` and `local` are its addresses without a header; the policy is that for them.
+///
+/// The time is looked at between reads, and a read that itself takes for ever is not ended: give the socket a
+/// read timeout of [`Config::header_timeout`], whose error is taken for the end of the time.
+///
+/// ```
+/// use ppnet::{Config, Trust};
+///
+/// let socket = &b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\nhello"[..];
+/// let (peer, local) = ("10.0.0.2:1".parse()?, "10.0.0.1:443".parse()?);
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+/// let stream = ppnet::handshake(socket, peer, local, &config)?;
+/// assert_eq!(stream.peer_addr(), "203.0.113.7:51820".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When the policy, the header or the time says so. [`Config::on_refused`] is not told.
+pub fn handshake<S: Read>(
+    mut stream: S,
+    peer: SocketAddr,
+    local: SocketAddr,
+    config: &Config,
+) -> Result<Stream<S>, Refused> {
+    let Some(mut handshake) = Handshake::begin(config, peer, local)? else {
+        return Ok(Stream::new(stream, Opening::default(), peer, local));
+    };
+    let deadline = now() + config.header_timeout;
+    loop {
+        let opening = match read(&mut stream, &mut handshake) {
+            Ok(None) if now() < deadline => None,
+            Ok(None) => Some(handshake.time_out()?),
+            Err(Refused::Io(error)) if is_timeout(&error) => Some(handshake.time_out()?),
+            opening => opening?,
+        };
+        if let Some(opening) = opening {
+            return Ok(Stream::new(stream, opening, peer, local));
+        }
+    }
+}
+
+/// Reads once; `None` as long as more is needed.
+fn read(stream: &mut impl Read, handshake: &mut Handshake) -> Result<Option<Opening>, Refused> {
+    let mut buf = [0; READ_LEN];
+    match stream.read(&mut buf) {
+        Ok(0) => handshake.end(),
+        Ok(len) => handshake.push(buf.get(..len).unwrap_or_default()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a read says when the socket's own timeout is over: which of the two depends on the system.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting)'s bytes, or those of

@@ -23,7 +23,7 @@
 //!
 //! | feature | brings | default |
 //! |---|---|---|
-//! | `std` | `Listener`, `connect`: blocking, on `std::net` | yes |
+//! | `std` | `Listener`, `handshake`, `connect`: blocking, on `std::net` | yes |
 //! | `tokio` | `tokio::Listener`, `tokio::handshake`, `tokio::connect` | |
 //! | `axum` | `axum::serve::Listener` and `ConnectInfo`; brings `tokio` | |
 //!
@@ -34,9 +34,12 @@
 //!
 //! - **It cannot be made without a [`Trust`].** Whoever may send a header chooses the address you
 //!   see (spec 2), so a peer outside is closed before a byte of it is read.
-//! - **A silent client does not hold up the next one.** Headers are read beside accepting, at most
-//!   [`Config::handshakes_max`] at a time, each until [`Config::header_timeout`] after its accept.
+//! - **A silent client does not hold up the next one, nor does a crowd.** Headers are read beside accepting,
+//!   each until [`Config::header_timeout`] after its accept; beyond [`Config::handshakes_max`] the oldest
+//!   is shed.
 //! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it.
+//! - **Nobody on the way is lost either** when a server stops: [`Listener::drain`] closes the socket and hands
+//!   out the rest.
 //! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through
 //!   vectored reads, split halves and [`Stream::into_inner`].
 //!
@@ -61,9 +64,9 @@ mod incoming;
 pub mod tokio;
 
 #[cfg(feature = "std")]
-pub use blocking::{Incoming, Listener, connect};
+pub use blocking::{Drain, Incoming, Listener, connect, handshake};
 #[cfg(any(feature = "std", feature = "tokio"))]
-pub use incoming::{Config, Endpoints, Refused, Stream, datagram};
+pub use incoming::{Config, Endpoints, Refused, Silence, Stream, datagram};
 pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.

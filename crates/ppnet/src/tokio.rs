@@ -4,7 +4,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let trust = ppnet::Trust::networks(["10.0.0.0/8"])?;
-//! let mut listener = ppnet::tokio::Listener::bind("0.0.0.0:8080", trust).await?;
+//! let listener = ppnet::tokio::Listener::bind("0.0.0.0:8080", trust).await?;
 //! loop {
 //!     match listener.accept().await {
 //!         Ok(stream) => println!("{} calls", stream.peer_addr()),
@@ -15,29 +15,32 @@
 //! # }
 //! ```
 
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use ::tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use ::tokio::task::JoinSet;
+use ::tokio::sync::{Mutex, oneshot};
+use ::tokio::task::{JoinSet, yield_now};
 use ::tokio::time::{Instant, timeout_at};
+use ppcore::canonical;
+use pptrust::is_of_one_accept;
 
-use crate::incoming::{
-    Config, Handshake, Opening, READ_LEN, Refused, Stream, is_of_one_connection,
-};
+use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
 
 /// A listener whose connections have their header behind them; also a
 /// [`Stream`](futures_core::Stream) of them, without end.
 ///
 /// Each header is read by a task of its own, so a connection's deadline holds whether or not anybody
-/// is accepting. Dropping the listener drops the connections whose headers are not complete.
+/// is accepting. Dropping the listener drops the connections it has not handed out;
+/// [`drain`](Self::drain) does not.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -47,6 +50,8 @@ use crate::incoming::{
 /// println!("listening on {}", listener.local_addr()?);
 /// let stream = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
 /// let (reader, writer) = stream.into_split(); // for two tasks
+/// listener.get_ref().set_ttl(64)?;
+/// let socket = listener.into_inner();
 /// # Ok(())
 /// # }
 /// ```
@@ -54,11 +59,24 @@ use crate::incoming::{
 pub struct Listener {
     inner: TcpListener,
     config: Config,
-    handshakes: JoinSet<Outcome>,
+    handshakes: Mutex<Handshakes>,
 }
 
-/// The socket's peer, and the connection or why there is none.
-type Outcome = (SocketAddr, Result<Stream<TcpStream>, Refused>);
+/// The connections whose headers are not complete, and those whose have not been handed out.
+#[derive(Debug)]
+struct Handshakes {
+    tasks: JoinSet<Outcome>,
+    places: Places,
+    /// By place: to be dropped when it is needed.
+    claims: HashMap<usize, oneshot::Sender<()>>,
+}
+
+struct Outcome {
+    place: usize,
+    /// The socket's.
+    peer: SocketAddr,
+    stream: Result<Stream<TcpStream>, Refused>,
+}
 
 impl Listener {
     /// Binds to `addr` and takes connections on these terms: a [`Trust`](crate::Trust) alone, or a
@@ -72,10 +90,13 @@ impl Listener {
 
     /// Takes connections of `listener`.
     pub fn new(listener: TcpListener, config: impl Into<Config>) -> Self {
-        Self { inner: listener, config: config.into(), handshakes: JoinSet::new() }
+        let config = config.into();
+        let places = Places::new(config.handshakes_max);
+        let handshakes = Handshakes { tasks: JoinSet::new(), places, claims: HashMap::new() };
+        Self { inner: listener, config, handshakes: Mutex::new(handshakes) }
     }
 
-    /// Waits for the next connection that has completed its header.
+    /// Waits for the next connection that has completed its header. Several tasks may, and take turns.
     ///
     /// Connections that are refused are not seen here: [`Config::on_refused`] hears of them.
     ///
@@ -87,30 +108,49 @@ impl Listener {
     ///
     /// # Panics
     /// If the runtime has no timers: `enable_time` of its builder, or `enable_all`, gives it some.
-    pub async fn accept(&mut self) -> io::Result<Stream<TcpStream>> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+    pub async fn accept(&self) -> io::Result<Stream<TcpStream>> {
+        let mut handshakes = self.handshakes.lock().await;
+        poll_fn(|cx| handshakes.poll_accept(&self.inner, &self.config, cx)).await
     }
 
     /// Polls for the next connection, as [`accept`](Self::accept).
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream<TcpStream>>> {
-        loop {
-            if let Poll::Ready(stream) = self.poll_handshakes(cx) {
-                return Poll::Ready(Ok(stream));
-            }
-            if self.handshakes.len() >= self.config.handshakes_max {
-                // The next handshake to end wakes us.
-                return Poll::Pending;
-            }
-            match ready!(self.inner.poll_accept(cx)) {
-                Ok((socket, peer)) => {
-                    if let Some(stream) = self.begin(socket, peer) {
-                        return Poll::Ready(Ok(stream));
-                    }
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        self.handshakes.get_mut().poll_accept(&self.inner, &self.config, cx)
+    }
+
+    /// Stops listening, and hands out who is on the way: those that wait to be accepted, and those whose
+    /// header is not complete and comes in time. It ends after [`Config::header_timeout`] at the latest.
+    ///
+    /// ```no_run
+    /// # async fn stop(listener: ppnet::tokio::Listener) {
+    /// let mut rest: ppnet::tokio::Drain = listener.drain();
+    /// while let Some(stream) = rest.next().await {
+    ///     println!("{} is the last but a few", stream.peer_addr());
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a runtime, and as [`accept`](Self::accept).
+    pub fn drain(self) -> Drain {
+        let Self { inner, config, handshakes } = self;
+        let mut drain =
+            Drain { config, handshakes: handshakes.into_inner(), ready: VecDeque::new() };
+        if let Err(error) = drain.take_queue(inner) {
+            drain.config.cannot_accept(&error);
         }
+        drain
+    }
+
+    /// Returns the socket, to set options. Accepting from it directly would take connections whose headers
+    /// nobody reads.
+    pub fn get_ref(&self) -> &TcpListener {
+        &self.inner
+    }
+
+    /// Returns the socket. Connections that have not been handed out are dropped.
+    pub fn into_inner(self) -> TcpListener {
+        self.inner
     }
 
     /// Returns the address it is bound to.
@@ -121,41 +161,196 @@ impl Listener {
         self.inner.local_addr()
     }
 
-    /// Polls for a connection among those accepted before.
-    pub(crate) fn poll_handshakes(&mut self, cx: &mut Context<'_>) -> Poll<Stream<TcpStream>> {
-        while let Some(joined) = ready!(self.handshakes.poll_join_next(cx)) {
-            match joined {
-                Ok((_, Ok(stream))) => return Poll::Ready(stream),
-                Ok((peer, Err(reason))) => self.config.refused(peer, &reason),
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => resume_unwind(panic),
-                    // A task is cancelled only by a runtime that shuts down.
-                    Err(error) => debug_assert!(error.is_cancelled(), "{error}"),
-                },
+    /// Polls for a connection among those accepted before; `None` if there is none.
+    #[cfg(feature = "axum")]
+    pub(crate) fn poll_accepted(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Stream<TcpStream>>> {
+        self.handshakes.get_mut().poll_next(&self.config, cx)
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// The last connections of a listener that has stopped listening, as they complete their headers; made by
+/// [`Listener::drain`]. Also a [`Stream`](futures_core::Stream).
+#[derive(Debug)]
+pub struct Drain {
+    config: Config,
+    handshakes: Handshakes,
+    ready: VecDeque<Stream<TcpStream>>,
+}
+
+impl Drain {
+    /// Waits for the next one; `None` if there is none any more. It is cancel safe.
+    pub async fn next(&mut self) -> Option<Stream<TcpStream>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream<TcpStream>>> {
+        match self.ready.pop_front() {
+            Some(stream) => Poll::Ready(Some(stream)),
+            None => self.handshakes.poll_next(&self.config, cx),
+        }
+    }
+
+    /// Takes what the kernel holds; the runtime may not have heard of it.
+    fn take_queue(&mut self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        for _ in 0..BACKLOG_MAX {
+            match listener.accept() {
+                Ok((socket, peer)) => self.begin(socket, canonical(peer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_of_one_accept(&error) => {}
+                Err(error) => return Err(error),
             }
         }
-        Poll::Pending
+        Ok(())
+    }
+
+    fn begin(&mut self, socket: std::net::TcpStream, peer: SocketAddr) {
+        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+        match socket {
+            Ok(socket) => self.ready.extend(self.handshakes.begin(socket, peer, &self.config)),
+            Err(error) => self.config.refused(peer, &error.into()),
+        }
+    }
+}
+
+impl futures_core::Stream for Drain {
+    type Item = Stream<TcpStream>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Self::poll_next(self.get_mut(), cx)
+    }
+}
+
+impl Handshakes {
+    fn poll_accept(
+        &mut self,
+        listener: &TcpListener,
+        config: &Config,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Stream<TcpStream>>> {
+        loop {
+            if let Poll::Ready(Some(stream)) = self.poll_next(config, cx) {
+                return Poll::Ready(Ok(stream));
+            }
+            if self.places.is_over() {
+                // Whoever has to leave is about to, and its end wakes us.
+                return Poll::Pending;
+            }
+            match ready!(listener.poll_accept(cx)) {
+                Ok((socket, peer)) => {
+                    if let Some(stream) = self.begin(socket, canonical(peer), config) {
+                        return Poll::Ready(Ok(stream));
+                    }
+                }
+                Err(error) if is_of_one_accept(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Polls for a connection that has completed its header; `None` if there is none without.
+    fn poll_next(
+        &mut self,
+        config: &Config,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Stream<TcpStream>>> {
+        while let Some(joined) = ready!(self.tasks.poll_join_next(cx)) {
+            match joined {
+                Ok(Outcome { place, peer, stream }) => {
+                    self.places.leave(place);
+                    self.claims.remove(&place);
+                    match stream {
+                        Ok(stream) => return Poll::Ready(Some(stream)),
+                        Err(reason) => config.refused(peer, &reason),
+                    }
+                }
+                Err(error) => {
+                    self.forget_ended();
+                    match error.try_into_panic() {
+                        Ok(panic) => resume_unwind(panic),
+                        // A task is cancelled only by a runtime that shuts down.
+                        Err(error) => debug_assert!(error.is_cancelled(), "{error}"),
+                    }
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Frees the places of tasks that ended without saying which was theirs.
+    fn forget_ended(&mut self) {
+        self.claims.retain(|&place, claim| {
+            let is_ended = claim.is_closed();
+            if is_ended {
+                self.places.leave(place);
+            }
+            !is_ended
+        });
     }
 
     /// Starts reading the header; a connection that needs none is there at once.
-    fn begin(&mut self, socket: TcpStream, peer: SocketAddr) -> Option<Stream<TcpStream>> {
-        let begun = Handshake::begin(&self.config, peer)
-            .and_then(|handshake| Ok((handshake, socket.local_addr()?)));
+    fn begin(
+        &mut self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        config: &Config,
+    ) -> Option<Stream<TcpStream>> {
+        let begun = socket
+            .local_addr()
+            .map_err(Refused::Io)
+            .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
         match begun {
             Ok((Some(handshake), local)) => {
-                let deadline = Instant::now() + self.config.header_timeout;
-                self.handshakes.spawn(async move {
-                    (peer, complete(socket, handshake, deadline, peer, local).await)
+                let deadline = Instant::now() + config.header_timeout;
+                let (place, shed) = self.places.take(peer.ip());
+                let (claim, claimed) = oneshot::channel();
+                self.claims.insert(place, claim);
+                self.tasks.spawn(async move {
+                    let completed = complete(socket, handshake, deadline, peer, local);
+                    Outcome { place, peer, stream: unless_shed(completed, claimed).await }
                 });
+                if let Some(shed) = shed {
+                    self.claims.remove(&shed);
+                }
                 None
             }
             Ok((None, local)) => Some(Stream::new(socket, Opening::default(), peer, local)),
             Err(reason) => {
-                self.config.refused(peer, &reason);
+                config.refused(peer, &reason);
                 None
             }
         }
     }
+}
+
+/// Completes a header until its place is claimed, by the end of `claimed`.
+async fn unless_shed<S>(
+    completed: impl Future<Output = Result<Stream<S>, Refused>>,
+    mut claimed: oneshot::Receiver<()>,
+) -> Result<Stream<S>, Refused> {
+    let mut completed = pin!(completed);
+    let is_complete = poll_fn(|cx| match completed.as_mut().poll(cx) {
+        Poll::Ready(stream) => Poll::Ready(Some(stream)),
+        Poll::Pending => Pin::new(&mut claimed).poll(cx).map(|_| None),
+    });
+    if let Some(stream) = is_complete.await {
+        return stream;
+    }
+    // The runtime looks at its sockets before it comes back: what has arrived by now is no silence.
+    yield_now().await;
+    poll_fn(|cx| match completed.as_mut().poll(cx) {
+        Poll::Ready(stream) => Poll::Ready(stream),
+        Poll::Pending => Poll::Ready(Err(Refused::Shed)),
+    })
+    .await
 }
 
 impl futures_core::Stream for Listener {
@@ -199,7 +394,8 @@ pub async fn handshake<S: AsyncRead + Unpin>(
     local: SocketAddr,
     config: &Config,
 ) -> Result<Stream<S>, Refused> {
-    match Handshake::begin(config, peer)? {
+    let peer = canonical(peer);
+    match Handshake::begin(config, peer, local)? {
         Some(handshake) => {
             let deadline = Instant::now() + config.header_timeout;
             complete(stream, handshake, deadline, peer, local).await
@@ -215,8 +411,10 @@ async fn complete<S: AsyncRead + Unpin>(
     peer: SocketAddr,
     local: SocketAddr,
 ) -> Result<Stream<S>, Refused> {
-    let opening = timeout_at(deadline, read_opening(&mut socket, &mut handshake)).await;
-    let opening = opening.map_err(|_| Refused::TimedOut)??;
+    let opening = match timeout_at(deadline, read_opening(&mut socket, &mut handshake)).await {
+        Ok(opening) => opening?,
+        Err(_) => handshake.time_out()?,
+    };
     Ok(Stream::new(socket, opening, peer, local))
 }
 

@@ -28,6 +28,7 @@ use ppcore::{
 };
 
 use crate::policy::{Admission, Policy, Refusal};
+use crate::received::Received;
 
 /// The longest v2 header without TLVs, in bytes: that of an IPv6 pair.
 const V2_LEN: usize = V2_FIXED_LEN + 36;
@@ -78,6 +79,22 @@ impl<'a> Datagram<'a> {
     /// Returns the v2 header, if one came and counts. SPP has nothing but addresses.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref()
+    }
+
+    /// Returns the v2 header with its bytes, to be kept or judged.
+    ///
+    /// ```
+    /// use pptrust::{Policy, datagram, ppcore::Options};
+    ///
+    /// let (client, service) = ("203.0.113.7:53".parse()?, "192.0.2.1:53".parse()?);
+    /// let sent = datagram::write_v2(client, service, b"query");
+    /// let read = datagram::read_v2(Policy::Use, Options::new(), service, &sent)?;
+    /// assert!(sent.starts_with(read.received().expect("one came").as_bytes()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn received(&self) -> Option<Received> {
+        let header = self.header?;
+        Some(Received::new(header, self.bytes.get(..header.len())?.to_vec()))
     }
 
     /// Returns an iterator over the TLVs of the v2 header, if one came and counts.

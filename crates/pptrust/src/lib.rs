@@ -14,6 +14,7 @@
 //! | [`Outgoing`] | the header that is sent for a connection, made of the one that came with it |
 //! | [`Greeting`] | a header to be sent, made of nothing but words |
 //! | [`looks_like`] | what bytes look like that are no header |
+//! | [`is_of_one_accept`] | which errors of accept(2) are one connection's and not the listener's |
 //!
 //! What may grow is `#[non_exhaustive]`: [`Policy`], [`Lookalike`] and [`NetworkError`]. Answers that a caller
 //! must all handle ([`Admission`], [`Found`], [`Refusal`]) are not.
@@ -22,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accepting;
 pub mod datagram;
 mod greeting;
 mod intro;
@@ -32,6 +34,7 @@ mod peers;
 mod policy;
 mod received;
 
+pub use accepting::is_of_one_accept;
 pub use greeting::Greeting;
 pub use intro::{Found, Intro};
 pub use looks_like::{Lookalike, looks_like};

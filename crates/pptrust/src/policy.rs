@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ppcore::{Options, Presence};
+use ppcore::{Options, Presence, canonical};
 
 use crate::networks::{NetworkError, Networks, parse_network};
 use crate::peers::Peers;
@@ -24,8 +24,8 @@ use crate::peers::Peers;
 /// | `Deny` | refused, unread | refused, unread |
 ///
 /// "Comes" is decided at the first byte that rules a header out, or by the end of the stream; a peer
-/// that stays silent is closed at the deadline, except under `Skip`. A header that is begun and broken
-/// is refused by all but `Skip`.
+/// that stays silent is closed at the deadline, except under `Skip` or where a listener takes silence for
+/// none. A header that is begun and broken is refused by all but `Skip`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Policy {
@@ -144,7 +144,8 @@ pub struct Trust(Rule);
 enum Rule {
     /// The first match counts; the policy behind them is that of all others.
     Peers(Vec<(Peers, Policy)>, Policy),
-    Function(Arc<dyn Fn(SocketAddr) -> Policy + Send + Sync>),
+    Peer(Arc<dyn Fn(SocketAddr) -> Policy + Send + Sync>),
+    Both(Arc<dyn Fn(SocketAddr, SocketAddr) -> Policy + Send + Sync>),
 }
 
 impl Trust {
@@ -207,7 +208,8 @@ impl Trust {
         if rules.is_empty() { Err(NetworkError::Empty) } else { Ok(Self::new(rules, Policy::Deny)) }
     }
 
-    /// Asks a function, which runs while connections are accepted and so must not block.
+    /// Asks a function, which runs while connections are accepted and so must not block. It is asked about
+    /// the [`canonical`] address: an IPv4 peer is IPv4 on a socket of both families too.
     ///
     /// ```
     /// use pptrust::{Policy, Trust};
@@ -217,17 +219,47 @@ impl Trust {
     /// });
     /// ```
     pub fn by(policy: impl Fn(SocketAddr) -> Policy + Send + Sync + 'static) -> Self {
-        Self(Rule::Function(Arc::new(policy)))
+        Self(Rule::Peer(Arc::new(policy)))
     }
 
-    /// Returns the policy for `peer`.
+    /// Asks a function about the peer and the socket's own address, as [`by`](Self::by): for a listener on
+    /// every address of which only one is the balancers'.
+    ///
+    /// ```
+    /// use pptrust::{Policy, Trust};
+    ///
+    /// let trust = Trust::by_both(|_, local| {
+    ///     if local.port() == 8443 { Policy::Require } else { Policy::Reject }
+    /// });
+    /// let [peer, local] = ["10.0.0.2:4711", "192.0.2.1:8443"].map(|addr| addr.parse().unwrap());
+    /// assert_eq!(trust.policy_for_both(peer, local), Policy::Require);
+    /// assert_eq!(trust.policy(peer), Policy::Deny);
+    /// ```
+    pub fn by_both(
+        policy: impl Fn(SocketAddr, SocketAddr) -> Policy + Send + Sync + 'static,
+    ) -> Self {
+        Self(Rule::Both(Arc::new(policy)))
+    }
+
+    /// Returns the policy for `peer`, v4-mapped or not, of a connection to `local`.
+    pub fn policy_for_both(&self, peer: SocketAddr, local: SocketAddr) -> Policy {
+        match &self.0 {
+            Rule::Both(policy) => policy(canonical(peer), canonical(local)),
+            Rule::Peers(..) | Rule::Peer(_) => self.policy(peer),
+        }
+    }
+
+    /// Returns the policy for `peer`, v4-mapped or not. Where it takes both addresses to know
+    /// ([`by_both`](Self::by_both)) that is [`Policy::Deny`].
     pub fn policy(&self, peer: SocketAddr) -> Policy {
+        let peer = canonical(peer);
         match &self.0 {
             Rule::Peers(rules, otherwise) => rules
                 .iter()
                 .find(|(peers, _)| peers.contains(peer.ip()))
                 .map_or(*otherwise, |(_, policy)| *policy),
-            Rule::Function(policy) => policy(peer),
+            Rule::Peer(policy) => policy(peer),
+            Rule::Both(_) => Policy::Deny,
         }
     }
 }
@@ -238,7 +270,8 @@ impl fmt::Debug for Trust {
             Rule::Peers(rules, otherwise) => {
                 f.debug_tuple("Trust::new").field(rules).field(otherwise).finish()
             }
-            Rule::Function(_) => f.write_str("Trust::by(..)"),
+            Rule::Peer(_) => f.write_str("Trust::by(..)"),
+            Rule::Both(_) => f.write_str("Trust::by_both(..)"),
         }
     }
 }
@@ -282,6 +315,26 @@ mod tests {
     fn v4_mapped_peers_match_ipv4_networks() {
         let trust = Trust::networks(["10.0.0.0/8"]).unwrap();
         assert_eq!(policy(&trust, "[::ffff:10.1.2.3]:1"), Policy::Require);
+    }
+
+    #[test]
+    fn a_function_is_asked_about_the_ipv4_address_of_a_v4_mapped_peer() {
+        let strangers_only =
+            Trust::by(|peer| if peer.ip().is_loopback() { Policy::Deny } else { Policy::Use });
+        assert_eq!(policy(&strangers_only, "[::ffff:127.0.0.1]:1"), Policy::Deny);
+        assert_eq!(policy(&strangers_only, "[2001:db8::1]:1"), Policy::Use);
+    }
+
+    #[test]
+    fn a_function_of_both_addresses_is_asked_about_their_canonical_forms() {
+        let trust = Trust::by_both(|peer, local| {
+            if peer.is_ipv4() && local.is_ipv4() { Policy::Use } else { Policy::Deny }
+        });
+        let [mapped, v6] = ["[::ffff:10.0.0.1]:1", "[::1]:1"].map(|addr| addr.parse().unwrap());
+        assert_eq!(trust.policy_for_both(mapped, mapped), Policy::Use);
+        assert_eq!(trust.policy_for_both(mapped, v6), Policy::Deny);
+        let networks = Trust::networks(["10.0.0.1"]).unwrap();
+        assert_eq!(networks.policy_for_both(mapped, v6), Policy::Require);
     }
 
     // go-proxyproto: Test_CreateWhitelistPolicyWithInvalidCidrReturnsError and its siblings.

@@ -1,6 +1,8 @@
 //! The terms on which a listener takes connections.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use ppcore::{Options, TlvFraming, V2_FIXED_LEN};
 
 use super::Refused;
-use crate::{Policy, Trust};
+use crate::{Policy, Received, Trust};
 
 /// The least that the specification lets a header take: it covers one lost segment (spec 2).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,10 +45,39 @@ pub struct Config {
     pub(crate) options: Options,
     pub(crate) header_timeout: Duration,
     pub(crate) handshakes_max: usize,
+    pub(crate) silence: Silence,
+    validate: Option<Arc<Validate>>,
     on_refused: Option<Arc<OnRefused>>,
+    on_accept_error: Option<Arc<OnAcceptError>>,
 }
 
+/// What it means that a peer sends nothing until its time is up.
+///
+/// ```
+/// use std::time::Duration;
+/// use ppnet::{Config, Policy, Silence, Trust};
+///
+/// // SMTP: the server greets first, and a client that comes without a balancer waits for it.
+/// let trust = Trust::rules([("10.0.0.1", Policy::Require), ("10.0.0.0/8", Policy::Use)])?;
+/// let config = Config::new(trust)
+///     .silence(Silence::Absent)
+///     .header_timeout(Duration::from_millis(500)); // so long it waits
+/// # Ok::<(), ppnet::NetworkError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Silence {
+    /// It is closed.
+    Refuse,
+    /// It sends no header, and is let in if it may come without: under [`Policy::Use`], [`Policy::Ignore`] and
+    /// [`Policy::Reject`]. For protocols where the server speaks first. A header that comes later is payload,
+    /// so the time must be longer than a balancer ever takes. A header that is begun is no silence.
+    Absent,
+}
+
+pub(crate) type Validate = dyn Fn(&Received) -> Result<(), BoxError> + Send + Sync;
+type BoxError = Box<dyn Error + Send + Sync>;
 type OnRefused = dyn Fn(SocketAddr, &Refused) + Send + Sync;
+type OnAcceptError = dyn Fn(&io::Error) + Send + Sync;
 
 impl Config {
     /// Every default with this trust: headers of at most 4 KiB, checksums and TLV framing checked,
@@ -59,7 +90,10 @@ impl Config {
             options: Options::new().tlv_framing(TlvFraming::Strict).v2_len_max(v2_len_max),
             header_timeout: HEADER_TIMEOUT,
             handshakes_max: HANDSHAKES_MAX,
+            silence: Silence::Refuse,
+            validate: None,
             on_refused: None,
+            on_accept_error: None,
         }
     }
 
@@ -80,9 +114,41 @@ impl Config {
         self
     }
 
-    /// Sets how many connections may be without their header at a time: 1,024 unless set, at least 1.
-    /// The rest waits in the kernel's backlog until one is done or its time is up. Each takes a
-    /// descriptor.
+    /// Sets what it means that a peer has sent nothing until then: [`Silence::Refuse`] unless set.
+    #[must_use]
+    pub fn silence(mut self, silence: Silence) -> Self {
+        self.silence = silence;
+        self
+    }
+
+    /// Sets a function that judges each header that counts, before the connection is handed out; an error
+    /// refuses it ([`Refused::Invalid`]). It runs while connections are accepted and so must not block.
+    ///
+    /// ```
+    /// use ppnet::{Config, Trust};
+    ///
+    /// const OURS: &[u8] = b"\x01vpce-08d2bf15fac5001c9";
+    /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?).validate(|header| {
+    ///     if header.tlv(0xEA) == Some(OURS) { Ok(()) } else { Err("from another VPC endpoint") }
+    /// });
+    /// # Ok::<(), ppnet::NetworkError>(())
+    /// ```
+    #[must_use]
+    pub fn validate<E: Into<BoxError>>(
+        mut self,
+        judge: impl Fn(&Received) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self {
+        self.validate = Some(Arc::new(move |header| judge(header).map_err(Into::into)));
+        self
+    }
+
+    /// Sets how many connections may be without their header at a time: 1,024 unless set, at least 1. Each
+    /// takes a descriptor.
+    ///
+    /// Nobody waits for a place. A newcomer that finds none takes that of another, which is
+    /// [shed](Refused::Shed): the oldest of the peer that holds the most, so that a peer with a crowd of silent
+    /// connections sheds its own. Where no header is looked for ([`Policy::Skip`], [`Policy::Deny`]) none is
+    /// taken.
     #[must_use]
     pub fn handshakes_max(mut self, count: usize) -> Self {
         self.handshakes_max = count.max(1);
@@ -100,13 +166,44 @@ impl Config {
         self
     }
 
-    pub(crate) fn policy(&self, peer: SocketAddr) -> Policy {
+    /// Sets a function to be told when the system cannot accept, mostly for want of descriptors, and nobody
+    /// else would hear of it: by the axum listener, which may not fail, and while a listener drains. Elsewhere
+    /// `accept` returns such an error.
+    ///
+    /// ```
+    /// use ppnet::{Config, Trust};
+    ///
+    /// let config = Config::new(Trust::any())
+    ///     .on_accept_error(|error| eprintln!("cannot accept: {error}")); // every 100 ms
+    /// ```
+    #[must_use]
+    pub fn on_accept_error(mut self, told: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+        self.on_accept_error = Some(Arc::new(told));
+        self
+    }
+
+    /// The policy for a connection of `peer` to `local`.
+    pub(crate) fn policy(&self, peer: SocketAddr, local: SocketAddr) -> Policy {
+        self.trust.policy_for_both(peer, local)
+    }
+
+    pub(crate) fn policy_for_datagrams(&self, peer: SocketAddr) -> Policy {
         self.trust.policy(peer)
+    }
+
+    pub(crate) fn validator(&self) -> Option<&Arc<Validate>> {
+        self.validate.as_ref()
     }
 
     pub(crate) fn refused(&self, peer: SocketAddr, reason: &Refused) {
         if let Some(told) = &self.on_refused {
             told(peer, reason);
+        }
+    }
+
+    pub(crate) fn cannot_accept(&self, error: &io::Error) {
+        if let Some(told) = &self.on_accept_error {
+            told(error);
         }
     }
 }
@@ -124,6 +221,7 @@ impl fmt::Debug for Config {
             .field("options", &self.options)
             .field("header_timeout", &self.header_timeout)
             .field("handshakes_max", &self.handshakes_max)
+            .field("silence", &self.silence)
             .finish_non_exhaustive()
     }
 }

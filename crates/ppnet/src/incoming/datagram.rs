@@ -24,7 +24,8 @@ pub use pptrust::datagram::{Datagram, write_spp, write_v2};
 use super::{Config, Refused};
 
 /// Reads a datagram that begins with a v2 header, on the terms of a listener: the policy for `peer`
-/// decides as it does for connections, where a datagram's end is the end of the stream.
+/// decides as it does for connections, where a datagram's end is the end of the stream. A
+/// [`Trust::by_both`](crate::Trust::by_both) denies it: `recv_from` does not say which address it came to.
 ///
 /// # Errors
 /// When the policy or the header says so: drop the datagram.
@@ -33,8 +34,12 @@ pub fn read_v2<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    let policy = config.policy(peer);
-    Ok(pptrust::datagram::read_v2(policy, config.options, peer, datagram)?)
+    let policy = config.policy_for_datagrams(peer);
+    let read = pptrust::datagram::read_v2(policy, config.options, peer, datagram)?;
+    if let Some(validate) = config.validator() {
+        read.received().map_or(Ok(()), |header| validate(&header)).map_err(Refused::Invalid)?;
+    }
+    Ok(read)
 }
 
 /// Reads a datagram that begins with an SPP header; otherwise as [`read_v2`].
@@ -57,7 +62,7 @@ pub fn read_spp<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    Ok(pptrust::datagram::read_spp(config.policy(peer), peer, datagram)?)
+    Ok(pptrust::datagram::read_spp(config.policy_for_datagrams(peer), peer, datagram)?)
 }
 
 #[cfg(test)]
@@ -76,6 +81,18 @@ mod tests {
         let spp = write_spp(client, service, b"query");
         assert_eq!(read_spp(&config, balancer, &spp).unwrap().peer_addr(), client);
         assert!(matches!(read_spp(&config, stranger, &spp), Err(Refused::Denied)));
+    }
+
+    #[test]
+    fn a_header_that_is_not_acceptable_is_refused() {
+        let (client, service) = ("203.0.113.7:1".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
+        let config = Config::new(Trust::any()).validate(move |header| {
+            if header.source() == Some(client) { Ok(()) } else { Err("another") }
+        });
+        let good = write_v2(client, service, b"query");
+        assert_eq!(read_v2(&config, service, &good).unwrap().payload(), b"query");
+        let refused = read_v2(&config, service, &write_v2(service, client, b"query")).unwrap_err();
+        assert_eq!(refused.to_string(), "the header is not acceptable: another");
     }
 
     #[test]

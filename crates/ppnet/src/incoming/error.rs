@@ -34,10 +34,17 @@ pub enum Refused {
     /// ([`Policy::Reject`](crate::Policy::Reject)).
     #[error("the peer sent a header and may not send one")]
     Forbidden,
+    /// The header is a good one, and [`Config::validate`](crate::Config::validate) will not have it.
+    #[error("the header is not acceptable: {0}")]
+    Invalid(Box<dyn std::error::Error + Send + Sync>),
     /// The peer did not complete its header within
     /// [`Config::header_timeout`](crate::Config::header_timeout).
     #[error("the peer's header was not complete in time")]
     TimedOut,
+    /// It gave way to a newer one: [`Config::handshakes_max`](crate::Config::handshakes_max) had not completed
+    /// their headers, and of the peer with most of them it was the oldest.
+    #[error("the peer's header was not complete when its place was needed")]
+    Shed,
     /// The connection failed before its header was complete, mostly because the peer reset it.
     #[error("the connection failed before its header was complete: {0}")]
     Io(io::Error),
@@ -63,15 +70,4 @@ impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
-}
-
-/// Errors of accept(2) that belong to a connection which is gone, not to the listener.
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }

@@ -5,17 +5,22 @@
 //! pushed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use pptrust::{Admission, Found, Intro, Received};
 
-use super::{Config, Refused};
+use super::config::Validate;
+use super::{Config, Refused, Silence};
 
 /// Bytes asked for in one read: a header with its TLVs and a first request or a TLS hello with it.
 pub(crate) const READ_LEN: usize = 4096;
 
 /// A connection whose header is not complete.
-#[derive(Debug)]
-pub(crate) struct Handshake(Intro);
+pub(crate) struct Handshake {
+    intro: Intro,
+    silence: Silence,
+    validate: Option<Arc<Validate>>,
+}
 
 /// How a connection begins.
 #[derive(Debug, Default)]
@@ -28,36 +33,57 @@ pub(crate) struct Opening {
 
 impl Handshake {
     /// Begins with nothing read; `None` if there is nothing to read either, and the connection stands.
-    pub(crate) fn begin(config: &Config, peer: SocketAddr) -> Result<Option<Self>, Refused> {
-        let policy = config.policy(peer);
+    pub(crate) fn begin(
+        config: &Config,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Option<Self>, Refused> {
+        let policy = config.policy(peer, local);
         match policy.admission() {
             Admission::Denied => Err(Refused::Denied),
             Admission::Plain => Ok(None),
-            Admission::Header => Ok(Some(Self(Intro::new(policy, config.options)))),
+            Admission::Header => {
+                let intro = Intro::new(policy, config.options);
+                let validate = config.validator().cloned();
+                Ok(Some(Self { intro, silence: config.silence, validate }))
+            }
         }
     }
 
     /// Takes what was read; `None` as long as more is needed.
     pub(crate) fn push(&mut self, read: &[u8]) -> Result<Option<Opening>, Refused> {
-        let found = self.0.push(read)?;
-        Ok(found.map(|found| self.opening(found, read)))
+        let found = self.intro.push(read)?;
+        found.map(|found| self.opening(found, read)).transpose()
     }
 
     /// The peer has sent its FIN.
     pub(crate) fn end(&mut self) -> Result<Option<Opening>, Refused> {
-        let found = self.0.finish()?;
-        Ok(found.map(|found| self.opening(found, &[])))
+        let found = self.intro.finish()?;
+        found.map(|found| self.opening(found, &[])).transpose()
     }
 
-    fn opening(&mut self, found: Found, read: &[u8]) -> Opening {
+    /// Its time is up.
+    pub(crate) fn time_out(&mut self) -> Result<Opening, Refused> {
+        // Silence is as good as an end, where it is not an offence.
+        let said = match self.silence {
+            Silence::Absent if self.intro.held().is_empty() => self.end(),
+            Silence::Absent | Silence::Refuse => Ok(None),
+        };
+        said.ok().flatten().ok_or(Refused::TimedOut)
+    }
+
+    fn opening(&mut self, found: Found, read: &[u8]) -> Result<Opening, Refused> {
         let behind = |taken| read.get(taken..).unwrap_or_default();
         match found {
-            Found::Header { header, taken } => Opening {
-                header: Some(self.0.keep(header, read)),
-                leftover: behind(taken).to_vec(),
-            },
+            Found::Header { header, taken } => {
+                let header = self.intro.keep(header, read);
+                if let Some(validate) = &self.validate {
+                    validate(&header).map_err(Refused::Invalid)?;
+                }
+                Ok(Opening { header: Some(header), leftover: behind(taken).to_vec() })
+            }
             Found::Plain { taken } => {
-                Opening { header: None, leftover: [self.0.held(), behind(taken)].concat() }
+                Ok(Opening { header: None, leftover: [self.intro.held(), behind(taken)].concat() })
             }
         }
     }
@@ -70,7 +96,8 @@ mod tests {
 
     fn begin(policy: Policy) -> Handshake {
         let config = Config::new(Trust::by(move |_| policy));
-        Handshake::begin(&config, "10.0.0.1:1".parse().unwrap()).unwrap().unwrap()
+        let addr = "10.0.0.1:1".parse().unwrap();
+        Handshake::begin(&config, addr, addr).unwrap().unwrap()
     }
 
     #[test]
@@ -88,6 +115,25 @@ mod tests {
                 assert_eq!(kept, (policy == Policy::Require).then(|| header.clone()));
             }
         }
+    }
+
+    #[test]
+    fn silence_is_no_header_only_where_it_may_be_and_nothing_has_come() {
+        let begin = |policy, silence| {
+            let config = Config::new(Trust::by(move |_| policy)).silence(silence);
+            let addr = "10.0.0.1:1".parse().unwrap();
+            Handshake::begin(&config, addr, addr).unwrap().unwrap()
+        };
+        for policy in [Policy::Use, Policy::Ignore, Policy::Reject] {
+            let opening = begin(policy, Silence::Absent).time_out().unwrap();
+            assert_eq!((opening.header, opening.leftover), (None, Vec::new()));
+            let mut begun = begin(policy, Silence::Absent);
+            assert!(begun.push(b"PRO").unwrap().is_none());
+            assert!(matches!(begun.time_out(), Err(Refused::TimedOut)));
+            assert!(matches!(begin(policy, Silence::Refuse).time_out(), Err(Refused::TimedOut)));
+        }
+        let required = begin(Policy::Require, Silence::Absent).time_out();
+        assert!(matches!(required, Err(Refused::TimedOut)));
     }
 
     #[test]

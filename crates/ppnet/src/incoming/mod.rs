@@ -6,10 +6,15 @@ mod config;
 pub mod datagram;
 mod error;
 mod handshake;
+mod places;
 mod stream;
 
-pub use config::Config;
+pub use config::{Config, Silence};
 pub use error::Refused;
-pub(crate) use error::is_of_one_connection;
 pub(crate) use handshake::{Handshake, Opening, READ_LEN};
+pub(crate) use places::Places;
 pub use stream::{Endpoints, Stream};
+
+/// How many connections that wait to be accepted are taken along when a listener drains: as many as Linux
+/// lets wait unless told otherwise (net.core.somaxconn). A flood must not keep it from closing.
+pub(crate) const BACKLOG_MAX: usize = 4096;

@@ -4,6 +4,10 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::sync::Arc;
 
 use ppcore::{Transport, canonical};
@@ -22,7 +26,11 @@ pub struct Endpoints {
 
 impl Endpoints {
     fn new(socket_peer: SocketAddr, socket_local: SocketAddr, header: Option<Received>) -> Self {
-        Self { socket_peer, socket_local, header: header.map(Arc::new) }
+        Self {
+            socket_peer: canonical(socket_peer),
+            socket_local: canonical(socket_local),
+            header: header.map(Arc::new),
+        }
     }
 
     /// Returns the client's address: that in the header, or the socket's peer if there is no header,
@@ -30,24 +38,24 @@ impl Endpoints {
     /// connection's, and is found in the [`header`](Self::header) alone. A v4-mapped address is the IPv4
     /// one, wherever it comes from.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.carried().map_or_else(|| canonical(self.socket_peer), |(client, _)| client)
+        self.carried().map_or(self.socket_peer, |(client, _)| client)
     }
 
     /// Returns the address the client connected to, as [`peer_addr`](Self::peer_addr) has its own.
     pub fn local_addr(&self) -> SocketAddr {
-        self.carried().map_or_else(|| canonical(self.socket_local), |(_, destination)| destination)
+        self.carried().map_or(self.socket_local, |(_, destination)| destination)
     }
 
     fn carried(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.header()?.addresses_for(Transport::Stream)
     }
 
-    /// Returns the socket's peer, as the socket has it: the balancer.
+    /// Returns the socket's peer, the balancer; as IPv4 if it is v4-mapped.
     pub fn socket_peer_addr(&self) -> SocketAddr {
         self.socket_peer
     }
 
-    /// Returns the socket's own address.
+    /// Returns the socket's own address, as IPv4 if it is v4-mapped.
     pub fn socket_local_addr(&self) -> SocketAddr {
         self.socket_local
     }
@@ -218,6 +226,22 @@ impl<S: Write> Write for Stream<S> {
     }
 }
 
+/// To set options; reading from it directly would overtake bytes that came with the header.
+#[cfg(unix)]
+impl<S: AsFd> AsFd for Stream<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+/// To set options, as on UNIX.
+#[cfg(windows)]
+impl<S: AsSocket> AsSocket for Stream<S> {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.inner.as_socket()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::IoSliceMut;
@@ -271,7 +295,10 @@ mod tests {
         for header in [None, header] {
             let endpoints = Endpoints::new(peer, local, header);
             assert_eq!((endpoints.peer_addr(), endpoints.local_addr()), (client, server));
-            assert_eq!(endpoints.socket_peer_addr(), peer, "as the socket tells it");
+            assert_eq!(
+                (endpoints.socket_peer_addr(), endpoints.socket_local_addr()),
+                (client, server)
+            );
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use ppcore::canonical;
+use pptrust::is_of_one_accept;
 use socket2::{SockRef, Socket};
 
 use super::orders::Claim;
@@ -80,7 +81,7 @@ impl Port {
                     Accepted::Taken
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Empty,
-                Err(error) if sys::is_of_one_accept(&error) => {
+                Err(error) if is_of_one_accept(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                     Accepted::Taken
                 }

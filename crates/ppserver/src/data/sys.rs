@@ -220,26 +220,6 @@ pub fn stop_queueing(listener: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::listen(listener, 0)?)
 }
 
-/// Says whether accept(2) failed for the connection that it took from the queue and not for the socket, or
-/// was interrupted: the next try may follow at once.
-pub fn is_of_one_accept(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::EINTR
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::ENONET
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::EPROTO
-        )
-    )
-}
-
 /// Says whether an error means that the process or the system has run out of something, which time
 /// may cure.
 pub fn is_exhaustion(error: &io::Error) -> bool {
@@ -258,6 +238,30 @@ mod tests {
 
     fn loopback() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    // By number, which is the system's word (accept(2), "Error handling"); pptrust, which judges, has none.
+    #[test]
+    fn the_errors_that_accept_passes_on_from_the_network_are_of_one_connection() {
+        for number in [
+            libc::ECONNABORTED,
+            libc::EHOSTDOWN,
+            libc::EHOSTUNREACH,
+            libc::EINTR,
+            libc::ENETDOWN,
+            libc::ENETUNREACH,
+            libc::ENONET,
+            libc::ENOPROTOOPT,
+            libc::EOPNOTSUPP,
+            libc::EPROTO,
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            assert!(pptrust::is_of_one_accept(&error), "{error}");
+        }
+        for number in [libc::EAGAIN, libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            let error = io::Error::from_raw_os_error(number);
+            assert!(!pptrust::is_of_one_accept(&error), "{error}");
+        }
     }
 
     #[test]

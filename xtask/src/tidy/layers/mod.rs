@@ -182,6 +182,12 @@ fn is_pure_std(path: &[String], is_glob: bool, is_test: bool) -> bool {
     if first == "net" {
         return path.get(1).is_some_and(|name| PURE_NET.contains(&name.as_str()));
     }
+    // An error as a value; its functions, like `last_os_error`, are not.
+    if matches!(path, [io, error] if io == "io" && error == "Error")
+        || matches!(path, [io, kind, ..] if io == "io" && kind == "ErrorKind")
+    {
+        return true;
+    }
     let names = |prefix: &&[&str]| {
         path.iter().map(String::as_str).take(prefix.len()).eq(prefix.iter().copied())
     };

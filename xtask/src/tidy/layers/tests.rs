@@ -318,6 +318,7 @@ fn pptrust_has_no_socket_and_no_clock() {
     for bad in [
         "use std::net::TcpStream;",
         "use std::io::Read;",
+        "fn f() { std::io::Error::last_os_error(); }",
         "fn f() { std::thread::yield_now(); }",
         "fn f() -> std::time::Instant { std::time::Instant::now() }",
     ] {
@@ -327,6 +328,7 @@ fn pptrust_has_no_socket_and_no_clock() {
     }
     for good in [
         "use std::net::SocketAddr; use std::sync::Arc; use ppcore::Header; use crate::policy::Trust;",
+        "use std::io::{Error, ErrorKind}; fn f() -> ErrorKind { ErrorKind::Interrupted }",
         "#[cfg(test)] mod tests { use std::net::UdpSocket; }",
     ] {
         assert_eq!(trust_with(good), [""; 0], "{good}");
