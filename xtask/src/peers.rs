@@ -65,6 +65,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("ip"),
         used_for: "brings up lo in a network namespace without ports: tests/e2e/torment",
     },
+    Peer {
+        package: "prometheus",
+        probe: Probe::Program("promtool"),
+        used_for: "scrapes and queries our metrics, tests our alert rules: tests/prometheus",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",
