@@ -70,6 +70,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("systemd-analyze"),
         used_for: "says how exposed the unit is: tests/e2e/life/host",
     },
+    Peer {
+        package: "prometheus",
+        probe: Probe::Program("promtool"),
+        used_for: "scrapes and queries our metrics, tests our alert rules: tests/prometheus",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod build;
 pub mod cells;
+pub mod exposition;
 pub mod ledger;
 pub mod log;
 pub mod metrics;

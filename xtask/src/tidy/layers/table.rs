@@ -415,6 +415,19 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "what is written of the counters is what the ledger sums up",
     },
     Layer {
+        name: "telemetry::exposition",
+        uses: &[
+            "telemetry::ledger",
+            "telemetry::cells",
+            "telemetry::build",
+            "core::close_reason",
+            "core::connect_result",
+            "config",
+        ],
+        world: World::Open,
+        why: "what scrapers read is what the ledger sums up",
+    },
+    Layer {
         name: "telemetry::ledger",
         uses: &["telemetry::cells", "core::close_reason", "core::connect_result", "config"],
         world: World::Open,
