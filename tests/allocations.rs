@@ -15,8 +15,8 @@ use ppserver::data::PipeLimits;
 use ppserver::data::orders::{Claim, Order, Plan, Reply, Setup, Share};
 use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
 use ppserver::data::worker::Worker;
+use ppserver::telemetry::ledger::Ledger;
 use ppserver::telemetry::log;
-use ppserver::telemetry::metrics::Counters;
 
 const HEADER: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x01\x01\x14\x02\x02\x02\x03\xe8\x07\xd0";
@@ -77,7 +77,10 @@ endpoints = [\"{endpoint}\"]
     // At its usual level, which has no line for a connection that is served.
     log::follow(&config.log).unwrap();
     let plan = Plan { config, endpoints: vec![vec![endpoint]] };
+    let ledger = Ledger::new(1);
+    ledger.follow(&plan.config, &plan.endpoints);
     let setup = Setup {
+        cells: ledger.cells(0, &plan.config, &plan.endpoints),
         plan: Arc::new(plan),
         ports: vec![Share {
             claim: Arc::new(Claim { addr: proxy }),
@@ -88,7 +91,7 @@ endpoints = [\"{endpoint}\"]
         connections_max: 64,
         pipes: PipeLimits::new(64 << 10, 0, 4),
     };
-    let (worker, line) = Worker::new(0, [Counters::default()].into()).unwrap();
+    let (worker, line) = Worker::new(0, Arc::clone(ledger.workers())).unwrap();
     line.send(Order::Follow(Box::new(setup), Reply::new(Result::unwrap)));
     thread::scope(|scope| {
         scope.spawn(|| answer(&upstream, WARM_UP + count));

@@ -17,7 +17,6 @@ const POLICY: Policy = Policy {
     connect_timeout: Duration::from_secs(3),
     idle_timeout: Duration::from_secs(300),
     half_closed_timeout: Duration::from_secs(60),
-    attempts_max: 2,
     splicing: Splicing::Auto,
 };
 
@@ -47,8 +46,8 @@ pub const SHORT: Script = Script {
     events: &[(Side::Client, OPEN), (Side::Upstream, ENDED), (Side::Client, ENDED)],
     up: &[bytes(28 + 40, 4096), Received::End],
     down: &[bytes(238, 4096)],
-    // Header, connect, request, answer in and out, its end; the client's end, which the close passes on.
-    actions: 7,
+    // Header, route, connect, request, answer in and out, its end; the client's end, which the close passes on.
+    actions: 8,
 };
 
 const MIB: usize = 1 << 20;
@@ -78,7 +77,7 @@ pub const BULK: Script = Script {
         received
     },
     // A fill, a drain and a fill that finds nothing for each piece; one more to confirm the end.
-    actions: 3 * PIECES + 1 + 5,
+    actions: 3 * PIECES + 1 + 6,
 };
 
 /// Plays a script to its end and returns how many actions it took, waits not counted.
@@ -106,6 +105,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
                 }
                 session.handle_header(received, Verdict::Relay { buffered }, now);
             }
+            Action::Route => session.handle_routed(2),
             Action::Connect => session.handle_connecting(FirstUse::AtOnce, 0, now),
             Action::Fill(direction, method) => {
                 let received = match direction {
@@ -123,9 +123,10 @@ pub fn play(script: &Script, now: Instant) -> usize {
             }
             Action::Shutdown(direction) => session.handle_shut(direction, None, now),
             Action::Close(CloseReason::Done) => return actions - 1,
-            Action::Probe(_)
+            Action::TakeError(_)
             | Action::Discard
             | Action::CheckUnsent(_)
+            | Action::Watch(..)
             | Action::Reset(_)
             | Action::Close(_) => panic!("{action:?} is in no script"),
         }

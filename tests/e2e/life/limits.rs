@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::{self, MIB, assert_same};
@@ -109,8 +111,13 @@ fn an_upstream_socket_that_is_not_to_be_had_costs_that_connection_only() {
     server.limit_descriptors(1);
     for nth in 1..=3 {
         assert!(Session::try_open(server.addr()).is_none());
-        server.wait_until("it is counted", |counters| counters["closed"]["resources"] == nth);
+        let is_counted = |counters: &Value| counters["closed"]["resources"] == nth;
+        let counters = server.wait_until("it is counted", is_counted);
+        assert_eq!(counters["connect_failures"], nth);
     }
+    let line = server.wait_for("cannot connect", 0);
+    assert_eq!(line["error"], "Too many open files (os error 24)");
+    assert_eq!(line["endpoint"], far_end.addr().to_string());
     running.echo(b"unharmed");
     assert_eq!(far_end.accepted(), 1);
 }

@@ -7,6 +7,7 @@ mod errno;
 mod flap;
 mod flood;
 mod matrix;
+mod pipes;
 mod ports;
 mod reload;
 mod resets;

@@ -136,9 +136,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "reset-while-connecting-unseen",
-        file: "session/mod.rs",
-        find: "fn next_connecting(&self) -> Action {\n        for side in Side::ALL {",
-        replace: "fn next_connecting(&self) -> Action {\n        for side in [Side::Upstream] {",
+        file: "session/next.rs",
+        find: "fn next_connecting(&self) -> Action {\n        if let Some(side) = self.suspect() {",
+        replace: "fn next_connecting(&self) -> Action {\n        if let Some(side) = self.suspect().filter(|side| *side == Side::Upstream) {",
         origin: "haproxy/haproxy debdc4b65705: an error told with a HUP was ignored",
     },
     // A server that answers and closes with unread bytes sends a reset behind its answer.
@@ -165,7 +165,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "reset-drops-what-was-taken",
-        file: "session/mod.rs",
+        file: "session/next.rs",
         find: "// What it takes is progress, though nothing can be added yet.\n",
         replace: "Socket::Open => Some(Action::Reset(side)),\n",
         origin: "envoyproxy/envoy#45267: a reset passed on at once drops buffered data",
@@ -236,8 +236,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "abort-waits-for-a-broken-socket",
-        file: "session/mod.rs",
-        find: "Socket::Open if end.suspect => Some(Action::Probe(side)),",
+        file: "session/next.rs",
+        find: "Socket::Open if end.suspect => Some(Action::TakeError(side)),",
         replace: "",
         origin: "ours: SIOCOUTQ never becomes 0 behind a reset",
     },
@@ -257,7 +257,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "abort-gives-up-on-a-slow-reader",
-        file: "session/mod.rs",
+        file: "session/next.rs",
         find: "            // What it takes is progress, though nothing can be added yet.\n            Socket::Open if self.progress.is_due(side) => Some(Action::CheckUnsent(side)),\n            Socket::Open if self.flow(inward).buffered > 0 => None,",
         replace: "            Socket::Open if self.flow(inward).buffered > 0 => None,\n            Socket::Open if self.progress.is_due(side) => Some(Action::CheckUnsent(side)),",
         origin: "ours: an answer behind which the upstream resets was cut after a second",
@@ -280,7 +280,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "quiet-behind-one-small-piece",
         file: "schedule.rs",
-        find: "place.bulk -= 1;",
+        find: "place.bulk -= u8::from(stint.cost > 0);",
         replace: "place.bulk = 0;",
         origin: "ours, as it might have been: a download that paused went before who is quiet",
     },
@@ -318,5 +318,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "self.up.buffered -= std::mem::take(&mut self.header);",
         replace: "self.header = 0;",
         origin: "ours, as it might have been: an endpoint gets the header of the one before it too",
+    },
+    Mutant {
+        name: "no-pipe-forgotten",
+        file: "session/flow.rs",
+        find: "self.is_unpiped = true;",
+        replace: "",
+        origin: "ours, as it might have been: asks again and again for a pipe that is not there",
+    },
+    Mutant {
+        name: "spliced-before-our-header",
+        file: "session/flow.rs",
+        find: "splicing: Splicing::Off,\n            bulk: false,",
+        replace: "splicing: Splicing::Always,\n            bulk: false,",
+        origin: "ours, as it might have been: nothing can be put in front of a pipe",
+    },
+    Mutant {
+        name: "pipe-that-waits-is-listened-to",
+        file: "session/flow.rs",
+        find: "self.filled_by == Method::Splice && self.buffered > 0 && self.asked == Interest::All",
+        replace: "false",
+        origin: "ours: an event for each segment, of which none was of use",
+    },
+    Mutant {
+        name: "never-listened-to-again",
+        file: "session/flow.rs",
+        find: "(self.asked == Interest::Room).then_some(Step::Listen)",
+        replace: "None",
+        origin: "ours, as it might have been: what came while a pipe waited is never noticed",
     },
 ];

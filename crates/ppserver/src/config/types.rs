@@ -163,11 +163,11 @@ pub struct Tcp {
 /// When a silent peer is asked whether it lives. The kernel counts in whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keepalive {
-    /// TCP_KEEPIDLE: silence before the first probe. 1 s..=32,767 s.
+    /// TCP_KEEPIDLE: silence before the first keepalive probe. 1 s..=32,767 s.
     pub idle: Duration,
-    /// TCP_KEEPINTVL: between probes. 1 s..=32,767 s.
+    /// TCP_KEEPINTVL: between keepalive probes. 1 s..=32,767 s.
     pub interval: Duration,
-    /// TCP_KEEPCNT: unanswered probes until the connection is dropped. 1..=127.
+    /// TCP_KEEPCNT: unanswered keepalive probes until the connection is dropped. 1..=127.
     pub count: u32,
 }
 

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::config::{self, Output};
@@ -14,7 +14,7 @@ use crate::telemetry::access_log::{AccessLog, Ending, Opened, Writer};
 const FINISH_MAX: Duration = Duration::from_secs(1);
 
 /// The access log through reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AccessLogs {
     current: Option<Writer>,
     retired: Vec<Ending>,
@@ -23,6 +23,11 @@ pub(super) struct AccessLogs {
 }
 
 impl AccessLogs {
+    /// Begins without one; what outputs refuse is counted in `lost`.
+    pub(super) const fn new(lost: Arc<AtomicU64>) -> Self {
+        Self { current: None, retired: Vec::new(), lost }
+    }
+
     /// Where lines go now.
     pub(super) fn output(&self) -> Option<&Output> {
         self.current.as_ref().map(Writer::output)
@@ -67,10 +72,5 @@ impl AccessLogs {
                 left = Duration::ZERO;
             }
         }
-    }
-
-    /// Returns how many lines outputs refused.
-    pub(super) fn lines_lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 }

@@ -9,6 +9,7 @@
 //! it by another.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,7 @@ use super::running::Running;
 use super::service::Following;
 use super::{changes, limits};
 use crate::config::Output;
+use crate::telemetry::ledger::ReloadResult;
 use crate::telemetry::log;
 
 /// The reload that is on its way, if any.
@@ -82,9 +84,14 @@ impl Reload {
             },
             Step::Prepared(Err(why)) => refuse(running, &why),
             Step::Followed(following, changes, outcome) => {
-                if let Err(why) = outcome {
-                    tracing::error!(why, "not every worker follows the reload");
-                }
+                let result = match outcome {
+                    Ok(()) => ReloadResult::Ok,
+                    Err(why) => {
+                        tracing::error!(why, "not every worker follows the reload");
+                        ReloadResult::Failed
+                    }
+                };
+                running.service.ledger.reloaded(result, SystemTime::now());
                 tracing::info!(file = shown(running), changes, "reloaded, for new connections");
                 running.service.announce(&following);
             }
@@ -111,6 +118,7 @@ async fn prepare(
 }
 
 fn refuse(running: &Running, why: &str) {
+    running.service.ledger.reloaded(ReloadResult::Refused, SystemTime::now());
     let file = shown(running);
     tracing::error!(file, why, "reload refused, the old configuration stays");
 }

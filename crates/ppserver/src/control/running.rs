@@ -11,7 +11,7 @@ use super::service::Service;
 use super::signals::Signal;
 use crate::data::orders::Plan;
 use crate::telemetry::log;
-use crate::telemetry::metrics::{self, LinesLost, Summary};
+use crate::telemetry::metrics::Summary;
 
 /// A service, and what it follows.
 #[derive(Debug)]
@@ -30,15 +30,14 @@ impl Running {
 
     /// Prints them in the log's form, whatever its level.
     pub(super) fn print_counters(&self) {
-        let Service { workers, access_logs, .. } = &self.service;
-        let lost = LinesLost { access: access_logs.lines_lost(), log: log::lines_dropped() };
-        log::write_counters(&self.plan.config.log, &Summary::of(workers.counters(), lost));
+        let totals = self.service.ledger.totals();
+        log::write_counters(&self.plan.config.log, &Summary::of(&totals, log::lines_dropped()));
     }
 
     /// Begins a drain and returns how long it may last.
     pub(super) fn drain(&self, signal: Signal) -> Duration {
         let grace = self.plan.config.server.shutdown_grace;
-        let active = metrics::active(self.service.workers.counters());
+        let active = self.service.ledger.active();
         let again = signal == Signal::Interrupt && io::stderr().is_terminal();
         let hint = if again { "; again to stop now" } else { "" };
         tracing::info!(active, ?grace, "draining{hint}");

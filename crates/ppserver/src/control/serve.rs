@@ -10,7 +10,6 @@ use super::error::ServerError;
 use super::reload::{Reload, Step};
 use super::running::Running;
 use super::signals::{Signal, Signals};
-use crate::telemetry::metrics;
 
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +85,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             }
             Event::Signal(_) if course == Course::Stopping => {}
             Event::Signal(_) | Event::GraceOver => {
-                let active = metrics::active(running.service.workers.counters());
+                let active = running.service.ledger.active();
                 tracing::warn!(active, "stopping: what is left is reset");
                 course = Course::Stopping;
                 running.service.workers.stop();

@@ -13,6 +13,7 @@ use super::prepare::Prepared;
 use super::workers::{Replies, Workers};
 use super::{announce, limits};
 use crate::data::orders::{Plan, Setup};
+use crate::telemetry::ledger::Ledger;
 
 /// What the workers have been told to follow.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Service {
     pub(super) workers: Workers,
     pub(super) ports: Ports,
     pub(super) access_logs: AccessLogs,
+    /// What all of them count.
+    pub(super) ledger: Arc<Ledger>,
     /// How many the process may have open.
     descriptors: usize,
     /// What they are for.
@@ -36,10 +39,20 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Begins with workers that serve nothing.
-    pub(super) fn new(workers: Workers, descriptors: usize) -> Self {
-        let (ports, access_logs) = (Ports::default(), AccessLogs::default());
-        Self { workers, ports, access_logs, descriptors, budget: None }
+    /// Begins with so many workers, which serve nothing.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub(super) fn new(workers: usize, descriptors: usize) -> Result<Self, ServerError> {
+        let ledger = Arc::new(Ledger::new(workers));
+        Ok(Self {
+            workers: Workers::start(ledger.workers())?,
+            ports: Ports::default(),
+            access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
+            ledger,
+            descriptors,
+            budget: None,
+        })
     }
 
     /// Binds what is new, and has every worker follow.
@@ -62,9 +75,11 @@ impl Service {
             announce::budget(&budget);
         }
         let plan = Arc::new(plan);
-        let setups = (0..workers).map(|_| Setup {
+        self.ledger.follow(&plan.config, &plan.endpoints);
+        let setups = (0..workers).map(|worker| Setup {
             plan: Arc::clone(&plan),
             ports: bound.next_shares(),
+            cells: self.ledger.cells(worker, &plan.config, &plan.endpoints),
             access_log: access_log.clone(),
             connections_max,
             pipes: pipes.share(workers),

@@ -11,7 +11,6 @@ use super::error::{ServerError, system};
 use super::prepare::{ConfigFile, Prepared, Source};
 use super::running::Running;
 use super::service::Service;
-use super::workers::Workers;
 use super::{announce, limits, prepare};
 use crate::data::sys;
 use crate::telemetry::log;
@@ -40,8 +39,7 @@ pub(super) async fn prepare(source: Source) -> Result<Ready, ServerError> {
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;
     let count = loaded.config.server.workers.or(limits::host().cpus);
     let prepared = prepare::prepare(loaded.config, None).await?;
-    let service = Service::new(Workers::start(count)?, descriptors);
-    Ok(Ready { service, prepared, file })
+    Ok(Ready { service: Service::new(count, descriptors)?, prepared, file })
 }
 
 /// Listens, and says so.

@@ -14,14 +14,13 @@ use tokio::time::timeout;
 use super::error::{ServerError, system};
 use crate::data::orders::{Line, Order, Reply, Setup};
 use crate::data::worker::Worker;
-use crate::telemetry::metrics::Counters;
+use crate::telemetry::cells::WorkerCells;
 
 /// Workers, until the last of them has ended.
 #[derive(Debug)]
 pub(super) struct Workers {
     lines: Vec<Line>,
     threads: Vec<JoinHandle<()>>,
-    counters: Arc<[Counters]>,
     ends: mpsc::UnboundedReceiver<End>,
     running: usize,
 }
@@ -76,17 +75,17 @@ impl Replies {
 }
 
 impl Workers {
-    /// Starts so many, which serve nothing yet.
+    /// Starts one for each of `cells`, which serve nothing yet.
     ///
     /// # Errors
     /// When the system gives no thread, or no epoll instance.
-    pub(super) fn start(count: usize) -> Result<Self, ServerError> {
-        let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
+    pub(super) fn start(cells: &Arc<[WorkerCells]>) -> Result<Self, ServerError> {
+        let count = cells.len();
         let (teller, ends) = mpsc::unbounded_channel();
         let (lines, threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut workers = Self { lines, threads, counters, ends, running: 0 };
+        let mut workers = Self { lines, threads, ends, running: 0 };
         for index in 0..count {
-            let worker = Worker::new(index, Arc::clone(&workers.counters));
+            let worker = Worker::new(index, Arc::clone(cells));
             let (worker, line) = worker.map_err(system("cannot start a worker"))?;
             let obituary = Obituary { teller: teller.clone(), end: Err("it panicked".to_owned()) };
             let thread = spawn(index, worker, obituary).map_err(system("cannot start a thread"))?;
@@ -99,10 +98,6 @@ impl Workers {
 
     pub(super) fn count(&self) -> usize {
         self.lines.len()
-    }
-
-    pub(super) fn counters(&self) -> &[Counters] {
-        &self.counters
     }
 
     /// Whether one of them has not ended yet.

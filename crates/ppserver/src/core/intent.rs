@@ -9,8 +9,8 @@ use ppcore::{Command, Header, Transport, Version};
 pub enum Purpose {
     /// To serve a client.
     Service,
-    /// To see whether we live: a bare connect, or a LOCAL header.
-    Probe,
+    /// To see whether we live: a probe, or a LOCAL header.
+    HealthCheck,
 }
 
 /// Who comes, from where, and what for.
@@ -39,7 +39,7 @@ impl Intent {
     pub fn of(peer: SocketAddr, header: &Header) -> Self {
         let (client, destination) = header.addresses_for(Transport::Stream).unzip();
         let purpose = match header.command() {
-            Command::Local => Purpose::Probe,
+            Command::Local => Purpose::HealthCheck,
             Command::Proxy | Command::Unknown => Purpose::Service,
         };
         let (client, version) = (client.unwrap_or(peer), Some(header.version()));

@@ -1,11 +1,13 @@
 //! What decides: pure, without a socket, a clock or a thread, and simulated together.
 //!
-//! `session/` is one connection, `schedule` and `timers` whose turn it is, `accept_queue` one listening socket,
-//! `pool` one upstream's endpoints, `early` what was learned of trying before an event, `intent` what a connection wants,
-//! `connection_id` what it is called.
+//! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
+//! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `early` what was learned of
+//! trying before an event, `intent` what a connection wants, `connection_id` what it is
+//! called.
 
 pub mod accept_queue;
 pub mod close_reason;
+pub mod connect_result;
 pub mod connection_id;
 pub mod early;
 pub mod intent;

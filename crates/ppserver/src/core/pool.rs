@@ -1,4 +1,4 @@
-//! Where connections go: an upstream's endpoints, taken in turn.
+//! Where connections go: an upstream's endpoints, one after the other, round and round.
 //!
 //! No socket here, and no name: those are resolved before. Invariant: there is an endpoint.
 
@@ -17,40 +17,41 @@ pub struct Upstream {
     attempts_max: usize,
     /// The next endpoint of the round. Written by one worker only; atomic because connections share
     /// the upstream, and shared by what it was before a reload and what it is since.
-    turn: Arc<AtomicUsize>,
+    next: Arc<AtomicUsize>,
     /// Whether to send right behind the connect. Across a network that is always too early.
     pub early_send: Arc<Early>,
 }
 
 impl Upstream {
-    /// Prepares an upstream for one worker; `turn` spreads the workers over the endpoints.
-    pub fn new(name: String, retries: usize, endpoints: Vec<SocketAddr>, turn: usize) -> Self {
+    /// Prepares an upstream for one worker; `first` spreads the workers over the endpoints.
+    pub fn new(name: String, retries: usize, endpoints: Vec<SocketAddr>, first: usize) -> Self {
         Self {
             name,
             attempts_max: attempts_max(retries, &endpoints),
             endpoints,
-            turn: Arc::new(AtomicUsize::new(turn)),
+            next: Arc::new(AtomicUsize::new(first)),
             early_send: Arc::new(Early::new()),
         }
     }
 
-    /// Returns the upstream as it goes on after a reload: what was learned stays, and so does whose turn it
-    /// is, if that endpoint is still there, or else the next one of the round that is.
+    /// Returns the upstream as it goes on after a reload: what was learned stays, and so does which
+    /// endpoint is next, if it is still there, or else the next one of the round that is.
     #[must_use]
     pub fn reloaded(&self, retries: usize, endpoints: Vec<SocketAddr>) -> Self {
-        let turn = if endpoints == self.endpoints {
-            Arc::clone(&self.turn)
+        let next = if endpoints == self.endpoints {
+            Arc::clone(&self.next)
         } else {
-            let turn = self.turn.load(Ordering::Relaxed);
+            let old = self.next.load(Ordering::Relaxed);
             let place = |addr| endpoints.iter().position(|other| *other == addr);
-            let next = (0..self.endpoints.len()).find_map(|at| place(self.endpoint(turn, at)));
-            Arc::new(AtomicUsize::new(next.unwrap_or(turn)))
+            let next =
+                (0..self.endpoints.len()).find_map(|at| place(self.addr(self.place(old, at))));
+            Arc::new(AtomicUsize::new(next.unwrap_or(old)))
         };
         Self {
             name: self.name.clone(),
             attempts_max: attempts_max(retries, &endpoints),
             endpoints,
-            turn,
+            next,
             early_send: Arc::clone(&self.early_send),
         }
     }
@@ -61,15 +62,20 @@ impl Upstream {
     }
 
     /// Takes the next place in the round.
-    pub fn next_turn(&self) -> usize {
-        let turn = self.turn.load(Ordering::Relaxed);
-        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
-        turn
+    pub fn next_in_round(&self) -> usize {
+        let first = self.next.load(Ordering::Relaxed);
+        self.next.store(first.wrapping_add(1), Ordering::Relaxed);
+        first
     }
 
-    /// Returns the endpoint for an attempt (0 is the first) of a connection that took this turn.
-    pub fn endpoint(&self, turn: usize, attempt: usize) -> SocketAddr {
-        self.endpoints[turn.wrapping_add(attempt) % self.endpoints.len()]
+    /// Returns the place of the endpoint for an attempt (0 is the first) of a connection that took this place in the round.
+    pub fn place(&self, first: usize, attempt: usize) -> usize {
+        first.wrapping_add(attempt) % self.endpoints.len()
+    }
+
+    /// Returns the address of the endpoint at a place.
+    pub fn addr(&self, place: usize) -> SocketAddr {
+        self.endpoints[place]
     }
 }
 
@@ -89,12 +95,16 @@ mod tests {
         Upstream::new("web".to_owned(), retries, addrs(endpoints), 0)
     }
 
+    fn port(upstream: &Upstream, first: usize, attempt: usize) -> u16 {
+        upstream.addr(upstream.place(first, attempt)).port()
+    }
+
     #[test]
-    fn endpoints_are_taken_in_turn_and_retried_at_the_next() {
+    fn endpoints_are_taken_round_and_round_and_retried_at_the_next() {
         let upstream = upstream(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], 1);
         let ports: Vec<_> = (0..4)
-            .map(|_| upstream.next_turn())
-            .map(|turn| (upstream.endpoint(turn, 0).port(), upstream.endpoint(turn, 1).port()))
+            .map(|_| upstream.next_in_round())
+            .map(|first| (port(&upstream, first, 0), port(&upstream, first, 1)))
             .collect();
         assert_eq!(ports, [(1, 2), (2, 3), (3, 1), (1, 2)]);
     }
@@ -105,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_leaves_the_turn_with_the_endpoint_that_has_it() {
+    fn a_reload_goes_on_with_the_endpoint_that_is_next() {
         const OLD: [&str; 3] = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"];
         for (new, expected) in [
             (&OLD[..], 2),
@@ -116,17 +126,17 @@ mod tests {
             (&["127.0.0.1:7", "127.0.0.1:8"], 8),
         ] {
             let old = upstream(&OLD, 1);
-            old.next_turn();
+            old.next_in_round();
             let new = old.reloaded(1, addrs(new));
-            assert_eq!(new.endpoint(new.next_turn(), 0).port(), expected);
+            assert_eq!(port(&new, new.next_in_round(), 0), expected);
         }
     }
 
     #[test]
-    fn connections_from_before_a_reload_take_turns_with_those_behind_it() {
+    fn connections_from_before_a_reload_share_the_round_with_those_behind_it() {
         let old = upstream(&["127.0.0.1:1", "127.0.0.1:2"], 0);
         let new = old.reloaded(1, addrs(&["127.0.0.1:1", "127.0.0.1:2"]));
         assert_eq!(new.attempts_max(), 2);
-        assert_eq!([old.next_turn(), new.next_turn(), old.next_turn()], [0, 1, 2]);
+        assert_eq!([old.next_in_round(), new.next_in_round(), old.next_in_round()], [0, 1, 2]);
     }
 }

@@ -41,7 +41,7 @@ impl Shares {
         Self { fresh: 128 << 10, short: 1 << 20, long: 16 << 20, action: 8 << 10 };
 }
 
-/// So many who are fresh work before one who is bulky has his turn.
+/// So many who are fresh work before one who is bulky.
 const FRESH_MAX: usize = 256;
 /// Who was bulky is taken for it until so many stints in a row were small: one small piece in the midst of a
 /// download makes nobody quiet.
@@ -152,7 +152,8 @@ impl<K: Copy> Schedule<K> {
         if stint.cost >= self.shares.fresh {
             place.bulk = SMALL_STINTS;
         } else if place.bulk > 0 {
-            place.bulk -= 1;
+            // Who was called for nothing was no less bulky for it.
+            place.bulk -= u8::from(stint.cost > 0);
         } else if stint.moved > 0 {
             self.quiet_until = Some(now + QUIET_SPAN);
         }
@@ -294,6 +295,22 @@ mod tests {
         schedule.handle_worked(0, &mut places[0], FULL, now);
         schedule.begin_turn();
         assert_eq!(schedule.next(now + QUIET_SPAN), Some((0, SHARES.long)));
+    }
+
+    #[test]
+    fn who_was_called_for_nothing_stays_bulky() {
+        let now = start();
+        let (mut schedule, mut places) = with_bulk(1, now);
+        for _ in 0..=SMALL_STINTS {
+            schedule.begin_turn();
+            schedule.next(now);
+            let stint = Stint { cost: 0, moved: 0, has_more: true };
+            schedule.handle_worked(0, &mut places[0], stint, now);
+        }
+        let mut quiet = Place::new();
+        schedule.file(9, &mut quiet);
+        schedule.begin_turn();
+        assert_eq!(schedule.next(now), Some((9, SHARES.fresh)), "the quiet one goes first");
     }
 
     #[test]

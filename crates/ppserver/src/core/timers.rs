@@ -1,7 +1,7 @@
 //! Reminders to look at something, by time.
 //!
 //! Two rings of slots: the near one turns a tick at a time, the far one empties a slot into it once per
-//! turn. What lies past both waits in the farthest slot and is filed again from there. A slot is a list
+//! lap. What lies past both waits in the farthest slot and is filed again from there. A slot is a list
 //! through one vector, so filing allocates only while more reminders stand than ever before.
 //! Invariant: a reminder is never handed out early, and at most one tick late; what is cancelled is gone.
 
@@ -125,9 +125,9 @@ impl<T: Copy> Timers<T> {
                 .expect("the near ring holds a reminder")
         });
         let far = (self.far_count > 0).then(|| {
-            let turn = self.now / SLOTS;
-            (turn + 1..)
-                .find(|&turn| self.heads[far(turn)] != END)
+            let lap = self.now / SLOTS;
+            (lap + 1..)
+                .find(|&lap| self.heads[far(lap)] != END)
                 .expect("the far ring holds a reminder")
                 * SLOTS
         });
@@ -175,7 +175,7 @@ impl<T: Copy> Timers<T> {
         self.entries[index(link)].next = std::mem::replace(&mut self.free, link);
     }
 
-    /// Empties the far slot of the turn that begins.
+    /// Empties the far slot of the lap that begins.
     fn cascade(&mut self) {
         let slot = far(self.now / SLOTS);
         let mut link = std::mem::replace(&mut self.heads[slot], END);
@@ -211,9 +211,9 @@ fn near(tick: u64) -> usize {
     usize::try_from(tick % SLOTS).expect("below SLOTS")
 }
 
-/// The slot of a turn in the far ring.
-fn far(turn: u64) -> usize {
-    usize::try_from(SLOTS + turn % SLOTS).expect("below 2 * SLOTS")
+/// The slot of a lap in the far ring.
+fn far(lap: u64) -> usize {
+    usize::try_from(SLOTS + lap % SLOTS).expect("below 2 * SLOTS")
 }
 
 #[cfg(test)]

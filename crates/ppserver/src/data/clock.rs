@@ -34,6 +34,11 @@ impl Clock {
         self.tell(Instant::now(), expected)
     }
 
+    /// Returns what the monotonic clock said at the last reading.
+    pub(super) fn read_at(&self) -> Instant {
+        self.read_at
+    }
+
     /// Tells the time at this reading of the monotonic clock.
     fn tell(&mut self, now: Instant, expected: Option<Duration>) -> Instant {
         let passed = now.saturating_duration_since(self.read_at);

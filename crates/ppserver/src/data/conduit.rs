@@ -140,7 +140,7 @@ pub(super) struct PipeHeld {
 
 impl Conduit {
     /// Receives into an empty conduit.
-    pub(super) fn fill_by_copy(&mut self, source: &TcpStream, pool: &mut Pool) -> Moved {
+    pub(super) fn receive(&mut self, source: &TcpStream, pool: &mut Pool) -> Moved {
         let mut buffer = pool.take_buffer();
         let moved = buffer.receive(source);
         self.put(buffer, pool);
@@ -148,7 +148,7 @@ impl Conduit {
     }
 
     /// Splices into an empty conduit; `None` if there is no pipe to be had.
-    pub(super) fn fill_by_splice(
+    pub(super) fn splice(
         &mut self,
         source: &TcpStream,
         pool: &mut Pool,
@@ -166,7 +166,7 @@ impl Conduit {
     }
 
     /// Sends once from what is held; what was sent is gone.
-    pub(super) fn drain(
+    pub(super) fn send(
         &mut self,
         sink: &TcpStream,
         follow: Follow,

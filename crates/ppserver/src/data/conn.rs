@@ -8,7 +8,6 @@
 //! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,25 +17,27 @@ use mio::net::TcpStream;
 use ppcore::{ErrorKind, Version};
 use pptrust::{Found, Intro, Lookalike, Outgoing, Refusal, SocketAddrs, looks_like};
 
-use super::conduit::{Buffer, Moved, Pool};
+use super::conduit::{Buffer, Pool};
 use super::dial::Dial;
 use super::leg::{self, Leg};
+use super::outcome::{connect_result, failure, met_itself, received, sent};
 use super::rules::Rules;
 use super::source::Source;
 use super::table::Key;
 use crate::config::LocalPolicy;
 use crate::core::close_reason::CloseReason;
+use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, FirstUse, Method, Policy, Readiness, Received, Sent,
-    Session, Side, Verdict,
+    Action, Direction, Failure, FirstBytes, FirstUse, Interest, Method, Policy, Readiness,
+    Received, Sent, Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
+use crate::telemetry::cells::{EndpointCells, WorkerCells};
 use crate::telemetry::log::{self, Limiter};
-use crate::telemetry::metrics::Counters;
 use crate::telemetry::strangers;
 use crate::telemetry::tlvs::Told;
 
@@ -45,7 +46,7 @@ use crate::telemetry::tlvs::Told;
 pub(super) struct Ctx<'a> {
     pub(super) registry: &'a Registry,
     pub(super) pool: &'a mut Pool,
-    pub(super) counters: &'a Counters,
+    pub(super) cells: &'a WorkerCells,
     pub(super) access_log: Option<&'a AccessLog>,
     pub(super) refusals: &'a mut Limiter,
     pub(super) failures: &'a mut Limiter,
@@ -88,8 +89,10 @@ pub(super) struct Connection {
     upstream: Leg,
     stage: Stage,
     intent: Intent,
-    /// That of the last attempt.
-    endpoint: Option<SocketAddr>,
+    /// The place of the last attempt's among its upstream's.
+    endpoint: Option<usize>,
+    /// Whether it has been counted as standing there.
+    is_counted: bool,
     /// Bytes of our own header for it, which are not payload.
     header_len: usize,
     /// For the access log; none unless it asks for them.
@@ -120,6 +123,7 @@ impl Connection {
             },
             intent: Intent::plain(peer),
             endpoint: None,
+            is_counted: false,
             header_len: 0,
             tlvs: Told::default(),
             rules: Arc::clone(rules),
@@ -164,13 +168,15 @@ impl Connection {
             tlvs: &[],
         };
         tell_end(&record, Purpose::Service, ctx);
-        ctx.counters.close(reason);
+        rules.cells.close(reason);
+        ctx.cells.close();
     }
 
     /// Notes an event of one of the sockets.
-    pub(super) fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        self.leg_mut(side).handle_ready();
+    pub(super) fn note_event(&mut self, side: Side, ready: Readiness, now: Instant) {
+        self.leg_mut(side).note_event();
         self.session.handle_ready(side, ready, now);
+        self.count_connected(now);
     }
 
     /// The time may have come for something. Whoever is reminded has stood for seconds: then the upstream
@@ -181,7 +187,7 @@ impl Connection {
         }
         let failed_before = self.session.failed_attempts();
         self.session.handle_time(ctx.now);
-        self.report_attempt(failed_before, &"no answer in time", ctx);
+        self.report_attempt(failed_before, ConnectResult::Timeout, &"no answer in time", ctx);
     }
 
     /// Does what the session wants done, until it waits, ends, or has used up its share; each action costs
@@ -200,22 +206,25 @@ impl Connection {
             match self.session.next() {
                 Action::Wait => {
                     for side in Side::ALL {
-                        let leg = self.leg_mut(side);
-                        leg.mute(Source::Leg(key, side), ctx.registry);
-                        leg.conduit.rest(ctx.pool);
+                        self.leg_mut(side).conduit.rest(ctx.pool);
                     }
                     let cost = moved + actions * action;
                     return Worked::Stint(Stint { cost, moved, has_more: false });
                 }
                 Action::ReadHeader => self.read_header(ctx),
+                Action::Route => {
+                    let route = self.rules.route(&self.intent);
+                    self.session.handle_routed(route.upstream.attempts_max());
+                }
                 Action::Connect => self.connect(key, ctx),
-                Action::Probe(side) => {
+                Action::TakeError(side) => {
                     let pending = self.leg(side).socket().take_error();
                     let pending = pending.unwrap_or_else(Some);
                     let failed_before = self.session.failed_attempts();
-                    self.session.handle_probed(side, pending.as_ref().map(failure), now);
+                    self.session.handle_error_taken(side, pending.as_ref().map(failure), now);
+                    self.count_connected(now);
                     if let Some(error) = pending {
-                        self.report_attempt(failed_before, &error, ctx);
+                        self.report_attempt(failed_before, connect_result(&error), &error, ctx);
                     }
                 }
                 Action::Fill(direction, method) => self.fill(direction, method, ctx),
@@ -236,6 +245,16 @@ impl Connection {
                     // A socket that cannot tell has nothing more to deliver.
                     let unsent = sys::unsent(self.leg(side).socket()).unwrap_or(0);
                     self.session.handle_unsent(side, unsent, now);
+                }
+                Action::Watch(side, interest) => {
+                    let source = Source::Leg(key, side);
+                    let asked = match interest {
+                        Interest::All => leg::ALL,
+                        Interest::Room => leg::ROOM,
+                    };
+                    let result = self.leg_mut(side).watch(source, asked, ctx.registry);
+                    let failed = result.err().as_ref().map(failure);
+                    self.session.handle_watched(side, interest, failed, now);
                 }
                 Action::Reset(side) => {
                     self.leg_mut(side).reset();
@@ -324,6 +343,8 @@ impl Connection {
         let dial = match found {
             Ok(None) => return Verdict::Incomplete,
             Ok(Some(Found::Header { header, taken })) => {
+                let span = ctx.now.saturating_duration_since(self.began);
+                self.rules.cells.take_header(&header, span);
                 self.intent = Intent::of(self.intent.peer, &header);
                 tracing::debug!(
                     listener = self.rules.name,
@@ -333,11 +354,11 @@ impl Connection {
                     "header",
                 );
                 match (self.intent.purpose, self.rules.local_policy()) {
-                    (Purpose::Probe, LocalPolicy::Answer) => return Verdict::Answer,
-                    (Purpose::Probe, LocalPolicy::Reject) => {
+                    (Purpose::HealthCheck, LocalPolicy::Answer) => return Verdict::Answer,
+                    (Purpose::HealthCheck, LocalPolicy::Reject) => {
                         return Verdict::Refuse(CloseReason::LocalRejected);
                     }
-                    (Purpose::Probe | Purpose::Service, _) => {}
+                    (Purpose::HealthCheck | Purpose::Service, _) => {}
                 }
                 let bytes = intro.bytes(buffer.held());
                 if let Some(log) = ctx.access_log {
@@ -372,6 +393,7 @@ impl Connection {
             Refusal::Denied | Refusal::Forbidden => return Verdict::Refuse(CloseReason::Untrusted),
         };
         let kind = error.kind();
+        self.rules.cells.refuse_header(kind);
         let reason = if kind == ErrorKind::Truncated {
             CloseReason::HeaderTruncated
         } else if kind == ErrorKind::NotProxy {
@@ -421,8 +443,9 @@ impl Connection {
             unreachable!("a session connects behind its header, and before it relays")
         };
         let route = self.rules.route(&self.intent);
-        let endpoint = dial.next(&route.upstream);
-        self.endpoint = Some(endpoint);
+        let place = dial.next(&route.upstream, ctx.now);
+        self.endpoint = Some(place);
+        let endpoint = route.upstream.addr(place);
         tracing::debug!(
             listener = self.rules.name,
             peer = %self.intent.peer,
@@ -438,10 +461,7 @@ impl Connection {
             if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
                 // Or the port stays in use, and the backend cannot bind to it.
                 sys::reset_on_close(&socket);
-                return Err(io::Error::new(
-                    io::ErrorKind::ConnectionRefused,
-                    "it met itself: nobody listens there",
-                ));
+                return Err(met_itself());
             }
             leg::register(&mut socket, Source::Leg(key, Side::Upstream), ctx.registry)?;
             Ok(socket)
@@ -461,19 +481,40 @@ impl Connection {
                     false => CloseReason::ConnectFailed,
                 };
                 self.session.handle_connect_failed(reason, ctx.now);
-                self.report_attempt(failed_before, &error, ctx);
+                self.report_attempt(failed_before, connect_result(&error), &error, ctx);
             }
+        }
+    }
+
+    /// Counts an attempt to connect that has come to stand just now.
+    fn count_connected(&mut self, now: Instant) {
+        if let Stage::Dial(dial) = &self.stage
+            && !self.is_counted
+            && self.session.is_connected()
+        {
+            self.is_counted = true;
+            let upstream = &self.rules.route(&self.intent).cells.upstream;
+            upstream.connect_duration.observe(dial.lasts(now));
+            self.endpoint_cells().into_iter().for_each(|cells| cells.connect(ConnectResult::Ok));
         }
     }
 
     /// Counts an attempt to connect that has failed just now, and says why it did.
     #[cold]
-    fn report_attempt(&self, failed_before: usize, why: &dyn fmt::Display, ctx: &mut Ctx<'_>) {
+    fn report_attempt(
+        &self,
+        failed_before: usize,
+        result: ConnectResult,
+        why: &dyn fmt::Display,
+        ctx: &mut Ctx<'_>,
+    ) {
         if self.session.failed_attempts() == failed_before {
             return;
         }
-        ctx.counters.connect_failures.add(1);
-        if let (Some(suppressed), Some(endpoint)) = (ctx.failures.allow(ctx.now), self.endpoint) {
+        self.endpoint_cells().into_iter().for_each(|cells| cells.connect(result));
+        if let (Some(suppressed), Some(endpoint)) =
+            (ctx.failures.allow(ctx.now), self.endpoint_addr())
+        {
             tracing::warn!(
                 listener = self.rules.name,
                 upstream = self.rules.route(&self.intent).upstream.name,
@@ -487,22 +528,21 @@ impl Connection {
 
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
         let source = self.leg_mut(direction.source());
-        let spliced = match method {
-            Method::Splice => source.fill_by_splice(ctx.pool, ctx.now),
-            Method::Copy => None,
+        let moved = match method {
+            Method::Copy => source.receive(ctx.pool),
+            Method::Splice => match source.splice(ctx.pool, ctx.now) {
+                Some(moved) => moved,
+                None => {
+                    ctx.cells.pipes_missing.add(1);
+                    return self.session.handle_unpiped(direction);
+                }
+            },
         };
-        let (done, moved) = match spliced {
-            Some(moved) => (Method::Splice, moved),
-            None => (Method::Copy, source.fill_by_copy(ctx.pool)),
-        };
-        if done != method {
-            ctx.counters.pipes_missing.add(1);
-        }
         let received = received(moved);
         if direction == Direction::Up {
             self.learn_from(received);
         }
-        self.session.handle_filled(direction, done, received, ctx.now);
+        self.session.handle_filled(direction, method, received, ctx.now);
     }
 
     /// Learns from the client's first receive.
@@ -525,7 +565,7 @@ impl Connection {
             Direction::Up => (&mut self.client, &self.upstream),
             Direction::Down => (&mut self.upstream, &self.client),
         };
-        let result = source.conduit.drain(sink.socket(), follow, ctx.pool);
+        let result = source.conduit.send(sink.socket(), follow, ctx.pool);
         let sent = sent(&result);
         if is_up && self.upstream.take_early() {
             let early_send = &self.rules.route(&self.intent).upstream.early_send;
@@ -534,15 +574,18 @@ impl Connection {
         let failed_before = self.session.failed_attempts();
         let payload_before = self.payload(direction);
         self.session.handle_drained(direction, sent, ctx.now);
+        self.count_connected(ctx.now);
         let payload = self.payload(direction) - payload_before;
         match direction {
-            Direction::Up => ctx.counters.bytes_up.add(payload),
-            Direction::Down => ctx.counters.bytes_down.add(payload),
+            Direction::Up => self.rules.cells.bytes_up.add(payload),
+            Direction::Down => self.rules.cells.bytes_down.add(payload),
         }
         match &result {
             Ok(_) if is_up => self.forget_dial(ctx.pool),
             Ok(_) => {}
-            Err(error) => self.report_attempt(failed_before, error, ctx),
+            Err(error) => {
+                self.report_attempt(failed_before, connect_result(error), error, ctx);
+            }
         }
     }
 
@@ -574,7 +617,7 @@ impl Connection {
             listener: &self.rules.name,
             intent: &self.intent,
             upstream: &self.rules.route(&self.intent).upstream.name,
-            endpoint: self.endpoint,
+            endpoint: self.endpoint_addr(),
             bytes_in: self.payload(Direction::Up),
             bytes_out: self.payload(Direction::Down),
             duration_ms: ctx.now.saturating_duration_since(self.began).as_millis(),
@@ -582,9 +625,23 @@ impl Connection {
             tlvs: &self.tlvs,
         };
         let purpose =
-            if reason == CloseReason::Probe { Purpose::Probe } else { self.intent.purpose };
+            if reason == CloseReason::Probe { Purpose::HealthCheck } else { self.intent.purpose };
         tell_end(&record, purpose, ctx);
-        ctx.counters.close(reason);
+        if self.is_counted {
+            self.endpoint_cells().into_iter().for_each(EndpointCells::end);
+        }
+        self.rules.cells.close(reason);
+        ctx.cells.close();
+    }
+
+    /// Returns the address of the last attempt's endpoint.
+    fn endpoint_addr(&self) -> Option<SocketAddr> {
+        self.endpoint.map(|place| self.rules.route(&self.intent).upstream.addr(place))
+    }
+
+    /// Returns where the last attempt's endpoint is counted.
+    fn endpoint_cells(&self) -> Option<&EndpointCells> {
+        self.endpoint.map(|place| &*self.rules.route(&self.intent).cells.endpoints[place])
     }
 }
 
@@ -607,32 +664,6 @@ fn compose(
 
 fn first_use(is_early: bool) -> FirstUse {
     if is_early { FirstUse::AtOnce } else { FirstUse::WhenReady }
-}
-
-fn received(Moved { asked, result }: Moved) -> Received {
-    match result {
-        Ok(0) => Received::End,
-        Ok(count) => Received::Bytes { count, asked },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
-        Err(error) => Received::Failed(failure(&error)),
-    }
-}
-
-fn sent(result: &io::Result<usize>) -> Sent {
-    match result {
-        Ok(0) => Sent::WouldBlock,
-        Ok(count) => Sent::Bytes(*count),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::WouldBlock,
-        Err(error) => Sent::Failed(failure(error)),
-    }
-}
-
-/// Tells a reset from the rest.
-fn failure(error: &io::Error) -> Failure {
-    match error.raw_os_error() {
-        Some(libc::ECONNRESET | libc::EPIPE) => Failure::Reset,
-        Some(_) | None => Failure::Other,
-    }
 }
 
 fn version_name(version: Version) -> &'static str {
@@ -659,6 +690,6 @@ fn tell_end(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
     if let Some(log) = ctx.access_log
         && !log.write(record, purpose, ctx.unix_time)
     {
-        ctx.counters.access_lines_dropped.add(1);
+        ctx.cells.access_lines_dropped.add(1);
     }
 }

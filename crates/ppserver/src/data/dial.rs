@@ -1,7 +1,7 @@
 //! What a connection needs from its header to its upstream's answer: who is tried, and what the header sent
 //! to each is made of.
 
-use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use ppcore::{Header, encode::EncodeError};
 use pptrust::{Outgoing, SocketAddrs};
@@ -14,9 +14,11 @@ use crate::core::pool::Upstream;
 pub(super) struct Dial {
     /// The header that came, and its bytes as long as a header that is sent needs them.
     received: Option<(Header, Option<Buffer>)>,
-    /// Whose turn it was at the first attempt.
-    turn: usize,
+    /// The place in the round of the first attempt.
+    first: usize,
     attempts: usize,
+    /// When the last attempt began.
+    began: Option<Instant>,
 }
 
 impl Dial {
@@ -24,17 +26,23 @@ impl Dial {
     pub(super) fn behind(header: Header, bytes: &[u8], send: &Outgoing, pool: &mut Pool) -> Self {
         let bytes = bytes.get(..header.len()).filter(|_| send.needs_bytes(&header));
         let kept = bytes.map(|bytes| pool.buffer_of(bytes));
-        Self { received: Some((header, kept)), turn: 0, attempts: 0 }
+        Self { received: Some((header, kept)), first: 0, attempts: 0, began: None }
     }
 
-    /// Returns the next endpoint to be tried.
-    pub(super) fn next(&mut self, upstream: &Upstream) -> SocketAddr {
+    /// Returns the place of the next endpoint to be tried, now.
+    pub(super) fn next(&mut self, upstream: &Upstream, now: Instant) -> usize {
         if self.attempts == 0 {
-            // Not before: a probe goes nowhere, and takes nobody's turn.
-            self.turn = upstream.next_turn();
+            // Not before: a health check goes nowhere, and takes nobody's place in the round.
+            self.first = upstream.next_in_round();
         }
         self.attempts += 1;
-        upstream.endpoint(self.turn, self.attempts - 1)
+        self.began = Some(now);
+        upstream.place(self.first, self.attempts - 1)
+    }
+
+    /// Returns for how long the last attempt has been under way.
+    pub(super) fn lasts(&self, now: Instant) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
     }
 
     /// Returns whether the header that is sent needs our own address.

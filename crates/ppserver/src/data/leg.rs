@@ -3,6 +3,7 @@
 //! Invariant: a stream that was cut short never ends in a FIN, whatever ended its worker: a leg that is
 //! dropped with its socket resets it, and who closes in peace takes the socket out first.
 
+use std::io;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -12,8 +13,10 @@ use super::conduit::{Conduit, Moved, Pool};
 use super::source::Source;
 use crate::data::sys::{self, Keepalive};
 
-/// All that is asked of a socket.
-const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+/// All that a socket can be asked for.
+pub(super) const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+/// That there is room to write into; what the kernel always tells comes with it.
+pub(super) const ROOM: Interest = Interest::WRITABLE;
 
 /// A socket, or the place of one.
 #[derive(Debug)]
@@ -25,27 +28,25 @@ pub(super) struct Leg {
     is_early: bool,
     /// Whether it has its options: they cost system calls that short connections can do without.
     is_tuned: bool,
-    /// Whether it is not asked for more to read.
-    is_muted: bool,
 }
 
 impl Leg {
     /// One that was accepted, and inherited the options of its listening socket.
     pub(super) const fn accepted(socket: TcpStream, is_early: bool) -> Self {
         let conduit = Conduit::Empty;
-        Self { socket: Some(socket), conduit, is_early, is_tuned: true, is_muted: false }
+        Self { socket: Some(socket), conduit, is_early, is_tuned: true }
     }
 
     /// The place of one that is still to be connected.
     pub(super) const fn absent() -> Self {
         let conduit = Conduit::Empty;
-        Self { socket: None, conduit, is_early: false, is_tuned: true, is_muted: false }
+        Self { socket: None, conduit, is_early: false, is_tuned: true }
     }
 
     /// A connect is under way.
     pub(super) fn connect(&mut self, socket: TcpStream, is_early: bool) {
         self.socket = Some(socket);
-        (self.is_early, self.is_tuned, self.is_muted) = (is_early, false, false);
+        (self.is_early, self.is_tuned) = (is_early, false);
     }
 
     /// Returns the socket.
@@ -57,7 +58,7 @@ impl Leg {
     }
 
     /// An event came: no use of it is early any more.
-    pub(super) fn handle_ready(&mut self) {
+    pub(super) fn note_event(&mut self) {
         self.is_early = false;
     }
 
@@ -82,31 +83,27 @@ impl Leg {
         }
     }
 
-    /// Asks for nothing more to read where a pipe waits for its sink, until it has been emptied: a source
-    /// that goes on would raise an edge with each segment, which nobody can use. What came meanwhile, and
-    /// an end, the kernel tells when it is asked again (epoll_ctl(2), EPOLL_CTL_MOD); errors it always tells.
-    pub(super) fn mute(&mut self, source: Source, registry: &Registry) {
-        // Held by a session that waits, it waits for its sink.
-        let is_piped = matches!(self.conduit, Conduit::Pipe(_));
-        if self.is_muted != is_piped
-            && let Some(socket) = &mut self.socket
-        {
-            let interest = if is_piped { Interest::WRITABLE } else { ALL };
-            // Where it fails, the next wait tries it again.
-            self.is_muted ^= registry.reregister(socket, source.token(), interest).is_ok();
-        }
+    /// Asks the kernel for other events of it.
+    pub(super) fn watch(
+        &mut self,
+        source: Source,
+        interest: Interest,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let socket = self.socket.as_mut().expect("a session acts on sockets it has");
+        watch(socket, source, interest, registry)
     }
 
     /// Receives into the empty conduit.
-    pub(super) fn fill_by_copy(&mut self, pool: &mut Pool) -> Moved {
+    pub(super) fn receive(&mut self, pool: &mut Pool) -> Moved {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");
-        self.conduit.fill_by_copy(socket, pool)
+        self.conduit.receive(socket, pool)
     }
 
     /// Splices into the empty conduit; `None` if there is no pipe to be had.
-    pub(super) fn fill_by_splice(&mut self, pool: &mut Pool, now: Instant) -> Option<Moved> {
+    pub(super) fn splice(&mut self, pool: &mut Pool, now: Instant) -> Option<Moved> {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");
-        self.conduit.fill_by_splice(socket, pool, now)
+        self.conduit.splice(socket, pool, now)
     }
 
     /// Closes it so that its peer sees a reset.
@@ -133,13 +130,23 @@ pub(super) fn register(
     socket: &mut TcpStream,
     source: Source,
     registry: &Registry,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     registry.register(socket, source.token(), ALL)
+}
+
+/// Asks for other events of a socket that is registered.
+pub(super) fn watch(
+    socket: &mut TcpStream,
+    source: Source,
+    interest: Interest,
+    registry: &Registry,
+) -> io::Result<()> {
+    registry.reregister(socket, source.token(), interest)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Read};
+    use std::io::Read;
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;

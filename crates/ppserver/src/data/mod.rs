@@ -3,7 +3,8 @@
 //! `worker` is the loop, `port` a listening socket, `conn` a session with its two sockets (`leg`) and
 //! the attempts to reach an upstream (`dial`), `conduit`,
 //! `buffers` and `pipes` the bytes in transit, `table` where connections are kept, `source` who an event is for, `rules` the
-//! terms of a listener, `orders` what the control plane says, `sys` the system calls.
+//! terms of a listener, `orders` what the control plane says, `sys` the system calls, `outcome` what they
+//! answered.
 
 pub mod orders;
 pub mod sys;
@@ -17,6 +18,7 @@ mod conformance;
 mod conn;
 mod dial;
 mod leg;
+mod outcome;
 mod pipes;
 mod port;
 mod rules;

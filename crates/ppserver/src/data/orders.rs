@@ -14,6 +14,7 @@ use socket2::Socket;
 use super::pipes::PipeLimits;
 use crate::config::Config;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::cells::Cells;
 
 /// A configuration whose names have been resolved.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Setup {
     pub plan: Arc<Plan>,
     /// Its ports. Those that the worker has besides go: what is in their queues is still taken.
     pub ports: Vec<Share>,
+    /// Where the worker counts, by the plan's indexes.
+    pub cells: Cells,
     /// Where closed connections are logged.
     pub access_log: Option<AccessLog>,
     /// Connections of all workers at a time.

@@ -16,7 +16,7 @@ use super::rules::Rules;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
 use crate::data::sys::{self, ListenOptions};
 
-/// Connections accepted from one port before others have their turn.
+/// Connections accepted from one port before others are looked at.
 const BATCH_MAX: usize = 64;
 /// Without a failure for so long, a shortage is over.
 const SHORTAGE_OVER: Duration = Duration::from_secs(1);

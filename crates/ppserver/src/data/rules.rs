@@ -2,7 +2,7 @@
 //!
 //! Made from the configuration, for one worker; a reload makes new ones, which go on with what those of
 //! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
-//! the upstream's turn, and what is learned of being early.
+//! the upstream's next endpoint, and what is learned of being early.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -20,11 +20,14 @@ use crate::core::intent::Intent;
 use crate::core::pool::Upstream;
 use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
+use crate::telemetry::cells::{Cells, ListenerCells, PoolCells};
 
 /// Where a connection goes.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) upstream: Arc<Upstream>,
+    /// Where it is counted, endpoints in the upstream's order.
+    pub(super) cells: PoolCells,
     /// The header that it is sent.
     pub(super) send: Outgoing,
 }
@@ -33,6 +36,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) name: String,
+    /// Where its connections are counted.
+    pub(super) cells: Arc<ListenerCells>,
     pub(super) accept: Accept,
     pub(super) options: Options,
     /// Where all of its connections go.
@@ -51,7 +56,12 @@ pub(super) struct Rules {
 impl Rules {
     /// Makes the rules of every listener, as they follow `old` ones; `worker` spreads the workers over the
     /// endpoints of upstreams that are new.
-    pub(super) fn all(plan: &Plan, old: &[Arc<Self>], worker: usize) -> Vec<Arc<Self>> {
+    pub(super) fn all(
+        plan: &Plan,
+        cells: &Cells,
+        old: &[Arc<Self>],
+        worker: usize,
+    ) -> Vec<Arc<Self>> {
         let config = &plan.config;
         let upstreams: Vec<Arc<Upstream>> = config
             .upstreams
@@ -66,11 +76,16 @@ impl Rules {
                 Arc::new(upstream)
             })
             .collect();
-        let rules = config.listeners.iter().map(|listener| {
+        let rules = config.listeners.iter().zip(&cells.listeners).map(|(listener, own)| {
             let old = old.iter().find(|rules| rules.name == listener.name);
             let early = old
                 .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
-            Self::new(config, listener, Arc::clone(&upstreams[listener.upstream]), early).into()
+            let route = Route {
+                upstream: Arc::clone(&upstreams[listener.upstream]),
+                cells: cells.upstreams[listener.upstream].clone(),
+                send: config.upstreams[listener.upstream].send.clone(),
+            };
+            Self::new(config, listener, Arc::clone(own), route, early).into()
         });
         rules.collect()
     }
@@ -78,12 +93,14 @@ impl Rules {
     fn new(
         config: &config::Config,
         listener: &config::Listener,
-        upstream: Arc<Upstream>,
+        cells: Arc<ListenerCells>,
+        route: Route,
         early_receive: Arc<Early>,
     ) -> Self {
         let timeouts = &listener.timeouts;
         Self {
             name: listener.name.clone(),
+            cells,
             options: options(&listener.accept),
             accept: listener.accept.clone(),
             nodelay: config.tcp.nodelay.is_on(),
@@ -97,14 +114,13 @@ impl Rules {
                 connect_timeout: timeouts.connect,
                 idle_timeout: timeouts.idle,
                 half_closed_timeout: timeouts.half_closed,
-                attempts_max: upstream.attempts_max(),
                 splicing: match config.splice.mode {
                     SpliceMode::Auto => Splicing::Auto,
                     SpliceMode::Always => Splicing::Always,
                     SpliceMode::Off => Splicing::Off,
                 },
             },
-            route: Route { upstream, send: config.upstreams[listener.upstream].send.clone() },
+            route,
         }
     }
 
@@ -227,7 +243,9 @@ mod tests {
         let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
         let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
         let plan = Plan { config: loaded.unwrap().config, endpoints };
-        Arc::clone(&Rules::all(&plan, &[], 0)[0])
+        let pool = PoolCells { upstream: Arc::default(), endpoints: vec![Arc::default()] };
+        let cells = Cells { listeners: vec![Arc::default()], upstreams: vec![pool] };
+        Arc::clone(&Rules::all(&plan, &cells, &[], 0)[0])
     }
 
     #[test]

@@ -38,8 +38,8 @@ use crate::core::schedule::{Place, Schedule, Shares};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::cells::{self, WorkerCells};
 use crate::telemetry::log::Limiter;
-use crate::telemetry::metrics::{self, Counters};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -60,7 +60,8 @@ pub struct Worker {
     pool: Pool,
     /// Where the pool stands in the schedule.
     pool_place: Place,
-    counters: Arc<[Counters]>,
+    /// Of all workers; it writes to its own.
+    cells: Arc<[WorkerCells]>,
     access_log: Option<AccessLog>,
     /// Of lines about peers.
     refusals: Limiter,
@@ -95,11 +96,11 @@ fn unix_time() -> Duration {
 
 impl Worker {
     /// Prepares a worker, which does nothing before it is told what to follow, and the line over which it
-    /// takes orders. `counters` are those of all workers; it writes to those at `index`.
+    /// takes orders. `cells` are those of all workers; it writes to those at `index`.
     ///
     /// # Errors
     /// When the system gives no epoll instance.
-    pub fn new(index: usize, counters: Arc<[Counters]>) -> io::Result<(Self, Line)> {
+    pub fn new(index: usize, cells: Arc<[WorkerCells]>) -> io::Result<(Self, Line)> {
         let poll = Poll::new()?;
         let (line, inbox) = Line::new(poll.registry(), Source::Orders.token())?;
         let (clock, now) = Clock::start();
@@ -116,7 +117,7 @@ impl Worker {
             schedule: Schedule::new(Shares::WORKER, now),
             pool: Pool::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
             pool_place: Place::new(),
-            counters,
+            cells,
             access_log: None,
             refusals: Limiter::new(now),
             failures: Limiter::new(now),
@@ -134,11 +135,18 @@ impl Worker {
     /// When waiting for events fails; nothing can be served then.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.is_done() {
+        let mut began = self.clock.read(Some(Duration::ZERO));
+        loop {
             let turn_end = self.clock.read(Some(Duration::ZERO));
+            self.cells[self.index].end_turn(turn_end.saturating_duration_since(began));
+            if self.is_done() {
+                return Ok(());
+            }
             let timeout = self.timeout(turn_end);
             self.wait(&mut events, timeout)?;
             let now = Now::read(&mut self.clock, timeout);
+            began = now.instant;
+            self.cells[self.index].begin_turn(self.clock.read_at());
             self.schedule.catch_up(now.instant);
             for event in &events {
                 self.note(event, now.instant);
@@ -148,7 +156,6 @@ impl Worker {
             self.work(now);
             self.expire(now);
         }
-        Ok(())
     }
 
     /// Waits for events, at most for `timeout`.
@@ -192,7 +199,7 @@ impl Worker {
             }
             Source::Leg(key, side) => {
                 let Some(connection) = self.connections.get_mut(key) else { return };
-                connection.handle_ready(side, readiness(event), now);
+                connection.note_event(side, readiness(event), now);
                 self.schedule.file(Task::Connection(key), &mut connection.place);
             }
         }
@@ -217,8 +224,8 @@ impl Worker {
     /// Follows other terms: for connections from now on, and for those who wait at ports that stay. A port
     /// that goes takes who waits there on the old ones.
     fn follow(&mut self, setup: Setup) -> io::Result<()> {
-        let Setup { plan, ports, access_log, connections_max, pipes } = setup;
-        self.rules = Rules::all(&plan, &self.rules, self.index);
+        let Setup { plan, ports, cells, access_log, connections_max, pipes } = setup;
+        self.rules = Rules::all(&plan, &cells, &self.rules, self.index);
         self.access_log = access_log;
         self.connections_max = connections_max;
         self.pool.set_limits(pipes);
@@ -267,7 +274,7 @@ impl Worker {
             let Some(port) = &mut self.ports[at] else { continue };
             port.queue.handle_time(now.instant);
             if port.accept(now.instant, &mut accepted).is_err() {
-                self.counters[self.index].accept_pauses.add(1);
+                self.cells[self.index].accept_pauses.add(1);
             }
             let rules = (!accepted.is_empty()).then(|| Arc::clone(&port.rules));
             if port.queue.next() == Accepting::Close {
@@ -287,8 +294,9 @@ impl Worker {
     }
 
     fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, rules: &Arc<Rules>, now: Now) {
-        self.counters[self.index].open();
-        let is_full = metrics::active(&self.counters) > self.connections_max as u64;
+        rules.cells.open();
+        self.cells[self.index].open();
+        let is_full = cells::active(&self.cells) > self.connections_max as u64;
         let key = self.connections.next_key();
         let id = self.ids.name_next();
         let admitted = match rules.admit(peer) {
@@ -369,7 +377,7 @@ impl Worker {
         let ctx = Ctx {
             registry: self.poll.registry(),
             pool: &mut self.pool,
-            counters: &self.counters[self.index],
+            cells: &self.cells[self.index],
             access_log: self.access_log.as_ref(),
             refusals: &mut self.refusals,
             failures: &mut self.failures,

@@ -288,7 +288,7 @@ impl AccessLog {
 
     /// Hands a line over; `false` means it was dropped. `unix_time` is that of the close.
     pub fn write(&self, record: &Record<'_>, purpose: Purpose, unix_time: Duration) -> bool {
-        if purpose == Purpose::Probe && self.probes == Probes::Counted {
+        if purpose == Purpose::HealthCheck && self.probes == Probes::Counted {
             return true;
         }
         self.lines.try_send(record.to_line(self.format, unix_time)).is_ok()
@@ -472,7 +472,7 @@ mod tests {
         let record = record("edge", &intent);
         for (probes, is_written) in [(Probes::Counted, false), (Probes::Logged, true)] {
             let (log, waiting) = log(AccessLogFormat::Json, probes);
-            log.write(&record, Purpose::Probe, Duration::ZERO);
+            log.write(&record, Purpose::HealthCheck, Duration::ZERO);
             assert_eq!(waiting.try_recv().is_ok(), is_written, "{probes:?}");
         }
     }

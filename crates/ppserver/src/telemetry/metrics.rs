@@ -1,96 +1,14 @@
-//! What happened, in numbers: one set of counters a worker, summed when somebody asks.
-//!
-//! Each cell has one writer, so a change is a plain load and store; readers see a value that was true
-//! a moment ago. Invariant: `accepted == active + the sum of closed`, once a worker is at rest; who sees
-//! a connection gone from `active` sees what it counted.
+//! What the process has counted, as both forms of the log write it.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::ledger::Totals;
 use crate::core::close_reason::CloseReason;
 
-/// A number with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds to it; only its one writer may.
-    pub fn add(&self, count: u64) {
-        self.0.store(self.get() + count, Ordering::Relaxed);
-    }
-
-    /// Subtracts from it, behind all that its writer has counted before.
-    fn sub(&self, count: u64) {
-        self.0.store(self.get() - count, Ordering::Release);
-    }
-
-    /// Returns its value a moment ago.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// The counters of one worker. Aligned so that no two workers write to one cache line (two lines on
-/// x86-64, which fetches pairs).
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct Counters {
-    active: Counter,
-    accepted: Counter,
-    closed: [Counter; CloseReason::COUNT],
-    /// Payload bytes from clients to upstreams.
-    pub bytes_up: Counter,
-    /// Payload bytes from upstreams to clients.
-    pub bytes_down: Counter,
-    /// Attempts to connect that failed, whether or not another endpoint was found.
-    pub connect_failures: Counter,
-    /// Times accepting paused because the system had run out of something.
-    pub accept_pauses: Counter,
-    /// Fills that were copied because no pipe was to be had.
-    pub pipes_missing: Counter,
-    /// Access log lines dropped because the writer could not keep up.
-    pub access_lines_dropped: Counter,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            active: Counter::default(),
-            accepted: Counter::default(),
-            closed: [const { Counter(AtomicU64::new(0)) }; CloseReason::COUNT],
-            bytes_up: Counter::default(),
-            bytes_down: Counter::default(),
-            connect_failures: Counter::default(),
-            accept_pauses: Counter::default(),
-            pipes_missing: Counter::default(),
-            access_lines_dropped: Counter::default(),
-        }
-    }
-}
-
-impl Counters {
-    /// Notes the beginning of a connection.
-    pub fn open(&self) {
-        self.accepted.add(1);
-        self.active.add(1);
-    }
-
-    /// Notes the end of a connection that was opened.
-    pub fn close(&self, reason: CloseReason) {
-        self.closed[reason.index()].add(1);
-        self.active.sub(1);
-    }
-}
-
-/// Returns how many connections are open.
-pub fn active(workers: &[Counters]) -> u64 {
-    workers.iter().map(|worker| worker.active.get()).sum()
-}
-
-/// What all workers have counted, and what both logs have lost; displayed as lines for people.
+/// What the process has counted, and what both logs have lost; displayed as lines for people.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     active: u64,
@@ -106,38 +24,21 @@ pub struct Summary {
     log_lines_dropped: u64,
 }
 
-/// Lines that were lost elsewhere than in a worker.
-#[derive(Clone, Copy, Debug)]
-pub struct LinesLost {
-    /// Those of the access log that its output refused.
-    pub access: u64,
-    /// Those of the log that nobody read.
-    pub log: u64,
-}
-
 impl Summary {
-    /// Sums up all workers.
-    pub fn of(workers: &[Counters], lost: LinesLost) -> Self {
-        // First: what is gone from it has been counted below.
-        let active = active(workers);
-        let sum = |counter: fn(&Counters) -> &Counter| -> u64 {
-            workers.iter().map(|worker| counter(worker).get()).sum()
-        };
-        let closed = CloseReason::ALL.iter().map(|reason| {
-            let count = workers.iter().map(|worker| worker.closed[reason.index()].get()).sum();
-            (reason.name(), count)
-        });
+    /// Says in words what was counted; so many lines of the log were lost.
+    pub fn of(totals: &Totals, log_lines_dropped: u64) -> Self {
+        let closed = |reason: &CloseReason| (reason.name(), totals.closed[reason.index()]);
         Self {
-            active,
-            accepted: sum(|counters| &counters.accepted),
-            closed: closed.collect(),
-            bytes_up: sum(|counters| &counters.bytes_up),
-            bytes_down: sum(|counters| &counters.bytes_down),
-            connect_failures: sum(|counters| &counters.connect_failures),
-            accept_pauses: sum(|counters| &counters.accept_pauses),
-            pipes_missing: sum(|counters| &counters.pipes_missing),
-            access_lines_dropped: sum(|counters| &counters.access_lines_dropped) + lost.access,
-            log_lines_dropped: lost.log,
+            active: totals.active,
+            accepted: totals.accepted,
+            closed: CloseReason::ALL.iter().map(closed).collect(),
+            bytes_up: totals.bytes_up,
+            bytes_down: totals.bytes_down,
+            connect_failures: totals.connect_failures,
+            accept_pauses: totals.accept_pauses,
+            pipes_missing: totals.pipes_missing,
+            access_lines_dropped: totals.access_lines_dropped,
+            log_lines_dropped,
         }
     }
 }
@@ -170,22 +71,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_adds_up_over_the_workers() {
-        let workers = [Counters::default(), Counters::default()];
-        for worker in [0, 0, 0, 1, 1] {
-            workers[worker].open();
-        }
-        workers[0].close(CloseReason::Done);
-        workers[1].close(CloseReason::Done);
-        workers[1].close(CloseReason::Probe);
-        workers[0].access_lines_dropped.add(3);
-        let summary = Summary::of(&workers, LinesLost { access: 4, log: 0 });
+    fn people_are_shown_what_there_was_and_machines_every_reason() {
+        let mut totals =
+            Totals { accepted: 5, active: 2, access_lines_dropped: 7, ..Totals::default() };
+        totals.closed[CloseReason::Done.index()] = 2;
+        totals.closed[CloseReason::Probe.index()] = 1;
+        let summary = Summary::of(&totals, 0);
         let value = serde_json::to_value(&summary).unwrap();
-        assert_eq!(value["access_lines_dropped"], 7);
-        assert_eq!(value["active"], 2);
-        assert_eq!(value["closed"]["done"], 2);
-        assert_eq!(value["closed"]["probe"], 1);
-        assert_eq!(value["closed"]["overload"], 0);
+        assert_eq!(
+            (&value["closed"]["probe"], &value["closed"]["overload"]),
+            (&1.into(), &0.into())
+        );
+        assert_eq!(value["closed"].as_object().map(serde_json::Map::len), Some(CloseReason::COUNT));
         let text = "  connections  accepted 5, active 2\n  closed       done 2, probe 1\n  \
                     payload      bytes_up 0, bytes_down 0\n  trouble      access_lines_dropped 7";
         assert_eq!(summary.to_string(), text);

@@ -1,6 +1,9 @@
 //! What is told to operators: the log, the access log, the counters.
 
 pub mod access_log;
+pub mod build;
+pub mod cells;
+pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod strangers;

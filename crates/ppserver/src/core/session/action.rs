@@ -76,6 +76,15 @@ pub enum Method {
     Splice,
 }
 
+/// What the kernel is asked to tell of a socket. Errors, and that both directions have ended, it always tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interest {
+    /// That there is something to read, and room to write into.
+    All,
+    /// That there is room to write into.
+    Room,
+}
+
 /// What the shell is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -83,13 +92,16 @@ pub enum Action {
     Wait,
     /// Receive from the client and decode: `handle_header`.
     ReadHeader,
+    /// Find out where it goes: `handle_routed`.
+    Route,
     /// Begin to connect to the next endpoint, and put our header for it in front of the payload in the upward
     /// conduit, in place of the one for an endpoint before: `handle_connecting`, `handle_connect_failed` or
     /// `handle_refused`.
     Connect,
-    /// Ask a socket for its pending error, SO_ERROR: `handle_probed`.
-    Probe(Side),
-    /// Fill the empty conduit from its source: `handle_filled`.
+    /// Ask a socket for its pending error, SO_ERROR: `handle_error_taken`.
+    TakeError(Side),
+    /// Fill the empty conduit from its source: `handle_filled`, or `handle_unpiped` where there is no pipe to
+    /// splice into.
     Fill(Direction, Method),
     /// Drain the conduit into its sink: `handle_drained`.
     Drain(Direction),
@@ -99,6 +111,9 @@ pub enum Action {
     Discard,
     /// Ask how much a socket has not had acknowledged, SIOCOUTQ: `handle_unsent`.
     CheckUnsent(Side),
+    /// Ask the kernel for other events of a socket, EPOLL_CTL_MOD, which tells at once what is so already:
+    /// `handle_watched`.
+    Watch(Side, Interest),
     /// Close a socket so that its peer sees a reset: `handle_reset`. The conduits stay as they are:
     /// an attempt that failed is repeated with the same bytes.
     Reset(Side),

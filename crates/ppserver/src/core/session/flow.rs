@@ -2,9 +2,10 @@
 //!
 //! Counts bytes, never holds them. The same value serves both directions. The rule is to fill only
 //! an empty conduit: then no end can overtake data, and a full pipe needs no telling apart from an
-//! empty socket. Invariant: `shut` implies `eof` and `buffered == 0`.
+//! empty socket. Whether bytes are copied or spliced is decided here and nowhere else.
+//! Invariant: `shut` implies `eof` and `buffered == 0`.
 
-use super::action::{Method, Readiness, Received, Sent};
+use super::action::{Interest, Method, Readiness, Received, Sent};
 
 /// What a flow can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Step {
     Fill(Method),
     Drain,
     Shutdown,
+    /// Ask for what is to be read again.
+    Listen,
 }
 
 /// When bytes are spliced rather than copied.
@@ -34,46 +37,67 @@ pub(super) struct Flow {
     pub(super) writable: bool,
     /// Bytes in the conduit.
     pub(super) buffered: usize,
+    /// How they came into it.
+    filled_by: Method,
     /// Everything the source sent has been received, and its FIN.
     pub(super) eof: bool,
     /// The sink has been told so.
     pub(super) shut: bool,
     /// Bytes that left the conduit, our own header among them.
     pub(super) moved: u64,
+    /// Off until there is somebody to relay to: what comes before goes into buffers, where our header
+    /// finds room in front of it.
     splicing: Splicing,
     bulk: bool,
     /// An urgent byte was announced, at which a splice stops for ever, or an error, which lies
     /// behind a short read, or a splice met an end that only a receive can confirm. It stays so:
     /// such sources are rare.
     copy_only: bool,
+    /// There was no pipe to be had: the next fill copies, the one behind it asks again.
+    is_unpiped: bool,
     /// The source's FIN was announced, so a short read means the end.
     fin_announced: bool,
+    /// What the kernel is asked to tell of the source.
+    asked: Interest,
 }
 
 impl Flow {
-    pub(super) const fn new(splicing: Splicing) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             readable: false,
             writable: false,
             buffered: 0,
+            filled_by: Method::Copy,
             eof: false,
             shut: false,
             moved: 0,
-            splicing,
+            splicing: Splicing::Off,
             bulk: false,
             copy_only: false,
+            is_unpiped: false,
             fin_announced: false,
+            asked: Interest::All,
         }
     }
 
-    pub(super) fn handle_source_ready(&mut self, ready: Readiness) {
+    /// Its source and its sink stand: from now on it relays.
+    pub(super) const fn note_established(&mut self, splicing: Splicing) {
+        self.splicing = splicing;
+    }
+
+    /// Its source is dying: an error lies behind its last bytes, which only a receive can tell.
+    pub(super) const fn note_dying(&mut self) {
+        self.copy_only = true;
+    }
+
+    pub(super) fn note_source_ready(&mut self, ready: Readiness) {
         self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;
         // Behind an error the announced end may be that of a reset.
         self.copy_only |= ready.urgent || ready.error;
         self.fin_announced |= ready.read_closed;
     }
 
-    pub(super) fn handle_sink_ready(&mut self, ready: Readiness) {
+    pub(super) fn note_sink_ready(&mut self, ready: Readiness) {
         self.writable |= ready.writable || ready.error;
     }
 
@@ -82,7 +106,7 @@ impl Flow {
     /// A short read has emptied the socket: what comes later raises a new edge (epoll(7)). Three
     /// things break that rule: an urgent byte stops a read short, and a FIN or an error that was
     /// announced already raises no second edge.
-    pub(super) fn handle_received(&mut self, received: Received, method: Method) {
+    pub(super) fn note_received(&mut self, received: Received, method: Method) {
         match received {
             Received::Bytes { count, asked } => {
                 debug_assert!(0 < count && count <= asked);
@@ -102,15 +126,21 @@ impl Flow {
         }
     }
 
-    pub(super) fn handle_filled(&mut self, received: Received, method: Method) {
+    pub(super) fn note_filled(&mut self, received: Received, method: Method) {
         debug_assert_eq!(self.buffered, 0, "only an empty conduit is filled");
-        self.handle_received(received, method);
+        self.note_received(received, method);
+        self.is_unpiped = false;
         if let Received::Bytes { count, .. } = received {
-            self.buffered = count;
+            (self.buffered, self.filled_by) = (count, method);
         }
     }
 
-    pub(super) fn handle_drained(&mut self, sent: Sent) {
+    /// There was no pipe to splice into.
+    pub(super) const fn note_unpiped(&mut self) {
+        self.is_unpiped = true;
+    }
+
+    pub(super) fn note_drained(&mut self, sent: Sent) {
         match sent {
             Sent::Bytes(count) => {
                 debug_assert!(0 < count && count <= self.buffered);
@@ -121,14 +151,19 @@ impl Flow {
         }
     }
 
-    pub(super) fn handle_shut(&mut self) {
+    /// The kernel is asked for other events of the source.
+    pub(super) const fn note_watched(&mut self, interest: Interest) {
+        self.asked = interest;
+    }
+
+    pub(super) fn note_shut(&mut self) {
         debug_assert!(self.eof && self.buffered == 0);
         self.shut = true;
     }
 
     /// The source was replaced by another one.
     pub(super) fn forget_source(&mut self) {
-        *self = Self { writable: self.writable, ..Self::new(self.splicing) };
+        *self = Self { writable: self.writable, ..Self::new() };
     }
 
     pub(super) fn step(&self) -> Option<Step> {
@@ -136,18 +171,32 @@ impl Flow {
             self.writable.then_some(Step::Drain)
         } else if self.eof {
             (!self.shut).then_some(Step::Shutdown)
+        } else if self.readable {
+            Some(Step::Fill(self.method()))
         } else {
-            self.readable.then_some(Step::Fill(self.method()))
+            (self.asked == Interest::Room).then_some(Step::Listen)
         }
     }
 
-    fn method(&self) -> Method {
+    /// Returns whether nothing more to read is to be asked for, now that a sink that takes nothing is all that
+    /// is waited for: a source that goes on would raise an edge with each segment, which nobody can use
+    /// while they wait in a pipe.
+    pub(super) fn is_to_be_muted(&self) -> bool {
+        self.filled_by == Method::Splice && self.buffered > 0 && self.asked == Interest::All
+    }
+
+    /// Returns how the next fill is to be done.
+    pub(super) fn method(&self) -> Method {
         let wants_splice = match self.splicing {
             Splicing::Auto => self.bulk,
             Splicing::Always => true,
             Splicing::Off => false,
         };
-        if wants_splice && !self.copy_only { Method::Splice } else { Method::Copy }
+        if wants_splice && !self.copy_only && !self.is_unpiped {
+            Method::Splice
+        } else {
+            Method::Copy
+        }
     }
 }
 
@@ -155,9 +204,15 @@ impl Flow {
 mod tests {
     use super::*;
 
+    fn relaying(splicing: Splicing) -> Flow {
+        let mut flow = Flow::new();
+        flow.note_established(splicing);
+        flow
+    }
+
     fn readable(ready: Readiness) -> Flow {
-        let mut flow = Flow::new(Splicing::Auto);
-        flow.handle_source_ready(Readiness { readable: true, ..ready });
+        let mut flow = relaying(Splicing::Auto);
+        flow.note_source_ready(Readiness { readable: true, ..ready });
         flow
     }
 
@@ -170,8 +225,8 @@ mod tests {
             Readiness { urgent: true, ..none },
             Readiness { error: true, ..none },
         ] {
-            let mut flow = Flow::new(Splicing::Auto);
-            flow.handle_source_ready(hint);
+            let mut flow = relaying(Splicing::Auto);
+            flow.note_source_ready(hint);
             assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)), "{hint:?}");
         }
     }
@@ -181,19 +236,19 @@ mod tests {
     #[test]
     fn a_full_conduit_is_drained_before_anything_else() {
         let mut flow = readable(Readiness { read_closed: true, ..Readiness::default() });
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(flow.eof);
         assert_eq!(flow.step(), None, "the sink takes nothing yet");
-        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Drain));
-        flow.handle_drained(Sent::Bytes(3));
+        flow.note_drained(Sent::Bytes(3));
         assert_eq!(flow.step(), Some(Step::Shutdown));
     }
 
     #[test]
     fn a_short_read_is_the_end_only_behind_an_announced_fin() {
         let mut flow = readable(Readiness::default());
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && !flow.readable);
     }
 
@@ -201,7 +256,7 @@ mod tests {
     fn a_short_read_at_an_urgent_byte_is_neither_the_end_nor_empty() {
         let mut flow =
             readable(Readiness { read_closed: true, urgent: true, ..Readiness::default() });
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && flow.readable);
     }
 
@@ -211,30 +266,55 @@ mod tests {
     fn a_short_read_behind_an_announced_error_is_followed_by_another() {
         let mut flow =
             readable(Readiness { read_closed: true, error: true, ..Readiness::default() });
-        flow.handle_filled(SHORT, Method::Copy);
+        flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && flow.readable);
     }
 
     #[test]
     fn a_splice_that_returns_0_is_confirmed_by_a_receive() {
-        let mut flow = Flow::new(Splicing::Always);
-        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        let mut flow = relaying(Splicing::Always);
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.handle_filled(Received::End, Method::Splice);
+        flow.note_filled(Received::End, Method::Splice);
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
-        flow.handle_filled(Received::End, Method::Copy);
+        flow.note_filled(Received::End, Method::Copy);
         assert_eq!(flow.step(), Some(Step::Shutdown));
     }
 
     #[test]
     fn a_read_that_fills_its_buffer_turns_to_splicing_until_the_source_is_quiet() {
         let mut flow = readable(Readiness { writable: true, ..Readiness::default() });
-        flow.handle_sink_ready(Readiness { writable: true, ..Readiness::default() });
-        flow.handle_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
-        flow.handle_drained(Sent::Bytes(8));
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.note_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.note_drained(Sent::Bytes(8));
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.handle_filled(Received::WouldBlock, Method::Splice);
-        flow.handle_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.note_filled(Received::WouldBlock, Method::Splice);
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+    }
+
+    /// Pipes are limited, and the user's other processes may hold them all.
+    #[test]
+    fn without_a_pipe_one_fill_copies_and_the_next_one_asks_again() {
+        let mut flow = relaying(Splicing::Always);
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+        flow.note_unpiped();
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+        flow.note_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.note_drained(Sent::Bytes(8));
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+    }
+
+    #[test]
+    fn nothing_is_spliced_before_it_relays_nor_out_of_a_dying_source() {
+        let mut flow = Flow::new();
+        flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
+        flow.note_established(Splicing::Always);
+        assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
+        flow.note_dying();
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
     }
 }

@@ -1,22 +1,23 @@
 //! A connection's life as a pure machine: readiness and outcomes go in, one [`Action`] comes out.
 //!
 //! ```text
-//! Header ---+-> Lingering (LOCAL answered here) -----------+
-//!    |      v                                               v
-//!    |   Dialing <-> Connecting -> Relaying -------------> Over
-//!    |   ^  |            |            |                     ^
-//! Greeting  |            |            |                     |
-//!    |      |            |            |                     |
-//!    +------+------------+------------+---> Aborting -------+
+//! Header ---+------------> Lingering (LOCAL answered here) ----------+
+//!    |      v                                                         v
+//!    |   Routing -> Dialing <-> Connecting -> Relaying ------------> Over
+//!    |      ^           |           |            |                    ^
+//! Greeting -+           |           |            |                    |
+//!    |                  |           |            |                    |
+//!    +------------------+-----------+------------+---> Aborting ------+
 //! ```
 //!
 //! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
-//! `now` as an argument. The shell in `data/` performs each action and says what came of it.
+//! `now` as an argument. The shell in `data/` performs each action (`next`) and says what came of it.
 //! Invariants: no payload is moved before our header; a stream that was cut short never ends in a
 //! FIN; after [`Action::Close`] nothing happens; `next` changes nothing.
 
 mod action;
 mod flow;
+mod next;
 mod policy;
 mod progress;
 #[cfg(test)]
@@ -26,8 +27,10 @@ use std::time::{Duration, Instant};
 
 use crate::core::close_reason::CloseReason;
 
-pub use action::{Action, Direction, Failure, Method, Readiness, Received, Sent, Side, Verdict};
-use flow::{Flow, Step};
+pub use action::{
+    Action, Direction, Failure, Interest, Method, Readiness, Received, Sent, Side, Verdict,
+};
+use flow::Flow;
 use progress::{FirstLook, Progress};
 
 pub use flow::Splicing;
@@ -53,6 +56,8 @@ enum Phase {
     /// There is no header to read: the first payload is picked up if it is there already, so that
     /// our header leaves together with it.
     Greeting,
+    /// Where it goes is to be found out.
+    Routing,
     /// An endpoint is to be connected to.
     Dialing,
     /// A connect is under way since the deadline was set.
@@ -113,12 +118,14 @@ pub struct Session {
     client: End,
     upstream: End,
     /// The direction to be served first, for fairness between the two.
-    turn: Direction,
-    attempts: usize,
+    first: Direction,
+    attempts: u16,
+    /// How many endpoints its route allows to be tried.
+    attempts_max: u16,
     /// Bytes of our header for the endpoint that is being connected to.
     header: usize,
     /// Attempts that came to nothing.
-    failed_attempts: usize,
+    failed_attempts: u16,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
     /// When the phase times out, whatever moves.
@@ -130,7 +137,7 @@ pub struct Session {
 impl Session {
     /// Begins the session of a socket that has just been accepted.
     pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
-        let mut up = Flow::new(policy.splicing);
+        let mut up = Flow::new();
         up.readable = first_receive == FirstUse::AtOnce;
         let phase = match policy.first_bytes {
             FirstBytes::Header => Phase::Header,
@@ -140,11 +147,12 @@ impl Session {
             policy,
             phase,
             up,
-            down: Flow::new(policy.splicing),
+            down: Flow::new(),
             client: End::new(Socket::Open),
             upstream: End::new(Socket::Absent),
-            turn: Direction::Up,
+            first: Direction::Up,
             attempts: 0,
+            attempts_max: 0,
             header: 0,
             failed_attempts: 0,
             met: false,
@@ -156,8 +164,8 @@ impl Session {
 
     /// An event of one socket has been read.
     pub fn handle_ready(&mut self, side: Side, ready: Readiness, now: Instant) {
-        self.flow_mut(Direction::from(side)).handle_source_ready(ready);
-        self.flow_mut(Direction::into(side)).handle_sink_ready(ready);
+        self.flow_mut(Direction::from(side)).note_source_ready(ready);
+        self.flow_mut(Direction::into(side)).note_sink_ready(ready);
         let end = self.end_mut(side);
         end.suspect |= ready.error;
         end.announced |= ready.writable;
@@ -174,7 +182,7 @@ impl Session {
             return self.handle_failure(Side::Client, Socket::Failed, failure, now);
         }
         let is_bytes = matches!(received, Received::Bytes { .. });
-        self.up.handle_received(received, Method::Copy);
+        self.up.note_received(received, Method::Copy);
         match verdict {
             // A header that ends early is told by a receive of 0, where the decoder sees it.
             Verdict::Incomplete if self.up.eof && is_bytes => {
@@ -183,7 +191,7 @@ impl Session {
             Verdict::Incomplete => {}
             Verdict::Relay { buffered } => {
                 self.up.buffered = buffered;
-                self.phase = Phase::Dialing;
+                self.phase = Phase::Routing;
             }
             Verdict::Answer => {
                 self.phase = Phase::Lingering { shut: false, discarded: 0 };
@@ -195,6 +203,13 @@ impl Session {
         }
     }
 
+    /// [`Action::Route`] was performed: so many endpoints may be tried, at least one.
+    pub fn handle_routed(&mut self, attempts_max: usize) {
+        debug_assert!(attempts_max > 0 && matches!(self.phase, Phase::Routing | Phase::Greeting));
+        self.attempts_max = u16::try_from(attempts_max).unwrap_or(u16::MAX);
+        self.phase = Phase::Dialing;
+    }
+
     /// [`Action::Connect`] was performed: there is no header we could send.
     pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
         self.abort(reason, now);
@@ -203,7 +218,7 @@ impl Session {
     /// [`Action::Connect`] was performed: a connect is under way, and our header of so many bytes stands in
     /// front of the payload.
     pub fn handle_connecting(&mut self, first_send: FirstUse, header: usize, now: Instant) {
-        debug_assert!(matches!(self.phase, Phase::Dialing | Phase::Greeting));
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.header = header;
         self.up.buffered += header;
@@ -217,19 +232,24 @@ impl Session {
 
     /// [`Action::Connect`] was performed: it failed at once.
     pub fn handle_connect_failed(&mut self, reason: CloseReason, now: Instant) {
-        debug_assert!(matches!(self.phase, Phase::Dialing | Phase::Greeting));
+        debug_assert_eq!(self.phase, Phase::Dialing);
         self.attempts += 1;
         self.retry_or_abort(reason, now);
     }
 
-    /// [`Action::Probe`] was performed: the error that was pending, if any.
-    pub fn handle_probed(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
+    /// [`Action::TakeError`] was performed: the error that was pending, if any.
+    pub fn handle_error_taken(&mut self, side: Side, failure: Option<Failure>, now: Instant) {
         self.end_mut(side).suspect = false;
         match failure {
             Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
             None if side == Side::Upstream && self.upstream.announced => self.established(now),
             None => {}
         }
+    }
+
+    /// [`Action::Fill`] was not performed: there is no pipe to splice into.
+    pub fn handle_unpiped(&mut self, direction: Direction) {
+        self.flow_mut(direction).note_unpiped();
     }
 
     /// [`Action::Fill`] was performed.
@@ -240,8 +260,8 @@ impl Session {
         received: Received,
         now: Instant,
     ) {
-        self.flow_mut(direction).handle_filled(received, method);
-        self.turn = direction.other();
+        self.flow_mut(direction).note_filled(received, method);
+        self.first = direction.other();
         let side = direction.source();
         match received {
             Received::Bytes { .. } => self.progress.handle_moved(now),
@@ -265,8 +285,8 @@ impl Session {
 
     /// [`Action::Drain`] was performed.
     pub fn handle_drained(&mut self, direction: Direction, sent: Sent, now: Instant) {
-        self.flow_mut(direction).handle_drained(sent);
-        self.turn = direction.other();
+        self.flow_mut(direction).note_drained(sent);
+        self.first = direction.other();
         match sent {
             Sent::Bytes(_) => {
                 self.progress.handle_moved(now);
@@ -296,7 +316,7 @@ impl Session {
         if let Some(failure) = failure {
             return self.handle_failure(direction.sink(), Socket::Dying, failure, now);
         }
-        self.flow_mut(direction).handle_shut();
+        self.flow_mut(direction).note_shut();
         self.progress.handle_queued(direction.sink());
         self.end_if_carried();
     }
@@ -304,7 +324,7 @@ impl Session {
     /// [`Action::Discard`] was performed.
     pub fn handle_discarded(&mut self, received: Received, now: Instant) {
         let Phase::Lingering { shut, discarded } = self.phase else { return };
-        self.up.handle_received(received, Method::Copy);
+        self.up.note_received(received, Method::Copy);
         let discarded = match received {
             Received::Bytes { count, .. } => {
                 self.progress.handle_moved(now);
@@ -325,15 +345,9 @@ impl Session {
     /// Fewer than before are progress. When it was made nobody can tell, so it is taken for the latest:
     /// who reads on, however slowly, is never silent.
     pub fn handle_unsent(&mut self, side: Side, unsent: usize, now: Instant) {
-        let first = match self.phase {
-            Phase::Relaying => FirstLook::Progress,
-            Phase::Header
-            | Phase::Greeting
-            | Phase::Dialing
-            | Phase::Connecting
-            | Phase::Aborting(_)
-            | Phase::Lingering { .. }
-            | Phase::Over(_) => FirstLook::Nothing,
+        let first = match self.phase == Phase::Relaying {
+            true => FirstLook::Progress,
+            false => FirstLook::Nothing,
         };
         self.progress.handle_unsent(side, unsent, first, now);
         if !self.is_to_be_checked() {
@@ -344,6 +358,7 @@ impl Session {
                 Phase::Aborting(_) if self.progress.is_silent(LINGER_MAX, now) => self.give_up(),
                 Phase::Header
                 | Phase::Greeting
+                | Phase::Routing
                 | Phase::Dialing
                 | Phase::Connecting
                 | Phase::Relaying
@@ -351,6 +366,20 @@ impl Session {
                 | Phase::Lingering { .. }
                 | Phase::Over(_) => {}
             }
+        }
+    }
+
+    /// [`Action::Watch`] was performed; a socket that nobody can watch is as good as broken.
+    pub fn handle_watched(
+        &mut self,
+        side: Side,
+        interest: Interest,
+        failure: Option<Failure>,
+        now: Instant,
+    ) {
+        match failure {
+            Some(failure) => self.handle_failure(side, Socket::Dying, failure, now),
+            None => self.flow_mut(Direction::from(side)).note_watched(interest),
         }
     }
 
@@ -373,8 +402,8 @@ impl Session {
         match self.phase {
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
-            // It never waits.
-            Phase::Dialing => {}
+            // They never wait.
+            Phase::Routing | Phase::Dialing => {}
             Phase::Connecting => {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
@@ -419,6 +448,7 @@ impl Session {
             }
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Over(_) => self.deadline,
@@ -436,6 +466,7 @@ impl Session {
             Phase::Aborting(reason) | Phase::Over(reason) => Some(reason),
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying
@@ -445,7 +476,12 @@ impl Session {
 
     /// Returns how many attempts to connect have come to nothing.
     pub fn failed_attempts(&self) -> usize {
-        self.failed_attempts
+        self.failed_attempts.into()
+    }
+
+    /// Returns whether the last attempt to connect came to stand, whatever became of it then.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.upstream.socket, Socket::Open | Socket::Dying)
     }
 
     /// Says whether the end follows at once what a drain sends, so that both can share a segment. An
@@ -454,119 +490,13 @@ impl Session {
         matches!(self.phase, Phase::Connecting | Phase::Relaying) && self.flow(direction).eof
     }
 
-    /// Returns what to do next. Asking changes nothing.
-    pub fn next(&self) -> Action {
-        match self.phase {
-            Phase::Header if self.up.readable => Action::ReadHeader,
-            Phase::Header => Action::Wait,
-            Phase::Greeting => self.next_greeting(),
-            Phase::Dialing if self.upstream.socket == Socket::Failed => {
-                Action::Reset(Side::Upstream)
-            }
-            Phase::Dialing if self.client.suspect => Action::Probe(Side::Client),
-            Phase::Dialing => Action::Connect,
-            Phase::Connecting => self.next_connecting(),
-            Phase::Relaying => self.next_relaying(),
-            Phase::Aborting(_) => self.next_aborting(),
-            Phase::Lingering { shut: false, .. } => Action::Shutdown(Direction::Down),
-            Phase::Lingering { .. } if self.up.readable => Action::Discard,
-            Phase::Lingering { .. } => Action::Wait,
-            Phase::Over(reason) => Action::Close(reason),
-        }
-    }
-
-    fn next_greeting(&self) -> Action {
-        if self.client.suspect {
-            return Action::Probe(Side::Client);
-        }
-        let is_picked_up = self.met || self.up.buffered > 0;
-        match self.up.step() {
-            // Into a buffer, where our header finds room in front of it.
-            Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
-            Some(Step::Drain | Step::Shutdown) | None if is_picked_up => Action::Connect,
-            Some(Step::Drain | Step::Shutdown) | None => Action::Wait,
-        }
-    }
-
-    fn next_connecting(&self) -> Action {
-        for side in Side::ALL {
-            if self.end(side).suspect {
-                return Action::Probe(side);
-            }
-        }
-        match self.up.step() {
-            // Into a buffer: should this attempt fail, the header of the next one is put in front.
-            Some(Step::Fill(_)) => Action::Fill(Direction::Up, Method::Copy),
-            Some(Step::Drain) => Action::Drain(Direction::Up),
-            // The end waits until there is a connection to pass it on to.
-            Some(Step::Shutdown) | None => Action::Wait,
-        }
-    }
-
-    fn next_relaying(&self) -> Action {
-        for side in Side::ALL {
-            if self.end(side).suspect {
-                return Action::Probe(side);
-            }
-        }
-        [self.turn, self.turn.other()]
-            .into_iter()
-            .find_map(|direction| {
-                Some(match self.flow(direction).step()? {
-                    Step::Fill(method) => Action::Fill(direction, method),
-                    Step::Drain => Action::Drain(direction),
-                    Step::Shutdown => Action::Shutdown(direction),
-                })
-            })
-            .unwrap_or_else(|| self.next_check())
-    }
-
-    fn next_check(&self) -> Action {
-        let is_due = |side: &Side| self.progress.is_due(*side);
-        Side::ALL.into_iter().find(is_due).map_or(Action::Wait, Action::CheckUnsent)
-    }
-
-    #[cold]
-    fn next_aborting(&self) -> Action {
-        Side::ALL.into_iter().find_map(|side| self.next_abort_of(side)).unwrap_or(Action::Wait)
-    }
-
-    /// Delivers to one side what is still to come, then resets it.
-    fn next_abort_of(&self, side: Side) -> Option<Action> {
-        let (inward, outward) = (Direction::into(side), Direction::from(side));
-        let (end, other) = (self.end(side), self.end(outward.sink()));
-        match end.socket {
-            Socket::Absent => None,
-            Socket::Connecting | Socket::Failed => Some(Action::Reset(side)),
-            Socket::Dying if other.socket != Socket::Open || self.flow(outward).eof => {
-                Some(Action::Reset(side))
-            }
-            // Its last bytes are read and delivered; that waits while the other side takes nothing.
-            Socket::Dying => {
-                let is_empty = self.flow(outward).buffered == 0;
-                is_empty.then_some(Action::Fill(outward, Method::Copy))
-            }
-            // Behind an RST, what is unsent would never become less.
-            Socket::Open if end.suspect => Some(Action::Probe(side)),
-            Socket::Open if self.flow(inward).buffered > 0 && self.flow(inward).writable => {
-                Some(Action::Drain(inward))
-            }
-            // What it takes is progress, though nothing can be added yet.
-            Socket::Open if self.progress.is_due(side) => Some(Action::CheckUnsent(side)),
-            Socket::Open if self.flow(inward).buffered > 0 => None,
-            Socket::Open if other.socket == Socket::Dying => None,
-            Socket::Open if self.flow(inward).moved == 0 || self.progress.is_empty(side) => {
-                Some(Action::Reset(side))
-            }
-            Socket::Open => None,
-        }
-    }
-
     /// The upstream is known to stand.
     fn established(&mut self, now: Instant) {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relaying;
             self.upstream.socket = Socket::Open;
+            self.up.note_established(self.policy.splicing);
+            self.down.note_established(self.policy.splicing);
             self.progress.handle_moved(now);
         }
     }
@@ -578,6 +508,7 @@ impl Session {
             return self.retry_or_abort(CloseReason::ConnectFailed, now);
         }
         self.end_mut(side).socket = socket;
+        self.flow_mut(Direction::from(side)).note_dying();
         self.abort(
             match side {
                 Side::Client => CloseReason::ClientReset,
@@ -591,7 +522,7 @@ impl Session {
     fn retry_or_abort(&mut self, reason: CloseReason, now: Instant) {
         self.failed_attempts += 1;
         self.up.writable = false;
-        if self.attempts < self.policy.attempts_max {
+        if self.attempts < self.attempts_max {
             debug_assert_eq!(self.up.moved, 0, "the header goes to one that answered");
             self.up.buffered -= std::mem::take(&mut self.header);
             self.phase = Phase::Dialing;
@@ -645,6 +576,7 @@ impl Session {
             Phase::Aborting(_) | Phase::Over(_) => {}
             Phase::Header
             | Phase::Greeting
+            | Phase::Routing
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying

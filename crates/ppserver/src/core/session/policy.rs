@@ -36,8 +36,6 @@ pub struct Policy {
     pub idle_timeout: Duration,
     /// Without a byte, once one side has ended.
     pub half_closed_timeout: Duration,
-    /// How many endpoints may be tried, at least 1.
-    pub attempts_max: usize,
     /// When bytes are spliced.
     pub splicing: Splicing,
 }

@@ -21,7 +21,7 @@ pub const SILENCE_PART: u32 = 8;
 #[derive(Clone, Copy, Debug, Hash)]
 struct Queue {
     /// How many they were; `None` if more has been put there since.
-    unsent: Option<usize>,
+    unsent: Option<u32>,
     /// They were no fewer than the time before, or none.
     is_still: bool,
     /// It is time to look.
@@ -91,6 +91,8 @@ impl Progress {
         first: FirstLook,
         now: Instant,
     ) {
+        // A socket's queue has at most 2 GiB (SIOCOUTQ gives an int); small, since every connection has two.
+        let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
         let queue = self.queue_mut(side);
         let is_first_progress = unsent > 0 && first == FirstLook::Progress;
         let before = queue.unsent;

@@ -14,7 +14,6 @@ fn policy() -> Policy {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         half_closed_timeout: Duration::from_secs(60),
-        attempts_max: 2,
         splicing: Splicing::Always,
     }
 }
@@ -28,9 +27,16 @@ fn start() -> Instant {
 fn connecting(now: Instant) -> Session {
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
-    assert_eq!(session.next(), Action::Connect);
+    route(&mut session);
     session.handle_connecting(FirstUse::AtOnce, 0, now);
     session
+}
+
+/// Leads it to one of two endpoints.
+fn route(session: &mut Session) {
+    assert_eq!(session.next(), Action::Route);
+    session.handle_routed(2);
+    assert_eq!(session.next(), Action::Connect);
 }
 
 fn relaying(now: Instant) -> Session {
@@ -46,8 +52,8 @@ fn a_connect_stands_once_its_announced_error_proves_to_be_none() {
     let now = start();
     let mut session = connecting(now);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..DATA }, now);
-    assert_eq!(session.next(), Action::Probe(Side::Upstream));
-    session.handle_probed(Side::Upstream, None, now);
+    assert_eq!(session.next(), Action::TakeError(Side::Upstream));
+    session.handle_error_taken(Side::Upstream, None, now);
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
 }
 
@@ -111,8 +117,8 @@ fn an_abort_does_not_wait_for_a_socket_that_broke() {
     session.handle_reset(Side::Client);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..HANGUP }, now);
-    assert_eq!(session.next(), Action::Probe(Side::Upstream));
-    session.handle_probed(Side::Upstream, Some(Failure::Reset), now);
+    assert_eq!(session.next(), Action::TakeError(Side::Upstream));
+    session.handle_error_taken(Side::Upstream, Some(Failure::Reset), now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
     assert_eq!(session.next(), Action::Close(CloseReason::IdleTimeout));
@@ -178,8 +184,8 @@ fn a_connect_that_was_not_announced_does_not_stand_for_want_of_an_error() {
         let mut session = connecting(now);
         let error = Readiness { error: true, ..Readiness::default() };
         session.handle_ready(side, error, now);
-        assert_eq!(session.next(), Action::Probe(side));
-        session.handle_probed(side, None, now);
+        assert_eq!(session.next(), Action::TakeError(side));
+        session.handle_error_taken(side, None, now);
         session.handle_time(session.deadline());
         assert_eq!(session.next(), Action::Reset(Side::Upstream), "the connect timed out");
     }
@@ -190,8 +196,9 @@ fn no_connect_begins_for_a_client_whose_error_is_announced() {
     let now = start();
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     session.handle_ready(Side::Client, ROOM, now);
+    route(&mut session);
     session.handle_ready(Side::Client, Readiness { error: true, ..HANGUP }, now);
-    assert_eq!(session.next(), Action::Probe(Side::Client));
+    assert_eq!(session.next(), Action::TakeError(Side::Client));
 }
 
 /// Our header and the first payload leave in one segment, so the first event is waited for.
@@ -201,7 +208,7 @@ fn a_session_without_a_header_to_read_waits_for_its_first_event() {
     let mut session = Session::new(policy(), FirstUse::WhenReady, now);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Client, ROOM, now);
-    assert_eq!(session.next(), Action::Connect);
+    assert_eq!(session.next(), Action::Route);
 }
 
 #[test]
@@ -222,7 +229,7 @@ fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event()
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
     let some = Received::Bytes { count: 3, asked: 8 };
     session.handle_filled(Direction::Up, Method::Copy, some, now);
-    assert_eq!(session.next(), Action::Connect);
+    assert_eq!(session.next(), Action::Route);
 }
 
 /// The close sends the second FIN, which saves a system call a connection.
@@ -243,7 +250,7 @@ fn a_dying_socket_that_says_eagain_has_nothing_left() {
     let now = start();
     let mut session = relaying(now);
     session.handle_ready(Side::Upstream, Readiness { error: true, ..DATA }, now);
-    session.handle_probed(Side::Upstream, Some(Failure::Reset), now);
+    session.handle_error_taken(Side::Upstream, Some(Failure::Reset), now);
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
     session.handle_filled(Direction::Down, Method::Copy, Received::WouldBlock, now);
     assert_eq!(session.next(), Action::Reset(Side::Client), "nothing was sent to it");
@@ -268,6 +275,7 @@ fn our_header_is_sent_before_any_event_of_the_upstream_or_at_the_first() {
     for (first_send, before) in [(FirstUse::AtOnce, drain), (FirstUse::WhenReady, Action::Wait)] {
         let mut session = Session::new(policy(), FirstUse::WhenReady, now);
         session.handle_ready(Side::Client, ROOM, now);
+        route(&mut session);
         session.handle_connecting(first_send, 28, now);
         assert_eq!(session.next(), before);
         session.handle_ready(Side::Upstream, ROOM, now);
@@ -325,6 +333,7 @@ fn the_header_of_an_attempt_that_failed_is_not_counted_for_the_next() {
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
     let payload = Received::Bytes { count: 5, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, payload, now);
+    route(&mut session);
     for header in [52, 28] {
         assert_eq!(session.next(), Action::Connect);
         session.handle_connecting(FirstUse::AtOnce, header, now);
@@ -336,4 +345,58 @@ fn the_header_of_an_attempt_that_failed_is_not_counted_for_the_next() {
     }
     session.handle_drained(Direction::Up, Sent::Bytes(33), now);
     assert_eq!((session.moved(Direction::Up), session.next()), (33, Action::Wait));
+}
+
+/// Each segment of a source that goes on would raise an edge while nobody can use it.
+#[test]
+fn a_source_is_not_listened_to_while_its_pipe_waits_for_the_sink() {
+    let (now, down) = (start(), Direction::Down);
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, DATA, now);
+    let some = Received::Bytes { count: 8, asked: 4096 };
+    session.handle_filled(down, Method::Splice, some, now);
+    assert_eq!(session.next(), Action::Drain(down));
+    session.handle_drained(down, Sent::WouldBlock, now);
+    assert_eq!(session.next(), Action::Watch(Side::Upstream, Interest::Room));
+    session.handle_watched(Side::Upstream, Interest::Room, None, now);
+    assert_eq!(session.next(), Action::Wait);
+    session.handle_ready(Side::Client, ROOM, now);
+    session.handle_drained(down, Sent::Bytes(8), now);
+    assert_eq!(session.next(), Action::Fill(down, Method::Splice), "it was not empty");
+    session.handle_filled(down, Method::Splice, Received::WouldBlock, now);
+    // The other direction does not keep it waiting.
+    session.handle_ready(Side::Client, DATA, now);
+    session.handle_filled(Direction::Up, Method::Splice, some, now);
+    assert_eq!(session.next(), Action::Watch(Side::Upstream, Interest::All));
+    session.handle_watched(Side::Upstream, Interest::All, None, now);
+    assert_eq!(session.next(), Action::Drain(Direction::Up));
+}
+
+#[test]
+fn bytes_in_a_buffer_and_an_ended_source_change_nothing_of_what_is_listened_to() {
+    let (now, down) = (start(), Direction::Down);
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, HANGUP, now);
+    let some = Received::Bytes { count: 8, asked: 4096 };
+    session.handle_filled(down, Method::Copy, some, now);
+    session.handle_drained(down, Sent::WouldBlock, now);
+    assert_eq!(session.next(), Action::Wait);
+    let mut session = relaying(now);
+    session.handle_ready(Side::Upstream, HANGUP, now);
+    session.handle_filled(down, Method::Splice, some, now);
+    session.handle_drained(down, Sent::WouldBlock, now);
+    session.handle_watched(Side::Upstream, Interest::Room, None, now);
+    session.handle_ready(Side::Client, ROOM, now);
+    session.handle_drained(down, Sent::Bytes(8), now);
+    session.handle_filled(down, Method::Copy, Received::End, now);
+    session.handle_shut(down, None, now);
+    assert_eq!(session.next(), Action::Wait, "there is nothing more to hear");
+}
+
+#[test]
+fn a_socket_that_cannot_be_watched_counts_as_broken() {
+    let now = start();
+    let mut session = relaying(now);
+    session.handle_watched(Side::Upstream, Interest::Room, Some(Failure::Other), now);
+    assert_eq!(session.close_reason(), Some(CloseReason::UpstreamReset));
 }

@@ -96,7 +96,7 @@ pub(super) struct Case {
     pub(super) steps: usize,
     /// Where it stands in the world's schedule.
     pub(super) place: Place,
-    /// What all had done when it was filed there last, until its turn comes.
+    /// What all had done when it was filed there last, until it works.
     pub(super) filed_at: Option<Spent>,
     /// How often it has moved little since it moved much.
     pub(super) small_stints: usize,
@@ -160,9 +160,9 @@ impl Case {
         self.closed.is_none() && self.session().next() != Action::Wait
     }
 
-    /// Returns everything that can happen now but the passing of time; it acts only while it is its turn.
-    pub(super) fn choices(&self, is_its_turn: bool, kernel: &Kernel, now: Instant) -> Choices {
-        let acts = is_its_turn && self.is_busy();
+    /// Returns everything that can happen now but the passing of time; it acts only while it is the one that works.
+    pub(super) fn choices(&self, is_working: bool, kernel: &Kernel, now: Instant) -> Choices {
+        let acts = is_working && self.is_busy();
         let first_of_its_socket = |at: &usize| {
             let fd = self.events[*at].fd;
             // Sockets overtake each other; the events of one keep their order.
@@ -360,14 +360,17 @@ impl Case {
                 self.disturb(reason, env.now);
             }
             Outcome::Header(..)
+            | Outcome::Routed(_)
             | Outcome::Refused(_)
             | Outcome::ConnectFailed(_)
-            | Outcome::Probed(_)
+            | Outcome::ErrorTaken(_)
             | Outcome::Filled(..)
+            | Outcome::Unpiped
             | Outcome::Drained(_)
             | Outcome::Shut(_)
             | Outcome::Discarded(_)
             | Outcome::Unsent(_)
+            | Outcome::Watched
             | Outcome::Reset => {}
         }
     }

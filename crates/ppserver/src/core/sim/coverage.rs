@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::core::close_reason::CloseReason;
-use crate::core::session::{Action, Direction, Method};
+use crate::core::session::{Action, Direction, Interest, Method};
 
 macro_rules! quirks {
     ($($quirk:ident, $name:literal;)*) => {
@@ -71,6 +71,8 @@ quirks! {
     EndAndUrgent, "RDHUP and PRI at once";
     UnsentWaits, "SIOCOUTQ is not 0 yet";
     UnsentStuck, "SIOCOUTQ stays above 0 behind a reset";
+    NotAskedFor, "bytes come of which nobody is asked to tell";
+    AskedAgain, "asked again, the epoll tells what is there";
     HeaderSplit, "a header comes in parts";
     TimeJump, "the clock jumps";
     Stop, "the process stops";
@@ -80,8 +82,9 @@ quirks! {
 const ACTIONS: &[&str] = &[
     "Wait",
     "ReadHeader",
+    "Route",
     "Connect",
-    "Probe",
+    "TakeError",
     "Fill(Up, Copy)",
     "Fill(Up, Splice)",
     "Fill(Down, Copy)",
@@ -92,6 +95,8 @@ const ACTIONS: &[&str] = &[
     "Shutdown(Down)",
     "Discard",
     "CheckUnsent",
+    "Watch(All)",
+    "Watch(Room)",
     "Reset",
     "Close",
 ];
@@ -99,36 +104,24 @@ const ACTIONS: &[&str] = &[
 fn index(action: Action) -> usize {
     match action {
         Action::Wait => 0,
-
         Action::ReadHeader => 1,
-
-        Action::Connect => 2,
-
-        Action::Probe(_) => 3,
-
-        Action::Fill(Direction::Up, Method::Copy) => 4,
-
-        Action::Fill(Direction::Up, Method::Splice) => 5,
-
-        Action::Fill(Direction::Down, Method::Copy) => 6,
-
-        Action::Fill(Direction::Down, Method::Splice) => 7,
-
-        Action::Drain(Direction::Up) => 8,
-
-        Action::Drain(Direction::Down) => 9,
-
-        Action::Shutdown(Direction::Up) => 10,
-
-        Action::Shutdown(Direction::Down) => 11,
-
-        Action::Discard => 12,
-
-        Action::CheckUnsent(_) => 13,
-
-        Action::Reset(_) => 14,
-
-        Action::Close(_) => 15,
+        Action::Route => 2,
+        Action::Connect => 3,
+        Action::TakeError(_) => 4,
+        Action::Fill(Direction::Up, Method::Copy) => 5,
+        Action::Fill(Direction::Up, Method::Splice) => 6,
+        Action::Fill(Direction::Down, Method::Copy) => 7,
+        Action::Fill(Direction::Down, Method::Splice) => 8,
+        Action::Drain(Direction::Up) => 9,
+        Action::Drain(Direction::Down) => 10,
+        Action::Shutdown(Direction::Up) => 11,
+        Action::Shutdown(Direction::Down) => 12,
+        Action::Discard => 13,
+        Action::CheckUnsent(_) => 14,
+        Action::Watch(_, Interest::All) => 15,
+        Action::Watch(_, Interest::Room) => 16,
+        Action::Reset(_) => 17,
+        Action::Close(_) => 18,
     }
 }
 

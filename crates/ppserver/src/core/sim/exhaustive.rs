@@ -113,7 +113,7 @@ fn take(world: &mut World, step: Step) {
         Step::Expire if steps(world).len() == 1 => world.leap(),
         Step::Expire => world.expire(0),
     }
-    // Here it acts whenever it can, whoever's turn it is.
+    // Here it acts whenever it can, whoever the schedule would let.
     world.remind(0);
     if world.is_over() {
         world.check_end();
@@ -205,7 +205,6 @@ impl Small {
             connect_timeout: second,
             idle_timeout: second * 2,
             half_closed_timeout: second * 3,
-            attempts_max: 2,
             splicing: self.splicing,
         };
         let script = |(total, ending)| Script {

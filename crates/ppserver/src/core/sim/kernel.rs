@@ -10,6 +10,7 @@ use super::coverage::{Coverage, Quirk};
 use super::queue::Segment;
 use super::rng::Rng;
 use super::socket::{Errno, Fin, Handshake, Held, Mask, Sizes, Socket, State};
+use crate::core::session::Interest;
 
 /// How long the kernel holds bytes back for others to join them.
 const HELD_MAX: Duration = Duration::from_millis(200);
@@ -394,6 +395,18 @@ impl Kernel {
         self.budget.fds += 2;
     }
 
+    /// epoll_ctl(2) with EPOLL_CTL_MOD: it looks at once whether there is something to be told.
+    pub(crate) fn modify(&mut self, fd: Fd, interest: Interest) {
+        let socket = self.socket(fd);
+        socket.interest = interest;
+        let mask = socket.told();
+        socket.wants_room |= !mask.output;
+        socket.is_armed |= mask != Mask::default();
+        if mask.input {
+            self.cover.hit(Quirk::AskedAgain);
+        }
+    }
+
     /// epoll_wait(2) for one socket of the ready list: what it says now, not when it was armed.
     pub(crate) fn harvest(&mut self, fd: Fd) -> Option<Mask> {
         let socket = self.socket(fd);
@@ -401,7 +414,7 @@ impl Kernel {
             return None;
         }
         socket.is_armed = false;
-        let mask = socket.poll();
+        let mask = socket.told();
         // `tcp_poll` notes that room is wanted where there is none.
         socket.wants_room |= !mask.output;
         if mask.rdhup && mask.urgent {

@@ -6,12 +6,12 @@ use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
 use super::kernel::Kernel;
-use super::shell::{Outcome, Shell};
+use super::shell::{Conduit, Outcome, Shell};
 use super::socket::{Socket, State};
 use super::stage::{Stage, Story};
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, LINGER_BYTES_MAX, LINGER_MAX, Method, Policy, Readiness, Received,
+    Action, Direction, Interest, LINGER_BYTES_MAX, LINGER_MAX, Method, Policy, Readiness, Received,
     SILENCE_PART, Sent, Side, UNSENT_CHECK_MAX, UNSENT_CHECK_MIN, UNSENT_CHECK_PART,
 };
 
@@ -124,11 +124,13 @@ impl Oracle {
             Action::Close(reason) => self.check_close(reason, view),
             Action::Wait
             | Action::ReadHeader
+            | Action::Route
             | Action::Connect
-            | Action::Probe(_)
+            | Action::TakeError(_)
             | Action::Shutdown(_)
             | Action::Discard
-            | Action::CheckUnsent(_) => {}
+            | Action::CheckUnsent(_)
+            | Action::Watch(..) => {}
         }
     }
 
@@ -227,20 +229,22 @@ impl Oracle {
                 matches!(received, Received::WouldBlock | Received::End)
             }
             Outcome::Drained(sent) => sent == Sent::WouldBlock,
-            Outcome::Probed(failure) => failure.is_none(),
+            Outcome::ErrorTaken(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
-            Outcome::Refused(_)
+            Outcome::Unpiped => true,
+            Outcome::Routed(_)
+            | Outcome::Refused(_)
             | Outcome::Connecting
             | Outcome::ConnectFailed(_)
             | Outcome::Shut(_)
+            | Outcome::Watched
             | Outcome::Reset
             | Outcome::Closed => false,
         };
-        if is_useless {
-            self.useless += 1;
+        self.useless = if is_useless { self.useless + 1 } else { 0 };
+        // A pipe may be had the next time, and of that there is no news.
+        if is_useless && outcome != Outcome::Unpiped || outcome == Outcome::Watched {
             self.blocked.push(action);
-        } else {
-            self.useless = 0;
         }
         if let Outcome::Header(Received::Bytes { .. }, _)
         | Outcome::Filled(_, Received::Bytes { .. }) = outcome
@@ -349,6 +353,10 @@ impl Oracle {
                         "{direction:?} could move in {:?}",
                         self.story.stage
                     );
+                    let source = shell.socket(direction.source()).map(|fd| kernel.look(fd));
+                    let is_told = source.is_some_and(|source| source.interest == Interest::All);
+                    let is_piped = matches!(shell.conduit(direction), Conduit::Pipe(_));
+                    hold!(Spin, !(is_piped && is_told), "a pipe waits, its source is listened to");
                 }
             }
             Stage::Ending { .. } => self.check_quiet_end(view),
@@ -428,11 +436,13 @@ impl Oracle {
             Action::Fill(blocked, _) | Action::Drain(blocked) => *blocked == direction,
             Action::Wait
             | Action::ReadHeader
+            | Action::Route
             | Action::Connect
-            | Action::Probe(_)
+            | Action::TakeError(_)
             | Action::Shutdown(_)
             | Action::Discard
             | Action::CheckUnsent(_)
+            | Action::Watch(..)
             | Action::Reset(_)
             | Action::Close(_) => false,
         })
@@ -450,10 +460,11 @@ fn touches(action: Action, side: Side) -> bool {
     match action {
         Action::Fill(direction, _) => direction.source() == side,
         Action::Drain(direction) | Action::Shutdown(direction) => direction.sink() == side,
-        Action::Probe(probed) | Action::CheckUnsent(probed) | Action::Reset(probed) => {
-            probed == side
-        }
+        Action::TakeError(at)
+        | Action::CheckUnsent(at)
+        | Action::Watch(at, _)
+        | Action::Reset(at) => at == side,
         Action::ReadHeader | Action::Discard => side == Side::Client,
-        Action::Wait | Action::Connect | Action::Close(_) => false,
+        Action::Wait | Action::Route | Action::Connect | Action::Close(_) => false,
     }
 }

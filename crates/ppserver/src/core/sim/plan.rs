@@ -34,7 +34,7 @@ pub(super) struct Plan {
     /// A conduit's buffer: bytes.
     pub(super) conduit: usize,
     pub(super) sizes: Sizes,
-    /// Each attempt: after how long it is decided, and how; `None` hangs.
+    /// Each attempt that its route allows: after how long it is decided, and how; `None` hangs.
     pub(super) connects: Vec<Option<(Duration, Handshake)>>,
     pub(super) first_receive: FirstUse,
     pub(super) first_send: FirstUse,
@@ -98,8 +98,9 @@ impl Plan {
             FirstBytes::Header => draw_header(rng, mood),
         };
         let policy = Policy { first_bytes, ..terms };
+        let attempts_max = rng.between(1, 3);
         let connects =
-            (0..policy.attempts_max).map(|_| draw_connect(rng, policy.connect_timeout)).collect();
+            (0..attempts_max).map(|_| draw_connect(rng, policy.connect_timeout)).collect();
         let mut sometimes =
             |times| (!mood.is_fair() && rng.one_in(times)).then(|| rng.between(1, 200));
         let (break_at, reset_at) = (sometimes(12), sometimes(6));
@@ -253,7 +254,6 @@ pub(super) fn draw_terms(rng: &mut Rng) -> Policy {
         idle_timeout,
         // Never the same, so that a deadline tells which of them it is.
         half_closed_timeout: half_closed_timeout + Duration::from_micros(1),
-        attempts_max: rng.between(1, 3),
         splicing: rng.pick(&[
             Splicing::Auto,
             Splicing::Auto,

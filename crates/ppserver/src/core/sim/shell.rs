@@ -28,16 +28,21 @@ pub(super) enum Conduit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Header(Received, Verdict),
+    /// So many endpoints may be tried.
+    Routed(usize),
     /// There is no header we could send.
     Refused(CloseReason),
     Connecting,
     ConnectFailed(CloseReason),
-    Probed(Option<Failure>),
+    ErrorTaken(Option<Failure>),
     Filled(Method, Received),
+    /// There was no pipe to splice into.
+    Unpiped,
     Drained(Sent),
     Shut(Option<Failure>),
     Discarded(Received),
     Unsent(usize),
+    Watched,
     Reset,
     Closed,
 }
@@ -53,6 +58,7 @@ pub(super) struct Shell {
     header: Vec<u8>,
     /// How much of the upward conduit is our header.
     our_header: usize,
+    is_routed: bool,
     attempts: usize,
 }
 
@@ -66,6 +72,7 @@ impl Shell {
             down: Conduit::Nowhere,
             header: Vec::new(),
             our_header: 0,
+            is_routed: false,
             attempts: 0,
         }
     }
@@ -80,14 +87,24 @@ impl Shell {
         match action {
             Action::Wait => unreachable!("the shell sleeps instead"),
             Action::ReadHeader => self.read_header(kernel, plan, now),
+            Action::Route => {
+                hold!(Contract, !self.is_routed, "it is routed twice");
+                self.is_routed = true;
+                let attempts_max = plan.connects.len();
+                self.session.handle_routed(attempts_max);
+                Outcome::Routed(attempts_max)
+            }
             Action::Connect => self.connect(kernel, plan, now),
-            Action::Probe(side) => {
+            Action::TakeError(side) => {
                 let failure = kernel.take_error(self.fd(side)).map(failure_of);
-                self.session.handle_probed(side, failure, now);
-                Outcome::Probed(failure)
+                self.session.handle_error_taken(side, failure, now);
+                Outcome::ErrorTaken(failure)
             }
             Action::Fill(direction, method) => {
-                let (method, received) = self.fill(direction, method, kernel, plan);
+                let Some(received) = self.fill(direction, method, kernel, plan) else {
+                    self.session.handle_unpiped(direction);
+                    return Outcome::Unpiped;
+                };
                 self.session.handle_filled(direction, method, received, now);
                 Outcome::Filled(method, received)
             }
@@ -111,6 +128,11 @@ impl Shell {
                 let unsent = kernel.unsent(self.fd(side));
                 self.session.handle_unsent(side, unsent, now);
                 Outcome::Unsent(unsent)
+            }
+            Action::Watch(side, interest) => {
+                kernel.modify(self.fd(side), interest);
+                self.session.handle_watched(side, interest, None, now);
+                Outcome::Watched
             }
             Action::Reset(side) => {
                 kernel.reset(self.fd(side));
@@ -171,6 +193,7 @@ impl Shell {
     }
 
     fn connect(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+        hold!(Contract, self.is_routed, "nobody has asked where it goes");
         if let Verdict::Refuse(reason) = plan.header.verdict {
             self.session.handle_refused(reason, now);
             return Outcome::Refused(reason);
@@ -196,31 +219,37 @@ impl Shell {
         }
     }
 
+    /// Fills an empty conduit; `None` if there is no pipe to be had.
     fn fill(
         &mut self,
         direction: Direction,
-        wanted: Method,
+        method: Method,
         kernel: &mut Kernel,
         plan: &Plan,
-    ) -> (Method, Received) {
+    ) -> Option<Received> {
         hold!(Contract, self.conduit(direction).is_empty(), "only an empty conduit is filled");
         let fd = self.fd(direction.source());
-        let pipe = if wanted == Method::Splice { kernel.pipe() } else { None };
-        let Some(mut pipe) = pipe else {
-            let answer = kernel.recv(fd, plan.conduit);
-            let received = received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
-            *self.conduit_mut(direction) = Conduit::of(answer.unwrap_or_default());
-            return (Method::Copy, received);
-        };
-        // More than a buffer would hold: that is what it is for.
-        let asked = plan.conduit * 4;
-        let answer = kernel.splice_in(fd, &mut pipe, asked);
-        if pipe.is_empty() {
-            kernel.close_pipe(pipe);
-        } else {
-            *self.conduit_mut(direction) = Conduit::Pipe(pipe);
-        }
-        (Method::Splice, received(answer, asked))
+        Some(match method {
+            Method::Copy => {
+                let answer = kernel.recv(fd, plan.conduit);
+                let received =
+                    received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
+                *self.conduit_mut(direction) = Conduit::of(answer.unwrap_or_default());
+                received
+            }
+            Method::Splice => {
+                let mut pipe = kernel.pipe()?;
+                // More than a buffer would hold: that is what it is for.
+                let asked = plan.conduit * 4;
+                let answer = kernel.splice_in(fd, &mut pipe, asked);
+                if pipe.is_empty() {
+                    kernel.close_pipe(pipe);
+                } else {
+                    *self.conduit_mut(direction) = Conduit::Pipe(pipe);
+                }
+                received(answer, asked)
+            }
+        })
     }
 
     fn drain(&mut self, direction: Direction, kernel: &mut Kernel, now: Instant) -> Sent {

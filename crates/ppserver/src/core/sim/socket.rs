@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::queue::Queue;
+use crate::core::session::Interest;
 
 /// What a system call fails with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +122,8 @@ pub(crate) struct Socket {
     pub(crate) is_armed: bool,
     /// An epoll watches it.
     pub(crate) is_watched: bool,
+    /// For what.
+    pub(crate) interest: Interest,
     /// It was connected, and took one of our ports.
     pub(crate) has_port: bool,
 }
@@ -146,6 +149,7 @@ impl Socket {
             wants_room: false,
             is_armed: false,
             is_watched: false,
+            interest: Interest::All,
             has_port: false,
         }
     }
@@ -216,6 +220,15 @@ impl Socket {
         }
     }
 
+    /// Returns what an epoll would tell of it: what it is asked for, and what it always tells.
+    pub(crate) fn told(&self) -> Mask {
+        let mask = self.poll();
+        match self.interest {
+            Interest::All => mask,
+            Interest::Room => Mask { input: false, urgent: false, rdhup: false, ..mask },
+        }
+    }
+
     /// There is one mark, the newest (`tcp_check_urg`): the older urgent byte becomes data, unless it
     /// is the next to be read.
     pub(crate) fn forget_mark(&mut self) {
@@ -228,6 +241,14 @@ impl Socket {
     /// Something happened that an epoll is told of.
     pub(crate) fn wake(&mut self) {
         self.is_armed = self.is_watched;
+    }
+
+    /// Bytes came: news only to an epoll that is asked for them (`ep_poll_callback` looks at the key of such
+    /// a wake-up, and a change of state has none).
+    pub(crate) fn wake_reader(&mut self) {
+        if self.interest == Interest::All {
+            self.wake();
+        }
     }
 
     /// `tcp_done`: the queue of what was received survives, everything else goes.

@@ -55,6 +55,7 @@ pub(super) struct Story {
     up: Course,
     down: Course,
     attempts: usize,
+    attempts_max: usize,
     /// An event of the upstream's said that it is writable.
     upstream_announced: bool,
     pub(super) is_stopped: bool,
@@ -88,6 +89,7 @@ impl Story {
             up: Course::default(),
             down: Course::default(),
             attempts: 0,
+            attempts_max: 0,
             upstream_announced: false,
             is_stopped: false,
             was_answered: false,
@@ -118,12 +120,14 @@ impl Story {
             Action::Fill(direction, _) => direction,
             Action::Wait
             | Action::ReadHeader
+            | Action::Route
             | Action::Connect
-            | Action::Probe(_)
+            | Action::TakeError(_)
             | Action::Drain(_)
             | Action::Shutdown(_)
             | Action::Discard
             | Action::CheckUnsent(_)
+            | Action::Watch(..)
             | Action::Reset(_)
             | Action::Close(_) => Direction::Up,
         };
@@ -149,6 +153,10 @@ impl Story {
                     Verdict::Refuse(reason) => self.end(reason, now),
                 }
             }
+            Outcome::Routed(attempts_max) => {
+                self.attempts_max = attempts_max;
+                self.stage = Stage::Dialing;
+            }
             Outcome::Refused(reason) => self.end(reason, now),
             Outcome::Connecting => {
                 self.attempts += 1;
@@ -159,13 +167,13 @@ impl Story {
                 self.attempts += 1;
                 self.retry(reason, now);
             }
-            Outcome::Probed(Some(failure)) => {
-                if let Action::Probe(side) = action {
+            Outcome::ErrorTaken(Some(failure)) => {
+                if let Action::TakeError(side) = action {
                     self.fail(side, failure, now);
                 }
             }
-            Outcome::Probed(None)
-                if self.upstream_announced && action == Action::Probe(Side::Upstream) =>
+            Outcome::ErrorTaken(None)
+                if self.upstream_announced && action == Action::TakeError(Side::Upstream) =>
             {
                 self.establish(now);
             }
@@ -176,7 +184,11 @@ impl Story {
                 let taken_at = queue.taken_at;
                 self.seen_at = self.seen_at.max(taken_at);
             }
-            Outcome::Probed(None) | Outcome::Reset | Outcome::Closed => {}
+            Outcome::ErrorTaken(None)
+            | Outcome::Unpiped
+            | Outcome::Watched
+            | Outcome::Reset
+            | Outcome::Closed => {}
             Outcome::Filled(method, received) => {
                 let Action::Fill(direction, _) = action else { return };
                 let is_end = received == Received::End && method == Method::Copy;
@@ -324,7 +336,7 @@ impl Story {
     }
 
     fn retry(&mut self, reason: CloseReason, now: Instant) {
-        if self.attempts < self.policy.attempts_max {
+        if self.attempts < self.attempts_max {
             self.stage = Stage::Dialing;
         } else {
             self.end(reason, now);

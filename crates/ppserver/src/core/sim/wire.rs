@@ -10,6 +10,7 @@ use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel};
 use super::queue::{Queue, Segment};
 use super::socket::{Errno, Fin, Handshake, State};
+use crate::core::session::Interest;
 
 /// Something that may travel now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +158,10 @@ impl Kernel {
             other.received.push_back(Segment { bytes, is_urgent });
             // Every arrival is an edge, however much is unread: epoll(7).
             let was_armed = other.is_armed;
-            other.wake();
-            if was_armed {
+            other.wake_reader();
+            if other.is_watched && other.interest == Interest::Room {
+                self.cover.hit(Quirk::NotAskedFor);
+            } else if was_armed {
                 self.cover.hit(Quirk::EventCoalesced);
             }
         }

@@ -58,7 +58,7 @@ pub(super) struct World {
     spent: Spent,
 }
 
-/// Whose turn it is.
+/// Who works.
 #[derive(Clone, Copy, Debug)]
 struct Working {
     at: usize,
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Finds out whose turn it is.
+    /// Finds out who works.
     fn elect(&mut self) {
         if let Some(working) = self.working
             && !self.cases[working.at].is_busy()
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// The session whose turn it is has acted.
+    /// The session that works has acted.
     fn note_act(&mut self) {
         let working = self.working.as_mut().expect("only it acts");
         working.actions += 1;
@@ -217,7 +217,11 @@ impl World {
         let case = &mut self.cases[working.at];
         let stint = working.stint(case.moved(), has_more);
         self.spent.add(case.is_quiet(), stint.cost);
-        case.small_stints = if stint.cost >= SHARES.fresh { 0 } else { case.small_stints + 1 };
+        case.small_stints = match stint.cost {
+            0 => case.small_stints,
+            cost if cost >= SHARES.fresh => 0,
+            _ => case.small_stints + 1,
+        };
         case.filed_at = has_more.then_some(self.spent);
         self.schedule.handle_worked(working.at, &mut case.place, stint, self.now);
         let deadline = case.session().deadline();
@@ -225,8 +229,8 @@ impl World {
         self.working = None;
     }
 
-    /// Somebody's turn has come: while he was quiet and waited, one who is bulky had one share at most, and
-    /// everybody who was quiet himself one turn at most. Asked in a crowd, where one action moves little.
+    /// Somebody begins to work: while he was quiet and waited, one who is bulky had one share at most, and
+    /// everybody who was quiet himself one stint at most. Asked in a crowd, where one action moves little.
     fn check_latency(&mut self, at: usize) {
         let Some(before) = self.cases[at].filed_at.take() else { return };
         if !self.setting.is_crowded || !self.cases[at].is_quiet() {
@@ -259,8 +263,8 @@ impl World {
             if self.cases[at].closed.is_none() {
                 self.with(at, Case::meet_fate);
             }
-            let is_its_turn = self.working.is_some_and(|working| working.at == at);
-            let choices = self.cases[at].choices(is_its_turn, &self.kernel, self.now);
+            let is_working = self.working.is_some_and(|working| working.at == at);
+            let choices = self.cases[at].choices(is_working, &self.kernel, self.now);
             if choices.iter().any(|choices| !choices.is_empty()) {
                 return Some((at, choices));
             }

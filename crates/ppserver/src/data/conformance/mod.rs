@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::conduit::Conduit;
-use crate::core::session::Readiness;
+use crate::core::session::{Interest, Readiness};
 use crate::core::sim::rng::Rng;
 use crate::core::sim::socket::{Errno, Fin, Socket};
 use crate::data::sys::Follow;
@@ -80,6 +80,8 @@ enum Call {
     TakeError,
     /// SIOCOUTQ.
     Unsent,
+    /// EPOLL_CTL_MOD.
+    Watch(Interest),
     /// epoll_wait(2), for so long.
     Poll(Duration),
 }
@@ -219,6 +221,7 @@ impl Course {
             12 | 13 if is_proxy => Call::SpliceOut,
             14 if is_proxy => Call::TakeError,
             15 if is_proxy => Call::Unsent,
+            16 if is_proxy => Call::Watch(rng.pick(&[Interest::All, Interest::Room])),
             16..20 if is_proxy => Call::Poll(Duration::ZERO),
             16..20 if !self.is_held && self.may_await() => Call::Await,
             _ => Call::Recv(who, 64),
@@ -458,7 +461,7 @@ fn the_kernel_does_nothing_that_the_model_does_not_allow() {
 /// The check can fail: a model that is wrong in one fact is found out.
 #[test]
 fn a_model_that_errs_is_found_out() {
-    const ERRORS: [(&str, Distortion); 11] = [
+    const ERRORS: [(&str, Distortion); 12] = [
         (
             "an end is EAGAIN",
             Distortion::Answer(|call, answer| match (call, &answer) {
@@ -509,6 +512,10 @@ fn a_model_that_errs_is_found_out() {
                 bytes.retain(|byte| *byte != b'!');
                 Answer::Bytes(bytes)
             }),
+        ),
+        (
+            "an epoll tells what it is not asked for",
+            Distortion::Socket(|socket| socket.interest = Interest::All),
         ),
         ("room is no news", Distortion::Socket(|socket| socket.wants_room = false)),
         (

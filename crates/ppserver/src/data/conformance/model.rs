@@ -168,10 +168,14 @@ impl Model {
                 }
                 Answer::Count(kernel.unsent(ENDS[0]))
             }
+            Call::Watch(interest) => {
+                kernel.modify(ENDS[0], interest);
+                Answer::Done
+            }
             Call::Poll(_) => {
                 let harvested = kernel.harvest(ENDS[0]).map(readiness);
                 // An epoll may always tell once more what is so.
-                let now = readiness(kernel.look(ENDS[0]).poll());
+                let now = readiness(kernel.look(ENDS[0]).told());
                 let is_spurious = harvested.is_none() && matches!(real, Answer::Event(Some(_)));
                 // But room is told to those who found none.
                 let is_room = now == Readiness { writable: true, ..Readiness::default() };

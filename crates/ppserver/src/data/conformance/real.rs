@@ -3,17 +3,22 @@
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use socket2::{Domain, SockRef, Type};
 
 use super::{AWAIT_MAX, Answer, Call, Who};
+use crate::core::session::Interest;
 use crate::core::sim::socket::Errno;
 use crate::data::conduit::{Conduit, Moved, Pool};
+use crate::data::leg;
 use crate::data::pipes::PipeLimits;
+use crate::data::source::Source;
 use crate::data::sys::{self, Follow};
 
 /// The least TCP_MAXSEG (`TCP_MIN_MSS`): short sends fill segments. Timestamps take a part of it.
 const SEGMENT_LEN_MIN: u32 = 88;
+/// Who its events are for.
+const SOURCE: Source = Source::Port(0);
 
 /// How large the real queues are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +92,7 @@ impl Real {
         let segment_len = usize::try_from(segment_len).expect("it is short");
         let mut proxy = mio::net::TcpStream::from_std(proxy);
         let poll = Poll::new()?;
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        poll.registry().register(&mut proxy, Token(0), interest)?;
+        leg::register(&mut proxy, SOURCE, poll.registry())?;
         Ok(Self {
             proxy: Some(proxy),
             peer: Some(peer),
@@ -131,19 +135,29 @@ impl Real {
             }
             Call::SpliceIn => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                let moved = self.conduit.fill_by_splice(socket, &mut self.pool, super::now());
+                let moved = self.conduit.splice(socket, &mut self.pool, super::now());
                 let Moved { result, .. } = moved.expect("the pool has a pipe");
                 counted(result)
             }
             Call::SpliceOut => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                counted(self.conduit.drain(socket, Follow::Unknown, &mut self.pool))
+                counted(self.conduit.send(socket, Follow::Unknown, &mut self.pool))
             }
             Call::TakeError => {
                 let pending = self.proxy().take_error().expect("getsockopt works");
                 Answer::Pending(pending.map(|error| errno(&error)))
             }
             Call::Unsent => Answer::Count(sys::unsent(self.proxy()).expect("it is a socket")),
+            Call::Watch(interest) => {
+                let proxy = self.proxy.as_mut().expect("it is open");
+                let asked = match interest {
+                    Interest::All => leg::ALL,
+                    Interest::Room => leg::ROOM,
+                };
+                let watched = leg::watch(proxy, SOURCE, asked, self.poll.registry());
+                watched.expect("epoll_ctl works");
+                Answer::Done
+            }
             Call::Poll(wait) => {
                 self.poll.poll(&mut self.events, Some(wait)).expect("epoll_wait works");
                 let mut events = self.events.iter();

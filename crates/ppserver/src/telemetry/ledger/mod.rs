@@ -1,0 +1,224 @@
+//! All cells by name: who counts where, through reloads, and what that comes to.
+//!
+//! ```text
+//! follow(configuration) -> cells(worker) -> the worker counts -> totals, listeners, upstreams
+//! ```
+//!
+//! What has the same name in the next configuration goes on with the same cells (an endpoint: the same address of
+//! the same upstream). What is gone is set aside while a connection still counts there, and then added to what is
+//! kept for good: the totals of the process never fall.
+//! Invariant: at any moment, and of each listener too, `accepted = active + the sum of closed`.
+
+mod shelf;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use shelf::Shelf;
+pub use snapshot::{
+    EndpointTotals, ListenerTotals, ReloadResult, Reloads, Spans, Totals, UpstreamTotals,
+    WorkerTotals,
+};
+
+use super::cells::{
+    self, Cells, EndpointCells, ListenerCells, PoolCells, UpstreamCells, WorkerCells,
+};
+use crate::config::Config;
+use crate::core::close_reason::CloseReason;
+
+/// The cells of a process. Workers have theirs and never come here: the lock is the control plane's.
+#[derive(Debug)]
+pub struct Ledger {
+    workers: Arc<[WorkerCells]>,
+    book: Mutex<Book>,
+    access_lines_refused: Arc<AtomicU64>,
+    started: SystemTime,
+}
+
+/// An endpoint's name: its upstream's, and its address.
+type EndpointName = (String, SocketAddr);
+
+/// What is followed, what is going, and what is gone.
+#[derive(Debug)]
+struct Book {
+    listeners: Shelf<String, ListenerCells>,
+    upstreams: Shelf<String, UpstreamCells>,
+    endpoints: Shelf<EndpointName, EndpointCells>,
+    /// What listeners that are gone have counted.
+    gone: ListenerTotals,
+    /// What endpoints that are gone have.
+    gone_connect_failures: u64,
+    reloads: Reloads,
+}
+
+impl Ledger {
+    /// Opens one for so many workers.
+    #[expect(clippy::disallowed_methods, reason = "where the process begins to count")]
+    pub fn new(workers: usize) -> Self {
+        let (origin, started) = (Instant::now(), SystemTime::now());
+        let book = Book {
+            listeners: Shelf::new(),
+            upstreams: Shelf::new(),
+            endpoints: Shelf::new(),
+            gone: ListenerTotals::new(String::new()),
+            gone_connect_failures: 0,
+            reloads: Reloads { counts: [0; ReloadResult::COUNT], last: started },
+        };
+        Self {
+            workers: (0..workers).map(|_| WorkerCells::new(origin)).collect(),
+            book: Mutex::new(book),
+            access_lines_refused: Arc::default(),
+            started,
+        }
+    }
+
+    /// Returns what the workers count in beside [`cells`](Self::cells); each writes to those at its index.
+    pub fn workers(&self) -> &Arc<[WorkerCells]> {
+        &self.workers
+    }
+
+    /// Returns where lines are counted that the output of the access log refused.
+    pub fn access_lines_refused(&self) -> &Arc<AtomicU64> {
+        &self.access_lines_refused
+    }
+
+    /// Has cells for all that stands in a configuration, with the addresses behind each of its upstreams.
+    pub fn follow(&self, config: &Config, endpoints: &[Vec<SocketAddr>]) {
+        let workers = self.workers.len();
+        let mut book = self.book();
+        book.listeners.follow(config.listeners.iter().map(|item| item.name.clone()), workers);
+        book.upstreams.follow(config.upstreams.iter().map(|item| item.name.clone()), workers);
+        let names =
+            config.upstreams.iter().zip(endpoints).flat_map(|(upstream, addrs)| {
+                addrs.iter().map(|addr| (upstream.name.clone(), *addr))
+            });
+        book.endpoints.follow(names, workers);
+    }
+
+    /// Returns a worker's cells for a configuration that is followed.
+    pub fn cells(&self, worker: usize, config: &Config, endpoints: &[Vec<SocketAddr>]) -> Cells {
+        let book = self.book();
+        let pool = |(upstream, addrs): (&crate::config::Upstream, &Vec<SocketAddr>)| {
+            let name = &upstream.name;
+            let endpoint = |addr: &SocketAddr| book.endpoints.of(&(name.clone(), *addr), worker);
+            let endpoints = addrs.iter().map(endpoint).collect();
+            PoolCells { upstream: book.upstreams.of(name, worker), endpoints }
+        };
+        Cells {
+            listeners: config
+                .listeners
+                .iter()
+                .map(|item| book.listeners.of(&item.name, worker))
+                .collect(),
+            upstreams: config.upstreams.iter().zip(endpoints).map(pool).collect(),
+        }
+    }
+
+    /// Notes that a worker is no more, and that its connections were closed for this reason: whoever calls is the
+    /// one writer of its cells now.
+    pub fn abandon(&self, worker: usize, reason: CloseReason) {
+        let book = self.book();
+        book.listeners.all_of(worker).for_each(|cells| cells.abandon(reason));
+        book.endpoints.all_of(worker).for_each(|cells| cells.abandon());
+        self.workers[worker].abandon();
+    }
+
+    /// Notes what came of a reload, at this time.
+    pub fn reloaded(&self, result: ReloadResult, at: SystemTime) {
+        let reloads = &mut self.book().reloads;
+        reloads.counts[result.index()] += 1;
+        if result == ReloadResult::Ok {
+            reloads.last = at;
+        }
+    }
+
+    /// Returns when the process began to count.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Returns how many connections are open.
+    pub fn active(&self) -> u64 {
+        cells::active(&self.workers)
+    }
+
+    /// Returns what the whole process has counted.
+    pub fn totals(&self) -> Totals {
+        let mut book = self.book();
+        book.sweep();
+        let mut all = book.gone.clone();
+        book.listeners.all().for_each(|cells| all.add(cells));
+        let failures: u64 = book.endpoints.all().map(EndpointCells::failures).sum();
+        let sum = |counter: fn(&WorkerCells) -> u64| self.workers.iter().map(counter).sum::<u64>();
+        let refused = self.access_lines_refused.load(Ordering::Relaxed);
+        Totals {
+            accepted: all.accepted,
+            active: all.active,
+            closed: all.closed,
+            bytes_up: all.bytes_up,
+            bytes_down: all.bytes_down,
+            connect_failures: book.gone_connect_failures + failures,
+            accept_pauses: sum(|cells| cells.accept_pauses.get()),
+            pipes_missing: sum(|cells| cells.pipes_missing.get()),
+            access_lines_dropped: sum(|cells| cells.access_lines_dropped.get()) + refused,
+        }
+    }
+
+    /// Returns what each listener has counted that is followed, by name.
+    pub fn listeners(&self) -> Vec<ListenerTotals> {
+        let sum = |(name, cells): (&String, &[Arc<ListenerCells>])| {
+            let mut totals = ListenerTotals::new(name.clone());
+            cells.iter().for_each(|cells| totals.add(cells));
+            totals
+        };
+        self.book().listeners.followed().map(sum).collect()
+    }
+
+    /// Returns what each upstream has counted that is followed, by name.
+    pub fn upstreams(&self) -> Vec<UpstreamTotals> {
+        let book = self.book();
+        let sum = |(name, cells): (&String, &[Arc<UpstreamCells>])| {
+            let mut totals = UpstreamTotals::new(name.clone());
+            cells.iter().for_each(|cells| totals.add(cells));
+            totals
+        };
+        let mut upstreams: Vec<_> = book.upstreams.followed().map(sum).collect();
+        for ((name, addr), cells) in book.endpoints.followed() {
+            let mut totals = EndpointTotals::new(*addr);
+            cells.iter().for_each(|cells| totals.add(cells));
+            let at = upstreams.binary_search_by(|upstream| upstream.name.cmp(name));
+            upstreams[at.expect("an endpoint has an upstream")].endpoints.push(totals);
+        }
+        upstreams
+    }
+
+    /// Returns what each worker does.
+    pub fn activity(&self) -> Vec<WorkerTotals> {
+        self.workers.iter().map(WorkerTotals::of).collect()
+    }
+
+    /// Returns what came of reloads.
+    pub fn reloads(&self) -> Reloads {
+        self.book().reloads
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // What a panic has left is a number too high or too low.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Adds up what nobody counts any more.
+    fn sweep(&mut self) {
+        self.listeners.gone().for_each(|cells| self.gone.add(&cells));
+        self.gone_connect_failures +=
+            self.endpoints.gone().map(|cells| cells.failures()).sum::<u64>();
+        self.upstreams.gone().for_each(drop);
+    }
+}
