@@ -74,9 +74,12 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some
     let pauses_after = server.counters()["accept_pauses"].as_u64();
     assert!(pauses_after > pauses, "it has to try again: {pauses_after:?}");
     sessions.iter_mut().for_each(|session| session.echo(b"unharmed"));
-    let is_cut = |line: &Value| line["suppressed"].as_u64() > Some(0);
-    let is_said = || server.records("accepting pauses").iter().any(is_cut).then_some(());
-    poll_for(PATIENCE, is_said).expect("a line tells of pauses that had none");
+    let said = server.wait_for("accepting pauses", 0);
+    assert_eq!(
+        (&said["listener"], &said["addr"]),
+        (&"edge".into(), &server.addr().to_string().into())
+    );
+    assert_eq!(server.records("accepting pauses").len(), 1, "and no further ones");
 
     // All at once: a client that is accepted with the last one would find none for its upstream.
     server.unlimit_descriptors();
@@ -91,6 +94,12 @@ fn without_descriptors_it_waits_without_spinning_and_goes_on_when_there_are_some
         (&counters["closed"]["done"], &counters["closed"]["resources"]),
         (&5.into(), &0.into())
     );
+    // Said to whoever comes when it has been over for a while.
+    let goes_on = || {
+        drop(Session::connect(server.addr()));
+        server.records("accepting goes on").pop()
+    };
+    assert_eq!(poll_for(PATIENCE, goes_on).expect("it is said")["listener"], "edge");
 }
 
 #[test]

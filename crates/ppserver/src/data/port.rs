@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use ppcore::canonical;
@@ -19,6 +19,8 @@ use crate::data::sys::{self, ListenOptions};
 
 /// Connections accepted from one port before others are looked at.
 const BATCH_MAX: usize = 64;
+/// Without a failure for so long, a shortage is over.
+const SHORTAGE_OVER: Duration = Duration::from_secs(1);
 
 /// A listening socket of this worker.
 #[derive(Debug)]
@@ -29,12 +31,14 @@ pub(super) struct Port {
     /// The terms of whoever comes in here.
     pub(super) rules: Arc<Rules>,
     pub(super) queue: AcceptQueue,
+    /// When accepting failed last, until that is over and has been said.
+    failed_at: Option<Instant>,
 }
 
 impl Port {
     pub(super) fn new(socket: Socket, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
         let socket = TcpListener::from_std(socket.into());
-        Self { socket, claim, rules, queue: AcceptQueue::new() }
+        Self { socket, claim, rules, queue: AcceptQueue::new(), failed_at: None }
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut TcpListener {
@@ -62,7 +66,7 @@ impl Port {
         }
     }
 
-    /// Takes a batch from the queue.
+    /// Takes a batch from the queue, and says when that begins to fail and when it goes on.
     ///
     /// # Errors
     /// When accepting pauses: why it does.
@@ -77,6 +81,7 @@ impl Port {
             }
             let accepted = match accept(&self.socket) {
                 Ok(connection) => {
+                    self.handle_taken(now);
                     connections.push(connection);
                     Accepted::Taken
                 }
@@ -88,12 +93,30 @@ impl Port {
                 // To try again at once would only spin.
                 Err(error) => {
                     self.queue.handle_accepted(Accepted::Failed, now);
+                    self.handle_failed(&error, now);
                     return Err(error);
                 }
             };
             self.queue.handle_accepted(accepted, now);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn handle_failed(&mut self, error: &io::Error, now: Instant) {
+        if self.failed_at.replace(now).is_none() {
+            let (listener, addr) = (&self.rules.name, self.claim.addr);
+            tracing::warn!(listener, %addr, %error, "accepting pauses");
+        }
+    }
+
+    fn handle_taken(&mut self, now: Instant) {
+        let Some(failed_at) = self.failed_at else { return };
+        if now.saturating_duration_since(failed_at) >= SHORTAGE_OVER {
+            self.failed_at = None;
+            let (listener, addr) = (&self.rules.name, self.claim.addr);
+            tracing::info!(listener, %addr, "accepting goes on");
+        }
     }
 }
 

@@ -273,11 +273,8 @@ impl Worker {
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
             port.queue.handle_time(now.instant);
-            if let Err(error) = port.accept(now.instant, &mut accepted) {
+            if port.accept(now.instant, &mut accepted).is_err() {
                 self.cells[self.index].accept_pauses.add(1);
-                if let Some(suppressed) = self.failures.allow(now.instant) {
-                    tracing::warn!(%error, suppressed, "accepting pauses");
-                }
             }
             let rules = (!accepted.is_empty()).then(|| Arc::clone(&port.rules));
             if port.queue.next() == Accepting::Close {
