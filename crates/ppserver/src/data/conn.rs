@@ -104,7 +104,7 @@ impl Connection {
     pub(super) fn new(
         id: ConnectionId,
         rules: &Arc<Rules>,
-        policy: Policy,
+        policy: &Arc<Policy>,
         client: TcpStream,
         peer: SocketAddr,
         now: Instant,
@@ -114,7 +114,7 @@ impl Connection {
         Self {
             place: Place::new(),
             id,
-            session: Session::new(policy, first_use(is_early), now),
+            session: Session::new(Arc::clone(policy), first_use(is_early), now),
             client: Leg::accepted(client, is_early),
             upstream: Leg::absent(),
             stage: match policy.first_bytes {

@@ -50,7 +50,8 @@ pub(super) struct Rules {
     /// Where an endpoint's port is among these, a connect to it can meet itself.
     ephemeral_ports: RangeInclusive<u16>,
     trust: Trust,
-    policy: Policy,
+    /// Of those who begin with a header, and of all others.
+    policies: [Arc<Policy>; 2],
 }
 
 impl Rules {
@@ -108,30 +109,32 @@ impl Rules {
             early_receive,
             ephemeral_ports: sys::ephemeral_ports(),
             trust: trust(&listener.accept),
-            policy: Policy {
-                first_bytes: FirstBytes::Header,
-                header_timeout: timeouts.header,
-                connect_timeout: timeouts.connect,
-                idle_timeout: timeouts.idle,
-                half_closed_timeout: timeouts.half_closed,
-                splicing: match config.splice.mode {
-                    SpliceMode::Auto => Splicing::Auto,
-                    SpliceMode::Always => Splicing::Always,
-                    SpliceMode::Off => Splicing::Off,
-                },
-            },
+            policies: [FirstBytes::Header, FirstBytes::Payload].map(|first_bytes| {
+                Arc::new(Policy {
+                    first_bytes,
+                    header_timeout: timeouts.header,
+                    connect_timeout: timeouts.connect,
+                    idle_timeout: timeouts.idle,
+                    half_closed_timeout: timeouts.half_closed,
+                    splicing: match config.splice.mode {
+                        SpliceMode::Auto => Splicing::Auto,
+                        SpliceMode::Always => Splicing::Always,
+                        SpliceMode::Off => Splicing::Off,
+                    },
+                })
+            }),
             route,
         }
     }
 
     /// Says on what terms a peer is let in; `None` if it is not.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Option<Policy> {
-        let first_bytes = match self.trust.policy(peer).admission() {
-            Admission::Header => FirstBytes::Header,
-            Admission::Plain => FirstBytes::Payload,
-            Admission::Denied => return None,
-        };
-        Some(Policy { first_bytes, ..self.policy })
+    pub(super) fn admit(&self, peer: SocketAddr) -> Option<&Arc<Policy>> {
+        let [header, plain] = &self.policies;
+        match self.trust.policy(peer).admission() {
+            Admission::Header => Some(header),
+            Admission::Plain => Some(plain),
+            Admission::Denied => None,
+        }
     }
 
     /// Says where a connection goes: all of a listener's to one upstream.

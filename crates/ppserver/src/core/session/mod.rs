@@ -23,6 +23,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::close_reason::CloseReason;
@@ -111,7 +112,8 @@ impl End {
 /// One client's connection, from accept to close.
 #[derive(Clone, Debug, Hash)]
 pub struct Session {
-    policy: Policy,
+    /// Shared by all of a listener's, since it is larger than most of what is here.
+    policy: Arc<Policy>,
     phase: Phase,
     up: Flow,
     down: Flow,
@@ -136,7 +138,8 @@ pub struct Session {
 
 impl Session {
     /// Begins the session of a socket that has just been accepted.
-    pub fn new(policy: Policy, first_receive: FirstUse, now: Instant) -> Self {
+    pub fn new(policy: impl Into<Arc<Policy>>, first_receive: FirstUse, now: Instant) -> Self {
+        let policy = policy.into();
         let mut up = Flow::new();
         up.readable = first_receive == FirstUse::AtOnce;
         let phase = match policy.first_bytes {
@@ -144,7 +147,6 @@ impl Session {
             FirstBytes::Payload => Phase::Greeting,
         };
         Self {
-            policy,
             phase,
             up,
             down: Flow::new(),
@@ -157,6 +159,7 @@ impl Session {
             failed_attempts: 0,
             met: false,
             deadline: now + policy.header_timeout,
+            policy,
             progress: Progress::new(now),
             check_at: now,
         }
