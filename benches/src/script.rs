@@ -3,6 +3,7 @@
 //! Measures the machine alone: which actions a connection takes and what deciding on them costs.
 //! Not a test of the machine. Invariant: a script that does not end in a clean close panics.
 
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use ppserver::core::close_reason::CloseReason;
@@ -11,14 +12,17 @@ use ppserver::core::session::{
     Splicing, Verdict,
 };
 
-const POLICY: Policy = Policy {
-    first_bytes: FirstBytes::Header,
-    header_timeout: Duration::from_secs(3),
-    connect_timeout: Duration::from_secs(3),
-    idle_timeout: Duration::from_secs(300),
-    half_closed_timeout: Duration::from_secs(60),
-    splicing: Splicing::Auto,
-};
+/// Shared by all, as a listener's is.
+static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    Arc::new(Policy {
+        first_bytes: FirstBytes::Header,
+        header_timeout: Duration::from_secs(3),
+        connect_timeout: Duration::from_secs(3),
+        idle_timeout: Duration::from_secs(300),
+        half_closed_timeout: Duration::from_secs(60),
+        splicing: Splicing::Auto,
+    })
+});
 
 /// What happens on a connection.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +89,7 @@ pub const BULK: Script = Script {
 /// # Panics
 /// If the session asks for what the script does not have, or does not end well.
 pub fn play(script: &Script, now: Instant) -> usize {
-    let mut session = Session::new(POLICY, FirstUse::AtOnce, now);
+    let mut session = Session::new(Arc::clone(&POLICY), FirstUse::AtOnce, now);
     let mut events = script.events.iter();
     let (mut up, mut down) = (script.up.iter(), script.down.iter());
     let mut buffered = 0;
