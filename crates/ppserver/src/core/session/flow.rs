@@ -94,7 +94,8 @@ impl Flow {
         self.readable |= ready.readable || ready.read_closed || ready.urgent || ready.error;
         // Behind an error the announced end may be that of a reset.
         self.copy_only |= ready.urgent || ready.error;
-        self.fin_announced |= ready.read_closed;
+        // That both directions have ended the kernel always tells, an urgent byte in front of it only to who asks.
+        self.fin_announced |= ready.read_closed && self.asked == Interest::All;
     }
 
     pub(super) fn note_sink_ready(&mut self, ready: Readiness) {
@@ -268,6 +269,20 @@ mod tests {
             readable(Readiness { read_closed: true, error: true, ..Readiness::default() });
         flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof && flow.readable);
+    }
+
+    /// Found by seed 1108067: behind a pipe that waited for its sink, both directions had ended, and a read that
+    /// stopped short at an urgent byte was taken for the end.
+    #[test]
+    fn a_short_read_is_not_the_end_where_urgent_bytes_were_not_asked_for() {
+        let mut flow = readable(Readiness::default());
+        flow.note_watched(Interest::Room);
+        flow.note_source_ready(Readiness { read_closed: true, ..Readiness::default() });
+        flow.note_filled(SHORT, Method::Copy);
+        assert!(!flow.eof);
+        flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
+        flow.note_drained(Sent::Bytes(3));
+        assert_eq!(flow.step(), Some(Step::Listen), "asked again, the kernel tells what is there");
     }
 
     #[test]
