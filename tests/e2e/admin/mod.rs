@@ -1,6 +1,7 @@
-//! The doors of `[admin]`.
+//! The doors of `[admin]`, and the commands that ask there.
 
 mod answers;
+mod commands;
 mod doors;
 mod hostile;
 

@@ -127,6 +127,7 @@ fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
 
 /// A variable that is empty says nothing, as where a template had nothing to put in.
 pub(super) fn without_empty_variables(command: Command) -> Command {
+    let command = command.mut_subcommands(without_empty_variables);
     command.mut_args(|arg| {
         let value = arg.get_env().and_then(std::env::var_os);
         if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&str>) } else { arg }

@@ -16,6 +16,7 @@ mod announce;
 mod board;
 mod bounded;
 mod changes;
+pub mod client;
 pub mod error;
 pub mod limits;
 mod local;

@@ -49,6 +49,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::log",
             "config",
             "trust",
+            "control::client",
         ],
         world: World::Open,
         why: "a subcommand says what is to be served and hands it to the server",
@@ -188,6 +189,12 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
         world: World::Async,
         why: "a door shows the board and puts requests; what runs it neither knows nor changes",
+    },
+    Layer {
+        name: "control::client",
+        uses: &[],
+        world: World::Async,
+        why: "who asks a server is another process, and knows nothing of this one",
     },
     Layer {
         name: "control::board",
