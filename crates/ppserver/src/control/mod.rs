@@ -33,3 +33,6 @@ mod service;
 mod signals;
 mod start;
 mod workers;
+
+#[cfg(fuzzing)]
+pub use admin::fuzzed;

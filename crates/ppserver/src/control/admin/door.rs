@@ -92,7 +92,7 @@ impl Door {
 pub(super) struct Closing(pub(super) watch::Receiver<()>);
 
 /// Answers the requests of one connection, until it or the door closes.
-async fn converse(
+pub(super) async fn converse(
     stream: Box<dyn Stream>,
     place: Place,
     router: Router,

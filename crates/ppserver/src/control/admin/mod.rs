@@ -15,6 +15,8 @@ mod answers;
 mod chunks;
 mod door;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod gate;
 mod patient;
 mod routes;
