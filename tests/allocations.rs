@@ -17,6 +17,7 @@ use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
 use ppserver::data::worker::Worker;
 use ppserver::telemetry::ledger::Ledger;
 use ppserver::telemetry::log;
+use ppserver::telemetry::refusals::Refusals;
 
 const HEADER: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x01\x01\x14\x02\x02\x02\x03\xe8\x07\xd0";
@@ -91,7 +92,8 @@ endpoints = [\"{endpoint}\"]
         connections_max: 64,
         pipes: PipeLimits::new(64 << 10, 0, 4),
     };
-    let (worker, line) = Worker::new(0, Arc::clone(ledger.workers())).unwrap();
+    let refused = [Refusals::new()].into();
+    let (worker, line) = Worker::new(0, Arc::clone(ledger.workers()), refused).unwrap();
     line.send(Order::Follow(Box::new(setup), Reply::new(Result::unwrap)));
     thread::scope(|scope| {
         scope.spawn(|| answer(&upstream, WARM_UP + count));
@@ -104,7 +106,7 @@ endpoints = [\"{endpoint}\"]
         for _ in 0..WARM_UP + count {
             exchange(proxy);
         }
-        line.send(Order::Drain);
+        line.send(Order::Drain(Reply::new(Result::unwrap)));
         worker.join().unwrap()
     })
 }

@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared with the interop tests, which use all of it")]
 mod common;
 
+mod admin;
 mod life;
 mod relay;
 mod support;

@@ -7,6 +7,7 @@
 mod clock;
 mod crowd;
 mod header;
+pub(crate) mod http;
 mod kernel;
 mod peer;
 mod usage;

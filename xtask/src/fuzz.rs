@@ -33,7 +33,7 @@ const CONFIG_WORDS: &str = "tests/fuzz/config.dict";
 /// a finding.
 const INPUT_SECONDS_MAX: u32 = 25;
 
-/// Fuzz the decoder, its C ABI, the session machine, the configuration and what is shown
+/// Fuzz the decoder, its C ABI, the session machine, the configuration, the admin doors and what is shown
 ///
 /// Without --seconds and --runs each target runs for a minute. What is found is kept in
 /// target/fuzz/corpus, so the next run goes on from there.
@@ -68,6 +68,7 @@ enum Target {
     RoundTrip,
     Session,
     Config,
+    Admin,
     Escape,
     Capi,
 }
@@ -84,6 +85,7 @@ impl Target {
             Self::Tlvs => "tlvs",
             Self::RoundTrip | Self::Session => "choices",
             Self::Config => "config",
+            Self::Admin => "admin",
         }
     }
 
@@ -91,7 +93,7 @@ impl Target {
     fn smoke_runs(self) -> u64 {
         match self {
             Self::Decode | Self::Datagram | Self::Tlvs | Self::RoundTrip | Self::Capi => 20_000,
-            Self::Split | Self::Session | Self::Config | Self::Escape => 4_000,
+            Self::Split | Self::Session | Self::Config | Self::Admin | Self::Escape => 4_000,
         }
     }
 
@@ -99,8 +101,9 @@ impl Target {
     fn len_max(self) -> u32 {
         match self {
             Self::Decode | Self::Split | Self::Datagram | Self::Tlvs | Self::Capi => HEADER_MAX,
-            // More choices than a world makes; a file with every key twice; what is shown byte by byte.
-            Self::RoundTrip | Self::Session | Self::Config | Self::Escape => 8_192,
+            // More choices than a world makes; a file with every key twice; a head and what stands behind it; what is
+            // shown byte by byte.
+            Self::RoundTrip | Self::Session | Self::Config | Self::Admin | Self::Escape => 8_192,
         }
     }
 

@@ -14,8 +14,9 @@ use crate::life::server::{Server, assert_balanced, file, listener, ppserver, wri
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
-const REASONS: [&str; 19] = [
+const REASONS: [&str; 20] = [
     "client_reset",
+    "closed_by_admin",
     "connect_failed",
     "connect_timeout",
     "done",

@@ -8,7 +8,12 @@ use fuzz::seeds;
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let all = [("header", seeds::headers()), ("tlvs", seeds::tlvs()), ("config", seeds::configs())];
+    let all = [
+        ("header", seeds::headers()),
+        ("tlvs", seeds::tlvs()),
+        ("config", seeds::configs()),
+        ("admin", seeds::requests()),
+    ];
     for (kind, seeds) in all {
         let dir = root.join("corpus").join(kind);
         if dir.exists() {

@@ -17,6 +17,12 @@ pub fn decode(data: &[u8]) {
     cuts::check_prefixes(input, &options, [input.len()]);
 }
 
+/// Whatever comes to a door is answered in HTTP or not at all, and changes nothing through TCP.
+pub fn admin(data: &[u8]) {
+    let answers = ppserver::control::fuzzed::answer(data);
+    assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."), "{data:02x?}");
+}
+
 /// The answers are the oracle's however the bytes are cut, wherever they end. The last byte of the
 /// input seeds the cuts.
 pub fn split(data: &[u8]) {

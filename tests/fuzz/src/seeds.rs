@@ -78,6 +78,31 @@ pub fn configs() -> Vec<Seed> {
     files.chain(edits).collect()
 }
 
+/// corpus/admin: every request that there is, through each kind of door.
+pub fn requests() -> Vec<Seed> {
+    const REQUESTS: [(&str, &str); 14] = [
+        ("livez", "GET /livez"),
+        ("readyz", "HEAD /readyz"),
+        ("status", "GET /api/v1/status"),
+        ("upstreams", "GET /api/v1/upstreams"),
+        ("connections", "GET /api/v1/connections?client=10.0.0.0/8&listener=a&upstream=u&limit=9"),
+        ("refusals", "GET /api/v1/refusals"),
+        ("config", "GET /api/v1/config"),
+        ("events", "GET /api/v1/events"),
+        ("reload", "POST /api/v1/reload"),
+        ("drain", "POST /api/v1/drain"),
+        ("upgrade", "POST /api/v1/upgrade?binary=/x"),
+        ("log", "POST /api/v1/log?level=debug"),
+        ("endpoint", "POST /api/v1/upstreams/u/endpoints/127.0.0.1:2?state=down&weight=2"),
+        ("close", "POST /api/v1/connections/00060a24181e4000/close"),
+    ];
+    let seed = |(name, line): (&str, &str), door: u8| {
+        let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        (format!("{name}-{door}"), [&[door], head.as_bytes()].concat())
+    };
+    REQUESTS.into_iter().flat_map(|request| [0, 1, 2].map(|door| seed(request, door))).collect()
+}
+
 /// config.dict: those words.
 pub fn dictionary() -> String {
     WORDS.iter().map(|word| format!("\"{word}\"\n")).collect()

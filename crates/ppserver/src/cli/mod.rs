@@ -9,6 +9,7 @@ mod decode;
 mod demo;
 mod encode;
 mod hex;
+mod remote;
 mod run;
 
 use std::fmt;
@@ -29,6 +30,7 @@ Examples:
   ppserver run --listen 0.0.0.0:443 --to 127.0.0.1:8080 --accept v1,v2 --trust 10.0.0.0/8 --send v2
   ppserver run -c ppserver.toml
   ppserver check -c ppserver.toml
+  ppserver status --admin 127.0.0.1:9464                # of a running one with [admin] listen or --admin
   ppserver encode --src 203.0.113.7:51820 --dst 192.0.2.1:443 --crc32c | ppserver decode
 
 Each command explains itself: `ppserver help decode`.";
@@ -48,6 +50,13 @@ enum Command {
     Check(check::Args),
     Decode(decode::Args),
     Encode(encode::Args),
+    Status(remote::status::Args),
+    Conns(remote::conns::Args),
+    Upstreams(remote::upstreams::Args),
+    Reload(remote::change::Reload),
+    Drain(remote::change::Drain),
+    Upgrade(remote::change::Upgrade),
+    Healthcheck(remote::healthcheck::Args),
 }
 
 impl Command {
@@ -59,13 +68,20 @@ impl Command {
             Self::Check(args) => run_check(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Encode(args) => encode::run(&args),
+            Self::Status(args) => remote::status::run(&args),
+            Self::Conns(args) => remote::conns::run(&args),
+            Self::Upstreams(args) => remote::upstreams::run(&args),
+            Self::Reload(args) => remote::change::reload(&args),
+            Self::Drain(args) => remote::change::drain(&args),
+            Self::Upgrade(args) => remote::change::upgrade(&args),
+            Self::Healthcheck(args) => remote::healthcheck::run(&args),
         }
     }
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().mut_subcommand("run", run::without_empty_variables).get_matches();
+    let matches = Cli::command().mut_subcommands(run::without_empty_variables).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let of_command = matches.subcommand().map_or(&matches, |(_, of_command)| of_command);
     cli.command.run(of_command).unwrap_or_else(|failure| {

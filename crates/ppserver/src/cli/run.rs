@@ -32,7 +32,7 @@ Examples:
 
 Variables:
   Each flag has one, PPSERVER_LISTEN for --listen; lists have commas between. A flag beats a variable, and one that
-  is empty says nothing. -c goes with --access-log, --log-level, --log-format and --grace, which win over the file;
+  is empty says nothing. -c goes with --admin, --access-log, --log-level, --log-format and --grace, which win over the file;
   with --listen PPSERVER_CONFIG is ignored. In the file \"${NAME:-default}\" takes a variable of any name.
 
 Signals:
@@ -55,6 +55,9 @@ pub(super) struct Args {
     /// The configuration file; `-` reads standard input, once
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "PPSERVER_CONFIG")]
     config: Option<PathBuf>,
+    /// Open a door for operators here: an address, or the path of a socket; may be repeated
+    #[arg(long, value_name = "ADDR|PATH", value_delimiter = ',', env = "PPSERVER_ADMIN")]
+    admin: Vec<String>,
     /// Listen here; may be repeated. Port 0 takes a free one, which the log tells
     #[arg(long, value_name = "ADDR", value_delimiter = ',', env = "PPSERVER_LISTEN")]
     listen: Vec<String>,
@@ -124,6 +127,7 @@ fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
 
 /// A variable that is empty says nothing, as where a template had nothing to put in.
 pub(super) fn without_empty_variables(command: Command) -> Command {
+    let command = command.mut_subcommands(without_empty_variables);
     command.mut_args(|arg| {
         let value = arg.get_env().and_then(std::env::var_os);
         if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&str>) } else { arg }
@@ -173,6 +177,7 @@ fn file(args: &Args, matches: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
 
 fn source(args: Args, file: Option<PathBuf>) -> Result<Source, Report> {
     let common = CommonFlags {
+        admin: args.admin,
         log_level: args.log_level,
         log_format: args.log_format,
         access_log: args.access_log,
@@ -206,12 +211,15 @@ impl From<ServerError> for Failure {
         let exit = match &error {
             ServerError::Config(report) => return Self::report(report, Exit::BadConfig),
             ServerError::Unread { .. } => Exit::BadConfig,
-            ServerError::Bind { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            ServerError::Bind { error, .. } | ServerError::Door { error, .. }
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 Exit::NoPermission
             }
-            ServerError::Bind { .. } => Exit::CannotBind,
+            ServerError::Bind { .. } | ServerError::Door { .. } => Exit::CannotBind,
             ServerError::AccessLog { .. }
             | ServerError::Resolve(_)
+            | ServerError::NeedsRestart
             | ServerError::System { .. }
             | ServerError::Worker(_) => Exit::Failed,
         };
@@ -238,7 +246,7 @@ mod tests {
     #[test]
     fn what_stands_for_a_file_is_every_flag_that_does_not_go_with_one() {
         let command = Args::augment_args(Command::new("run"));
-        let common = ["config", "access_log", "log_level", "log_format", "grace"];
+        let common = ["config", "admin", "access_log", "log_level", "log_format", "grace"];
         let others = command.get_arguments().map(|arg| arg.get_id().as_str());
         let others: Vec<_> = others.filter(|id| !common.contains(id)).collect();
         assert_eq!(others, INSTEAD_OF_A_FILE);

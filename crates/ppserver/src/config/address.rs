@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -18,6 +19,9 @@ use super::parse::At;
 /// RFC 1035, 2.3.4: the limits of a name and of each of its labels.
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
+
+/// unix(7): `sun_path` has 108 bytes, the last of which is a NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A backend: a numeric address, or a name to be resolved at start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,6 +156,24 @@ pub(super) fn bind(text: At<&str>, faults: &mut Diagnostics) -> Option<At<Socket
             None
         }
     }
+}
+
+/// Reads where a UNIX socket of ours is to be.
+pub(super) fn socket_path(text: At<&str>, faults: &mut Diagnostics) -> Option<At<PathBuf>> {
+    let path = text.value;
+    let why = if path.starts_with("unix:") {
+        "this is a path already, without `unix:`"
+    } else if path.len() > SOCKET_PATH_BYTES_MAX {
+        "the path of a UNIX socket has at most 107 bytes"
+    } else if path.contains('\0') {
+        "a path has no NUL"
+    } else {
+        return Some(At::new(PathBuf::from(path), text.place));
+    };
+    faults
+        .add(Code::BadValue, text.place, why)
+        .with_help("for example \"/run/ppserver/admin.sock\"");
+    None
 }
 
 /// Reads an address to connect to.

@@ -14,7 +14,7 @@ use super::diagnostics::{Diagnostics, Place};
 use super::parse::{At, Key, Written, ranged};
 use super::read::{self, TIMEOUT};
 use super::units::{format_duration, parse_duration};
-use super::validate::{self, Draft, ListenerDraft, UpstreamDraft};
+use super::validate::{self, AdminDraft, Draft, ListenerDraft, UpstreamDraft};
 use super::{
     Accept, Choice, CommonFlags, Config, HeaderPolicy, Host, Loaded, LocalPolicy, Log, Outgoing,
     Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions, defaults,
@@ -103,6 +103,7 @@ impl Config {
         let overrides = Overrides::read(&flags.common, &mut faults);
         let draft = Draft {
             server: Written::default(),
+            admin: AdminDraft::default(),
             log: Log::default(),
             access_log: Written::default(),
             timeouts: Written::default(),

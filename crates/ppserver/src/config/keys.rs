@@ -22,6 +22,7 @@ pub(super) const TOP: TableKeys = TableKeys {
     known: &[
         "config_version",
         "server",
+        "admin",
         "log",
         "access_log",
         "timeouts",
@@ -30,7 +31,7 @@ pub(super) const TOP: TableKeys = TableKeys {
         "listener",
         "upstream",
     ],
-    later: &["admin"],
+    later: &[],
     example: "",
 };
 
@@ -39,6 +40,13 @@ pub(super) const SERVER: TableKeys = TableKeys {
     known: &["workers", "max_connections", "shutdown_grace"],
     later: &["lame_duck"],
     example: "workers = 4",
+};
+
+pub(super) const ADMIN: TableKeys = TableKeys {
+    path: "admin",
+    known: &["listen", "socket"],
+    later: &[],
+    example: "socket = \"/run/ppserver/admin.sock\"",
 };
 
 pub(super) const LOG: TableKeys = TableKeys {
@@ -119,9 +127,10 @@ pub(super) const SEND: TableKeys = TableKeys {
 };
 
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 13] = [
+pub(super) const TABLES: [&TableKeys; 14] = [
     &TOP,
     &SERVER,
+    &ADMIN,
     &LOG,
     &ACCESS_LOG,
     &TIMEOUTS,

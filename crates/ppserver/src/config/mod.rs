@@ -19,6 +19,7 @@ mod choice;
 mod codes;
 mod defaults;
 mod diagnostics;
+mod door;
 mod flags;
 mod foreign;
 mod keys;
@@ -41,8 +42,11 @@ pub use address::{AddressError, Endpoint};
 pub use choice::Choice;
 pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
+pub use door::{Door, DoorError};
 pub use flags::Flags;
-pub use lint::{DESCRIPTORS_PER_PIPE, descriptors_reserved, open_trust, own_listeners};
+pub use lint::{
+    DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, descriptors_reserved, open_trust, own_listeners,
+};
 pub use load::{Host, Loaded, from_bytes, load, read_from};
 pub use logged_tlv::LoggedTlv;
 pub use overrides::{CommonFlags, Overrides};

@@ -5,6 +5,7 @@
 //! error.
 
 use std::fmt::{self, Display, Write};
+use std::path::Path;
 
 use super::units::{format_duration, format_size};
 use super::{
@@ -33,6 +34,12 @@ fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "max_connections = {}", count(config.server.max_connections))?;
     writeln!(f, "shutdown_grace = {}", quoted(format_duration(config.server.shutdown_grace)))?;
 
+    let listen = config.admin.listen.map_or(String::new(), |addr| addr.to_string());
+    let socket = config.admin.socket.as_deref().map_or(String::new(), path);
+    writeln!(f, "\n[admin]")?;
+    writeln!(f, "listen = {}", quoted(listen))?;
+    writeln!(f, "socket = {}", quoted(socket))?;
+
     writeln!(f, "\n[log]")?;
     writeln!(f, "level = {}", word(config.log.level))?;
     writeln!(f, "format = {}", word(config.log.format))?;
@@ -41,7 +48,7 @@ fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
     let output = match &config.access_log.output {
         Output::Stdout => "stdout".to_owned(),
         Output::Stderr => "stderr".to_owned(),
-        Output::File(path) => format!("file:{}", path.display()),
+        Output::File(file) => format!("file:{}", path(file)),
     };
     writeln!(f, "\n[access_log]")?;
     writeln!(f, "enabled = {}", config.access_log.state.is_on())?;
@@ -162,6 +169,10 @@ fn word<T: Choice>(value: T) -> String {
 /// A TOML string, with whatever it holds escaped; a dollar is written twice, so that it names no variable.
 fn quoted(text: impl Display) -> String {
     toml::Value::String(text.to_string().replace('$', "$$")).to_string()
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn list(elements: impl IntoIterator<Item = String>) -> String {

@@ -19,6 +19,8 @@ pub const CONFIG_VERSION: usize = 1;
 pub struct Config {
     /// The process.
     pub server: Server,
+    /// The doors of the control plane.
+    pub admin: Admin,
     /// The log on stderr.
     pub log: Log,
     /// One line per closed connection.
@@ -61,6 +63,15 @@ impl Count {
             Self::Fixed(count) => count,
         }
     }
+}
+
+/// `[admin]`: the doors of the control plane; none by default.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admin {
+    /// Where HTTP is answered that changes nothing; port 0 lets the kernel choose.
+    pub listen: Option<SocketAddr>,
+    /// The UNIX socket that also takes changes. 1..=107 bytes.
+    pub socket: Option<PathBuf>,
 }
 
 /// `[log]`: the log on stderr.
@@ -318,6 +329,13 @@ pub struct Upstream {
     pub retries: usize,
     /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03.
     pub send: Outgoing,
+}
+
+impl Admin {
+    /// Returns how many doors there are.
+    pub fn doors(&self) -> usize {
+        usize::from(self.listen.is_some()) + usize::from(self.socket.is_some())
+    }
 }
 
 impl Toggle {

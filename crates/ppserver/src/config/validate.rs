@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -14,7 +15,7 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Quote};
 use super::parse::{At, Written};
 use super::{
-    Accept, AccessLog, Config, Endpoint, Host, Listener, Log, Outgoing, Server, Splice, Tcp,
+    Accept, AccessLog, Admin, Config, Endpoint, Host, Listener, Log, Outgoing, Server, Splice, Tcp,
     Timeouts, Upstream, lint,
 };
 
@@ -22,6 +23,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) server: Written<Server>,
+    pub(super) admin: AdminDraft,
     pub(super) log: Log,
     pub(super) access_log: Written<AccessLog>,
     /// `[timeouts]`, which those of the listeners hold already.
@@ -30,6 +32,20 @@ pub(super) struct Draft {
     pub(super) splice: Written<Splice>,
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) upstreams: Vec<UpstreamDraft>,
+}
+
+/// `[admin]`, before its address is known to be nobody else's.
+#[derive(Debug, Default)]
+pub(super) struct AdminDraft {
+    pub(super) listen: Option<At<SocketAddr>>,
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl Draft {
+    /// Every address that is listened on.
+    fn binds(&self) -> impl Iterator<Item = &At<SocketAddr>> {
+        self.listeners.iter().flat_map(|listener| &listener.bind).chain(&self.admin.listen)
+    }
 }
 
 /// A listener whose upstream is still a name.
@@ -67,7 +83,7 @@ pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Opti
     );
     check_unique(
         "address",
-        draft.listeners.iter().flat_map(|listener| &listener.bind).filter(|bind| {
+        draft.binds().filter(|bind| {
             // The kernel chooses another port for each 0.
             bind.value.port() != 0
         }),
@@ -103,13 +119,12 @@ fn check_unique<'d, T: Eq + Hash + std::fmt::Display + 'd>(
 
 /// The kernel refuses an address beside the wildcard of its family on the same port.
 fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
-    let binds = || draft.listeners.iter().flat_map(|listener| &listener.bind);
     let is_wildcard = |bind: &&At<SocketAddr>| bind.value.ip().is_unspecified();
-    for bind in binds().filter(|bind| !is_wildcard(bind) && bind.value.port() != 0) {
+    for bind in draft.binds().filter(|bind| !is_wildcard(bind) && bind.value.port() != 0) {
         let is_over = |wild: &&At<SocketAddr>| {
             wild.value.port() == bind.value.port() && wild.value.is_ipv4() == bind.value.is_ipv4()
         };
-        let Some(wild) = binds().filter(is_wildcard).find(is_over) else { continue };
+        let Some(wild) = draft.binds().filter(is_wildcard).find(is_over) else { continue };
         let message = format!("`{}` is part of `{}`", bind.value, wild.value);
         faults
             .add(Code::Duplicate, bind.place.clone(), message)
@@ -155,6 +170,10 @@ fn build(draft: Draft) -> Option<Config> {
     };
     Some(Config {
         server: draft.server.value,
+        admin: Admin {
+            listen: draft.admin.listen.map(|addr| addr.value),
+            socket: draft.admin.socket,
+        },
         log: draft.log,
         access_log: draft.access_log.value,
         tcp: draft.tcp,

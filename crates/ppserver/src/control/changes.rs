@@ -11,8 +11,8 @@ use crate::data::orders::Plan;
 /// Changes that are named; the rest is counted, so that a line is bounded.
 const NAMED_MAX: usize = 32;
 
-/// Says what is otherwise in `new`.
-pub(super) fn between(old: &Plan, new: &Plan) -> String {
+/// Lists what is otherwise in `new`.
+pub(super) fn between(old: &Plan, new: &Plan) -> Vec<String> {
     let mut changes = of_sections(&old.config, &new.config);
     changes.extend(by_name("listener", listeners(old), &listeners(new), of_listener));
     changes.extend(by_name("upstream", upstreams(old), &upstreams(new), of_upstream));
@@ -21,18 +21,19 @@ pub(super) fn between(old: &Plan, new: &Plan) -> String {
     if more > 0 {
         changes.push(format!("{more} more"));
     }
-    if changes.is_empty() { "nothing".to_owned() } else { changes.join("; ") }
+    changes
 }
 
 fn of_sections(old: &Config, new: &Config) -> Vec<String> {
     // The others are compared by name.
-    let Config { server, log, access_log, tcp, splice, listeners: _, upstreams: _ } = old;
+    let Config { server, admin, log, access_log, tcp, splice, listeners: _, upstreams: _ } = old;
     // The number of workers cannot differ.
     let config::Server { workers: _, max_connections, shutdown_grace } = server;
     let config::Log { level, format } = log;
     changed(&[
         ("server.max_connections", *max_connections != new.server.max_connections),
         ("server.shutdown_grace", *shutdown_grace != new.server.shutdown_grace),
+        ("admin", *admin != new.admin),
         ("log.level", *level != new.log.level),
         ("log.format", *format != new.log.format),
         ("access_log", *access_log != new.access_log),
@@ -141,9 +142,10 @@ mod tests {
             timeouts = { idle = '9s' }\n";
         let swapped = format!("{SECOND}[[listener]]\nname = 'a'");
         for (old, new, expected) in [
-            ("workers", "workers", "nothing"),
+            ("workers", "workers", ""),
             ("[server]\n", "[server]\nmax_connections = 9\n", "server.max_connections"),
             ("shutdown_grace = '1s'", "shutdown_grace = '2s'", "server.shutdown_grace"),
+            ("[log]\n", "[admin]\nsocket = '/s'\n[log]\n", "admin"),
             ("'info'", "'warn'", "log.level"),
             ("[log]\n", "[log]\nformat = 'text'\n", "log.format"),
             ("enabled = false", "enabled = true", "access_log"),
@@ -162,21 +164,22 @@ mod tests {
             assert!(FILE.contains(old), "{old}");
             let next = FILE.replacen(old, new, 1);
             let endpoint = "127.0.0.1:2";
-            assert_eq!(between(&plan(FILE, endpoint), &plan(&next, endpoint)), expected, "{new}");
+            let changes = between(&plan(FILE, endpoint), &plan(&next, endpoint)).join("; ");
+            assert_eq!(changes, expected, "{new}");
         }
         let moved = FILE.replace(SECOND, "").replace("[[listener]]\nname = 'a'", &swapped);
-        assert_eq!(between(&plan(FILE, "127.0.0.1:2"), &plan(&moved, "127.0.0.1:2")), "nothing");
+        assert_eq!(between(&plan(FILE, "127.0.0.1:2"), &plan(&moved, "127.0.0.1:2")).len(), 0);
     }
 
     #[test]
     fn addresses_behind_a_name_are_a_change_and_so_is_which_upstream_an_index_means() {
         let named = FILE.replace("'127.0.0.1:2'", "'web.internal:2'");
         let changes = between(&plan(&named, "10.0.0.1:2"), &plan(&named, "10.0.0.2:2"));
-        assert_eq!(changes, "upstream `u`: addresses");
+        assert_eq!(changes, ["upstream `u`: addresses"]);
         let one = format!("{FILE}[upstream.v]\nendpoints = ['127.0.0.1:3']\n");
         let other = one.replacen("upstream = 'u'", "upstream = 'v'", 1);
         let changes = between(&plan(&one, "127.0.0.1:2"), &plan(&other, "127.0.0.1:2"));
-        assert_eq!(changes, "listener `a`: upstream");
+        assert_eq!(changes, ["listener `a`: upstream"]);
     }
 
     #[test]
@@ -191,6 +194,7 @@ mod tests {
             .collect();
         let changes =
             between(&plan(FILE, "127.0.0.1:2"), &plan(&format!("{FILE}{more}"), "127.0.0.1:2"));
-        assert!(changes.ends_with("; 68 more"), "{changes}");
+        assert_eq!(changes.len(), NAMED_MAX + 1);
+        assert_eq!(changes[NAMED_MAX], "68 more");
     }
 }

@@ -42,6 +42,17 @@ pub enum ServerError {
         /// What bind(2) or listen(2) said.
         error: io::Error,
     },
+    /// A door of the admin interface is not to be had.
+    #[error("[admin]: cannot bind {place}: {error}{}", bind_help(.error))]
+    Door {
+        /// Where it should be.
+        place: String,
+        /// What bind(2) or listen(2) said.
+        error: io::Error,
+    },
+    /// A configuration that only another process can follow.
+    #[error("a restart is needed to change server.workers")]
+    NeedsRestart,
     /// The system refused something else.
     #[error("{what}: {error}")]
     System {

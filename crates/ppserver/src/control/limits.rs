@@ -31,7 +31,8 @@ pub(super) struct Budget {
 /// that is less than was asked for.
 pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> Budget {
     let addresses = config.listeners.iter().map(|listener| listener.bind.len()).sum();
-    let reserved = config::descriptors_reserved(workers, addresses);
+    let doors = config.admin.doors();
+    let reserved = config::descriptors_reserved(workers, addresses, doors);
     let pairs = descriptors.saturating_sub(reserved) / 2;
     let splice = &config.splice;
     // Connections that are asked for go before pipes that are not.

@@ -3,16 +3,20 @@
 //!
 //! ```text
 //! server -> start ------------> prepare -> bounded
-//!       \-> serve -> reload --/      \--> service -> workers, ports, access_logs
+//!       \-> serve -> reload --/      \--> service -> workers, ports, access_logs, admin
+//!             ^------------- requests <------------------------------------------/
 //! ```
 //!
 //! An async runtime of one thread, since all it does is wait. Invariant: nothing blocks that thread. What may
 //! block runs on a thread of its own, and is waited for with a bound.
 
 mod access_logs;
+mod admin;
 mod announce;
+mod board;
 mod bounded;
 mod changes;
+pub mod client;
 pub mod error;
 pub mod limits;
 mod local;
@@ -21,6 +25,7 @@ mod ports;
 pub mod prepare;
 mod privileges;
 mod reload;
+mod requests;
 pub mod running;
 mod serve;
 pub mod server;
@@ -28,3 +33,6 @@ mod service;
 mod signals;
 mod start;
 mod workers;
+
+#[cfg(fuzzing)]
+pub use admin::fuzzed;

@@ -1,19 +1,22 @@
 //! A reload: another configuration is followed, or refused as a whole.
 //!
 //! ```text
-//! (none) --SIGHUP--> preparing --all is there--> following --every worker follows--> (none), said
+//! (none) --asked---> preparing --all is there--> following --every worker follows--> (none), said
 //!                        \--refused--> (none), said
 //! ```
 //!
-//! Signals are answered meanwhile. Invariant: one at a time; a SIGHUP that comes during one is answered behind
-//! it by another.
+//! Other requests are answered meanwhile. Invariant: one at a time; who asks during one is answered behind it by
+//! another.
 
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 
+use super::error::{ServerError, system};
 use super::prepare::{self, ConfigFile, Prepared};
+use super::requests::{Answer, Refusal, Reloaded, Reply, Why, answer};
 use super::running::Running;
 use super::service::Following;
 use super::{changes, limits};
@@ -25,30 +28,37 @@ use crate::telemetry::log;
 #[derive(Debug, Default)]
 pub(super) struct Reload {
     task: Option<JoinHandle<Step>>,
-    /// Another one is to follow.
-    is_due: bool,
+    /// Who waits for it.
+    asking: Vec<Reply<Reloaded>>,
+    /// Who waits for another one, which is to follow.
+    due: Vec<Reply<Reloaded>>,
 }
 
 /// What a reload has come to.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Everything is there, or why it is refused.
-    Prepared(Result<Box<Prepared>, String>),
+    Prepared(Result<Box<Prepared>, ServerError>),
     /// Every worker follows, or why one does not; and what has changed.
-    Followed(Following, String, Result<(), String>),
+    Followed(Following, Vec<String>, Result<(), ServerError>),
 }
 
 impl Reload {
     /// Begins a reload, or notes that one is due.
-    pub(super) fn ask(&mut self, running: &Running) {
+    pub(super) fn ask(&mut self, running: &Running, reply: Reply<Reloaded>) {
         let Some(file) = running.file.clone() else {
-            tracing::warn!("SIGHUP: nothing to reload, the server was started without a file");
-            return;
+            let why = "nothing to reload, the server was started without a file";
+            tracing::warn!("SIGHUP: {why}");
+            return answer(reply, Err(Refusal::new(Why::Untimely, why)));
         };
         if self.task.is_some() {
-            self.is_due = true;
-            return;
+            return self.due.push(reply);
         }
+        self.asking.push(reply);
+        self.begin(running, file);
+    }
+
+    fn begin(&mut self, running: &Running, file: ConfigFile) {
         let workers = running.service.workers.count();
         let output = running.service.access_logs.output().cloned();
         self.task = Some(tokio::spawn(async move {
@@ -61,7 +71,10 @@ impl Reload {
         let Some(task) = &mut self.task else { return std::future::pending().await };
         let step = task.await;
         self.task = None;
-        step.unwrap_or_else(|error| Step::Prepared(Err(error.to_string())))
+        step.unwrap_or_else(|error| {
+            let error = io::Error::other(error);
+            Step::Prepared(Err(system("the reload panicked")(error)))
+        })
     }
 
     /// Goes on from a step.
@@ -71,34 +84,60 @@ impl Reload {
                 Ok((following, replies)) => {
                     let changes = changes::between(&running.plan, &following.plan);
                     running.plan = Arc::clone(&following.plan);
+                    running.log_level = running.plan.config.log.level;
                     if let Err(error) = log::follow(&running.plan.config.log) {
                         tracing::error!(%error, "the log stays as it was");
                     }
                     self.task = Some(tokio::spawn(async move {
-                        let outcome = replies.all().await.map_err(|error| error.to_string());
-                        Step::Followed(following, changes, outcome)
+                        Step::Followed(following, changes, replies.all().await)
                     }));
                     return;
                 }
-                Err(error) => refuse(running, &error.to_string()),
+                Err(error) => self.refuse(running, &error),
             },
-            Step::Prepared(Err(why)) => refuse(running, &why),
+            Step::Prepared(Err(error)) => self.refuse(running, &error),
             Step::Followed(following, changes, outcome) => {
-                let result = match outcome {
-                    Ok(()) => ReloadResult::Ok,
-                    Err(why) => {
-                        tracing::error!(why, "not every worker follows the reload");
-                        ReloadResult::Failed
-                    }
-                };
+                let outcome = outcome.map_err(|error| {
+                    let why = error.to_string();
+                    tracing::error!(why, "not every worker follows the reload");
+                    Refusal::new(Why::Failed, why)
+                });
+                let result = if outcome.is_ok() { ReloadResult::Ok } else { ReloadResult::Failed };
                 running.service.ledger.reloaded(result, SystemTime::now());
-                tracing::info!(file = shown(running), changes, "reloaded, for new connections");
-                running.service.announce(&following);
+                let said =
+                    if changes.is_empty() { "nothing".to_owned() } else { changes.join("; ") };
+                let file = shown(running);
+                tracing::info!(file, changes = said, "reloaded, for new connections");
+                running.follow(following);
+                self.answer(running, &outcome.map(|()| Reloaded { changes }));
             }
         }
-        if std::mem::take(&mut self.is_due) {
-            self.ask(running);
+        if !self.due.is_empty()
+            && let Some(file) = running.file.clone()
+        {
+            self.asking = std::mem::take(&mut self.due);
+            self.begin(running, file);
         }
+    }
+
+    fn refuse(&mut self, running: &Running, error: &ServerError) {
+        running.service.ledger.reloaded(ReloadResult::Refused, SystemTime::now());
+        let (file, why) = (shown(running), error.to_string());
+        tracing::error!(file, why, "reload refused, the old configuration stays");
+        let refusal = if let ServerError::Config(report) = error {
+            Refusal::of(report)
+        } else {
+            Refusal::new(Why::Unusable, why)
+        };
+        self.answer(running, &Err(refusal));
+    }
+
+    fn answer(&mut self, running: &Running, outcome: &Answer<Reloaded>) {
+        match outcome {
+            Ok(reloaded) => running.tell("reload", reloaded),
+            Err(refusal) => running.tell("reload", refusal),
+        }
+        self.asking.drain(..).for_each(|reply| answer(reply, outcome.clone()));
     }
 }
 
@@ -107,20 +146,13 @@ async fn prepare(
     file: ConfigFile,
     workers: usize,
     output: Option<Output>,
-) -> Result<Prepared, String> {
-    let loaded = prepare::read(&file).await.map_err(|error| error.to_string())?;
+) -> Result<Prepared, ServerError> {
+    let loaded = prepare::read(&file).await?;
     if loaded.config.server.workers.or(limits::host().cpus) != workers {
-        return Err("a restart is needed to change server.workers".to_owned());
+        return Err(ServerError::NeedsRestart);
     }
     log::warnings(&loaded.warnings);
-    let prepared = prepare::prepare(loaded.config, output.as_ref()).await;
-    prepared.map_err(|error| error.to_string())
-}
-
-fn refuse(running: &Running, why: &str) {
-    running.service.ledger.reloaded(ReloadResult::Refused, SystemTime::now());
-    let file = shown(running);
-    tracing::error!(file, why, "reload refused, the old configuration stays");
+    prepare::prepare(loaded.config, output.as_ref()).await
 }
 
 fn shown(running: &Running) -> String {

@@ -5,10 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::admin::Reception;
+use super::board::{Board, Readiness, Shown};
 use super::ports::Port;
 use super::prepare::ConfigFile;
-use super::service::Service;
+use super::requests::{self, Answer, Logging, Refusal, Requests, Why};
+use super::service::{Following, Service};
 use super::signals::Signal;
+use super::workers::Replies;
+use crate::config::{self, Choice, LogLevel};
 use crate::data::orders::Plan;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Summary;
@@ -20,12 +27,62 @@ pub struct Running {
     pub(super) plan: Arc<Plan>,
     /// What a reload reads; with flags, or from standard input, there is none.
     pub(super) file: Option<ConfigFile>,
+    /// What those at the doors know.
+    reception: Arc<Reception>,
+    pub(super) requests: Requests,
+    /// The level of the log: the configuration's, or what was asked for since.
+    pub(super) log_level: LogLevel,
 }
 
 impl Running {
+    /// Opens the doors of a service whose workers follow, and says so.
+    pub(super) fn new(service: Service, following: Following, file: Option<ConfigFile>) -> Self {
+        let (desk, requests) = requests::channel();
+        let plan = Arc::clone(&following.plan);
+        let board = Board::new(Shown {
+            plan: Arc::clone(&plan),
+            file: file.as_ref().map(|file| file.path.clone()),
+            ports: Vec::new(),
+            connections_max: 0,
+            readiness: Readiness::Serving,
+        });
+        let ledger = Arc::clone(&service.ledger);
+        let refused = Arc::clone(service.workers.refused());
+        let reception = Arc::new(Reception::new(desk, board, ledger, refused));
+        let log_level = plan.config.log.level;
+        let mut running = Self { service, plan, file, reception, requests, log_level };
+        running.follow(following);
+        running
+    }
+
+    /// Shows what every worker follows now, and says what is new.
+    pub(super) fn follow(&mut self, following: Following) {
+        self.reception.board.change(|shown| {
+            shown.plan = Arc::clone(&following.plan);
+            let ports = self.service.ports.held().iter();
+            shown.ports = ports.map(|port| (port.listener.clone(), port.addr())).collect();
+            shown.connections_max = following.connections_max;
+        });
+        self.service.announce(following, &self.reception);
+    }
+
     /// Returns the addresses that are listened on, in the order of the configuration.
     pub fn bound(&self) -> Vec<SocketAddr> {
         self.service.ports.held().iter().map(Port::addr).collect()
+    }
+
+    /// Tells those who listen at a door what has happened.
+    pub(super) fn tell(&self, name: &str, data: &impl Serialize) {
+        self.reception.events.tell(name, data);
+    }
+
+    /// Logs so much, until the configuration is read again.
+    pub(super) fn log(&mut self, level: LogLevel) -> Answer<Logging> {
+        let followed = log::follow(&config::Log { level, ..self.plan.config.log.clone() });
+        followed.map_err(|error| Refusal::new(Why::Failed, error.to_string()))?;
+        let was = std::mem::replace(&mut self.log_level, level);
+        tracing::info!(level = level.word(), was = was.word(), "the level of the log changes");
+        Ok(Logging { level, was })
     }
 
     /// Prints them in the log's form, whatever its level.
@@ -34,14 +91,23 @@ impl Running {
         log::write_counters(&self.plan.config.log, &Summary::of(&totals, log::lines_dropped()));
     }
 
-    /// Begins a drain and returns how long it may last.
-    pub(super) fn drain(&self, signal: Signal) -> Duration {
+    /// Begins a drain, for a signal if one asked, and returns how long it may last, and who tells when the ports are
+    /// closed.
+    pub(super) fn drain(&self, signal: Option<Signal>) -> (Duration, Replies) {
         let grace = self.plan.config.server.shutdown_grace;
         let active = self.service.ledger.active();
-        let again = signal == Signal::Interrupt && io::stderr().is_terminal();
+        let again = signal == Some(Signal::Interrupt) && io::stderr().is_terminal();
         let hint = if again { "; again to stop now" } else { "" };
         tracing::info!(active, ?grace, "draining{hint}");
-        self.service.workers.drain();
-        grace
+        self.reception.board.change(|shown| shown.readiness = Readiness::Draining);
+        self.tell("state", &State { state: "draining", active });
+        (grace, self.service.workers.drain())
     }
+}
+
+/// Told when the server turns to another state.
+#[derive(Debug, Serialize)]
+struct State {
+    state: &'static str,
+    active: u64,
 }

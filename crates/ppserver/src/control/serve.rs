@@ -1,4 +1,4 @@
-//! What runs is kept running: signals are answered, until the last worker has ended.
+//! What runs is kept running: signals and requests are answered, until the last worker has ended.
 //!
 //! ```text
 //! Serving --SIGTERM, SIGINT--> Draining --again, or after the grace period--> Stopping
@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::error::ServerError;
 use super::reload::{Reload, Step};
+use super::requests::{self, Draining, Refusal, Reply, Request, Why, answer};
 use super::running::Running;
 use super::signals::{Signal, Signals};
 
@@ -39,6 +40,7 @@ enum Event {
     /// A worker has ended, with an error if it was not told to.
     Ended(Result<(), String>),
     Signal(Signal),
+    Asked(Request),
     Reload(Step),
     GraceOver,
 }
@@ -57,6 +59,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             end = running.service.workers.next_end() => Event::Ended(end),
             signal = signals.next() => Event::Signal(signal),
             step = reload.next() => Event::Reload(step),
+            request = running.requests.next() => Event::Asked(request),
             () = course.is_over() => Event::GraceOver,
         };
         match event {
@@ -71,7 +74,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             Event::Signal(Signal::Reload) => {
                 running.service.access_logs.reopen();
                 match course {
-                    Course::Serving => reload.ask(&running),
+                    Course::Serving => reload.ask(&running, None),
                     Course::Draining { .. } | Course::Stopping => {
                         tracing::warn!("SIGHUP: nothing is reloaded during a drain");
                     }
@@ -81,8 +84,16 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             Event::Signal(signal) if course == Course::Serving => {
                 // What is on its way is not followed any more.
                 reload = Reload::default();
-                course = Course::Draining { until: Instant::now() + running.drain(signal) };
+                course = drain(&running, Some(signal), None);
             }
+            Event::Asked(Request::Reload(reply)) if course == Course::Serving => {
+                reload.ask(&running, reply);
+            }
+            Event::Asked(Request::Drain(reply)) if course == Course::Serving => {
+                reload = Reload::default();
+                course = drain(&running, None, reply);
+            }
+            Event::Asked(request) => handle(request, &mut running),
             Event::Signal(_) if course == Course::Stopping => {}
             Event::Signal(_) | Event::GraceOver => {
                 let active = running.service.ledger.active();
@@ -92,7 +103,42 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             }
         }
     }
+    running.service.doors.finish().await;
     running.service.access_logs.finish();
     running.print_counters();
     outcome
+}
+
+/// Begins a drain; who asked is told when the ports are closed.
+fn drain(running: &Running, signal: Option<Signal>, reply: Reply<Draining>) -> Course {
+    let active = running.service.ledger.active();
+    let (grace, replies) = running.drain(signal);
+    tokio::spawn(async move {
+        let closed = replies.all().await;
+        let closed = closed.map_err(|error| Refusal::new(Why::Failed, error.to_string()));
+        answer(reply, closed.map(|()| Draining { active, grace }));
+    });
+    Course::Draining { until: Instant::now() + grace }
+}
+
+/// Does what is done whatever the course is, and refuses what is not done any more.
+fn handle(request: Request, running: &mut Running) {
+    let draining = || Refusal::new(Why::Untimely, "the server is draining");
+    match request {
+        Request::Reload(reply) => answer(reply, Err(draining())),
+        Request::Drain(reply) => answer(reply, Err(draining())),
+        Request::Upgrade(requests::Upgrade { binary }, reply) => {
+            let to = binary.map_or(String::new(), |binary| format!(" to {}", binary.display()));
+            let why = format!("this version cannot hand over{to}: drain it, and start anew");
+            answer(reply, Err(Refusal::new(Why::Unsupported, why)));
+        }
+        Request::Log(level, reply) => answer(reply, running.log(level)),
+        Request::Connections(filter, reply) => {
+            answer(reply, Ok(running.service.workers.list(&filter)));
+        }
+        Request::Close(id, reply) => {
+            let closing = running.service.workers.close(id);
+            answer(reply, closing.ok_or_else(Refusal::no_connection));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::access_logs::AccessLogs;
+use super::admin::{self, Doors, Reception};
 use super::error::{ServerError, system};
 use super::limits::Budget;
 use super::ports::{Port, Ports};
@@ -21,7 +22,8 @@ pub(super) struct Following {
     pub(super) plan: Arc<Plan>,
     /// Ports that were not there before.
     new_ports: Vec<Port>,
-    connections_max: usize,
+    pub(super) doors: admin::Bound,
+    pub(super) connections_max: usize,
 }
 
 /// The workers and what they have.
@@ -32,6 +34,7 @@ pub(super) struct Service {
     pub(super) access_logs: AccessLogs,
     /// What all of them count.
     pub(super) ledger: Arc<Ledger>,
+    pub(super) doors: Doors,
     /// How many the process may have open.
     descriptors: usize,
     /// What they are for.
@@ -50,6 +53,7 @@ impl Service {
             ports: Ports::default(),
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
             ledger,
+            doors: Doors::default(),
             descriptors,
             budget: None,
         })
@@ -66,6 +70,7 @@ impl Service {
         let Prepared { plan, opened } = prepared;
         let (config, workers) = (&plan.config, self.workers.count());
         let mut bound = self.ports.bind(config, workers)?;
+        let doors = self.doors.bind(&config.admin)?;
         let new_ports = bound.new_ports().cloned().collect();
         let access_log = self.access_logs.follow(&config.access_log, opened);
         let access_log = access_log.map_err(system("cannot start the access log"))?;
@@ -86,14 +91,15 @@ impl Service {
         });
         let replies = self.workers.follow(setups);
         self.ports.adopt(bound);
-        Ok((Following { plan, new_ports, connections_max }, replies))
+        Ok((Following { plan, new_ports, doors, connections_max }, replies))
     }
 
-    /// Says what is new, once every worker follows.
-    pub(super) fn announce(&self, following: &Following) {
-        let Following { plan, new_ports, connections_max } = following;
+    /// Opens the doors and says what is new, once every worker follows.
+    pub(super) fn announce(&mut self, following: Following, reception: &Arc<Reception>) {
+        let Following { plan, new_ports, connections_max, doors } = following;
+        self.doors.adopt(doors, reception);
         announce::open_trust(&plan.config, self.ports.held());
         // Last: who waits for these lines finds a server at rest.
-        announce::listening(&plan.config, new_ports, self.workers.count(), *connections_max);
+        announce::listening(&plan.config, &new_ports, self.workers.count(), connections_max);
     }
 }

@@ -50,6 +50,5 @@ pub(super) async fn listen(ready: Ready) -> Result<Running, ServerError> {
     let Ready { mut service, prepared, file } = ready;
     let (following, replies) = service.follow(prepared)?;
     replies.all().await?;
-    service.announce(&following);
-    Ok(Running { service, plan: following.plan, file })
+    Ok(Running::new(service, following, file))
 }

@@ -12,15 +12,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::error::{ServerError, system};
+use crate::core::connection_id::ConnectionId;
+use crate::data::listing::{Filter, Listing};
 use crate::data::orders::{Line, Order, Reply, Setup};
 use crate::data::worker::Worker;
 use crate::telemetry::cells::WorkerCells;
+use crate::telemetry::refusals::Refusals;
 
 /// Workers, until the last of them has ended.
 #[derive(Debug)]
 pub(super) struct Workers {
     lines: Vec<Line>,
     threads: Vec<JoinHandle<()>>,
+    refused: Arc<[Refusals]>,
     ends: mpsc::UnboundedReceiver<End>,
     running: usize,
 }
@@ -81,11 +85,12 @@ impl Workers {
     /// When the system gives no thread, or no epoll instance.
     pub(super) fn start(cells: &Arc<[WorkerCells]>) -> Result<Self, ServerError> {
         let count = cells.len();
+        let refused: Arc<[Refusals]> = (0..count).map(|_| Refusals::new()).collect();
         let (teller, ends) = mpsc::unbounded_channel();
         let (lines, threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut workers = Self { lines, threads, ends, running: 0 };
+        let mut workers = Self { lines, threads, refused, ends, running: 0 };
         for index in 0..count {
-            let worker = Worker::new(index, Arc::clone(cells));
+            let worker = Worker::new(index, Arc::clone(cells), Arc::clone(&workers.refused));
             let (worker, line) = worker.map_err(system("cannot start a worker"))?;
             let obituary = Obituary { teller: teller.clone(), end: Err("it panicked".to_owned()) };
             let thread = spawn(index, worker, obituary).map_err(system("cannot start a thread"))?;
@@ -100,6 +105,11 @@ impl Workers {
         self.lines.len()
     }
 
+    /// Returns whom each has refused lately.
+    pub(super) fn refused(&self) -> &Arc<[Refusals]> {
+        &self.refused
+    }
+
     /// Whether one of them has not ended yet.
     pub(super) fn are_running(&self) -> bool {
         self.running > 0
@@ -108,18 +118,26 @@ impl Workers {
     /// Has each follow its own of `setups`, which are as many.
     pub(super) fn follow(&self, setups: impl IntoIterator<Item = Setup>) -> Replies {
         let follow = |(line, setup): (&Line, Setup)| {
-            let (outcome, reply) = oneshot::channel();
-            // Whoever asked may have gone.
-            let tell = Reply::new(move |result| drop(outcome.send(result)));
-            line.send(Order::Follow(Box::new(setup), tell));
-            reply
+            ask(line, |reply| Order::Follow(Box::new(setup), reply))
         };
         Replies(self.lines.iter().zip(setups).map(follow).collect())
     }
 
-    /// Tells each to accept what is queued and to end with its last connection.
-    pub(super) fn drain(&self) {
-        self.lines.iter().for_each(|line| line.send(Order::Drain));
+    /// Tells each to accept what is queued, to close its ports, and to end with its last connection.
+    pub(super) fn drain(&self) -> Replies {
+        Replies(self.lines.iter().map(|line| ask(line, Order::Drain)).collect())
+    }
+
+    /// Asks each for the connections that a filter holds.
+    pub(super) fn list(&self, filter: &Filter) -> Vec<oneshot::Receiver<Listing>> {
+        let list = |line| ask(line, |reply| Order::List(filter.clone(), reply));
+        self.lines.iter().map(list).collect()
+    }
+
+    /// Has the worker of a connection reset it; `None` if there is no such worker.
+    pub(super) fn close(&self, id: ConnectionId) -> Option<oneshot::Receiver<bool>> {
+        let line = self.lines.get(id.worker())?;
+        Some(ask(line, |reply| Order::Close(id, reply)))
     }
 
     /// Tells each to reset what is left, and to end.
@@ -144,6 +162,17 @@ impl Drop for Workers {
             drop(thread.join());
         }
     }
+}
+
+/// Gives an order, and returns where the reply comes; it is dropped by a worker that has ended.
+fn ask<T: Send + 'static>(
+    line: &Line,
+    order: impl FnOnce(Reply<T>) -> Order,
+) -> oneshot::Receiver<T> {
+    let (outcome, reply) = oneshot::channel();
+    // Whoever asked may have gone.
+    line.send(order(Reply::new(move |result| drop(outcome.send(result)))));
+    reply
 }
 
 fn spawn(index: usize, worker: Worker, obituary: Obituary) -> io::Result<JoinHandle<()>> {

@@ -72,6 +72,8 @@ close_reasons! {
     Overload, "overload";
     /// The process stops, and the session outlived the grace period.
     Drained, "drained";
+    /// An operator closed it.
+    ClosedByAdmin, "closed_by_admin";
     /// The system gave no descriptor or memory.
     Resources, "resources";
 }

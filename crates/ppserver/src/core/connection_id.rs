@@ -22,6 +22,17 @@ impl ConnectionId {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// Reads one as it is written.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| is_id).map(Self)
+    }
+
+    /// Returns the index of the worker that gave it.
+    pub fn worker(self) -> usize {
+        usize::try_from(self.0 >> SEQUENCE_BITS).expect("it has 8 bits")
+    }
 }
 
 impl fmt::Display for ConnectionId {
@@ -64,6 +75,10 @@ mod tests {
         let first = ids.name_next();
         assert_eq!(first.to_string(), "ff0640fed1234568");
         assert_eq!(first.get(), 0xFF06_40FE_D123_4568);
+        assert_eq!((first.worker(), ConnectionId::parse(&first.to_string())), (255, Some(first)));
+        for text in ["", "1", "+f0640fed1234568", "ff0640fed12345680"] {
+            assert_eq!(ConnectionId::parse(text), None);
+        }
         assert!(ids.name_next().get() > first.get());
         let mut later = ConnectionIds::new(255, start + Duration::from_secs(1));
         assert!(later.name_next().get() > ids.name_next().get());

@@ -7,6 +7,8 @@
 //! Performs the session's actions, one system call each, and reports what came of them. It decides
 //! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
 
+mod told;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 use ppcore::{ErrorKind, Version};
-use pptrust::{Found, Intro, Lookalike, Outgoing, Refusal, SocketAddrs, looks_like};
+use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
 
 use super::conduit::{Buffer, Pool};
 use super::dial::Dial;
@@ -38,6 +40,7 @@ use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
 use crate::telemetry::cells::{EndpointCells, WorkerCells};
 use crate::telemetry::log::{self, Limiter};
+use crate::telemetry::refusals::{self, Refusals, Refused};
 use crate::telemetry::strangers;
 use crate::telemetry::tlvs::Told;
 
@@ -47,6 +50,8 @@ pub(super) struct Ctx<'a> {
     pub(super) registry: &'a Registry,
     pub(super) pool: &'a mut Pool,
     pub(super) cells: &'a WorkerCells,
+    /// The worker's last refusals.
+    pub(super) refused: &'a Refusals,
     pub(super) access_log: Option<&'a AccessLog>,
     pub(super) refusals: &'a mut Limiter,
     pub(super) failures: &'a mut Limiter,
@@ -83,7 +88,7 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// Where it stands in the worker's schedule.
     pub(super) place: Place,
-    id: ConnectionId,
+    pub(super) id: ConnectionId,
     rules: Arc<Rules>,
     client: Leg,
     upstream: Leg,
@@ -141,6 +146,7 @@ impl Connection {
         ctx: &mut Ctx<'_>,
     ) {
         sys::reset_on_close(client);
+        ctx.refused.note(Refused::new(ctx.unix_time, &rules.name, peer, reason, &[]));
         let (listener, now) = (&rules.name, ctx.now);
         let mut may = || ctx.refusals.allow(now);
         // Whoever is not trusted comes again and again, as a probe does; the others do not.
@@ -401,11 +407,8 @@ impl Connection {
         } else {
             CloseReason::HeaderInvalid
         };
+        self.note_refusal(reason, Some(error), bytes, ctx);
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
-            // That a bad header looks like a header says nothing.
-            let like = looks_like(bytes);
-            let like =
-                like.filter(|like| kind == ErrorKind::NotProxy || *like != Lookalike::Header);
             tracing::warn!(
                 listener = self.rules.name,
                 peer = %self.intent.peer,
@@ -413,7 +416,7 @@ impl Connection {
                 error = kind.name(),
                 offset = error.offset(),
                 bytes = log::first_bytes(bytes),
-                looks_like = like.map(tracing::field::display),
+                looks_like = refusals::like(error, bytes).map(tracing::field::display),
                 suppressed,
                 why = self.rules.why(error),
                 "refused",
@@ -424,6 +427,7 @@ impl Connection {
 
     /// Says that no header came in time, and what came instead.
     fn report_timeout(&self, ctx: &mut Ctx<'_>) {
+        self.note_refusal(CloseReason::HeaderTimeout, None, self.held(), ctx);
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
             tracing::warn!(
                 listener = self.rules.name,

@@ -6,6 +6,7 @@
 //! terms of a listener, `orders` what the control plane says, `sys` the system calls, `outcome` what they
 //! answered.
 
+pub mod listing;
 pub mod orders;
 pub mod sys;
 pub mod worker;

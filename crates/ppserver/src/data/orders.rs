@@ -11,8 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use mio::{Registry, Token, Waker};
 use socket2::Socket;
 
+use super::listing::{Filter, Listing};
 use super::pipes::PipeLimits;
 use crate::config::Config;
+use crate::core::connection_id::ConnectionId;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::Cells;
 
@@ -30,8 +32,13 @@ pub struct Plan {
 pub enum Order {
     /// New connections follow this; the reply comes once they do, and the ports that go are closed.
     Follow(Box<Setup>, Reply<io::Result<()>>),
-    /// Accept what is queued, close the ports, and end with the last connection.
-    Drain,
+    /// Accept what is queued, close the ports, and end with the last connection; the reply comes once the ports
+    /// are closed.
+    Drain(Reply<io::Result<()>>),
+    /// Show these connections.
+    List(Filter, Reply<Listing>),
+    /// Reset this connection; the reply says whether there is one.
+    Close(ConnectionId, Reply<bool>),
     /// Reset what is left, and end.
     Stop,
 }

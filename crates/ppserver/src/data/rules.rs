@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ppcore::{Crc32cPolicy, Error, ErrorKind, Options, TlvFraming};
+use ppcore::{Crc32cPolicy, Error, Options, TlvFraming};
 use pptrust::{Admission, Intro, Outgoing, Trust};
 
+use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
     self, Accept, ChecksumPolicy, LocalPolicy, Presence, SpliceMode, Untrusted, Versions,
@@ -21,6 +22,7 @@ use crate::core::pool::Upstream;
 use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
 use crate::telemetry::cells::{Cells, ListenerCells, PoolCells};
+use crate::telemetry::refusals;
 
 /// Where a connection goes.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Rules {
     pub(super) name: String,
     /// Where its connections are counted.
     pub(super) cells: Arc<ListenerCells>,
+    /// Its name and the upstream's, as they are shown.
+    pub(super) labels: Labels,
     pub(super) accept: Accept,
     pub(super) options: Options,
     /// Where all of its connections go.
@@ -102,6 +106,10 @@ impl Rules {
         Self {
             name: listener.name.clone(),
             cells,
+            labels: Labels {
+                listener: listener.name.as_str().into(),
+                upstream: route.upstream.name.as_str().into(),
+            },
             options: options(&listener.accept),
             accept: listener.accept.clone(),
             nodelay: config.tcp.nodelay.is_on(),
@@ -162,14 +170,17 @@ impl Rules {
         Intro::new(believed(&self.accept), self.options)
     }
 
+    /// Returns the longest v2 header that is taken.
+    pub(super) fn header_bytes_max(&self) -> usize {
+        match &self.accept {
+            Accept::Headers(header) => header.header_bytes_max,
+            Accept::Off => 0,
+        }
+    }
+
     /// Says why a header is refused, and by which key where one decides.
     pub(super) fn why(&self, error: Error) -> String {
-        match &self.accept {
-            Accept::Headers(header) if error.kind() == ErrorKind::V2TooLong => {
-                format!("{error}: header_max is {} B", header.header_bytes_max)
-            }
-            Accept::Off | Accept::Headers(_) => error.to_string(),
-        }
+        refusals::why(error, self.header_bytes_max())
     }
 }
 

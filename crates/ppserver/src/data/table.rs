@@ -66,6 +66,17 @@ impl<T> Table<T> {
         (entry.generation == key.generation).then_some(&mut entry.value)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().map(|(_, entry)| &entry.value)
+    }
+
+    /// Finds the first that is wanted; looks at all before it.
+    pub(super) fn find(&mut self, mut is_wanted: impl FnMut(&T) -> bool) -> Option<(Key, &mut T)> {
+        let (index, entry) = self.slots.iter_mut().find(|(_, entry)| is_wanted(&entry.value))?;
+        let index = u32::try_from(index).expect("below SLOTS_MAX");
+        Some((Key { index, generation: entry.generation }, &mut entry.value))
+    }
+
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.slots.get(key.index as usize)?;
         (entry.generation == key.generation).then(|| self.slots.remove(key.index as usize).value)

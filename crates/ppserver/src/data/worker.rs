@@ -25,6 +25,7 @@ use super::clock::Clock;
 use super::conduit::Pool;
 use super::conn::{Connection, Ctx, Worked};
 use super::leg;
+use super::listing::{Filter, Listing};
 use super::orders::{Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
@@ -33,13 +34,14 @@ use super::source::{Source, Task};
 use super::table::Table;
 use crate::core::accept_queue::Accepting;
 use crate::core::close_reason::CloseReason;
-use crate::core::connection_id::ConnectionIds;
+use crate::core::connection_id::{ConnectionId, ConnectionIds};
 use crate::core::schedule::{Place, Schedule, Shares};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::{self, WorkerCells};
 use crate::telemetry::log::Limiter;
+use crate::telemetry::refusals::Refusals;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -62,6 +64,8 @@ pub struct Worker {
     pool_place: Place,
     /// Of all workers; it writes to its own.
     cells: Arc<[WorkerCells]>,
+    /// The last refusals of all workers.
+    refused: Arc<[Refusals]>,
     access_log: Option<AccessLog>,
     /// Of lines about peers.
     refusals: Limiter,
@@ -72,6 +76,8 @@ pub struct Worker {
     accepted: Vec<(TcpStream, SocketAddr)>,
     /// Who waits until the ports are those of the last order.
     following: Option<Reply<io::Result<()>>>,
+    /// Who waits until there are no ports any more.
+    closing: Option<Reply<io::Result<()>>>,
     is_draining: bool,
 }
 
@@ -85,8 +91,7 @@ struct Now {
 impl Now {
     /// The time of a turn, whose wait should have taken `timeout` at most.
     fn read(clock: &mut Clock, timeout: Option<Duration>) -> Self {
-        let unix_time = unix_time();
-        Self { instant: clock.read(timeout), unix_time }
+        Self { instant: clock.read(timeout), unix_time: unix_time() }
     }
 }
 
@@ -96,11 +101,15 @@ fn unix_time() -> Duration {
 
 impl Worker {
     /// Prepares a worker, which does nothing before it is told what to follow, and the line over which it
-    /// takes orders. `cells` are those of all workers; it writes to those at `index`.
+    /// takes orders. `cells` and `refused` are those of all workers; it writes to those at `index`.
     ///
     /// # Errors
     /// When the system gives no epoll instance.
-    pub fn new(index: usize, cells: Arc<[WorkerCells]>) -> io::Result<(Self, Line)> {
+    pub fn new(
+        index: usize,
+        cells: Arc<[WorkerCells]>,
+        refused: Arc<[Refusals]>,
+    ) -> io::Result<(Self, Line)> {
         let poll = Poll::new()?;
         let (line, inbox) = Line::new(poll.registry(), Source::Orders.token())?;
         let (clock, now) = Clock::start();
@@ -118,12 +127,14 @@ impl Worker {
             pool: Pool::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
             pool_place: Place::new(),
             cells,
+            refused,
             access_log: None,
             refusals: Limiter::new(now),
             failures: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
             following: None,
+            closing: None,
             is_draining: false,
         };
         Ok((worker, line))
@@ -212,10 +223,13 @@ impl Worker {
                     Ok(()) => self.following = Some(reply),
                     Err(error) => reply.send(Err(error)),
                 },
-                Order::Drain => {
+                Order::Drain(reply) => {
+                    self.closing = Some(reply);
                     self.is_draining = true;
                     self.ports.iter_mut().flatten().for_each(Port::drain);
                 }
+                Order::List(filter, reply) => reply.send(self.list(&filter, now.instant)),
+                Order::Close(id, reply) => reply.send(self.close(id, now.instant)),
                 Order::Stop => self.stop(now.instant),
             }
         }
@@ -260,10 +274,25 @@ impl Worker {
         self.ports.iter_mut().for_each(|port| *port = None);
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
-                connection.session.handle_stop(now);
+                connection.session.handle_stop(CloseReason::Drained, now);
                 self.schedule.file(Task::Connection(key), &mut connection.place);
             }
         }
+    }
+
+    fn list(&self, filter: &Filter, now: Instant) -> Listing {
+        let mut listing = Listing::default();
+        let views = self.connections.values().map(|connection| connection.view(now));
+        views.filter(|view| filter.holds(view)).for_each(|view| listing.add(view, filter));
+        listing
+    }
+
+    fn close(&mut self, id: ConnectionId, now: Instant) -> bool {
+        let found = self.connections.find(|connection| connection.id == id);
+        let Some((key, connection)) = found else { return false };
+        connection.session.handle_stop(CloseReason::ClosedByAdmin, now);
+        self.schedule.file(Task::Connection(key), &mut connection.place);
+        true
     }
 
     /// Takes who waits at the ports, and returns the time it is then: no deadline counts from before its
@@ -289,6 +318,9 @@ impl Worker {
         self.accepted = accepted;
         if self.following.is_some() && !self.ports.iter().flatten().any(Port::is_draining) {
             self.following.take().into_iter().for_each(|reply| reply.send(Ok(())));
+        }
+        if self.closing.is_some() && self.ports.iter().all(Option::is_none) {
+            self.closing.take().into_iter().for_each(|reply| reply.send(Ok(())));
         }
         now
     }
@@ -378,6 +410,7 @@ impl Worker {
             registry: self.poll.registry(),
             pool: &mut self.pool,
             cells: &self.cells[self.index],
+            refused: &self.refused[self.index],
             access_log: self.access_log.as_ref(),
             refusals: &mut self.refusals,
             failures: &mut self.failures,

@@ -7,6 +7,7 @@ pub mod exposition;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
+pub mod refusals;
 pub mod strangers;
 pub mod timestamp;
 pub mod tlvs;

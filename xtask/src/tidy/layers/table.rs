@@ -49,13 +49,14 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::log",
             "config",
             "trust",
+            "control::client",
         ],
         world: World::Open,
         why: "a subcommand says what is to be served and hands it to the server",
     },
     Layer {
         name: "control",
-        uses: &[],
+        uses: &["control::admin"],
         world: World::Async,
         why: "a plane only declares its modules",
     },
@@ -90,7 +91,13 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "control::serve",
-        uses: &["control::reload", "control::running", "control::signals", "control::error"],
+        uses: &[
+            "control::reload",
+            "control::requests",
+            "control::running",
+            "control::signals",
+            "control::error",
+        ],
         world: World::Async,
         why: "what happens is answered here, and done elsewhere",
     },
@@ -98,8 +105,10 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "control::reload",
         uses: &[
             "control::changes",
+            "control::error",
             "control::limits",
             "control::prepare",
+            "control::requests",
             "control::running",
             "control::service",
             "telemetry::ledger",
@@ -124,13 +133,18 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "control::running",
         uses: &[
+            "control::admin",
+            "control::board",
+            "control::requests",
             "control::service",
             "control::ports",
             "control::prepare",
             "control::signals",
+            "control::workers",
             "data::orders",
             "telemetry::log",
             "telemetry::metrics",
+            "config",
         ],
         world: World::Async,
         why: "what runs is told of here, and changed elsewhere",
@@ -139,6 +153,7 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "control::service",
         uses: &[
             "control::access_logs",
+            "control::admin",
             "control::announce",
             "control::limits",
             "control::ports",
@@ -150,6 +165,48 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
         world: World::Async,
         why: "a service joins workers with what they follow, and knows no signal and no file",
+    },
+    Layer {
+        name: "control::admin",
+        uses: &[
+            "control::board",
+            "control::requests",
+            "control::error",
+            "data::sys",
+            "config",
+            "data::listing",
+            "telemetry::refusals",
+            "telemetry::timestamp",
+            "telemetry::ledger",
+            "telemetry::build",
+            "telemetry::metrics",
+            "telemetry::log",
+            "core::close_reason",
+            "core::connect_result",
+            "data::orders",
+            "core::connection_id",
+            "telemetry::exposition",
+        ],
+        world: World::Async,
+        why: "a door shows the board and puts requests; what runs it neither knows nor changes",
+    },
+    Layer {
+        name: "control::client",
+        uses: &[],
+        world: World::Async,
+        why: "who asks a server is another process, and knows nothing of this one",
+    },
+    Layer {
+        name: "control::board",
+        uses: &["data::orders"],
+        world: World::Async,
+        why: "what is shown is a value, and knows nothing that runs",
+    },
+    Layer {
+        name: "control::requests",
+        uses: &["config", "data::listing", "core::connection_id"],
+        world: World::Async,
+        why: "a request knows neither who asks nor who answers",
     },
     Layer {
         name: "control::prepare",
@@ -180,7 +237,15 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "control::workers",
-        uses: &["control::error", "data::orders", "data::worker", "telemetry::cells"],
+        uses: &[
+            "control::error",
+            "data::orders",
+            "data::worker",
+            "telemetry::cells",
+            "data::listing",
+            "telemetry::refusals",
+            "core::connection_id",
+        ],
         world: World::Async,
         why: "orders are passed on; what they say is the service's",
     },
@@ -264,6 +329,8 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::schedule",
             "data::leg",
             "telemetry::cells",
+            "data::listing",
+            "telemetry::refusals",
         ],
         world: World::Open,
         why: "the loop knows nothing of the control plane or the command line above it",
@@ -291,6 +358,8 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::intent",
             "telemetry::cells",
             "core::connect_result",
+            "data::listing",
+            "telemetry::refusals",
         ],
         world: World::Open,
         why: "a connection joins a session with what the worker lends it",
@@ -319,15 +388,30 @@ pub(super) const LAYERS: &[Layer] = &[
             "data::sys",
             "core::intent",
             "telemetry::cells",
+            "data::listing",
+            "telemetry::refusals",
         ],
         world: World::Open,
         why: "the terms of a listener are made of the configuration and hold no socket",
     },
     Layer {
         name: "data::orders",
-        uses: &["data::pipes", "telemetry::access_log", "config", "telemetry::cells"],
+        uses: &[
+            "data::pipes",
+            "telemetry::access_log",
+            "config",
+            "telemetry::cells",
+            "data::listing",
+            "core::connection_id",
+        ],
         world: World::Open,
         why: "an order says what is to be followed, and knows nobody who does",
+    },
+    Layer {
+        name: "data::listing",
+        uses: &["core::connection_id"],
+        world: World::Open,
+        why: "what is shown of a connection is a value",
     },
     Layer {
         name: "data::dial",
@@ -401,6 +485,12 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
         world: World::Open,
         why: "a line is written from what a closed session tells",
+    },
+    Layer {
+        name: "telemetry::refusals",
+        uses: &["core::close_reason"],
+        world: World::Open,
+        why: "a note says who was refused and why, and knows nothing that runs",
     },
     Layer {
         name: "telemetry::log",
@@ -596,7 +686,8 @@ pub(super) const PURE_NET: [&str; 8] = [
 pub(super) const PURE_TESTS_MAY: [&[&str]; 2] = [&["env"], &["time", "Instant", "now"]];
 
 /// Async runtimes, and what stands on them: for the control plane.
-pub(super) const ASYNC_CRATES: [&str; 1] = ["tokio"];
+pub(super) const ASYNC_CRATES: [&str; 5] =
+    ["axum", "hyper", "hyper_util", "tokio", "tower_service"];
 
 pub(super) const STD: [&str; 3] = ["std", "core", "alloc"];
 

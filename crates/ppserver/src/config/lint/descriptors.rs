@@ -13,11 +13,14 @@ pub const DESCRIPTORS_PER_PIPE: usize = 16;
 const FEW_CONNECTIONS: usize = 256;
 
 /// Returns how many descriptors are no connection's and no pipe's: each worker has an epoll, what wakes it,
-/// and a socket for each address, and 64 are for logs, files, and sockets that are accepted only to be
-/// refused.
-pub const fn descriptors_reserved(workers: usize, addresses: usize) -> usize {
-    64 + workers * (addresses + 2)
+/// and a socket for each address, those who ask at `doors` have theirs, and 64 are for logs, files, and sockets
+/// that are accepted only to be refused.
+pub const fn descriptors_reserved(workers: usize, addresses: usize, doors: usize) -> usize {
+    64 + workers * (addresses + 2) + doors * (DOOR_CONNECTIONS_MAX + 1)
 }
+
+/// Connections at a time at one of the doors of `[admin]`: a scraper, probes, dashboards.
+pub const DOOR_CONNECTIONS_MAX: usize = 32;
 
 pub(super) fn few(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     let Some(limit) = host.descriptors_max.and_then(|limit| usize::try_from(limit).ok()) else {
@@ -25,7 +28,9 @@ pub(super) fn few(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     };
     let server = &draft.server.value;
     let addresses = draft.listeners.iter().map(|listener| listener.bind.len()).sum();
-    let reserved = descriptors_reserved(server.workers.or(host.cpus), addresses);
+    let doors =
+        usize::from(draft.admin.listen.is_some()) + usize::from(draft.admin.socket.is_some());
+    let reserved = descriptors_reserved(server.workers.or(host.cpus), addresses, doors);
     let max_pipes = draft.splice.value.max_pipes;
     let raise = "raise the limit (LimitNOFILE= in a systemd unit, ulimit -n)";
     match server.max_connections {

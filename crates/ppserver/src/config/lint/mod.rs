@@ -19,7 +19,7 @@ use super::load::Host;
 use super::parse::Written;
 use super::validate::{Draft, UpstreamDraft};
 
-pub use descriptors::{DESCRIPTORS_PER_PIPE, descriptors_reserved};
+pub use descriptors::{DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, descriptors_reserved};
 pub use own_listener::own_listeners;
 pub use trust::open_trust;
 

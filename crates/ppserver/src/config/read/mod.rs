@@ -4,6 +4,7 @@
 //! listed key is read exactly here, and a value that leaves is within the range its field
 //! documents.
 
+mod admin;
 mod listener;
 mod upstream;
 
@@ -104,8 +105,10 @@ fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
             .with_help("add one with name, bind and upstream");
     }
     let upstreams = top.entries("upstream", faults);
+    let admin = top.section("admin", &keys::ADMIN, faults);
     Draft {
         server: server.written(self::server(server, faults)),
+        admin: admin::admin(admin, faults),
         log: self::log(log, faults),
         access_log: access_log.written(self::access_log(access_log, faults)),
         tcp: self::tcp(tcp, faults),

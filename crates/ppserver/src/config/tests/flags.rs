@@ -36,6 +36,7 @@ fn flags_and_the_file_that_says_the_same_agree() {
         send: Some(Version::V2),
         tlv_pass: Some("0xEE, 234".to_owned()),
         common: CommonFlags {
+            admin: vec!["127.0.0.1:9464".to_owned(), "unix:/s".to_owned()],
             log_level: Some(LogLevel::Debug),
             log_format: Some(LogFormat::Json),
             access_log: Some("file:/a".to_owned()),
@@ -44,7 +45,7 @@ fn flags_and_the_file_that_says_the_same_agree() {
         ..flags()
     };
     let text = format!(
-        "{HEAD}[log]\nlevel='debug'\nformat='json'\n[access_log]\nenabled=true\noutput='file:/a'\n\
+        "{HEAD}admin = {{ listen = '127.0.0.1:9464', socket = '/s' }}\n[log]\nlevel='debug'\nformat='json'\n[access_log]\nenabled=true\noutput='file:/a'\n\
          [server]\nshutdown_grace='0s'\n\
          [[listener]]\nname='listener'\nbind=['0.0.0.0:443']\nupstream='upstream'\n\
          timeouts={{header='10s'}}\n\
@@ -177,6 +178,7 @@ fn flags_that_go_with_a_file_win_over_it() {
     Overrides::default().apply(&mut config);
     assert_eq!(config, loaded(&text), "nothing is said");
     let flags = CommonFlags {
+        admin: vec!["/s".to_owned()],
         log_level: Some(LogLevel::Error),
         log_format: Some(LogFormat::Text),
         access_log: Some("off".to_owned()),
@@ -184,11 +186,27 @@ fn flags_that_go_with_a_file_win_over_it() {
     };
     Overrides::new(&flags).unwrap().apply(&mut config);
     let expected = format!(
-        "{HEAD}log = {{ level = 'error', format = 'text' }}\nserver.shutdown_grace = '1m'\n\
+        "{HEAD}log = {{ level = 'error', format = 'text' }}\nadmin.socket = '/s'\nserver.shutdown_grace = '1m'\n\
          {LISTENER}{UPSTREAM}"
     );
     assert_eq!(config, loaded(&expected));
     let wrong = CommonFlags { grace: Some("never".to_owned()), ..CommonFlags::default() };
     let report = Overrides::new(&wrong).unwrap_err();
     assert!(report.errors().next().unwrap().message().starts_with("--grace: "));
+}
+
+#[test]
+fn doors_are_judged_as_those_of_the_file_and_there_is_one_of_each_kind() {
+    for (doors, expected) in [
+        (&["localhost"][..], "--admin: `localhost` is no door: an address has a port"),
+        (&["localhost:9464"], "--admin: `localhost:9464` cannot be listened on"),
+        (&["127.0.0.1:1", "127.0.0.1:2"], "--admin: one address and one path"),
+        (&["/a", "unix:/b"], "--admin: one address and one path"),
+    ] {
+        let admin = doors.iter().map(|door| (*door).to_owned()).collect();
+        let flags = CommonFlags { admin, ..CommonFlags::default() };
+        let report = Overrides::new(&flags).unwrap_err();
+        let message = report.errors().next().unwrap().message().to_owned();
+        assert!(message.starts_with(expected), "{message}");
+    }
 }

@@ -151,6 +151,7 @@ fn values_out_of_range_are_refused_and_their_neighbours_taken() {
     ] {
         assert_eq!(accept("header_max", value).is_empty(), is_good, "header_max = {value}");
     }
+    let long_path = format!("'/{}'", "s".repeat(107));
     for (section, key, value, is_good) in [
         ("server", "workers", "0", false),
         ("server", "workers", "1", true),
@@ -178,6 +179,14 @@ fn values_out_of_range_are_refused_and_their_neighbours_taken() {
         ("splice", "pipe_size", "'4KiB'", true),
         ("splice", "pipe_size", "'2MiB'", false),
         ("splice", "mode", "'never'", false),
+        ("admin", "listen", "'127.0.0.1:9464'", true),
+        ("admin", "listen", "''", true),
+        ("admin", "listen", "'localhost:9464'", false),
+        ("admin", "listen", "'127.0.0.1:1'", false),
+        ("admin", "socket", "'/run/a.sock'", true),
+        ("admin", "socket", "''", true),
+        ("admin", "socket", "'unix:/run/a.sock'", false),
+        ("admin", "socket", &long_path, false),
         ("log", "output", "'file:/tmp/x'", false),
         ("access_log", "output", "'file:/tmp/x'\nenabled = true", true),
         ("access_log", "output", "'file:'", false),

@@ -141,6 +141,14 @@ fn output() -> impl Strategy<Value = Output> {
     prop_oneof![Just(Output::Stdout), Just(Output::Stderr), path]
 }
 
+fn admin() -> impl Strategy<Value = Admin> {
+    let listen = prop::option::of(ip().prop_map(|ip| on_interface(ip, 0)));
+    let path = "[^\0]{1,20}".prop_filter("no variable", |path| !path.contains("${"));
+    let path = path.prop_filter("no scheme", |path| !path.starts_with("unix:"));
+    (listen, prop::option::of(path.prop_map(PathBuf::from)))
+        .prop_map(|(listen, socket)| Admin { listen, socket })
+}
+
 fn any_config() -> impl Strategy<Value = Config> {
     let server = (count(256), count(262_144), duration(0..=366 * 86_400_000));
     let server = server.prop_map(|(workers, max_connections, shutdown_grace)| Server {
@@ -173,12 +181,12 @@ fn any_config() -> impl Strategy<Value = Config> {
     );
     let splice = (choice(), 4096..=1_048_576usize, count(65_536))
         .prop_map(|(mode, pipe_bytes, max_pipes)| Splice { mode, pipe_bytes, max_pipes });
-    (server, log, access_log, tcp, splice, listeners(), upstreams()).prop_map(
-        |(server, log, access_log, tcp, splice, mut listeners, upstreams)| {
+    (server, admin(), log, access_log, tcp, splice, listeners(), upstreams()).prop_map(
+        |(server, admin, log, access_log, tcp, splice, mut listeners, upstreams)| {
             for listener in &mut listeners {
                 listener.upstream %= upstreams.len();
             }
-            Config { server, log, access_log, tcp, splice, listeners, upstreams }
+            Config { server, admin, log, access_log, tcp, splice, listeners, upstreams }
         },
     )
 }

@@ -22,6 +22,7 @@ mod policy;
 mod progress;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -434,9 +435,9 @@ impl Session {
         }
     }
 
-    /// The process stops: both sides are reset at once.
-    pub fn handle_stop(&mut self, now: Instant) {
-        self.abort(CloseReason::Drained, now);
+    /// Somebody ends it, as the process that stops: both sides are reset at once.
+    pub fn handle_stop(&mut self, reason: CloseReason, now: Instant) {
+        self.abort(reason, now);
         self.give_up();
     }
 

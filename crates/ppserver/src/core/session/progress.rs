@@ -109,6 +109,11 @@ impl Progress {
         self.queue(side).unsent == Some(0)
     }
 
+    /// Returns when a byte moved last.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.moved_at
+    }
+
     /// Returns whether nothing has moved for so long.
     pub(super) fn is_silent(&self, limit: Duration, now: Instant) -> bool {
         now >= self.moved_at + limit

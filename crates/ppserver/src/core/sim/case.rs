@@ -255,7 +255,7 @@ impl Case {
         if !matches!(self.session().next(), Action::Close(_)) {
             self.oracle.story.note_stop(env.now);
         }
-        self.shell.session.handle_stop(env.now);
+        self.shell.session.handle_stop(CloseReason::Drained, env.now);
     }
 
     /// The session is told all there is, as at the beginning of a turn of the loop.
@@ -512,7 +512,7 @@ impl Case {
             session.handle_ready(side, all, now);
         }
         session.handle_time(now + Duration::from_secs(100));
-        session.handle_stop(now);
+        session.handle_stop(CloseReason::Drained, now);
         hold!(Close, session.next() == Action::Close(reason), "it lives on: {:?}", session.next());
     }
 

@@ -1,0 +1,218 @@
+//! What a server says of itself: its state, its listeners and pools with their counters, and who stands still.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::answers::seconds;
+use crate::config::{Endpoint, Upstream};
+use crate::control::board::{Readiness, Shown};
+use crate::core::close_reason::CloseReason;
+use crate::core::connect_result::ConnectResult;
+use crate::telemetry::build;
+use crate::telemetry::ledger::{EndpointTotals, Ledger, ListenerTotals, UpstreamTotals};
+use crate::telemetry::log;
+use crate::telemetry::metrics::Summary;
+use crate::telemetry::timestamp::Timestamp;
+
+/// How long a worker may be in one turn: a turn takes milliseconds, whatever there is to do.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(5);
+
+/// What runs, in numbers.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    commit: &'static str,
+    pid: u32,
+    /// 1 at the first start, one more with each upgrade.
+    generation: u32,
+    started: Timestamp,
+    uptime_seconds: f64,
+    workers: usize,
+    state: &'static str,
+    /// What a reload reads; `null` where the configuration came from flags.
+    config: Option<String>,
+    connections_max: usize,
+    #[serde(flatten)]
+    counters: Summary,
+    listeners: Vec<Listener>,
+    pools: Vec<PoolSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listener {
+    name: String,
+    bind: Vec<SocketAddr>,
+    upstream: String,
+    accepted: u64,
+    active: u64,
+    /// By reason, those that there were.
+    closed: BTreeMap<&'static str, u64>,
+    bytes_up: u64,
+    bytes_down: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolSummary {
+    name: String,
+    endpoints: usize,
+    endpoints_up: usize,
+    active: u64,
+    connects: u64,
+    failures: u64,
+}
+
+/// The pools, with all there is to know of them.
+#[derive(Debug, Serialize)]
+pub(super) struct Pools {
+    pools: Vec<Pool>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pool {
+    name: String,
+    endpoints: Vec<EndpointState>,
+}
+
+/// An endpoint. Nobody checks endpoints or sets them yet: each is up.
+#[derive(Debug, Serialize)]
+struct EndpointState {
+    address: SocketAddr,
+    /// What it was resolved from, where that is one name.
+    name: Option<String>,
+    weight: u32,
+    state: &'static str,
+    /// Whether an operator said so.
+    is_set: bool,
+    /// Why it is in that state, if it is not up.
+    why: Option<String>,
+    since: Timestamp,
+    active: u64,
+    connects: u64,
+    failures: u64,
+    check_latency_seconds: Option<f64>,
+}
+
+impl Status {
+    pub(super) fn of(shown: &Shown, ledger: &Ledger) -> Self {
+        let config = &shown.plan.config;
+        let listener = |totals: ListenerTotals| {
+            let index = config.listeners.iter().position(|listener| listener.name == totals.name);
+            let upstream = index.map(|index| &config.upstreams[config.listeners[index].upstream]);
+            Listener::of(totals, shown, upstream)
+        };
+        let started = ledger.started();
+        Self {
+            version: build::VERSION,
+            commit: build::COMMIT,
+            pid: std::process::id(),
+            generation: 1,
+            started: timestamp(started),
+            uptime_seconds: seconds(started.elapsed().unwrap_or_default()),
+            workers: ledger.workers().len(),
+            state: match shown.readiness {
+                Readiness::Serving => "serving",
+                Readiness::Draining => "draining",
+            },
+            config: shown.file.as_deref().map(|file| file.display().to_string()),
+            connections_max: shown.connections_max,
+            counters: Summary::of(&ledger.totals(), log::lines_dropped()),
+            listeners: ledger.listeners().into_iter().map(listener).collect(),
+            pools: ledger.upstreams().iter().map(PoolSummary::of).collect(),
+        }
+    }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::of(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+impl Listener {
+    fn of(totals: ListenerTotals, shown: &Shown, upstream: Option<&Upstream>) -> Self {
+        let ports = shown.ports.iter().filter(|(listener, _)| *listener == totals.name);
+        let closed =
+            CloseReason::ALL.iter().map(|reason| (reason.name(), totals.closed[reason.index()]));
+        Self {
+            bind: ports.map(|(_, addr)| *addr).collect(),
+            upstream: upstream.map_or(String::new(), |upstream| upstream.name.clone()),
+            accepted: totals.accepted,
+            active: totals.active,
+            closed: closed.filter(|(_, count)| *count > 0).collect(),
+            bytes_up: totals.bytes_up,
+            bytes_down: totals.bytes_down,
+            name: totals.name,
+        }
+    }
+}
+
+impl PoolSummary {
+    fn of(totals: &UpstreamTotals) -> Self {
+        let sum = |count: fn(&EndpointTotals) -> u64| totals.endpoints.iter().map(count).sum();
+        Self {
+            name: totals.name.clone(),
+            endpoints: totals.endpoints.len(),
+            endpoints_up: totals.endpoints.len(),
+            active: sum(|endpoint| endpoint.active),
+            connects: sum(connects),
+            failures: sum(failures),
+        }
+    }
+}
+
+fn connects(totals: &EndpointTotals) -> u64 {
+    totals.connects.iter().sum()
+}
+
+fn failures(totals: &EndpointTotals) -> u64 {
+    connects(totals) - totals.connects[ConnectResult::Ok.index()]
+}
+
+impl Pools {
+    pub(super) fn of(shown: &Shown, ledger: &Ledger) -> Self {
+        let upstreams = &shown.plan.config.upstreams;
+        let pool = |totals: UpstreamTotals| {
+            let upstream = upstreams.iter().find(|upstream| upstream.name == totals.name);
+            let endpoint = |totals: &EndpointTotals| EndpointState {
+                address: totals.addr,
+                name: upstream.and_then(|upstream| origin(upstream, totals.addr)),
+                weight: 1,
+                state: "up",
+                is_set: false,
+                why: None,
+                since: timestamp(ledger.started()),
+                active: totals.active,
+                connects: connects(totals),
+                failures: failures(totals),
+                check_latency_seconds: None,
+            };
+            Pool { endpoints: totals.endpoints.iter().map(endpoint).collect(), name: totals.name }
+        };
+        Self { pools: ledger.upstreams().into_iter().map(pool).collect() }
+    }
+}
+
+/// Returns the name that an address came from, unless it is written in the file, or several may be.
+fn origin(upstream: &Upstream, addr: SocketAddr) -> Option<String> {
+    if upstream.endpoints.contains(&Endpoint::Addr(addr)) {
+        return None;
+    }
+    let is_name = |endpoint: &&Endpoint| match endpoint {
+        Endpoint::Name { port, .. } => *port == addr.port(),
+        Endpoint::Addr(_) => false,
+    };
+    let mut names = upstream.endpoints.iter().filter(is_name);
+    let name = names.next()?;
+    names.next().is_none().then(|| name.to_string())
+}
+
+/// Says which workers have not turned for too long, a line each.
+pub(super) fn standing_still(ledger: &Ledger, now: Instant) -> String {
+    let still = ledger.activity().into_iter().enumerate().filter_map(|(worker, totals)| {
+        let span = now.saturating_duration_since(totals.in_turn_since?);
+        let line = || format!("worker {worker} has not turned for {} s\n", span.as_secs());
+        (span > TURN_MAX).then(line)
+    });
+    still.collect()
+}

@@ -1,0 +1,52 @@
+//! What whoever asks is shown of what runs: it is put up by the loop that changes it, and read without it.
+//!
+//! Invariant: what is up is whole; a reader keeps what it has taken down.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::data::orders::Plan;
+
+/// Where it is put up.
+#[derive(Debug)]
+pub(super) struct Board(Mutex<Arc<Shown>>);
+
+/// What runs.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    /// What new connections follow.
+    pub(super) plan: Arc<Plan>,
+    /// What a reload reads; with flags there is none.
+    pub(super) file: Option<PathBuf>,
+    /// The name of the listener and the address of each port.
+    pub(super) ports: Vec<(String, SocketAddr)>,
+    pub(super) connections_max: usize,
+    pub(super) readiness: Readiness,
+}
+
+/// Whether new clients should be sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// They should.
+    Serving,
+    /// No more are accepted, or soon will not be.
+    Draining,
+}
+
+impl Board {
+    pub(super) fn new(shown: Shown) -> Self {
+        Self(Mutex::new(Arc::new(shown)))
+    }
+
+    /// Returns what is up.
+    pub(super) fn look(&self) -> Arc<Shown> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts up what `change` makes of it.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Shown)) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut shown));
+    }
+}
