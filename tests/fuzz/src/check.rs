@@ -5,6 +5,9 @@ use std::time::Duration;
 use arbitrary::Unstructured;
 use ppcore::tlv::TLV_HEADER_LEN;
 use ppcore::{Decoded, Decoder};
+use ppserver::config::AccessLogFormat;
+use ppserver::core::connection_id::ConnectionIds;
+use ppserver::core::intent::Intent;
 use ppserver::telemetry::access_log::Record;
 
 use crate::capi::Fence;
@@ -187,28 +190,34 @@ pub fn escape(data: &[u8]) {
     }
 }
 
-/// A line is one line and one JSON object, whoever the client says he is; even a name that no
+/// A line is one line, and in JSON one object, whoever the client says he is; even a name that no
 /// configuration could hold stays in its field.
 fn access_log(client: std::net::SocketAddr, name: &str) {
     let record = Record {
+        id: ConnectionIds::new(0, Duration::ZERO).name_next(),
         listener: name,
-        client,
-        peer: client,
+        intent: &Intent::plain(client),
         upstream: "web",
         endpoint: Some(client),
         bytes_in: 1,
         bytes_out: u64::MAX,
         duration_ms: 3,
         end: "done",
+        tlvs: &[],
     };
-    let line = record.to_line(Duration::from_millis(1_500));
-    let object = line.strip_suffix('\n').expect("it ends in a line end");
-    assert!(!object.bytes().any(|byte| byte < b' '), "{object:?}");
-    let fields: serde_json::Value = serde_json::from_str(object).expect("it is JSON");
+    let line = |format| {
+        let line = record.to_line(format, Duration::from_millis(1_500));
+        let line = line.strip_suffix('\n').expect("it ends in a line end");
+        assert!(!line.bytes().any(|byte| byte < b' '), "{line:?}");
+        line.to_owned()
+    };
+    let object = line(AccessLogFormat::Json);
+    let fields: serde_json::Value = serde_json::from_str(&object).expect("it is JSON");
     assert_eq!(fields["client"], client.to_string());
     assert_eq!(fields["listener"], name);
     let [upstream, end] = [&fields["upstream"], &fields["end"]];
     assert_eq!((upstream, end), (&"web".into(), &"done".into()));
+    assert!(line(AccessLogFormat::Logfmt).contains(&format!(" client={client} ")));
 }
 
 fn is_shown_as_it_is(c: char) -> bool {
