@@ -94,7 +94,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "hup-is-the-end",
         file: "session/flow.rs",
-        find: "self.fin_announced |= ready.read_closed;",
+        find: "self.fin_announced |= ready.read_closed && self.asked == Interest::All;",
         replace: "self.fin_announced |= ready.read_closed;\n        self.eof |= ready.read_closed;",
         origin: "haproxy/haproxy 1ddaaa4228d9: truncated, HUP processed as the end; netty/netty#3729",
     },
