@@ -18,7 +18,8 @@ const QUIET: Duration = Duration::from_secs(10 * 60);
 /// Taken by those who turn a stranger away, for a look into the table and a line.
 static SEEN: LazyLock<Mutex<Strangers>> = LazyLock::new(Mutex::default);
 
-/// [`Strangers::note`], for all workers.
+/// Notes a connection of a peer that was turned away, for all workers: where it is to be named, and `may` allows the
+/// line, how many there were since it was named, and what `may` said.
 pub fn note<T>(peer: IpAddr, now: Instant, may: impl FnOnce() -> Option<T>) -> Option<(u64, T)> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).note(peer, now, may)
 }
