@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,6 +51,35 @@ impl Ppserver {
         let addr = proc.wait_for_line(Stream::Stderr, "the bound address", bound_address);
         Ppserver { proc, addr, _dir: dir }
     }
+}
+
+impl Drop for Ppserver {
+    fn drop(&mut self) {
+        assert_all_ended(&mut self.proc);
+    }
+}
+
+/// Ends a server that still runs, and fails unless each connection that it accepted was counted once as ended. One
+/// that had to be killed, or whose log is for people, says nothing of that.
+#[track_caller]
+pub(crate) fn assert_all_ended(proc: &mut Proc) {
+    let ended_well = proc.end().is_some_and(|status| status.success());
+    let last = proc.lines(Stream::Stderr).pop();
+    let last = last.and_then(|line| serde_json::from_str::<Value>(&line).ok());
+    let counters = last.filter(|record| record["message"] == "counters");
+    if let Some(counters) = counters.filter(|_| ended_well && !thread::panicking()) {
+        assert_eq!(counters["active"], 0, "{counters}");
+        assert_balanced(&counters);
+    }
+}
+
+/// `accepted == active + the sum of closed`.
+#[track_caller]
+pub(crate) fn assert_balanced(counters: &Value) {
+    let closed = counters["closed"].as_object().expect("an object of reasons");
+    let closed: u64 = closed.values().map(|count| count.as_u64().expect("a count")).sum();
+    let active = counters["active"].as_u64().expect("a count");
+    assert_eq!(counters["accepted"], active + closed, "{counters}");
 }
 
 /// The address in a listener's start line, which is a JSON object as stderr is not a terminal.

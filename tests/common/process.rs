@@ -117,12 +117,14 @@ impl Proc {
         let Some(status) = self.exited_within(PATIENCE) else {
             panic!("{} does not exit\n{}", self.name, self.transcript());
         };
-        let deadline = Deadline::after(PATIENCE);
-        let mut state = self.output.lock();
-        while state.open > 0 && !deadline.left().is_zero() {
-            let waited = self.output.changed.wait_timeout(state, deadline.left());
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.read_to_end();
+        status
+    }
+
+    /// Ends it, if it still runs; returns how it ended, its last line being read.
+    pub(crate) fn end(&mut self) -> Option<ExitStatus> {
+        let status = self.stop();
+        self.read_to_end();
         status
     }
 
@@ -136,6 +138,25 @@ impl Proc {
         text
     }
 
+    fn stop(&mut self) -> Option<ExitStatus> {
+        if self.is_running() {
+            self.signal(Signal::TERM);
+            if self.exited_within(DROP_GRACE).is_none() {
+                self.signal(Signal::KILL);
+            }
+        }
+        self.exited_within(DROP_GRACE)
+    }
+
+    fn read_to_end(&self) {
+        let deadline = Deadline::after(PATIENCE);
+        let mut state = self.output.lock();
+        while state.open > 0 && !deadline.left().is_zero() {
+            let waited = self.output.changed.wait_timeout(state, deadline.left());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     fn exited_within(&mut self, span: Duration) -> Option<ExitStatus> {
         poll_for(span, || self.child.try_wait().expect("a child of this process can be waited for"))
     }
@@ -143,13 +164,7 @@ impl Proc {
 
 impl Drop for Proc {
     fn drop(&mut self) {
-        if self.is_running() {
-            self.signal(Signal::TERM);
-            if self.exited_within(DROP_GRACE).is_none() {
-                self.signal(Signal::KILL);
-                self.exited_within(DROP_GRACE);
-            }
-        }
+        self.stop();
         if thread::panicking() {
             eprint!("{}", self.transcript());
         }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
+use crate::common::ppserver::assert_balanced;
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::{Client, ReservedPort};
 use crate::common::wire::SIGNATURE;
-use crate::life::server::{Server, assert_balanced, file, listener, ppserver, written};
+use crate::life::server::{Server, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.

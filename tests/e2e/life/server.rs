@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::deadline::{PATIENCE, poll_for};
+use crate::common::ppserver::assert_all_ended;
 use crate::common::process::{Proc, Stream};
 use crate::life::procfs;
 
@@ -243,13 +244,10 @@ impl Server {
     }
 }
 
-/// `accepted == active + the sum of closed`.
-#[track_caller]
-pub(crate) fn assert_balanced(counters: &Value) {
-    let closed = counters["closed"].as_object().expect("an object of reasons");
-    let closed: u64 = closed.values().map(|count| count.as_u64().expect("a count")).sum();
-    let active = counters["active"].as_u64().expect("a count");
-    assert_eq!(counters["accepted"], active + closed, "{counters}");
+impl Drop for Server {
+    fn drop(&mut self) {
+        assert_all_ended(&mut self.proc);
+    }
 }
 
 /// Waits for so many start lines and returns their addresses.

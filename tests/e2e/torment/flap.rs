@@ -11,8 +11,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::{Calm, wait_until_idle};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::payload;
+use crate::common::ppserver::assert_balanced;
 use crate::common::socket::{Client, ReservedPort};
-use crate::life::server::{Server, assert_balanced, file};
+use crate::life::server::{Server, file};
 use crate::life::session::HEADER;
 
 const TURNS: usize = 120;

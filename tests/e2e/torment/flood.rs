@@ -8,7 +8,8 @@ use rustix::process::Signal;
 
 use super::{Calm, serve_one, wait_for_worker, wait_until_idle};
 use crate::common::far_end::FarEnd;
-use crate::life::server::{Server, assert_balanced, file, listener, raise_own_limit};
+use crate::common::ppserver::assert_balanced;
+use crate::life::server::{Server, file, listener, raise_own_limit};
 use crate::life::session::Session;
 
 /// Connections it may have.

@@ -21,9 +21,10 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::common::deadline::{PATIENCE, poll_for};
+use crate::common::ppserver::assert_balanced;
 use crate::common::socket::Client;
 use crate::life::procfs;
-use crate::life::server::{Server, assert_balanced};
+use crate::life::server::Server;
 use crate::life::session::HEADER;
 use crate::support;
 

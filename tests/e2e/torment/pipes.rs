@@ -4,9 +4,10 @@ use super::{Calm, serve_one, strace, wait_until_idle};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
 use crate::common::payload::{MIB, assert_same, random};
+use crate::common::ppserver::assert_balanced;
 use crate::common::socket::Client;
 use crate::life::procfs;
-use crate::life::server::{Server, assert_balanced, file};
+use crate::life::server::{Server, file};
 use crate::life::session::HEADER;
 
 #[test]

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use super::{Calm, strace, wait_until_idle};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
-use crate::life::server::{Server, assert_balanced, file, listener};
+use crate::common::ppserver::assert_balanced;
+use crate::life::server::{Server, file, listener};
 use crate::life::session::{HEADER, Session, wait_until_refused};
 use crate::support::backlog;
 

@@ -7,8 +7,9 @@ use rustix::process::{Signal, kill_process};
 use super::{Calm, Victim, serve_one, strace, wait_for_worker, wait_until_idle};
 use crate::common::deadline::poll_for;
 use crate::common::far_end::{End, FarEnd};
+use crate::common::ppserver::assert_balanced;
 use crate::common::process::Stream;
-use crate::life::server::{Server, assert_balanced, file};
+use crate::life::server::{Server, file};
 use crate::life::session::{HEADER, Session};
 use crate::support::{Listener, Peer, REQUIRE, Setup, Stopwatch, assert_closed, link};
 
