@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::telemetry::cells::nanos;
+
 /// Beyond any honest stretch of work between two readings, and below any sensible timeout.
 const STALL_MIN: Duration = Duration::from_millis(500);
 
@@ -18,14 +20,17 @@ pub(super) struct Clock {
     read_at: Instant,
     /// For how long the process has stood still in all.
     stood_still: Duration,
+    /// From its origin to the last reading, in nanoseconds: what has been told is not subtracted again.
+    elapsed_ns: u64,
 }
 
 impl Clock {
-    /// Starts it, and reads it for the first time.
+    /// Starts it, and reads it for the first time; it counts from `origin`, which is not later.
     #[expect(clippy::disallowed_methods, reason = "the one place where time enters a worker")]
-    pub(super) fn start() -> (Self, Instant) {
+    pub(super) fn start(origin: Instant) -> (Self, Instant) {
         let now = Instant::now();
-        (Self { read_at: now, stood_still: Duration::ZERO }, now)
+        let elapsed_ns = nanos(now.saturating_duration_since(origin));
+        (Self { read_at: now, stood_still: Duration::ZERO, elapsed_ns }, now)
     }
 
     /// Reads it, when at most `expected` should have passed since the last time; `None` is for ever.
@@ -34,17 +39,22 @@ impl Clock {
         self.tell(Instant::now(), expected)
     }
 
-    /// Returns what the monotonic clock said at the last reading.
-    pub(super) fn read_at(&self) -> Instant {
-        self.read_at
+    /// Returns how long after its origin it was read last, in nanoseconds, and standing still counts.
+    pub(super) const fn elapsed_ns(&self) -> u64 {
+        self.elapsed_ns
     }
 
     /// Tells the time at this reading of the monotonic clock.
     fn tell(&mut self, now: Instant, expected: Option<Duration>) -> Instant {
         let passed = now.saturating_duration_since(self.read_at);
         self.read_at = now;
+        self.elapsed_ns += nanos(passed);
         if expected.is_some_and(|expected| passed >= expected.saturating_add(STALL_MIN)) {
             self.stood_still += passed;
+        }
+        // A subtraction at each reading is dear: 40 instructions.
+        if self.stood_still.is_zero() {
+            return now;
         }
         now.checked_sub(self.stood_still).expect("it stood still behind its first reading only")
     }
@@ -58,7 +68,9 @@ mod tests {
 
     #[test]
     fn a_turn_or_a_wait_that_takes_far_too_long_takes_no_time() {
-        let (mut clock, start) = Clock::start();
+        #[expect(clippy::disallowed_methods, reason = "a test's origin")]
+        let (mut clock, start) = Clock::start(Instant::now());
+        let before = clock.elapsed_ns();
         let mut at = start;
         let mut tell = |passed: Duration, expected| {
             at += passed;
@@ -74,5 +86,6 @@ mod tests {
         let piece = Duration::from_millis(400);
         let told: Vec<_> = (0..3).map(|_| tell(piece, Some(Duration::ZERO))).collect();
         assert_eq!(told[2] - told[0], 2 * piece, "a long turn that is read in pieces");
+        assert_eq!(clock.elapsed_ns() - before, nanos(at - start), "whatever is told");
     }
 }

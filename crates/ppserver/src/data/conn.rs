@@ -22,7 +22,7 @@ use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
 use super::conduit::{Buffer, Pool};
 use super::dial::Dial;
 use super::leg::{self, Leg};
-use super::outcome::{connect_result, failure, met_itself, received, sent};
+use super::outcome::{connect_result, failure, first_use, met_itself, received, sent};
 use super::rules::Rules;
 use super::source::Source;
 use super::table::Key;
@@ -33,8 +33,8 @@ use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::schedule::{Place, Stint};
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, FirstUse, Interest, Method, Policy, Readiness,
-    Received, Sent, Session, Side, Verdict,
+    Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness, Received, Sent,
+    Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
@@ -349,8 +349,7 @@ impl Connection {
         let dial = match found {
             Ok(None) => return Verdict::Incomplete,
             Ok(Some(Found::Header { header, taken })) => {
-                let span = ctx.now.saturating_duration_since(self.began);
-                self.rules.cells.take_header(&header, span);
+                self.rules.cells.take_header(&header, self.began, ctx.now);
                 self.intent = Intent::of(self.intent.peer, &header);
                 tracing::debug!(
                     listener = self.rules.name,
@@ -490,15 +489,21 @@ impl Connection {
         }
     }
 
-    /// Counts an attempt to connect that has come to stand just now.
+    /// Counts an attempt to connect if it has come to stand just now.
+    #[inline(always)]
     fn count_connected(&mut self, now: Instant) {
-        if let Stage::Dial(dial) = &self.stage
-            && !self.is_counted
-            && self.session.is_connected()
-        {
+        if !self.is_counted && self.session.is_connected() {
+            self.count_connect(now);
+        }
+    }
+
+    /// Counts an attempt to connect that stands.
+    #[inline(never)]
+    fn count_connect(&mut self, now: Instant) {
+        if let Stage::Dial(dial) = &self.stage {
             self.is_counted = true;
-            let upstream = &self.rules.route(&self.intent).cells.upstream;
-            upstream.connect_duration.observe(dial.lasts(now));
+            let cells = &self.rules.route(&self.intent).cells;
+            cells.upstream.connect_duration.observe_since(dial.began().unwrap_or(now), now);
             self.endpoint_cells().into_iter().for_each(|cells| cells.connect(ConnectResult::Ok));
         }
     }
@@ -664,10 +669,6 @@ fn compose(
     };
     let composed = dial.compose(scratch, send, SocketAddrs { peer, local });
     composed.map_err(|_| CloseReason::HeaderTooLong)
-}
-
-fn first_use(is_early: bool) -> FirstUse {
-    if is_early { FirstUse::AtOnce } else { FirstUse::WhenReady }
 }
 
 fn version_name(version: Version) -> &'static str {

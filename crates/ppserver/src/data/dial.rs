@@ -1,7 +1,7 @@
 //! What a connection needs from its header to its upstream's answer: who is tried, and what the header sent
 //! to each is made of.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ppcore::{Header, encode::EncodeError};
 use pptrust::{Outgoing, SocketAddrs};
@@ -40,9 +40,9 @@ impl Dial {
         upstream.place(self.first, self.attempts - 1)
     }
 
-    /// Returns for how long the last attempt has been under way.
-    pub(super) fn lasts(&self, now: Instant) -> Duration {
-        self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+    /// Returns when the last attempt began.
+    pub(super) const fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// Returns whether the header that is sent needs our own address.

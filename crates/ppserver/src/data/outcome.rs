@@ -6,7 +6,12 @@ use std::io;
 
 use super::conduit::Moved;
 use crate::core::connect_result::ConnectResult;
-use crate::core::session::{Failure, Received, Sent};
+use crate::core::session::{Failure, FirstUse, Received, Sent};
+
+/// Says when a socket is used first that may be tried before any event of it.
+pub(super) fn first_use(is_early: bool) -> FirstUse {
+    if is_early { FirstUse::AtOnce } else { FirstUse::WhenReady }
+}
 
 pub(super) fn received(Moved { asked, result }: Moved) -> Received {
     match result {

@@ -112,7 +112,7 @@ impl Worker {
     ) -> io::Result<(Self, Line)> {
         let poll = Poll::new()?;
         let (line, inbox) = Line::new(poll.registry(), Source::Orders.token())?;
-        let (clock, now) = Clock::start();
+        let (clock, now) = Clock::start(cells[index].origin());
         let worker = Self {
             index,
             poll,
@@ -146,18 +146,16 @@ impl Worker {
     /// When waiting for events fails; nothing can be served then.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut began = self.clock.read(Some(Duration::ZERO));
         loop {
             let turn_end = self.clock.read(Some(Duration::ZERO));
-            self.cells[self.index].end_turn(turn_end.saturating_duration_since(began));
+            self.cells[self.index].end_turn(self.clock.elapsed_ns());
             if self.is_done() {
                 return Ok(());
             }
             let timeout = self.timeout(turn_end);
             self.wait(&mut events, timeout)?;
             let now = Now::read(&mut self.clock, timeout);
-            began = now.instant;
-            self.cells[self.index].begin_turn(self.clock.read_at());
+            self.cells[self.index].begin_turn(self.clock.elapsed_ns());
             self.schedule.catch_up(now.instant);
             for event in &events {
                 self.note(event, now.instant);

@@ -76,9 +76,10 @@ impl Counter {
     }
 }
 
-/// Beyond 584 years it stands still.
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+/// Returns the nanoseconds of a span, which is shorter than 584 years.
+pub fn nanos(span: Duration) -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    span.as_secs() * SECOND + u64::from(span.subsec_nanos())
 }
 
 /// So many counters at 0.
@@ -99,6 +100,15 @@ impl Histogram {
         let bucket = BUCKETS.iter().position(|bound| span <= *bound);
         self.counts[bucket.unwrap_or(BUCKETS.len())].add(1);
         self.sum_ns.add(nanos(span));
+    }
+
+    /// Counts one that began then and ends now.
+    pub fn observe_since(&self, began: Instant, now: Instant) {
+        // Most begin and end in one turn, and a subtraction is dear.
+        self.observe(match began == now {
+            true => Duration::ZERO,
+            false => now.saturating_duration_since(began),
+        });
     }
 
     /// Returns how many took no longer than each of the bounds and longer than the one before it; the last, longer
@@ -131,7 +141,7 @@ pub struct WorkerCells {
     busy_ns: Counter,
     /// When the turn began that it is in, in nanoseconds since `origin`; 0 while it waits.
     turn_ns: Counter,
-    pub(super) origin: Instant,
+    origin: Instant,
 }
 
 impl WorkerCells {
@@ -163,15 +173,23 @@ impl WorkerCells {
         self.active.get()
     }
 
-    /// It has been woken, and works.
-    pub fn begin_turn(&self, now: Instant) {
-        self.turn_ns.set(nanos(now.saturating_duration_since(self.origin)).max(1));
+    /// Returns when time began here.
+    pub fn origin(&self) -> Instant {
+        self.origin
     }
 
-    /// It has worked for so long, and waits.
-    pub fn end_turn(&self, busy: Duration) {
-        self.busy_ns.add(nanos(busy));
-        self.turn_ns.set(0);
+    /// It has been woken, so many nanoseconds behind the origin, and works.
+    pub fn begin_turn(&self, at_ns: u64) {
+        self.turn_ns.set(at_ns.max(1));
+    }
+
+    /// It has done what there was, so many nanoseconds behind the origin, and waits.
+    pub fn end_turn(&self, at_ns: u64) {
+        let began_ns = self.turn_ns.get();
+        if began_ns > 0 {
+            self.busy_ns.add(at_ns.saturating_sub(began_ns));
+            self.turn_ns.set(0);
+        }
     }
 
     /// Returns for how long it has worked in all, up to its last wait.
@@ -239,8 +257,8 @@ impl ListenerCells {
         self.closed[reason.index()].add(1);
     }
 
-    /// Notes a header that is complete, so long behind the accept.
-    pub fn take_header(&self, header: &Header, span: Duration) {
+    /// Notes a header that is complete now, on a connection that was accepted then.
+    pub fn take_header(&self, header: &Header, accepted: Instant, now: Instant) {
         let version = match header.version() {
             Version::V1 => 0,
             Version::V2 => 1,
@@ -251,7 +269,7 @@ impl ListenerCells {
             Command::Unknown => 2,
         };
         self.headers[version][command].add(1);
-        self.header_duration.observe(span);
+        self.header_duration.observe_since(accepted, now);
     }
 
     /// Notes a header that broke a rule.

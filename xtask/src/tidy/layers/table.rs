@@ -463,7 +463,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "data::clock",
-        uses: &[],
+        uses: &["telemetry::cells"],
         world: World::Open,
         why: "table, clock and conduit know neither session nor each other",
     },

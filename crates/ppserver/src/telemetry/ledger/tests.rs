@@ -48,7 +48,9 @@ fn what_workers_count_is_summed_up_by_name() {
     let [b, _] = &cells[0].listeners[..] else { panic!("two listeners") };
     let [other_b, a] = &cells[1].listeners[..] else { panic!("two listeners") };
     [b, b, other_b, a].iter().for_each(|cells| cells.open());
-    b.take_header(&header(b"PROXY UNKNOWN\r\n"), Duration::from_millis(3));
+    let accepted = ledger.workers()[0].origin();
+    let now = accepted + Duration::from_millis(3);
+    b.take_header(&header(b"PROXY UNKNOWN\r\n"), accepted, now);
     other_b.refuse_header(ErrorKind::V1TooLong);
     other_b.bytes_up.add(5);
     a.bytes_down.add(7);
@@ -137,7 +139,7 @@ fn what_a_worker_leaves_behind_is_closed_and_the_others_go_on() {
         cells.listeners[0].close(CloseReason::Done);
         cells.upstreams[0].endpoints[0].connect(ConnectResult::Ok);
         ledger.workers()[worker].open();
-        ledger.workers()[worker].begin_turn(ledger.workers()[worker].origin);
+        ledger.workers()[worker].begin_turn(7);
     }
     // Its connections were on other terms than those of today.
     follow(&ledger, &["b"], &[101]);
@@ -148,9 +150,12 @@ fn what_a_worker_leaves_behind_is_closed_and_the_others_go_on() {
     let activity = ledger.activity();
     assert_eq!(
         activity[0].in_turn_since,
-        Some(ledger.workers()[0].origin + Duration::from_nanos(1))
+        Some(ledger.workers()[0].origin() + Duration::from_nanos(7))
     );
     assert_eq!(activity[1].in_turn_since, None);
+    ledger.workers()[0].end_turn(10);
+    let activity = ledger.activity();
+    assert_eq!((activity[0].in_turn_since, activity[0].busy), (None, Duration::from_nanos(3)));
     follow(&ledger, &["a"], &[100]);
     let stands = |ledger: &Ledger| ledger.upstreams().remove(0).endpoints.remove(0).active;
     assert_eq!(stands(&ledger), 1);
