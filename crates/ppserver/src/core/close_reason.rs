@@ -8,72 +8,50 @@
 //! | `core/sim/stage.rs` | when a session must end with it |
 //! | `core/sim/coverage.rs` | only if no simulated session can end with it |
 
-macro_rules! close_reasons {
-    ($($(#[$doc:meta])* $reason:ident, $name:literal;)*) => {
-        /// Why a session ended. Each ends with exactly one, which also indexes the counters.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum CloseReason {
-            $($(#[$doc])* $reason,)*
-        }
+use super::words::words;
 
-        impl CloseReason {
-            /// All reasons, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$reason,)*];
-            /// How many there are.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// Returns the name used in logs and counters.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$reason => $name,)* }
-            }
-
-            /// Returns the index of the counter.
-            pub const fn index(self) -> usize {
-                self as usize
-            }
-        }
-    };
-}
-
-close_reasons! {
-    /// Both directions ended with a FIN, and every byte was passed on.
-    Done, "done";
-    /// The peer closed before its first byte, as TCP health checks do.
-    Probe, "probe";
-    /// A LOCAL header, answered here.
-    LocalAnswered, "local_answered";
-    /// A LOCAL header, where the listener rejects them.
-    LocalRejected, "local_rejected";
-    /// The peer may not speak to this listener.
-    Untrusted, "untrusted";
-    /// The bytes are no header, and one is required.
-    HeaderAbsent, "header_absent";
-    /// The header breaks a rule.
-    HeaderInvalid, "header_invalid";
-    /// The peer closed inside its header.
-    HeaderTruncated, "header_truncated";
-    /// The header did not come in time.
-    HeaderTimeout, "header_timeout";
-    /// The header we would have to send is too long for the format.
-    HeaderTooLong, "header_too_long";
-    /// No endpoint could be connected to.
-    ConnectFailed, "connect_failed";
-    /// The last endpoint tried did not answer in time.
-    ConnectTimeout, "connect_timeout";
-    /// The client reset the connection, or its path broke.
-    ClientReset, "client_reset";
-    /// The upstream reset the connection, or its path broke.
-    UpstreamReset, "upstream_reset";
-    /// No byte went either way for too long.
-    IdleTimeout, "idle_timeout";
-    /// No byte went the other way for too long after one side had ended.
-    HalfClosedTimeout, "half_closed_timeout";
-    /// The table of connections was full.
-    Overload, "overload";
-    /// The process stops, and the session outlived the grace period.
-    Drained, "drained";
-    /// An operator closed it.
-    ClosedByAdmin, "closed_by_admin";
-    /// The system gave no descriptor or memory.
-    Resources, "resources";
+words! {
+    /// Why a session ended. Each ends with exactly one, which also indexes the counters.
+    CloseReason {
+        /// Both directions ended with a FIN, and every byte was passed on.
+        Done, "done";
+        /// The peer closed before its first byte, as TCP health checks do.
+        Probe, "probe";
+        /// A LOCAL header, answered here.
+        LocalAnswered, "local_answered";
+        /// A LOCAL header, where the listener rejects them.
+        LocalRejected, "local_rejected";
+        /// The peer may not speak to this listener.
+        Untrusted, "untrusted";
+        /// The bytes are no header, and one is required.
+        HeaderAbsent, "header_absent";
+        /// The header breaks a rule.
+        HeaderInvalid, "header_invalid";
+        /// The peer closed inside its header.
+        HeaderTruncated, "header_truncated";
+        /// The header did not come in time.
+        HeaderTimeout, "header_timeout";
+        /// The header we would have to send is too long for the format.
+        HeaderTooLong, "header_too_long";
+        /// No endpoint could be connected to.
+        ConnectFailed, "connect_failed";
+        /// The last endpoint tried did not answer in time.
+        ConnectTimeout, "connect_timeout";
+        /// The client reset the connection, or its path broke.
+        ClientReset, "client_reset";
+        /// The upstream reset the connection, or its path broke.
+        UpstreamReset, "upstream_reset";
+        /// No byte went either way for too long.
+        IdleTimeout, "idle_timeout";
+        /// No byte went the other way for too long after one side had ended.
+        HalfClosedTimeout, "half_closed_timeout";
+        /// The table of connections was full.
+        Overload, "overload";
+        /// The process stops, and the session outlived the grace period.
+        Drained, "drained";
+        /// An operator closed it.
+        ClosedByAdmin, "closed_by_admin";
+        /// The system gave no descriptor or memory.
+        Resources, "resources";
+    }
 }

@@ -3,7 +3,7 @@
 //! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
 //! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `early` what was learned of
 //! trying before an event, `intent` what a connection wants, `connection_id` what it is
-//! called.
+//! called, `words` how what is counted is named.
 
 pub mod accept_queue;
 pub mod close_reason;
@@ -21,6 +21,7 @@ pub(crate) mod sim;
 #[allow(clippy::print_stdout, reason = "it is test code, which may")]
 mod sim;
 pub mod timers;
+pub(crate) mod words;
 
 #[cfg(fuzzing)]
 pub use sim::simulate;

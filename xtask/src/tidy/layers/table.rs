@@ -25,6 +25,12 @@ pub(super) enum World {
     Pure,
 }
 
+/// A module that decides.
+const fn pure(name: &'static str, uses: &'static [&'static str]) -> Layer {
+    let why = "what decides is pure: it knows ppcore and std types only, time and outcomes go in";
+    Layer { name, uses, world: World::Pure, why }
+}
+
 /// From the top down; a module uses only what stands further down.
 pub(super) const LAYERS: &[Layer] = &[
     Layer {
@@ -519,7 +525,13 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "telemetry::ledger",
-        uses: &["telemetry::cells", "core::close_reason", "core::connect_result", "config"],
+        uses: &[
+            "telemetry::cells",
+            "core::close_reason",
+            "core::connect_result",
+            "core::words",
+            "config",
+        ],
         world: World::Open,
         why: "cells are kept by name and summed up; what is followed is the control plane's",
     },
@@ -565,84 +577,28 @@ pub(super) const LAYERS: &[Layer] = &[
         world: World::Open,
         why: "trust is a set of networks: it knows nothing that runs",
     },
-    Layer {
-        name: "core",
-        uses: &["core::sim"],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::sim",
-        uses: &[
+    pure("core", &["core::sim"]),
+    pure(
+        "core::sim",
+        &[
             "core::session",
             "core::schedule",
             "core::timers",
             "core::close_reason",
             "core::accept_queue",
         ],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::session",
-        uses: &["core::close_reason"],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::schedule",
-        uses: &["core::timers"],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::timers",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::intent",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::connection_id",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::accept_queue",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::pool",
-        uses: &["core::early"],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::early",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::connect_result",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
-    Layer {
-        name: "core::close_reason",
-        uses: &[],
-        world: World::Pure,
-        why: "what decides is pure: it knows ppcore and std types only, time and outcomes go in",
-    },
+    ),
+    pure("core::session", &["core::close_reason"]),
+    pure("core::schedule", &["core::timers"]),
+    pure("core::timers", &[]),
+    pure("core::intent", &[]),
+    pure("core::connection_id", &[]),
+    pure("core::accept_queue", &[]),
+    pure("core::pool", &["core::early"]),
+    pure("core::early", &[]),
+    pure("core::connect_result", &["core::words"]),
+    pure("core::close_reason", &["core::words"]),
+    pure("core::words", &[]),
     Layer {
         name: "data::sys",
         uses: &[],

@@ -7,6 +7,7 @@ use ppcore::ErrorKind;
 
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::words::words;
 use crate::telemetry::cells::{
     BUCKETS, COMMANDS, Counter, EndpointCells, Histogram, ListenerCells, UpstreamCells, VERSIONS,
     WorkerCells,
@@ -100,34 +101,15 @@ pub struct Reloads {
     pub last: SystemTime,
 }
 
-/// What came of a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReloadResult {
-    /// Every worker follows.
-    Ok,
-    /// Nothing was changed.
-    Refused,
-    /// Not every worker follows.
-    Failed,
-}
-
-impl ReloadResult {
-    /// All results, in the order of their counters.
-    pub const ALL: &[Self] = &[Self::Ok, Self::Refused, Self::Failed];
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// Returns the name used in counters.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-
-    pub(super) const fn index(self) -> usize {
-        self as usize
+words! {
+    /// What came of a reload.
+    ReloadResult {
+        /// Every worker follows.
+        Ok, "ok";
+        /// Nothing was changed.
+        Refused, "refused";
+        /// Not every worker follows.
+        Failed, "failed";
     }
 }
 
