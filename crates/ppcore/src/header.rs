@@ -19,6 +19,20 @@ pub enum Version {
     V2,
 }
 
+impl Version {
+    /// Returns `v1` or `v2`.
+    ///
+    /// ```
+    /// assert_eq!(ppcore::Version::V2.name(), "v2");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// What the sender asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -28,6 +42,21 @@ pub enum Command {
     Local,
     /// v1: relayed, but the addresses are not known. Use the socket's own addresses.
     Unknown,
+}
+
+impl Command {
+    /// Returns the word of the specification: `PROXY`, `LOCAL` or `UNKNOWN`.
+    ///
+    /// ```
+    /// assert_eq!(ppcore::Command::Local.name(), "LOCAL");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "PROXY",
+            Self::Local => "LOCAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
 }
 
 /// The address family: the high nibble of byte 13 of a v2 header.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
-use ppcore::{ErrorKind, Version};
+use ppcore::ErrorKind;
 use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
 
 use super::conduit::{Buffer, Pool};
@@ -355,7 +355,7 @@ impl Connection {
                     listener = self.rules.name,
                     peer = %self.intent.peer,
                     client = %self.intent.client,
-                    version = version_name(header.version()),
+                    version = header.version().name(),
                     "header",
                 );
                 match (self.intent.purpose, self.rules.local_policy()) {
@@ -669,13 +669,6 @@ fn compose(
     };
     let composed = dial.compose(scratch, send, SocketAddrs { peer, local });
     composed.map_err(|_| CloseReason::HeaderTooLong)
-}
-
-fn version_name(version: Version) -> &'static str {
-    match version {
-        Version::V1 => "v1",
-        Version::V2 => "v2",
-    }
 }
 
 /// Tells of a connection that is over, in both logs.

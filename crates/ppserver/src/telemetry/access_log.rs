@@ -66,11 +66,7 @@ impl Record<'_> {
             client: self.intent.client,
             peer: self.intent.peer,
             destination: self.intent.destination,
-            version: match self.intent.version {
-                Some(Version::V1) => "v1",
-                Some(Version::V2) => "v2",
-                None => "none",
-            },
+            version: self.intent.version.map_or("none", Version::name),
             upstream: self.upstream,
             endpoint: self.endpoint,
             bytes_in: self.bytes_in,

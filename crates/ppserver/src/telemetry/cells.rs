@@ -33,10 +33,13 @@ pub const BUCKETS: [Duration; 14] = [
     Duration::from_secs(10),
 ];
 
-/// Versions of a header, as the counters are ordered.
-pub const VERSIONS: [Version; 2] = [Version::V1, Version::V2];
-/// Commands of a header, as the counters are ordered.
-pub const COMMANDS: [Command; 3] = [Command::Proxy, Command::Local, Command::Unknown];
+/// Of each version and command of a header one, at [`header_place`].
+pub type ByHeader<T> = [[T; 3]; 2];
+
+/// Returns where a header is counted.
+pub const fn header_place(version: Version, command: Command) -> (usize, usize) {
+    (version as usize, command as usize)
+}
 
 /// A worker's cells of what it follows, by the indexes of the configuration.
 #[derive(Clone, Debug)]
@@ -221,8 +224,7 @@ pub fn active(workers: &[WorkerCells]) -> u64 {
 pub struct ListenerCells {
     pub(super) accepted: Counter,
     pub(super) closed: [Counter; CloseReason::COUNT],
-    /// By version, then command.
-    pub(super) headers: [[Counter; COMMANDS.len()]; VERSIONS.len()],
+    pub(super) headers: ByHeader<Counter>,
     /// By kind, in the order of [`ErrorKind::ALL`].
     pub(super) refusals: [Counter; ErrorKind::ALL.len()],
     pub(super) header_duration: Histogram,
@@ -259,15 +261,7 @@ impl ListenerCells {
 
     /// Notes a header that is complete now, on a connection that was accepted then.
     pub fn take_header(&self, header: &Header, accepted: Instant, now: Instant) {
-        let version = match header.version() {
-            Version::V1 => 0,
-            Version::V2 => 1,
-        };
-        let command = match header.command() {
-            Command::Proxy => 0,
-            Command::Local => 1,
-            Command::Unknown => 2,
-        };
+        let (version, command) = header_place(header.version(), header.command());
         self.headers[version][command].add(1);
         self.header_duration.observe_since(accepted, now);
     }

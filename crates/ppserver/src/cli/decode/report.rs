@@ -81,7 +81,7 @@ impl Report {
         match &verdict.outcome {
             Outcome::Header(header) => empty.with_header(header, input),
             Outcome::Spp(addresses) => Self {
-                command: Some(command_name(Command::Proxy)),
+                command: Some(Command::Proxy.name()),
                 family: Some(family_name(addresses.family())),
                 transport: Some(transport_name(Transport::Dgram)),
                 src: addresses.source().map(|addr| addr.to_string()),
@@ -107,7 +107,7 @@ impl Report {
     }
 
     fn with_header(mut self, header: &Header, input: &[u8]) -> Self {
-        self.command = Some(command_name(header.command()));
+        self.command = Some(header.command().name());
         self.family = Some(family_name(header.family()));
         self.transport = Some(transport_name(header.transport()));
         (self.src, self.dst) = endpoints(header, input);
@@ -174,15 +174,6 @@ fn unix_name(addr: &UnixAddr<'_>) -> String {
             "unix:".chars().chain(path.iter().copied().map(char::from)).collect()
         }
         UnixAddr::Abstract(name) => format!("unix-abstract:{}", hex::format(name)),
-    }
-}
-
-/// Returns the contract's word for a command.
-const fn command_name(command: Command) -> &'static str {
-    match command {
-        Command::Proxy => "PROXY",
-        Command::Local => "LOCAL",
-        Command::Unknown => "UNKNOWN",
     }
 }
 

@@ -14,7 +14,7 @@ use super::process::Process;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::telemetry::build;
-use crate::telemetry::cells::{BUCKETS, COMMANDS, VERSIONS};
+use crate::telemetry::cells::{BUCKETS, header_place};
 use crate::telemetry::ledger::{
     EndpointTotals, Ledger, ListenerTotals, ReloadResult, Reloads, Spans, Totals, UpstreamTotals,
     WorkerTotals,
@@ -98,10 +98,11 @@ impl Families {
             HEADERS.iter().map(|(version, command)| {
                 let labels = [
                     ("listener", &*totals.name),
-                    ("version", version_name(*version)),
-                    ("command", command_name(*command)),
+                    ("version", version.name()),
+                    ("command", command.name()),
                 ];
-                (labels, headers_of(totals, *version, *command))
+                let (of_version, of_command) = header_place(*version, *command);
+                (labels, totals.headers[of_version][of_command])
             })
         });
         counter(to, "ppserver_headers", "PROXY headers that were complete", headers)?;
@@ -270,29 +271,6 @@ fn labelled<const N: usize>(
 /// Labels of an endpoint.
 fn at(upstream: &str, addr: String) -> [(&'static str, String); 2] {
     labelled(["upstream", "endpoint"], [upstream.to_owned(), addr])
-}
-
-fn headers_of(totals: &ListenerTotals, version: Version, command: Command) -> u64 {
-    let versions = VERSIONS.iter().zip(&totals.headers);
-    let all = versions.flat_map(|(version, counts)| {
-        COMMANDS.iter().zip(counts).map(move |(command, count)| ((version, command), count))
-    });
-    all.filter(|(kind, _)| *kind == (&version, &command)).map(|(_, count)| count).sum()
-}
-
-const fn version_name(version: Version) -> &'static str {
-    match version {
-        Version::V1 => "v1",
-        Version::V2 => "v2",
-    }
-}
-
-const fn command_name(command: Command) -> &'static str {
-    match command {
-        Command::Proxy => "PROXY",
-        Command::Local => "LOCAL",
-        Command::Unknown => "UNKNOWN",
-    }
 }
 
 fn unix_time(at: SystemTime) -> f64 {

@@ -9,8 +9,7 @@ use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::words::words;
 use crate::telemetry::cells::{
-    BUCKETS, COMMANDS, Counter, EndpointCells, Histogram, ListenerCells, UpstreamCells, VERSIONS,
-    WorkerCells,
+    BUCKETS, ByHeader, Counter, EndpointCells, Histogram, ListenerCells, UpstreamCells, WorkerCells,
 };
 
 /// What the whole process has counted since its start, listeners that are gone included.
@@ -47,8 +46,8 @@ pub struct ListenerTotals {
     pub active: u64,
     /// Connections that have ended, by the index of the reason.
     pub closed: [u64; CloseReason::COUNT],
-    /// Headers that were complete, by version and command.
-    pub headers: [[u64; COMMANDS.len()]; VERSIONS.len()],
+    /// Headers that were complete.
+    pub headers: ByHeader<u64>,
     /// Headers that broke a rule, in the order of [`ErrorKind::ALL`].
     pub refusals: [u64; ErrorKind::ALL.len()],
     /// From accept until the header was complete.
@@ -136,7 +135,7 @@ impl ListenerTotals {
             accepted: 0,
             active: 0,
             closed: [0; CloseReason::COUNT],
-            headers: [[0; COMMANDS.len()]; VERSIONS.len()],
+            headers: ByHeader::default(),
             refusals: [0; ErrorKind::ALL.len()],
             header_duration: Spans::default(),
             bytes_up: 0,
