@@ -1,5 +1,6 @@
 //! A door of the control plane as people write it on a command line: an address, or the path of a socket.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -10,6 +11,16 @@ pub enum Door {
     Address(String),
     /// A path.
     Socket(PathBuf),
+}
+
+/// As it can be written.
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Why a text is no door.

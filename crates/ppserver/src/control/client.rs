@@ -3,14 +3,13 @@
 //! Also GET of any HTTP address, for health checks. Not for what listens for ever. Invariant: it takes no longer
 //! and no more memory than its bounds.
 
-use std::fmt;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Incoming};
+use axum::body::Body;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Method, Request};
@@ -20,26 +19,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::config::Door;
+
 /// The most that an answer may hold: ten thousand connections are 4 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// Where to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `host:port`.
-    Tcp(String),
-    /// A path.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host) => host.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +66,20 @@ pub enum ClientError {
 ///
 /// # Errors
 /// See [`ClientError`]; an answer of whatever status is none.
-pub fn ask(target: &Target, verb: Verb, path: &str, time: Duration) -> Result<Answer, ClientError> {
+pub fn ask(door: &Door, verb: Verb, path: &str, time: Duration) -> Result<Answer, ClientError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ClientError::Connect)?;
-    let answered = async { timeout(time, exchange(target, verb, path)).await };
+    let answered = async { timeout(time, exchange(door, verb, path)).await };
     runtime.block_on(answered).unwrap_or(Err(ClientError::Late(time)))
 }
 
-async fn exchange(target: &Target, verb: Verb, path: &str) -> Result<Answer, ClientError> {
-    match target {
-        Target::Tcp(host) => {
+async fn exchange(door: &Door, verb: Verb, path: &str) -> Result<Answer, ClientError> {
+    match door {
+        Door::Address(host) => {
             let stream = connect(host).await.map_err(ClientError::Connect)?;
             converse(stream, host, verb, path).await
         }
-        Target::Unix(socket) => {
+        Door::Socket(socket) => {
             let stream = UnixStream::connect(socket).await.map_err(ClientError::Connect)?;
             converse(stream, "localhost", verb, path).await
         }
@@ -126,7 +109,7 @@ async fn converse(
         Verb::Post => Method::POST,
     };
     let request = Request::builder().method(method).uri(path).header(HOST, host);
-    let request = request.header(CONNECTION, "close").body(Empty)?;
+    let request = request.header(CONNECTION, "close").body(Body::empty())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {
         let response = sender.send_request(request).await?;
@@ -155,23 +138,4 @@ async fn read(body: Incoming) -> Result<Vec<u8>, ClientError> {
         }
     }
     Ok(bytes)
-}
-
-/// The body of a request here.
-struct Empty;
-
-impl Body for Empty {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-        std::task::Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        true
-    }
 }

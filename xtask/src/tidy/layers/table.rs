@@ -198,7 +198,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "control::client",
-        uses: &[],
+        uses: &["config"],
         world: World::Async,
         why: "who asks a server is another process, and knows nothing of this one",
     },

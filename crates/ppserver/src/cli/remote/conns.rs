@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::table::{cell, table};
 use super::{Admin, query};
-use crate::cli::{Exit, Failure, answer};
+use crate::cli::{Exit, Failure};
 
 const HELP: &str = "\
 The longest lived come first. Seconds are since it was accepted, and since a byte moved.
@@ -50,9 +50,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode, Failure> {
             ("limit", args.limit.map(|limit| limit.to_string())),
         ],
     );
-    let value = args.admin.get(&path)?;
-    let text = if args.json { format!("{value}\n") } else { shown(&value) };
-    answer(text.as_bytes())?;
+    args.admin.print(&path, args.json, shown)?;
     Ok(Exit::Ok.into())
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Admin;
 use crate::cli::{Exit, Failure, answer};
-use crate::control::client::{self, Target, Verb};
+use crate::config::Door;
+use crate::control::client::{self, Verb};
 
 /// How long an answer may take: less than any orchestrator waits.
 const TIME: Duration = Duration::from_secs(3);
@@ -32,12 +33,12 @@ pub(in crate::cli) struct Args {
 
 /// Runs the command.
 pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (target, path) = match &args.url {
+    let (door, path) = match &args.url {
         Some(url) => parse(url).map_err(|why| Failure::new(Exit::Failed, why))?,
-        None => (args.admin.target(), "/readyz".to_owned()),
+        None => (args.admin.door().clone(), "/readyz".to_owned()),
     };
-    let asked = client::ask(&target, Verb::Get, &path, TIME);
-    let asked = asked.map_err(|error| super::unreachable(&target, &error))?;
+    let asked = client::ask(&door, Verb::Get, &path, TIME);
+    let asked = asked.map_err(|error| super::unreachable(&door, &error))?;
     let body = String::from_utf8_lossy(&asked.body);
     // A stranger's bytes stay away from the terminal.
     let line: String = body
@@ -53,7 +54,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// Takes a URL apart: where to ask, and for what.
-fn parse(url: &str) -> Result<(Target, String), String> {
+fn parse(url: &str) -> Result<(Door, String), String> {
     let rest = match url.split_once("://") {
         Some(("http", rest)) => rest,
         Some((scheme, _)) => return Err(format!("`{scheme}` is not asked here, only http")),
@@ -66,7 +67,7 @@ fn parse(url: &str) -> Result<(Target, String), String> {
     let port = host.rsplit_once(':').map(|(_, port)| port);
     let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
     let host = if has_port { host.to_owned() } else { format!("{host}:80") };
-    Ok((Target::Tcp(host), path.to_owned()))
+    Ok((Door::Address(host), path.to_owned()))
 }
 
 #[cfg(test)]
@@ -83,7 +84,7 @@ mod tests {
             ("http://web", "web:80", "/readyz"),
             ("http://[::1]", "[::1]:80", "/readyz"),
         ] {
-            assert_eq!(parse(url), Ok((Target::Tcp(host.to_owned()), path.to_owned())), "{url}");
+            assert_eq!(parse(url), Ok((Door::Address(host.to_owned()), path.to_owned())), "{url}");
         }
         assert!(parse("https://web/").is_err());
     }

@@ -15,9 +15,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
-use crate::cli::Exit;
+use crate::cli::{Exit, answer};
 use crate::config::Door;
-use crate::control::client::{self, ClientError, Target, Verb};
+use crate::control::client::{self, ClientError, Verb};
 
 /// Where a package puts the socket.
 const SOCKET: &str = "/run/ppserver/admin.sock";
@@ -41,17 +41,22 @@ pub(super) struct Admin {
 
 impl Admin {
     /// The door to ask: of several, as the variable of the server may name them, the one that takes everything.
-    fn target(&self) -> Target {
+    fn door(&self) -> &Door {
         let is_socket = |door: &&Door| matches!(door, Door::Socket(_));
         let door = self.admin.iter().find(is_socket).or(self.admin.first());
-        match door.expect("there is a default") {
-            Door::Address(addr) => Target::Tcp(addr.clone()),
-            Door::Socket(path) => Target::Unix(path.clone()),
-        }
+        door.expect("there is a default")
     }
 
-    fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Verb::Get, path, READ_TIME)
+    /// Asks for what is, and prints it: as it came, or as people read it.
+    fn print(
+        &self,
+        path: &str,
+        is_json: bool,
+        shown: impl FnOnce(&Value) -> String,
+    ) -> Result<(), Failure> {
+        let value = self.ask(Verb::Get, path, READ_TIME)?;
+        let text = if is_json { format!("{value}\n") } else { shown(&value) };
+        answer(text.as_bytes())
     }
 
     fn post(&self, path: &str, time: Duration) -> Result<Value, Failure> {
@@ -60,9 +65,9 @@ impl Admin {
 
     /// Asks, and takes nothing but a good answer.
     fn ask(&self, verb: Verb, path: &str, time: Duration) -> Result<Value, Failure> {
-        let target = self.target();
+        let door = self.door();
         let answer =
-            client::ask(&target, verb, path, time).map_err(|error| unreachable(&target, &error))?;
+            client::ask(door, verb, path, time).map_err(|error| unreachable(door, &error))?;
         let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
         match (answer.status, value) {
             (200, Some(value)) => Ok(value),
@@ -70,7 +75,7 @@ impl Admin {
                 Err(Failure { exit: Exit::Failed.into(), message: refused(status, &value) })
             }
             (status, _) => {
-                let why = format!("{target} answers {status}, and not as ppserver does");
+                let why = format!("{door} answers {status}, and not as ppserver does");
                 Err(Failure::new(Exit::Failed, why))
             }
         }
@@ -97,29 +102,29 @@ fn refused(status: u16, value: &Value) -> String {
 }
 
 /// Says what to do where nobody answers.
-fn unreachable(target: &Target, error: &ClientError) -> Failure {
+fn unreachable(door: &Door, error: &ClientError) -> Failure {
     let os_error = match error {
         ClientError::Connect(error) => error.raw_os_error(),
         ClientError::Http(_) | ClientError::Path(_) | ClientError::Late(_) | ClientError::Long => {
             None
         }
     };
-    let help = match (target, os_error) {
-        (Target::Unix(_), Some(libc::ENOENT)) => {
+    let help = match (door, os_error) {
+        (Door::Socket(_), Some(libc::ENOENT)) => {
             "\n  help: `admin.socket` in the configuration says where it is; name it by --admin PATH"
         }
-        (Target::Unix(_), Some(libc::ECONNREFUSED)) => {
+        (Door::Socket(_), Some(libc::ECONNREFUSED)) => {
             "\n  help: its server has ended; start it again"
         }
-        (Target::Unix(_), Some(libc::EACCES)) => {
+        (Door::Socket(_), Some(libc::EACCES)) => {
             "\n  help: the socket is its server's user's: run this as that user, or as root"
         }
-        (Target::Tcp(_), Some(libc::ECONNREFUSED)) => {
+        (Door::Address(_), Some(libc::ECONNREFUSED)) => {
             "\n  help: `admin.listen` in the configuration says where it is; name it by --admin ADDR"
         }
-        (Target::Unix(_) | Target::Tcp(_), Some(_) | None) => "",
+        (Door::Socket(_) | Door::Address(_), Some(_) | None) => "",
     };
-    Failure::new(Exit::Failed, format!("no answer from {target}: {error}{help}"))
+    Failure::new(Exit::Failed, format!("no answer from {door}: {error}{help}"))
 }
 
 /// Writes a value as a query has it.

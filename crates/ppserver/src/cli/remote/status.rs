@@ -37,9 +37,7 @@ pub(in crate::cli) struct Args {
 #[expect(clippy::disallowed_methods, reason = "it has nothing else to do until the next look")]
 pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode, Failure> {
     loop {
-        let value = args.admin.get("/api/v1/status")?;
-        let text = if args.json { format!("{value}\n") } else { shown(&value) };
-        answer(text.as_bytes())?;
+        args.admin.print("/api/v1/status", args.json, shown)?;
         if !args.watch {
             return Ok(Exit::Ok.into());
         }

@@ -64,9 +64,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.command {
         Some(Command::Set(set)) => set_endpoint(set),
         None => {
-            let value = args.admin.get("/api/v1/upstreams")?;
-            let text = if args.json { format!("{value}\n") } else { shown(&value) };
-            answer(text.as_bytes())?;
+            args.admin.print("/api/v1/upstreams", args.json, shown)?;
             Ok(Exit::Ok.into())
         }
     }
