@@ -20,3 +20,10 @@ words! {
         Itself, "self";
     }
 }
+
+impl ConnectResult {
+    /// Returns how many attempts failed, of so many with each result.
+    pub fn failures(counts: &[u64; Self::COUNT]) -> u64 {
+        counts.iter().sum::<u64>() - counts[Self::Ok.index()]
+    }
+}

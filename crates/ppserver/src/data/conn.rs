@@ -435,7 +435,7 @@ impl Connection {
                 offset = self.held().len(),
                 bytes = log::first_bytes(self.held()),
                 suppressed,
-                why = "the header was not complete in time",
+                why = refusals::words(CloseReason::HeaderTimeout),
                 "refused",
             );
         }

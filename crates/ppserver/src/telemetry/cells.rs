@@ -310,8 +310,7 @@ impl EndpointCells {
 
     /// Returns how many attempts to connect failed.
     pub(super) fn failures(&self) -> u64 {
-        let failed = ConnectResult::ALL.iter().filter(|result| **result != ConnectResult::Ok);
-        failed.map(|result| self.connects[result.index()].get()).sum()
+        ConnectResult::failures(&self.connects.each_ref().map(Counter::get))
     }
 
     /// Its worker has ended, and what stood with it.

@@ -102,10 +102,7 @@ impl Refused {
 
     /// Says why in words, with what the bytes look like.
     pub fn why(&self) -> String {
-        let Some(error) = self.error else {
-            let words = WORDS.iter().find(|(reason, _)| *reason == self.reason);
-            return words.map_or(self.reason.name(), |(_, words)| words).to_owned();
-        };
+        let Some(error) = self.error else { return words(self.reason).to_owned() };
         let why = why(error, self.header_bytes_max);
         match like(error, self.bytes()) {
             Some(like) => format!("{why}; it looks like {like}"),
@@ -171,6 +168,12 @@ impl Refusals {
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
+}
+
+/// Says why a connection is refused whose header was not judged.
+pub fn words(reason: CloseReason) -> &'static str {
+    let words = WORDS.iter().find(|(known, _)| *known == reason);
+    words.map_or(reason.name(), |(_, words)| words)
 }
 
 /// Says why a header is refused, and by which key where one decides.

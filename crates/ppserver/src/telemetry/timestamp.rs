@@ -23,9 +23,14 @@ impl Timestamp {
         Self { unix_time: unix_time.min(LAST) }
     }
 
+    /// The moment of the system's clock.
+    pub fn at(time: SystemTime) -> Self {
+        Self::of(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
     /// Asks the system.
     pub fn now() -> Self {
-        Self::of(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        Self::at(SystemTime::now())
     }
 }
 

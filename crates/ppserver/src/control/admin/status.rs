@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -10,7 +10,6 @@ use super::answers::seconds;
 use crate::config::{Endpoint, Upstream};
 use crate::control::board::{Readiness, Shown};
 use crate::core::close_reason::CloseReason;
-use crate::core::connect_result::ConnectResult;
 use crate::telemetry::build;
 use crate::telemetry::ledger::{EndpointTotals, Ledger, ListenerTotals, UpstreamTotals};
 use crate::telemetry::log;
@@ -109,7 +108,7 @@ impl Status {
             commit: build::COMMIT,
             pid: std::process::id(),
             generation: 1,
-            started: timestamp(started),
+            started: Timestamp::at(started),
             uptime_seconds: seconds(started.elapsed().unwrap_or_default()),
             workers: ledger.workers().len(),
             state: match shown.readiness {
@@ -123,10 +122,6 @@ impl Status {
             pools: ledger.upstreams().iter().map(PoolSummary::of).collect(),
         }
     }
-}
-
-fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::of(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Listener {
@@ -155,18 +150,10 @@ impl PoolSummary {
             endpoints: totals.endpoints.len(),
             endpoints_up: totals.endpoints.len(),
             active: sum(|endpoint| endpoint.active),
-            connects: sum(connects),
-            failures: sum(failures),
+            connects: sum(|endpoint| endpoint.connects.iter().sum()),
+            failures: sum(EndpointTotals::failures),
         }
     }
-}
-
-fn connects(totals: &EndpointTotals) -> u64 {
-    totals.connects.iter().sum()
-}
-
-fn failures(totals: &EndpointTotals) -> u64 {
-    connects(totals) - totals.connects[ConnectResult::Ok.index()]
 }
 
 impl Pools {
@@ -181,10 +168,10 @@ impl Pools {
                 state: "up",
                 is_set: false,
                 why: None,
-                since: timestamp(ledger.started()),
+                since: Timestamp::at(ledger.started()),
                 active: totals.active,
-                connects: connects(totals),
-                failures: failures(totals),
+                connects: totals.connects.iter().sum(),
+                failures: totals.failures(),
                 check_latency_seconds: None,
             };
             Pool { endpoints: totals.endpoints.iter().map(endpoint).collect(), name: totals.name }

@@ -178,6 +178,11 @@ impl EndpointTotals {
         Self { addr, active: 0, connects: [0; ConnectResult::COUNT] }
     }
 
+    /// Returns how many attempts to connect failed.
+    pub fn failures(&self) -> u64 {
+        ConnectResult::failures(&self.connects)
+    }
+
     /// Adds what a worker has counted.
     pub(super) fn add(&mut self, cells: &EndpointCells) {
         // First what ended: it had stood before.
