@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+pub(super) use crate::telemetry::hex::format;
+
 /// Reads words separated by white space, each of whole bytes in either case, with or without `0x`.
 pub(super) fn parse(text: &[u8]) -> Result<Vec<u8>, HexError> {
     let mut bytes = Vec::with_capacity(text.len() / 2);
@@ -27,11 +29,6 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<u8>, HexError> {
         word_at += word.len() + 1;
     }
     Ok(bytes)
-}
-
-/// Writes bytes as lower-case digits without separators.
-pub(super) fn format(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why text is not hex.

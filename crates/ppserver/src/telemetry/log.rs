@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{self, LogFormat, LogLevel, Report};
+use crate::telemetry::hex;
 use crate::telemetry::metrics::Summary;
 use crate::telemetry::timestamp::Timestamp;
 
@@ -303,9 +304,7 @@ impl Limiter {
 pub fn first_bytes(bytes: &[u8]) -> String {
     /// Enough for a v2 header with IPv4 addresses, and for the start of anything else.
     const SHOWN_MAX: usize = 32;
-    let shown = bytes.iter().take(SHOWN_MAX).map(|byte| format!("{byte:02x}"));
-    let more = if bytes.len() > SHOWN_MAX { "..." } else { "" };
-    shown.chain([more.to_owned()]).collect()
+    hex::first(bytes, SHOWN_MAX)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod build;
 pub mod cells;
 pub mod exposition;
+pub mod hex;
 pub mod ledger;
 pub mod log;
 pub mod metrics;

@@ -3,12 +3,11 @@
 //! Invariant: what is written is printable US-ASCII and bounded, whatever the sender put in; text that is not,
 //! and bytes, are hexadecimal behind `hex:`.
 
-use std::fmt::Write;
-
 use ppcore::Header;
 use ppcore::tlv::{Tlv, Tlvs, View};
 
 use crate::config::LoggedTlv;
+use crate::telemetry::hex;
 
 /// Bytes of a value that are written: a host name of full length (RFC 1035 2.3.4).
 const VALUE_BYTES_MAX: usize = 255;
@@ -45,7 +44,7 @@ fn value(tlv: &Tlv<'_>) -> String {
         Ok(View::Gcp(id)) => id.to_string(),
         Ok(View::AzureLinkId(id)) => id.to_string(),
         // What breaks the rule of its type is bytes.
-        Ok(_) | Err(_) => hex(tlv.value()),
+        Ok(_) | Err(_) => hexadecimal(tlv.value()),
     }
 }
 
@@ -53,19 +52,12 @@ fn text(value: &[u8]) -> String {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~');
     match std::str::from_utf8(value) {
         Ok(text) if value.len() <= VALUE_BYTES_MAX && value.iter().all(is_plain) => text.to_owned(),
-        Ok(_) | Err(_) => hex(value),
+        Ok(_) | Err(_) => hexadecimal(value),
     }
 }
 
-fn hex(value: &[u8]) -> String {
-    let mut hex = "hex:".to_owned();
-    for byte in value.iter().take(VALUE_BYTES_MAX) {
-        write!(hex, "{byte:02x}").expect("a String takes all that is written");
-    }
-    if value.len() > VALUE_BYTES_MAX {
-        hex.push_str("...");
-    }
-    hex
+fn hexadecimal(value: &[u8]) -> String {
+    format!("hex:{}", hex::first(value, VALUE_BYTES_MAX))
 }
 
 #[cfg(test)]

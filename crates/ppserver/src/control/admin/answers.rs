@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::control::requests::{self, Fault, Why};
 use crate::data::listing::View;
+use crate::telemetry::hex;
 use crate::telemetry::refusals::Refused;
 use crate::telemetry::timestamp::Timestamp;
 
@@ -169,7 +170,7 @@ impl Refusal {
             reason: refused.reason.name(),
             error: refused.error.map(|error| error.kind().name()),
             offset: refused.error.map(|error| error.offset()),
-            bytes: refused.bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes: hex::format(refused.bytes()),
             why: refused.why(),
         }
     }
