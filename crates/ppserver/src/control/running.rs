@@ -88,7 +88,7 @@ impl Running {
     /// Prints them in the log's form, whatever its level.
     pub(super) fn print_counters(&self) {
         let totals = self.service.ledger.totals();
-        log::write_counters(&self.plan.config.log, &Summary::of(&totals, log::lines_dropped()));
+        log::write_counters(&self.plan.config.log, &Summary::of(totals, log::lines_dropped()));
     }
 
     /// Begins a drain, for a signal if one asked, and returns how long it may last, and who tells when the ports are

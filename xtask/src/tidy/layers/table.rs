@@ -189,7 +189,6 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry::build",
             "telemetry::metrics",
             "telemetry::log",
-            "core::close_reason",
             "data::orders",
             "core::connection_id",
             "telemetry::exposition",

@@ -9,9 +9,8 @@ use serde::Serialize;
 use super::answers::seconds;
 use crate::config::{Endpoint, Upstream};
 use crate::control::board::{Readiness, Shown};
-use crate::core::close_reason::CloseReason;
 use crate::telemetry::build;
-use crate::telemetry::ledger::{EndpointTotals, Ledger, ListenerTotals, UpstreamTotals};
+use crate::telemetry::ledger::{EndpointTotals, Ledger, ListenerTotals, UpstreamTotals, by_reason};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Summary;
 use crate::telemetry::timestamp::Timestamp;
@@ -117,7 +116,7 @@ impl Status {
             },
             config: shown.file.as_deref().map(|file| file.display().to_string()),
             connections_max: shown.connections_max,
-            counters: Summary::of(&ledger.totals(), log::lines_dropped()),
+            counters: Summary::of(ledger.totals(), log::lines_dropped()),
             listeners: ledger.listeners().into_iter().map(listener).collect(),
             pools: ledger.upstreams().iter().map(PoolSummary::of).collect(),
         }
@@ -127,8 +126,7 @@ impl Status {
 impl Listener {
     fn of(totals: ListenerTotals, shown: &Shown, upstream: Option<&Upstream>) -> Self {
         let ports = shown.ports.iter().filter(|(listener, _)| *listener == totals.name);
-        let closed =
-            CloseReason::ALL.iter().map(|reason| (reason.name(), totals.closed[reason.index()]));
+        let closed = by_reason(&totals.closed).into_iter();
         Self {
             bind: ports.map(|(_, addr)| *addr).collect(),
             upstream: upstream.map_or(String::new(), |upstream| upstream.name.clone()),

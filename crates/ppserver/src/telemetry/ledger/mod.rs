@@ -22,7 +22,7 @@ use std::time::{Instant, SystemTime};
 use shelf::Shelf;
 pub use snapshot::{
     EndpointTotals, ListenerTotals, ReloadResult, Reloads, Spans, Totals, UpstreamTotals,
-    WorkerTotals,
+    WorkerTotals, by_reason,
 };
 
 use super::cells::{

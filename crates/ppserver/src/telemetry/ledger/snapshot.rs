@@ -1,9 +1,11 @@
 //! What a ledger says at a moment: plain values, summed over the workers.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use ppcore::ErrorKind;
+use serde::{Serialize, Serializer};
 
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
@@ -13,13 +15,14 @@ use crate::telemetry::cells::{
 };
 
 /// What the whole process has counted since its start, listeners that are gone included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Connections accepted.
-    pub accepted: u64,
     /// Connections that are open: `accepted` less the sum of `closed`.
     pub active: u64,
-    /// Connections that have ended, by the index of the reason.
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections that have ended, by the index of the reason; written by its name, and every one, also at 0.
+    #[serde(serialize_with = "write_by_reason")]
     pub closed: [u64; CloseReason::COUNT],
     /// Payload bytes from clients to upstreams.
     pub bytes_up: u64,
@@ -197,6 +200,18 @@ impl WorkerTotals {
     pub(super) fn of(cells: &WorkerCells) -> Self {
         Self { active: cells.active(), busy: cells.busy(), in_turn_since: cells.in_turn_since() }
     }
+}
+
+/// Returns counts of connections that have ended by the names of the reasons.
+pub fn by_reason(closed: &[u64; CloseReason::COUNT]) -> BTreeMap<&'static str, u64> {
+    CloseReason::ALL.iter().map(|reason| (reason.name(), closed[reason.index()])).collect()
+}
+
+fn write_by_reason<S: Serializer>(
+    closed: &[u64; CloseReason::COUNT],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    by_reason(closed).serialize(serializer)
 }
 
 fn read<const N: usize>(cells: &[Counter; N]) -> [u64; N] {
