@@ -114,7 +114,7 @@ impl Connection {
         peer: SocketAddr,
         now: Instant,
     ) -> Self {
-        tracing::debug!(listener = rules.name, %peer, "accepted");
+        tracing::debug!(listener = rules.name(), %peer, "accepted");
         let is_early = rules.early_receive.is_due();
         Self {
             place: Place::new(),
@@ -146,8 +146,8 @@ impl Connection {
         ctx: &mut Ctx<'_>,
     ) {
         sys::reset_on_close(client);
-        ctx.refused.note(Refused::new(ctx.unix_time, &rules.name, peer, reason, &[]));
-        let (listener, now) = (&rules.name, ctx.now);
+        ctx.refused.note(Refused::new(ctx.unix_time, rules.name(), peer, reason, &[]));
+        let (listener, now) = (rules.name(), ctx.now);
         let mut may = || ctx.refusals.allow(now);
         // Whoever is not trusted comes again and again, as a probe does; the others do not.
         let line = if reason == CloseReason::Untrusted {
@@ -163,7 +163,7 @@ impl Connection {
         let intent = Intent::plain(peer);
         let record = Record {
             id,
-            listener: &rules.name,
+            listener: rules.name(),
             intent: &intent,
             upstream: &rules.route(&intent).upstream.name,
             endpoint: None,
@@ -352,7 +352,7 @@ impl Connection {
                 self.rules.cells.take_header(&header, self.began, ctx.now);
                 self.intent = Intent::of(self.intent.peer, &header);
                 tracing::debug!(
-                    listener = self.rules.name,
+                    listener = self.rules.name(),
                     peer = %self.intent.peer,
                     client = %self.intent.client,
                     version = header.version().name(),
@@ -376,7 +376,7 @@ impl Connection {
             }
             Ok(Some(Found::Plain { taken })) => {
                 tracing::debug!(
-                    listener = self.rules.name,
+                    listener = self.rules.name(),
                     peer = %self.intent.peer,
                     "no header",
                 );
@@ -409,7 +409,7 @@ impl Connection {
         self.note_refusal(reason, Some(error), bytes, ctx);
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
             tracing::warn!(
-                listener = self.rules.name,
+                listener = self.rules.name(),
                 peer = %self.intent.peer,
                 reason = reason.name(),
                 error = kind.name(),
@@ -429,7 +429,7 @@ impl Connection {
         self.note_refusal(CloseReason::HeaderTimeout, None, self.held(), ctx);
         if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
             tracing::warn!(
-                listener = self.rules.name,
+                listener = self.rules.name(),
                 peer = %self.intent.peer,
                 reason = CloseReason::HeaderTimeout.name(),
                 offset = self.held().len(),
@@ -450,7 +450,7 @@ impl Connection {
         self.endpoint = Some(place);
         let endpoint = route.upstream.addr(place);
         tracing::debug!(
-            listener = self.rules.name,
+            listener = self.rules.name(),
             peer = %self.intent.peer,
             %endpoint,
             attempt = self.session.failed_attempts() + 1,
@@ -525,7 +525,7 @@ impl Connection {
             (ctx.failures.allow(ctx.now), self.endpoint_addr())
         {
             tracing::warn!(
-                listener = self.rules.name,
+                listener = self.rules.name(),
                 upstream = self.rules.route(&self.intent).upstream.name,
                 %endpoint,
                 error = %why,
@@ -623,7 +623,7 @@ impl Connection {
         self.forget_dial(ctx.pool);
         let record = Record {
             id: self.id,
-            listener: &self.rules.name,
+            listener: self.rules.name(),
             intent: &self.intent,
             upstream: &self.rules.route(&self.intent).upstream.name,
             endpoint: self.endpoint_addr(),

@@ -105,7 +105,7 @@ impl Port {
     #[cold]
     fn handle_failed(&mut self, error: &io::Error, now: Instant) {
         if self.failed_at.replace(now).is_none() {
-            let (listener, addr) = (&self.rules.name, self.claim.addr);
+            let (listener, addr) = (self.rules.name(), self.claim.addr);
             tracing::warn!(listener, %addr, %error, "accepting pauses");
         }
     }
@@ -114,7 +114,7 @@ impl Port {
         let Some(failed_at) = self.failed_at else { return };
         if now.saturating_duration_since(failed_at) >= SHORTAGE_OVER {
             self.failed_at = None;
-            let (listener, addr) = (&self.rules.name, self.claim.addr);
+            let (listener, addr) = (self.rules.name(), self.claim.addr);
             tracing::info!(listener, %addr, "accepting goes on");
         }
     }

@@ -37,7 +37,6 @@ pub(super) struct Route {
 /// The terms of one listener.
 #[derive(Debug)]
 pub(super) struct Rules {
-    pub(super) name: String,
     /// Where its connections are counted.
     pub(super) cells: Arc<ListenerCells>,
     /// Its name and the upstream's, as they are shown.
@@ -82,7 +81,7 @@ impl Rules {
             })
             .collect();
         let rules = config.listeners.iter().zip(&cells.listeners).map(|(listener, own)| {
-            let old = old.iter().find(|rules| rules.name == listener.name);
+            let old = old.iter().find(|rules| rules.name() == listener.name);
             let early = old
                 .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
             let route = Route {
@@ -104,7 +103,6 @@ impl Rules {
     ) -> Self {
         let timeouts = &listener.timeouts;
         Self {
-            name: listener.name.clone(),
             cells,
             labels: Labels {
                 listener: listener.name.as_str().into(),
@@ -133,6 +131,11 @@ impl Rules {
             }),
             route,
         }
+    }
+
+    /// Returns the listener's name.
+    pub(super) fn name(&self) -> &str {
+        &self.labels.listener
     }
 
     /// Says on what terms a peer is let in; `None` if it is not.

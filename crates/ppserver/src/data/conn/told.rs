@@ -35,7 +35,7 @@ impl Connection {
         bytes: &[u8],
         ctx: &Ctx<'_>,
     ) {
-        let (listener, peer) = (&self.rules.name, self.intent.peer);
+        let (listener, peer) = (self.rules.name(), self.intent.peer);
         let refused = Refused::new(ctx.unix_time, listener, peer, reason, bytes);
         ctx.refused.note(refused.with_error(error, self.rules.header_bytes_max()));
     }
