@@ -86,7 +86,7 @@ endpoints = [\"{endpoint}\"]
         ports: vec![Share {
             claim: Arc::new(Claim { addr: proxy }),
             listener: 0,
-            socket: Some(port),
+            sockets: vec![Arc::new(mio::net::TcpListener::from_std(port.into()))],
         }],
         access_log: None,
         connections_max: 64,

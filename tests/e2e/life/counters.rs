@@ -36,6 +36,7 @@ const REASONS: [&str; 20] = [
     "resources",
     "untrusted",
     "upstream_reset",
+    "worker_failed",
 ];
 
 /// The reasons that are not at 0.

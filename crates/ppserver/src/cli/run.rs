@@ -42,7 +42,7 @@ Signals:
 
 Exit codes:
   0   drained or stopped by a signal
-  1   a worker failed, an endpoint's name could not be resolved, or the access log not be opened
+  1   a worker failed and was not replaced, an endpoint's name could not be resolved, or the access log not be opened
   2   wrong arguments
   69  a port could not be bound
   77  no permission for a port

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::limits::Budget;
-use super::ports::Port;
+use super::ports::Place;
 use crate::config::{
     self, Accept, Colour, Config, Listener, Outgoing, Report, Untrusted, Versions,
 };
@@ -27,9 +27,9 @@ pub(super) fn budget(budget: &Budget) {
 }
 
 /// Says on one line a port what its listener does.
-pub(super) fn listening(config: &Config, ports: &[Port], workers: usize, connections_max: usize) {
-    for port in ports {
-        let Some(listener) = listener_of(config, port) else { continue };
+pub(super) fn listening(config: &Config, places: &[Place], workers: usize, connections_max: usize) {
+    for place in places {
+        let Some(listener) = listener_of(config, place) else { continue };
         let upstream = &config.upstreams[listener.upstream];
         let send = match upstream.send {
             Outgoing::Off => "off",
@@ -39,7 +39,7 @@ pub(super) fn listening(config: &Config, ports: &[Port], workers: usize, connect
         let (accept, trust, untrusted) = terms(&listener.accept);
         tracing::info!(
             listener = listener.name,
-            bind = %port.addr(),
+            bind = %place.addr,
             accept,
             trust,
             untrusted,
@@ -54,14 +54,14 @@ pub(super) fn listening(config: &Config, ports: &[Port], workers: usize, connect
 }
 
 /// Says aloud where everybody is believed.
-pub(super) fn open_trust(config: &Config, ports: &[Port]) {
-    for port in ports {
-        if let Some(listener) = listener_of(config, port)
+pub(super) fn open_trust(config: &Config, places: &[Place]) {
+    for place in places {
+        if let Some(listener) = listener_of(config, place)
             && let Some(trust) = config::open_trust(&listener.accept)
         {
             tracing::warn!(
                 listener = listener.name,
-                bind = %port.addr(),
+                bind = %place.addr,
                 %trust,
                 "whoever reaches this port can claim any client address"
             );
@@ -69,8 +69,8 @@ pub(super) fn open_trust(config: &Config, ports: &[Port]) {
     }
 }
 
-fn listener_of<'a>(config: &'a Config, port: &Port) -> Option<&'a Listener> {
-    config.listeners.iter().find(|listener| listener.name == port.listener)
+fn listener_of<'a>(config: &'a Config, place: &Place) -> Option<&'a Listener> {
+    config.listeners.iter().find(|listener| listener.name == place.listener)
 }
 
 /// Says how a listener treats its peers.

@@ -4,7 +4,8 @@
 //! ```text
 //! server -> start ------------> prepare -> bounded
 //!       \-> serve -> reload --/      \--> service -> workers, ports, access_logs, admin
-//!             ^------------- requests <------------------------------------------/
+//!           ^    \-> recovery ------------/                                     /
+//!           \-------------- requests <-----------------------------------------/
 //! ```
 //!
 //! An async runtime of one thread, since all it does is wait. Invariant: nothing blocks that thread. What may
@@ -24,6 +25,7 @@ mod names;
 mod ports;
 pub mod prepare;
 mod privileges;
+mod recovery;
 mod reload;
 mod requests;
 pub mod running;

@@ -1,12 +1,14 @@
-//! The ports that are ours: claims of addresses, and one listening socket a worker at each of them.
+//! The ports that are ours: claims of addresses, and the listening sockets at each of them.
 //!
-//! Whom to let in is decided elsewhere. Invariant: binding changes nothing that is there, so a configuration
-//! that cannot have all its ports leaves every one as it was.
+//! They are held here and by workers, so that a queue outlives its worker. Whom to let in is decided
+//! elsewhere. Invariant: binding changes nothing that is there, so a configuration that cannot have all its
+//! ports leaves every one as it was.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mio::net::TcpListener;
 use socket2::Socket;
 
 use super::error::ServerError;
@@ -27,54 +29,75 @@ pub(super) struct Ports {
     going: Vec<Arc<Claim>>,
 }
 
-/// An address of a listener.
+/// Where a listener listens.
 #[derive(Clone, Debug)]
-pub(super) struct Port {
+pub(super) struct Place {
     /// The listener's name.
     pub(super) listener: String,
+    pub(super) addr: SocketAddr,
+}
+
+/// An address of a listener.
+#[derive(Clone, Debug)]
+struct Port {
+    /// The listener's name.
+    listener: String,
     /// What the configuration says; port 0 lets the kernel choose.
     asked: SocketAddr,
     claim: Arc<Claim>,
+    /// What listens there.
+    sockets: Vec<Arc<TcpListener>>,
 }
 
 impl Port {
-    /// Where it is.
-    pub(super) fn addr(&self) -> SocketAddr {
-        self.claim.addr
+    fn place(&self) -> Place {
+        Place { listener: self.listener.clone(), addr: self.claim.addr }
     }
 }
 
 /// All ports of a configuration, those that are new among them bound.
 #[derive(Debug)]
-pub(super) struct Bound {
-    /// In the order of the configuration, each with the index of its listener.
-    ports: Vec<(Port, usize)>,
-    /// Sockets of each new port, one a worker; in the order of `ports`, empty for those that were there.
-    sockets: Vec<Vec<Socket>>,
+pub(super) struct Bound(Vec<BoundPort>);
+
+#[derive(Debug)]
+struct BoundPort {
+    port: Port,
+    /// Index of its listener in the configuration.
+    listener: usize,
+    /// Whether it was not there before.
+    is_new: bool,
 }
 
 impl Bound {
     /// Those that were not there before.
-    pub(super) fn new_ports(&self) -> impl Iterator<Item = &Port> {
-        let with_sockets = self.ports.iter().zip(&self.sockets);
-        with_sockets.filter(|(_, sockets)| !sockets.is_empty()).map(|((port, _), _)| port)
+    pub(super) fn new_places(&self) -> Vec<Place> {
+        let new = self.0.iter().filter(|bound| bound.is_new);
+        new.map(|bound| bound.port.place()).collect()
     }
 
-    /// What the next worker is told to have.
-    pub(super) fn next_shares(&mut self) -> Vec<Share> {
-        let share = |((port, listener), sockets): (&(Port, usize), &mut Vec<Socket>)| Share {
-            claim: Arc::clone(&port.claim),
-            listener: *listener,
-            socket: sockets.pop(),
+    /// What one of so many workers is told to have.
+    pub(super) fn shares(&self, worker: usize, workers: usize) -> Vec<Share> {
+        let share = |bound: &BoundPort| {
+            let sockets = if bound.is_new { &bound.port.sockets[..] } else { &[] };
+            Share {
+                claim: Arc::clone(&bound.port.claim),
+                listener: bound.listener,
+                sockets: of_worker(sockets, worker, workers),
+            }
         };
-        self.ports.iter().zip(&mut self.sockets).map(share).collect()
+        self.0.iter().map(share).collect()
     }
+}
+
+/// Returns those sockets of a port that are one worker's.
+fn of_worker(sockets: &[Arc<TcpListener>], worker: usize, workers: usize) -> Vec<Arc<TcpListener>> {
+    sockets.iter().skip(worker).step_by(workers).map(Arc::clone).collect()
 }
 
 impl Ports {
     /// Returns where it listens, in the order of the configuration.
-    pub(super) fn held(&self) -> &[Port] {
-        &self.held
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.held.iter().map(Port::place).collect()
     }
 
     /// Finds or binds the ports of a configuration for so many workers. What is there is kept, whatever else
@@ -85,11 +108,12 @@ impl Ports {
     pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, ServerError> {
         let options = data::listen_options(&config.tcp);
         let asked = asked(config);
-        let mut kept = self.keep(&asked);
-        let (mut ports, mut sockets) = (Vec::new(), Vec::new());
-        for ((index, listener, asked), kept) in asked.into_iter().zip(&mut kept) {
-            let (claim, shares) = match kept.take() {
-                Some(claim) => (claim, Vec::new()),
+        let kept = self.keep(&asked);
+        let mut ports = Vec::new();
+        for ((index, listener, asked), kept) in asked.into_iter().zip(kept) {
+            let is_new = kept.is_none();
+            let (claim, sockets) = match kept {
+                Some(port) => (Arc::clone(&port.claim), port.sockets.clone()),
                 None => {
                     let failed = |error| {
                         let listener = listener.name.clone();
@@ -97,19 +121,20 @@ impl Ports {
                     };
                     let sharing = self.sharing(asked);
                     let bound = bind_shares(asked, sharing, workers, &options);
-                    let (shares, addr) = bound.map_err(failed)?;
-                    (Arc::new(Claim { addr }), shares)
+                    let (sockets, addr) = bound.map_err(failed)?;
+                    let listener = |socket: Socket| Arc::new(TcpListener::from_std(socket.into()));
+                    (Arc::new(Claim { addr }), sockets.into_iter().map(listener).collect())
                 }
             };
-            ports.push((Port { listener: listener.name.clone(), asked, claim }, index));
-            sockets.push(shares);
+            let port = Port { listener: listener.name.clone(), asked, claim, sockets };
+            ports.push(BoundPort { port, listener: index, is_new });
         }
-        Ok(Bound { ports, sockets })
+        Ok(Bound(ports))
     }
 
     /// Goes on with what was bound.
     pub(super) fn adopt(&mut self, bound: Bound) {
-        let held = bound.ports.into_iter().map(|(port, _)| port).collect();
+        let held = bound.0.into_iter().map(|bound| bound.port).collect();
         let old = std::mem::replace(&mut self.held, held);
         let stays =
             |claim: &Arc<Claim>| self.held.iter().any(|port| Arc::ptr_eq(&port.claim, claim));
@@ -118,21 +143,46 @@ impl Ports {
         self.going.retain(is_held);
     }
 
-    /// Finds for each address that is asked for the claim that serves it.
-    fn keep(&self, asked: &[(usize, &Listener, SocketAddr)]) -> Vec<Option<Arc<Claim>>> {
+    /// What a worker of so many is told to have that takes the place of one that has ended; by the listeners'
+    /// names in a configuration.
+    pub(super) fn shares_again(
+        &self,
+        config: &Config,
+        worker: usize,
+        workers: usize,
+    ) -> Vec<Share> {
+        let index = |port: &Port| {
+            config.listeners.iter().position(|listener| listener.name == port.listener)
+        };
+        let of_listeners = self.held.iter().filter_map(|port| Some((port, index(port)?)));
+        let share = |(port, listener): (&Port, usize)| Share {
+            claim: Arc::clone(&port.claim),
+            listener,
+            sockets: of_worker(&port.sockets, worker, workers),
+        };
+        of_listeners.map(share).collect()
+    }
+
+    /// Holds on to nothing: the last worker to close a socket closes it.
+    pub(super) fn let_go(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Finds for each address that is asked for the port that serves it.
+    fn keep(&self, asked: &[(usize, &Listener, SocketAddr)]) -> Vec<Option<&Port>> {
         let mut free: Vec<&Port> = self.held.iter().collect();
-        let mut kept: Vec<Option<Arc<Claim>>> = asked.iter().map(|_| None).collect();
+        let mut kept: Vec<Option<&Port>> = asked.iter().map(|_| None).collect();
         // First what stays where it is, so that what moves takes nobody's place.
         let stays = |port: &Port, listener: &Listener, addr| {
             port.listener == listener.name && port.asked == addr
         };
-        let moves = |port: &Port, _: &Listener, addr| port.addr() == addr;
+        let moves = |port: &Port, _: &Listener, addr| port.claim.addr == addr;
         for is_same in [&stays as &dyn Fn(&Port, &Listener, SocketAddr) -> bool, &moves] {
             for ((_, listener, addr), kept) in asked.iter().zip(&mut kept) {
                 if kept.is_none()
                     && let Some(at) = free.iter().position(|port| is_same(port, listener, *addr))
                 {
-                    *kept = Some(Arc::clone(&free.remove(at).claim));
+                    *kept = Some(free.remove(at));
                 }
             }
         }

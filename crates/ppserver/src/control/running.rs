@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::admin::Reception;
 use super::board::{Board, Readiness, Shown};
-use super::ports::Port;
 use super::prepare::ConfigFile;
 use super::requests::{self, Answer, Logging, Refusal, Requests, Why};
 use super::service::{Following, Service};
@@ -59,8 +58,8 @@ impl Running {
     pub(super) fn follow(&mut self, following: Following) {
         self.reception.board.change(|shown| {
             shown.plan = Arc::clone(&following.plan);
-            let ports = self.service.ports.held().iter();
-            shown.ports = ports.map(|port| (port.listener.clone(), port.addr())).collect();
+            let places = self.service.ports.places().into_iter();
+            shown.ports = places.map(|place| (place.listener, place.addr)).collect();
             shown.connections_max = following.connections_max;
         });
         self.service.announce(following, &self.reception);
@@ -68,7 +67,7 @@ impl Running {
 
     /// Returns the addresses that are listened on, in the order of the configuration.
     pub fn bound(&self) -> Vec<SocketAddr> {
-        self.service.ports.held().iter().map(Port::addr).collect()
+        self.service.ports.places().iter().map(|place| place.addr).collect()
     }
 
     /// Tells those who listen at a door what has happened.
@@ -93,7 +92,7 @@ impl Running {
 
     /// Begins a drain, for a signal if one asked, and returns how long it may last, and who tells when the ports are
     /// closed.
-    pub(super) fn drain(&self, signal: Option<Signal>) -> (Duration, Replies) {
+    pub(super) fn drain(&mut self, signal: Option<Signal>) -> (Duration, Replies) {
         let grace = self.plan.config.server.shutdown_grace;
         let active = self.service.ledger.active();
         let again = signal == Some(Signal::Interrupt) && io::stderr().is_terminal();
@@ -101,7 +100,7 @@ impl Running {
         tracing::info!(active, ?grace, "draining{hint}");
         self.reception.board.change(|shown| shown.readiness = Readiness::Draining);
         self.tell("state", &State { state: "draining", active });
-        (grace, self.service.workers.drain())
+        (grace, self.service.drain())
     }
 }
 

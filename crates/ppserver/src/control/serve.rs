@@ -7,10 +7,12 @@
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ServerError;
+use super::recovery::{self, Recovery};
 use super::reload::{Reload, Step};
 use super::requests::{self, Draining, Refusal, Reply, Request, Why, answer};
 use super::running::Running;
 use super::signals::{Signal, Signals};
+use super::workers::End;
 
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +39,8 @@ impl Course {
 /// What there is to react to.
 #[derive(Debug)]
 enum Event {
-    /// A worker has ended, with an error if it was not told to.
-    Ended(Result<(), String>),
+    Ended(End),
+    Recovery(recovery::Step),
     Signal(Signal),
     Asked(Request),
     Reload(Step),
@@ -48,27 +50,44 @@ enum Event {
 /// Serves until the last worker has ended.
 ///
 /// # Errors
-/// [`ServerError::Worker`] when one of them was not told to.
+/// When one of them was not told to, and cannot be replaced.
 pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result<(), ServerError> {
     let mut course = Course::Serving;
-    let mut reload = Reload::default();
+    let (mut reload, mut recovery) = (Reload::default(), Recovery::default());
     let mut outcome = Ok(());
-    while running.service.workers.are_running() {
+    while running.service.workers.are_running() || recovery.is_due() {
         let event = tokio::select! {
             biased;
             end = running.service.workers.next_end() => Event::Ended(end),
+            step = recovery.next() => Event::Recovery(step),
             signal = signals.next() => Event::Signal(signal),
             step = reload.next() => Event::Reload(step),
             request = running.requests.next() => Event::Asked(request),
             () = course.is_over() => Event::GraceOver,
         };
         match event {
-            Event::Ended(Ok(())) => {}
-            Event::Ended(Err(error)) => {
-                tracing::error!(error, "a worker ended");
-                outcome = Err(ServerError::Worker(error));
-                course = Course::Stopping;
-                running.service.workers.stop();
+            Event::Ended(End { worker, how: Err(error) }) => {
+                tracing::error!(worker, error, "a worker failed");
+                running.service.handle_failed(worker);
+                if course == Course::Serving {
+                    recovery.handle_failed(worker);
+                }
+            }
+            Event::Ended(End { how: Ok(()), .. }) => {}
+            Event::Recovery(step) => {
+                let recovered = match step {
+                    recovery::Step::Due(worker) => recovery.replace(worker, &mut running.service),
+                    recovery::Step::Followed(followed) => followed,
+                };
+                if let Err(error) = recovered
+                    && course == Course::Serving
+                {
+                    tracing::error!(%error, "a worker cannot be replaced");
+                    outcome = Err(error);
+                    recovery = Recovery::default();
+                    course = Course::Stopping;
+                    running.service.stop();
+                }
             }
             Event::Signal(Signal::Counters) => running.print_counters(),
             Event::Signal(Signal::Reload) => {
@@ -83,15 +102,15 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             Event::Reload(step) => reload.handle(step, &mut running),
             Event::Signal(signal) if course == Course::Serving => {
                 // What is on its way is not followed any more.
-                reload = Reload::default();
-                course = drain(&running, Some(signal), None);
+                (reload, recovery) = (Reload::default(), Recovery::default());
+                course = drain(&mut running, Some(signal), None);
             }
             Event::Asked(Request::Reload(reply)) if course == Course::Serving => {
                 reload.ask(&running, reply);
             }
             Event::Asked(Request::Drain(reply)) if course == Course::Serving => {
-                reload = Reload::default();
-                course = drain(&running, None, reply);
+                (reload, recovery) = (Reload::default(), Recovery::default());
+                course = drain(&mut running, None, reply);
             }
             Event::Asked(request) => handle(request, &mut running),
             Event::Signal(_) if course == Course::Stopping => {}
@@ -99,7 +118,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                 let active = running.service.ledger.active();
                 tracing::warn!(active, "stopping: what is left is reset");
                 course = Course::Stopping;
-                running.service.workers.stop();
+                running.service.stop();
             }
         }
     }
@@ -110,7 +129,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
 }
 
 /// Begins a drain; who asked is told when the ports are closed.
-fn drain(running: &Running, signal: Option<Signal>, reply: Reply<Draining>) -> Course {
+fn drain(running: &mut Running, signal: Option<Signal>, reply: Reply<Draining>) -> Course {
     let active = running.service.ledger.active();
     let (grace, replies) = running.drain(signal);
     tokio::spawn(async move {

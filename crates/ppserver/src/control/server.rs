@@ -64,7 +64,7 @@ impl Server {
     /// prints the counters.
     ///
     /// # Errors
-    /// [`ServerError::Worker`] when a worker ended by itself.
+    /// When a worker failed and cannot be replaced.
     pub fn serve(&mut self, running: Running) -> Result<(), ServerError> {
         self.runtime.block_on(serve::serve(running, &mut self.signals))
     }

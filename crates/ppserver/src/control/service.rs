@@ -9,11 +9,14 @@ use super::access_logs::AccessLogs;
 use super::admin::{self, Doors, Reception};
 use super::error::{ServerError, system};
 use super::limits::Budget;
-use super::ports::{Port, Ports};
+use super::ports::{Place, Ports};
 use super::prepare::Prepared;
 use super::workers::{Replies, Workers};
 use super::{announce, limits};
-use crate::data::orders::{Plan, Setup};
+use crate::core::close_reason::CloseReason;
+use crate::data::PipeLimits;
+use crate::data::orders::{Plan, Setup, Share};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::ledger::Ledger;
 
 /// What the workers have been told to follow.
@@ -21,9 +24,32 @@ use crate::telemetry::ledger::Ledger;
 pub(super) struct Following {
     pub(super) plan: Arc<Plan>,
     /// Ports that were not there before.
-    new_ports: Vec<Port>,
+    new_places: Vec<Place>,
     pub(super) doors: admin::Bound,
     pub(super) connections_max: usize,
+}
+
+/// What all workers have been told alike.
+#[derive(Debug)]
+struct Told {
+    plan: Arc<Plan>,
+    access_log: Option<AccessLog>,
+    connections_max: usize,
+    /// Of one worker.
+    pipes: PipeLimits,
+}
+
+impl Told {
+    fn setup(&self, ports: Vec<Share>, ledger: &Ledger, worker: usize) -> Setup {
+        Setup {
+            plan: Arc::clone(&self.plan),
+            ports,
+            cells: ledger.cells(worker, &self.plan.config, &self.plan.endpoints),
+            access_log: self.access_log.clone(),
+            connections_max: self.connections_max,
+            pipes: self.pipes,
+        }
+    }
 }
 
 /// The workers and what they have.
@@ -35,6 +61,9 @@ pub(super) struct Service {
     /// What all of them count.
     pub(super) ledger: Arc<Ledger>,
     pub(super) doors: Doors,
+    /// `None` until there is something to follow, and once nobody is replaced any more: who writes the access log
+    /// waits for everybody who may.
+    told: Option<Told>,
     /// How many the process may have open.
     descriptors: usize,
     /// What they are for.
@@ -54,6 +83,7 @@ impl Service {
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
             ledger,
             doors: Doors::default(),
+            told: None,
             descriptors,
             budget: None,
         })
@@ -69,9 +99,9 @@ impl Service {
     ) -> Result<(Following, Replies), ServerError> {
         let Prepared { plan, opened } = prepared;
         let (config, workers) = (&plan.config, self.workers.count());
-        let mut bound = self.ports.bind(config, workers)?;
+        let bound = self.ports.bind(config, workers)?;
         let doors = self.doors.bind(&config.admin)?;
-        let new_ports = bound.new_ports().cloned().collect();
+        let new_places = bound.new_places();
         let access_log = self.access_logs.follow(&config.access_log, opened);
         let access_log = access_log.map_err(system("cannot start the access log"))?;
         let budget = limits::of(config, workers, self.descriptors);
@@ -79,27 +109,65 @@ impl Service {
         if self.budget.replace(budget) != Some(budget) {
             announce::budget(&budget);
         }
-        let plan = Arc::new(plan);
+        let (plan, pipes) = (Arc::new(plan), pipes.share(workers));
         self.ledger.follow(&plan.config, &plan.endpoints);
-        let setups = (0..workers).map(|worker| Setup {
-            plan: Arc::clone(&plan),
-            ports: bound.next_shares(),
-            cells: self.ledger.cells(worker, &plan.config, &plan.endpoints),
-            access_log: access_log.clone(),
-            connections_max,
-            pipes: pipes.share(workers),
-        });
-        let replies = self.workers.follow(setups);
+        let told = Told { plan: Arc::clone(&plan), access_log, connections_max, pipes };
+        let setup = |worker| told.setup(bound.shares(worker, workers), &self.ledger, worker);
+        let replies = self.workers.follow((0..workers).map(setup));
+        self.told = Some(told);
         self.ports.adopt(bound);
-        Ok((Following { plan, new_ports, doors, connections_max }, replies))
+        Ok((Following { plan, new_places, doors, connections_max }, replies))
+    }
+
+    /// Counts the connections of a worker that has failed, which are gone.
+    pub(super) fn handle_failed(&self, worker: usize) {
+        self.ledger.abandon(worker, CloseReason::WorkerFailed);
+    }
+
+    /// Has another worker go on at the ports of one that has failed.
+    ///
+    /// # Errors
+    /// When the system gives no thread, or no epoll instance.
+    pub(super) fn replace(&mut self, worker: usize) -> Result<Replies, ServerError> {
+        let Some(told) = &self.told else { return Ok(Replies::default()) };
+        let shares = self.ports.shares_again(&told.plan.config, worker, self.workers.count());
+        self.workers.replace(worker)?;
+        Ok(self.workers.follow_one(worker, told.setup(shares, &self.ledger, worker)))
+    }
+
+    /// Has a worker panic, which has followed.
+    #[cfg(test)]
+    pub(super) fn fail(&self, worker: usize) {
+        let told = self.told.as_ref().unwrap();
+        let mut shares = self.ports.shares_again(&told.plan.config, worker, 1);
+        shares.iter_mut().for_each(|share| share.sockets.clear());
+        self.workers.fail(worker, told.setup(shares, &self.ledger, worker));
+    }
+
+    /// Accepts what is queued, closes the ports, and ends with the last connection; the replies come once the ports
+    /// are closed.
+    pub(super) fn drain(&mut self) -> Replies {
+        self.let_go();
+        self.workers.drain()
+    }
+
+    /// Resets what is left, and ends.
+    pub(super) fn stop(&mut self) {
+        self.let_go();
+        self.workers.stop();
+    }
+
+    fn let_go(&mut self) {
+        self.ports.let_go();
+        self.told = None;
     }
 
     /// Opens the doors and says what is new, once every worker follows.
     pub(super) fn announce(&mut self, following: Following, reception: &Arc<Reception>) {
-        let Following { plan, new_ports, connections_max, doors } = following;
+        let Following { plan, new_places, connections_max, doors } = following;
         self.doors.adopt(doors, reception);
-        announce::open_trust(&plan.config, self.ports.held());
+        announce::open_trust(&plan.config, &self.ports.places());
         // Last: who waits for these lines finds a server at rest.
-        announce::listening(&plan.config, &new_ports, self.workers.count(), connections_max);
+        announce::listening(&plan.config, &new_places, self.workers.count(), connections_max);
     }
 }

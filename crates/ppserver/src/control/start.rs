@@ -11,6 +11,7 @@ use super::error::{ServerError, system};
 use super::prepare::{ConfigFile, Prepared, Source};
 use super::running::Running;
 use super::service::Service;
+use super::workers;
 use super::{announce, limits, prepare};
 use crate::data::sys;
 use crate::telemetry::log;
@@ -34,6 +35,7 @@ pub(super) async fn prepare(source: Source) -> Result<Ready, ServerError> {
         Source::Flags(loaded) => (*loaded, None),
     };
     log::follow(&loaded.config.log).map_err(system("cannot start the log"))?;
+    workers::log_panics();
     announce::warnings(&loaded.warnings);
     let descriptors = sys::raise_descriptor_limit();
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;

@@ -1,9 +1,10 @@
 //! The workers: their threads, the lines to them, and their ends.
 //!
-//! What they are told is decided elsewhere. Invariant: an end is told by every thread, also by one that
-//! panics.
+//! What they are told is decided elsewhere, and so is whether one that has ended is replaced. Invariant: an end
+//! is told by every thread, also by one that panics, and when it is told the thread's connections are gone.
 
 use std::io;
+use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,36 +20,52 @@ use crate::data::worker::Worker;
 use crate::telemetry::cells::WorkerCells;
 use crate::telemetry::refusals::Refusals;
 
+/// How the names of their threads begin.
+const NAME: &str = "worker-";
+
 /// Workers, until the last of them has ended.
 #[derive(Debug)]
 pub(super) struct Workers {
     lines: Vec<Line>,
     threads: Vec<JoinHandle<()>>,
     refused: Arc<[Refusals]>,
+    cells: Arc<[WorkerCells]>,
+    teller: mpsc::UnboundedSender<End>,
     ends: mpsc::UnboundedReceiver<End>,
     running: usize,
 }
 
-/// How a worker ended; an error if it was not told to.
-type End = Result<(), String>;
+/// The end of a worker.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) worker: usize,
+    /// An error if it was not told to end.
+    pub(super) how: Result<(), String>,
+}
 
 /// Tells an end when it is dropped, also by a panic.
 #[derive(Debug)]
 struct Obituary {
     teller: mpsc::UnboundedSender<End>,
-    end: End,
+    worker: usize,
+    how: Result<(), String>,
 }
 
 impl Obituary {
-    fn tell(mut self, end: End) {
-        self.end = end;
+    fn new(worker: usize, teller: mpsc::UnboundedSender<End>) -> Self {
+        Self { teller, worker, how: Err("it panicked".to_owned()) }
+    }
+
+    fn tell(mut self, how: Result<(), String>) {
+        self.how = how;
     }
 }
 
 impl Drop for Obituary {
     fn drop(&mut self) {
+        let how = std::mem::replace(&mut self.how, Ok(()));
         // The process may be over.
-        drop(self.teller.send(std::mem::replace(&mut self.end, Ok(()))));
+        drop(self.teller.send(End { worker: self.worker, how }));
     }
 }
 
@@ -57,7 +74,7 @@ impl Drop for Obituary {
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the workers of an order answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Replies(Vec<oneshot::Receiver<io::Result<()>>>);
 
 impl Replies {
@@ -88,17 +105,37 @@ impl Workers {
         let refused: Arc<[Refusals]> = (0..count).map(|_| Refusals::new()).collect();
         let (teller, ends) = mpsc::unbounded_channel();
         let (lines, threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut workers = Self { lines, threads, refused, ends, running: 0 };
+        let cells = Arc::clone(cells);
+        let mut workers = Self { lines, threads, refused, cells, teller, ends, running: 0 };
         for index in 0..count {
-            let worker = Worker::new(index, Arc::clone(cells), Arc::clone(&workers.refused));
-            let (worker, line) = worker.map_err(system("cannot start a worker"))?;
-            let obituary = Obituary { teller: teller.clone(), end: Err("it panicked".to_owned()) };
-            let thread = spawn(index, worker, obituary).map_err(system("cannot start a thread"))?;
+            let (line, thread) = workers.spawn(index)?;
             workers.lines.push(line);
             workers.threads.push(thread);
-            workers.running += 1;
         }
         Ok(workers)
+    }
+
+    /// Starts one in the place of one that has ended; it serves nothing yet.
+    ///
+    /// # Errors
+    /// When the system gives no thread, or no epoll instance.
+    pub(super) fn replace(&mut self, worker: usize) -> Result<(), ServerError> {
+        let (line, thread) = self.spawn(worker)?;
+        self.lines[worker] = line;
+        // A panic has been told.
+        drop(std::mem::replace(&mut self.threads[worker], thread).join());
+        Ok(())
+    }
+
+    fn spawn(&mut self, index: usize) -> Result<(Line, JoinHandle<()>), ServerError> {
+        let worker = Worker::new(index, Arc::clone(&self.cells), Arc::clone(&self.refused));
+        let (worker, line) = worker.map_err(system("cannot start a worker"))?;
+        let obituary = Obituary::new(index, self.teller.clone());
+        let work = move || obituary.tell(worker.run().map_err(|error| error.to_string()));
+        let thread = thread::Builder::new().name(format!("{NAME}{index}")).spawn(work);
+        let thread = thread.map_err(system("cannot start a thread"))?;
+        self.running += 1;
+        Ok((line, thread))
     }
 
     pub(super) fn count(&self) -> usize {
@@ -117,10 +154,17 @@ impl Workers {
 
     /// Has each follow its own of `setups`, which are as many.
     pub(super) fn follow(&self, setups: impl IntoIterator<Item = Setup>) -> Replies {
-        let follow = |(line, setup): (&Line, Setup)| {
-            ask(line, |reply| Order::Follow(Box::new(setup), reply))
-        };
-        Replies(self.lines.iter().zip(setups).map(follow).collect())
+        let setups = setups.into_iter().enumerate();
+        Replies(setups.map(|(worker, setup)| self.tell(worker, setup)).collect())
+    }
+
+    /// Has one of them follow.
+    pub(super) fn follow_one(&self, worker: usize, setup: Setup) -> Replies {
+        Replies(vec![self.tell(worker, setup)])
+    }
+
+    fn tell(&self, worker: usize, setup: Setup) -> oneshot::Receiver<io::Result<()>> {
+        ask(&self.lines[worker], |reply| Order::Follow(Box::new(setup), reply))
     }
 
     /// Tells each to accept what is queued, to close its ports, and to end with its last connection.
@@ -143,6 +187,13 @@ impl Workers {
     /// Tells each to reset what is left, and to end.
     pub(super) fn stop(&self) {
         self.lines.iter().for_each(|line| line.send(Order::Stop));
+    }
+
+    /// Has one of them panic where it would tell that it follows.
+    #[cfg(test)]
+    pub(super) fn fail(&self, worker: usize, setup: Setup) {
+        let reply = Reply::new(|_| panic!("a test's"));
+        self.lines[worker].send(Order::Follow(Box::new(setup), reply));
     }
 
     /// Waits until one of them ends.
@@ -175,8 +226,19 @@ fn ask<T: Send + 'static>(
     reply
 }
 
-fn spawn(index: usize, worker: Worker, obituary: Obituary) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name(format!("worker-{index}"))
-        .spawn(move || obituary.tell(worker.run().map_err(|error| error.to_string())))
+/// A worker's panic is a record of the log like any other; one of this thread ends the process, and the log
+/// with it.
+pub(super) fn log_panics() {
+    let others = panic::take_hook();
+    panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+        let thread = thread::current();
+        let Some(thread) = thread.name().filter(|name| name.starts_with(NAME)) else {
+            return others(panic);
+        };
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(thread, at, why = text.unwrap_or_default(), "panicked");
+    }));
 }

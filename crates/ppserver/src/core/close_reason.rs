@@ -53,5 +53,7 @@ words! {
         ClosedByAdmin, "closed_by_admin";
         /// The system gave no descriptor or memory.
         Resources, "resources";
+        /// Its worker failed, and all its connections with it.
+        WorkerFailed, "worker_failed";
     }
 }

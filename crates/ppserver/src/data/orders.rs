@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use mio::net::TcpListener;
 use mio::{Registry, Token, Waker};
-use socket2::Socket;
 
 use super::listing::{Filter, Listing};
 use super::pipes::PipeLimits;
@@ -67,12 +67,12 @@ pub struct Share {
     pub claim: Arc<Claim>,
     /// Index of its listener in the plan.
     pub listener: usize,
-    /// The socket, which listens already; `None` where the worker has it from an earlier order.
-    pub socket: Option<Socket>,
+    /// Its sockets, which listen already; none where the worker has them from an earlier order.
+    pub sockets: Vec<Arc<TcpListener>>,
 }
 
-/// An address that this process listens at. It is given up when nobody holds its claim any more: the sockets
-/// of workers do, and close before.
+/// An address that this process listens at. It is given up when nobody holds its claim any more: who has a
+/// socket there does, and lets go of that before.
 #[derive(Debug)]
 pub struct Claim {
     /// The address; its port is never 0.

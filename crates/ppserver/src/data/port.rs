@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
+use mio::{Registry, Token};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 
 use super::orders::Claim;
 use super::rules::Rules;
@@ -25,8 +26,8 @@ const SHORTAGE_OVER: Duration = Duration::from_secs(1);
 /// A listening socket of this worker.
 #[derive(Debug)]
 pub(super) struct Port {
-    // In front of the claim: it is closed before the claim goes.
-    socket: TcpListener,
+    // In front of the claim: it is let go before the claim is.
+    socket: Arc<TcpListener>,
     pub(super) claim: Arc<Claim>,
     /// The terms of whoever comes in here.
     pub(super) rules: Arc<Rules>,
@@ -36,19 +37,29 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(socket: Socket, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
-        let socket = TcpListener::from_std(socket.into());
+    pub(super) fn new(socket: Arc<TcpListener>, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
         Self { socket, claim, rules, queue: AcceptQueue::new(), failed_at: None }
     }
 
-    pub(super) fn socket_mut(&mut self) -> &mut TcpListener {
-        &mut self.socket
+    /// Has its edges told as those of `token`.
+    ///
+    /// # Errors
+    /// When the system has no room for it (epoll_ctl(2)).
+    pub(super) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        sys::watch(registry, &*self.socket, token)
+    }
+
+    /// Lets go of it. Others may hold the socket, whose edges would still be told (epoll(7), Q6).
+    pub(super) fn close(self, registry: &Registry) {
+        if let Err(error) = sys::unwatch(registry, &*self.socket) {
+            tracing::warn!(%error, addr = %self.claim.addr, "the events of a port that is closed go on");
+        }
     }
 
     /// Goes on with other terms and options, for those who come from now on.
     pub(super) fn follow(&mut self, rules: &Arc<Rules>, options: &ListenOptions) {
         self.rules = Arc::clone(rules);
-        if let Err(error) = sys::listen(&SockRef::from(&self.socket), options) {
+        if let Err(error) = sys::listen(&SockRef::from(&*self.socket), options) {
             tracing::warn!(%error, addr = %self.claim.addr, "a listening socket refused an option");
         }
     }
@@ -61,7 +72,7 @@ impl Port {
     /// The queue grows no more; what is in it is still taken.
     pub(super) fn drain(&mut self) {
         self.queue.handle_drain();
-        if let Err(error) = sys::stop_queueing(&self.socket) {
+        if let Err(error) = sys::stop_queueing(&*self.socket) {
             tracing::warn!(%error, "a listening socket does not stop queueing");
         }
     }

@@ -10,6 +10,8 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{Resource, Rlimit};
@@ -209,6 +211,22 @@ fn set_defer_accept(socket: &Socket, seconds: libc::c_int) -> io::Result<()> {
         )
     };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has the edges of a listening socket told, which others may hold too.
+///
+/// # Errors
+/// When the system has no room for it (epoll_ctl(2)).
+pub fn watch(registry: &Registry, listener: impl AsFd, token: Token) -> io::Result<()> {
+    registry.register(&mut SourceFd(&listener.as_fd().as_raw_fd()), token, Interest::READABLE)
+}
+
+/// Has them told no more, though others hold it.
+///
+/// # Errors
+/// When they were not told.
+pub fn unwatch(registry: &Registry, listener: impl AsFd) -> io::Result<()> {
+    registry.deregister(&mut SourceFd(&listener.as_fd().as_raw_fd()))
 }
 
 /// Stops a listening socket from queueing more connections; those queued can still be accepted

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Poll};
 
 use super::clock::Clock;
 use super::conduit::Pool;
@@ -248,18 +248,19 @@ impl Worker {
                 None => port.drain(),
             }
         }
-        for Share { claim, listener, socket } in ports {
-            if let Some(socket) = socket {
-                self.open(Port::new(socket, claim, Arc::clone(&self.rules[listener])))?;
+        for Share { claim, listener, sockets } in ports {
+            for socket in sockets {
+                let (claim, rules) = (Arc::clone(&claim), Arc::clone(&self.rules[listener]));
+                self.open(Port::new(socket, claim, rules))?;
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, mut port: Port) -> io::Result<()> {
+    fn open(&mut self, port: Port) -> io::Result<()> {
         let at = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
         let token = Source::Port(at).token();
-        self.poll.registry().register(port.socket_mut(), token, Interest::READABLE)?;
+        port.watch(self.poll.registry(), token)?;
         if at == self.ports.len() {
             self.ports.push(None);
         }
@@ -267,9 +268,15 @@ impl Worker {
         Ok(())
     }
 
+    fn close_port(&mut self, at: usize) {
+        if let Some(port) = self.ports[at].take() {
+            port.close(self.poll.registry());
+        }
+    }
+
     fn stop(&mut self, now: Instant) {
         self.is_draining = true;
-        self.ports.iter_mut().for_each(|port| *port = None);
+        (0..self.ports.len()).for_each(|at| self.close_port(at));
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.handle_stop(CloseReason::Drained, now);
@@ -305,7 +312,7 @@ impl Worker {
             }
             let rules = (!accepted.is_empty()).then(|| Arc::clone(&port.rules));
             if port.queue.next() == Accepting::Close {
-                self.ports[at] = None;
+                self.close_port(at);
             }
             let Some(rules) = rules else { continue };
             now.instant = self.clock.read(Some(Duration::ZERO));

@@ -5,6 +5,7 @@
 //! `resolve` finds what that means, and here the two are compared. Invariant: an edge that is not
 //! in the table is an error, and so is a module that is not in the table.
 
+mod control;
 mod references;
 mod resolve;
 mod table;
@@ -16,8 +17,8 @@ use std::collections::BTreeSet;
 use self::references::{Reference, References, collect};
 use self::resolve::{Scope, Target};
 use self::table::{
-    ASYNC_CRATES, CORE_CRATES, IMPURE_STD, LAYERS, Layer, PLANES, PURE_NET, PURE_TESTS_MAY, STD,
-    World,
+    ASYNC_CRATES, CORE_CRATES, IMPURE_STD, Layer, PLANES, PURE_NET, PURE_TESTS_MAY, STD, World,
+    layers,
 };
 use super::Violation;
 use super::source::Source;
@@ -223,9 +224,9 @@ fn unknown_modules(units: &[Unit<'_>]) -> Vec<Violation> {
                 }
                 _ => continue,
             };
-            if !LAYERS.iter().any(|layer| layer.name == name) {
+            if !layers().any(|layer| layer.name == name) {
                 let reason = format!(
-                    "module `{name}` has no layer: add it to LAYERS in xtask/src/tidy/layers/table.rs \
+                    "module `{name}` has no layer: add it to xtask/src/tidy/layers/table.rs \
                      and to docs/architecture.md"
                 );
                 found.push(Violation::new(unit.path, line, reason));
@@ -242,11 +243,11 @@ fn layer_of(path: &[String], modules: &BTreeSet<Vec<String>>) -> Option<&'static
         [top, part, ..] if PLANES.contains(&top.as_str()) && modules.contains(&path[..2]) => {
             let name = format!("{top}::{part}");
             // A module written inside a plane's mod.rs is a piece of the plane itself.
-            if LAYERS.iter().any(|layer| layer.name == name) { name } else { top.clone() }
+            if layers().any(|layer| layer.name == name) { name } else { top.clone() }
         }
         [top, ..] => top.clone(),
     };
-    LAYERS.iter().find(|layer| layer.name == name)
+    layers().find(|layer| layer.name == name)
 }
 
 fn shown(reference: &Reference) -> String {

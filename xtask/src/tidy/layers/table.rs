@@ -3,6 +3,8 @@
 //! A new module, or a new edge between two, is a design change: it is a line here and a line in
 //! docs/architecture.md.
 
+use super::control::CONTROL;
+
 /// A module of ppserver and what it may know.
 pub(super) struct Layer {
     /// `module`, or `plane::module` for the parts of a plane.
@@ -31,8 +33,13 @@ const fn pure(name: &'static str, uses: &'static [&'static str]) -> Layer {
     Layer { name, uses, world: World::Pure, why }
 }
 
-/// From the top down; a module uses only what stands further down.
-pub(super) const LAYERS: &[Layer] = &[
+/// All of them, from the top down; a module uses only what stands further down.
+pub(super) fn layers() -> impl Iterator<Item = &'static Layer> {
+    [ABOVE, CONTROL, BELOW].into_iter().flatten()
+}
+
+/// Above the control plane.
+const ABOVE: &[Layer] = &[
     Layer {
         name: "main",
         uses: &["cli"],
@@ -61,242 +68,10 @@ pub(super) const LAYERS: &[Layer] = &[
         world: World::Open,
         why: "a subcommand says what is to be served and hands it to the server",
     },
-    Layer {
-        name: "control",
-        uses: &["control::admin"],
-        world: World::Async,
-        why: "a plane only declares its modules",
-    },
-    Layer {
-        name: "control::server",
-        uses: &[
-            "control::start",
-            "control::serve",
-            "control::prepare",
-            "control::privileges",
-            "control::running",
-            "control::signals",
-            "control::error",
-        ],
-        world: World::Async,
-        why: "the process hears, starts and serves; how is for others to say",
-    },
-    Layer {
-        name: "control::start",
-        uses: &[
-            "control::prepare",
-            "control::running",
-            "control::service",
-            "control::announce",
-            "control::limits",
-            "control::error",
-            "data::sys",
-            "telemetry::log",
-        ],
-        world: World::Async,
-        why: "a start is the first configuration that a service follows",
-    },
-    Layer {
-        name: "control::serve",
-        uses: &[
-            "control::reload",
-            "control::requests",
-            "control::running",
-            "control::signals",
-            "control::error",
-        ],
-        world: World::Async,
-        why: "what happens is answered here, and done elsewhere",
-    },
-    Layer {
-        name: "control::reload",
-        uses: &[
-            "control::changes",
-            "control::error",
-            "control::limits",
-            "control::prepare",
-            "control::requests",
-            "control::running",
-            "control::service",
-            "telemetry::ledger",
-            "telemetry::log",
-            "config",
-        ],
-        world: World::Async,
-        why: "a reload prepares and has followed; it binds and orders nothing itself",
-    },
-    Layer {
-        name: "control::privileges",
-        uses: &[],
-        world: World::Async,
-        why: "what is given up depends on nothing that is configured",
-    },
-    Layer {
-        name: "control::changes",
-        uses: &["data::orders", "config"],
-        world: World::Async,
-        why: "two plans are compared; what to do about it is decided elsewhere",
-    },
-    Layer {
-        name: "control::running",
-        uses: &[
-            "control::admin",
-            "control::board",
-            "control::requests",
-            "control::service",
-            "control::ports",
-            "control::prepare",
-            "control::signals",
-            "control::workers",
-            "data::orders",
-            "telemetry::log",
-            "telemetry::metrics",
-            "config",
-        ],
-        world: World::Async,
-        why: "what runs is told of here, and changed elsewhere",
-    },
-    Layer {
-        name: "control::service",
-        uses: &[
-            "control::access_logs",
-            "control::admin",
-            "control::announce",
-            "control::limits",
-            "control::ports",
-            "control::prepare",
-            "control::workers",
-            "control::error",
-            "data::orders",
-            "telemetry::ledger",
-        ],
-        world: World::Async,
-        why: "a service joins workers with what they follow, and knows no signal and no file",
-    },
-    Layer {
-        name: "control::admin",
-        uses: &[
-            "control::board",
-            "control::requests",
-            "control::error",
-            "data::sys",
-            "config",
-            "data::listing",
-            "telemetry::hex",
-            "telemetry::refusals",
-            "telemetry::timestamp",
-            "telemetry::ledger",
-            "telemetry::build",
-            "telemetry::metrics",
-            "telemetry::log",
-            "data::orders",
-            "core::connection_id",
-            "telemetry::exposition",
-        ],
-        world: World::Async,
-        why: "a door shows the board and puts requests; what runs it neither knows nor changes",
-    },
-    Layer {
-        name: "control::client",
-        uses: &["config"],
-        world: World::Async,
-        why: "who asks a server is another process, and knows nothing of this one",
-    },
-    Layer {
-        name: "control::board",
-        uses: &["data::orders"],
-        world: World::Async,
-        why: "what is shown is a value, and knows nothing that runs",
-    },
-    Layer {
-        name: "control::requests",
-        uses: &["config", "data::listing", "core::connection_id"],
-        world: World::Async,
-        why: "a request knows neither who asks nor who answers",
-    },
-    Layer {
-        name: "control::prepare",
-        uses: &[
-            "control::bounded",
-            "control::limits",
-            "control::names",
-            "control::error",
-            "data::orders",
-            "telemetry::access_log",
-            "telemetry::log",
-            "config",
-        ],
-        world: World::Async,
-        why: "what is prepared touches nothing that runs",
-    },
-    Layer {
-        name: "control::announce",
-        uses: &["control::limits", "control::ports", "telemetry::log", "config"],
-        world: World::Async,
-        why: "what is told is found out elsewhere",
-    },
-    Layer {
-        name: "control::ports",
-        uses: &["control::error", "data", "data::orders", "data::sys", "config"],
-        world: World::Async,
-        why: "a port is bound for workers that it does not know",
-    },
-    Layer {
-        name: "control::workers",
-        uses: &[
-            "control::error",
-            "data::orders",
-            "data::worker",
-            "telemetry::cells",
-            "data::listing",
-            "telemetry::refusals",
-            "core::connection_id",
-        ],
-        world: World::Async,
-        why: "orders are passed on; what they say is the service's",
-    },
-    Layer {
-        name: "control::access_logs",
-        uses: &["telemetry::access_log", "config"],
-        world: World::Async,
-        why: "writers come and go; what they write is the workers'",
-    },
-    Layer {
-        name: "control::limits",
-        uses: &["data", "data::worker", "config", "control::local"],
-        world: World::Async,
-        why: "a limit is found from the configuration and the machine",
-    },
-    Layer {
-        name: "control::error",
-        uses: &["control::bounded", "config"],
-        world: World::Async,
-        why: "an error says what failed, and knows nothing that runs",
-    },
-    Layer {
-        name: "control::signals",
-        uses: &[],
-        world: World::Async,
-        why: "what is heard is told to others",
-    },
-    Layer {
-        name: "control::local",
-        uses: &[],
-        world: World::Open,
-        why: "what this host is called is asked of the kernel, for whoever wants to know",
-    },
-    Layer {
-        name: "control::names",
-        uses: &["config"],
-        world: World::Async,
-        why: "names become addresses off the data path, and know nothing that runs",
-    },
-    Layer {
-        name: "control::bounded",
-        uses: &[],
-        world: World::Async,
-        why: "what may block is waited for, whatever it is",
-    },
+];
+
+/// Below the control plane.
+const BELOW: &[Layer] = &[
     Layer {
         name: "data::conformance",
         uses: &[
