@@ -87,7 +87,8 @@ fn what_changes_is_refused_at_the_tcp_door_with_the_way_to_do_it() {
     for words in ["reload", "drain", "upgrade"] {
         assert_failed(&at(&open.tcp, &[words]), 1, &["only answers GET", "admin.socket"]);
     }
-    assert_failed(&at(&open.unix, &["upgrade"]), 1, &["hand over"]);
+    let upgrade = ["upgrade", "--binary", "/no/such/program"];
+    assert_failed(&at(&open.unix, &upgrade), 1, &["cannot start `/no/such/program`"]);
     assert_eq!(at(&open.tcp, &["healthcheck"]).code, Some(0));
 }
 
@@ -99,7 +100,7 @@ fn a_drain_says_who_is_left() {
     let ran = at(&open.unix, &["drain"]);
     assert_eq!(ran.stdout, "draining: 1 active, for up to 25.0 s", "{ran:?}");
     assert_eq!(at(&open.tcp, &["healthcheck"]).stdout, "503 draining");
-    assert_failed(&at(&open.unix, &["drain"]), 1, &["the server is draining"]);
+    assert_failed(&at(&open.unix, &["drain"]), 1, &["a drain is under way"]);
     drop(session);
     open.server.ended();
 }

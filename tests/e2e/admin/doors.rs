@@ -5,12 +5,15 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::{ENDPOINT, Open, messages, text};
 use crate::common::deadline::{PATIENCE, poll_for};
+use crate::common::far_end::FarEnd;
 use crate::life::server::{Server, file, ppserver, run, wait_for, written};
+use crate::life::session::Session;
 use crate::support::http::Door;
 
 #[test]
@@ -79,7 +82,7 @@ fn what_is_not_there_or_asked_wrongly_is_told() {
         ("POST", "/api/v1/log", 400, "level"),
         ("POST", "/api/v1/log?level=loud", 400, "error, warn, info, debug, trace"),
         ("POST", "/api/v1/log?level=info&more=1", 400, "more"),
-        ("POST", "/api/v1/upgrade", 501, "hand over"),
+        ("POST", "/api/v1/upgrade?binary=/no", 422, "cannot start `/no`"),
     ] {
         let refused = unix.ask(method, path, "").json(status);
         assert!(messages(&refused)[0].contains(word), "{method} {path}: {refused}");
@@ -126,7 +129,7 @@ fn a_drain_is_answered_when_the_ports_are_closed_and_nobody_is_sent_here_any_mor
     assert_eq!((answer.status, &*answer.body), (503, "draining\n"));
     assert_eq!(tcp.get("/livez").status, 200);
     for path in ["/api/v1/drain", "/api/v1/reload"] {
-        assert_eq!(messages(&unix.post(path).json(409)), ["the server is draining"]);
+        assert_eq!(messages(&unix.post(path).json(409)), ["a drain is under way"]);
     }
     drop(held);
     assert_eq!(server.ended()["accepted"], 1);
@@ -208,4 +211,18 @@ fn the_doors_follow_a_reload_and_one_that_is_not_to_be_had_refuses_it() {
     wait_for(&server.proc, "admin door closes", 2);
     let path = dir.path().join("admin.sock");
     poll_for(PATIENCE, || (!path.exists()).then_some(())).expect("its file goes with it");
+}
+
+#[test]
+fn a_lame_duck_is_not_ready_and_serves() {
+    let far_end = FarEnd::start();
+    let mut open = Open::start_with("127.0.0.1:0", far_end.addr(), &["server.lame_duck = '1h'"]);
+    open.server.proc.signal(Signal::TERM);
+    open.server.wait_for("lame duck", 0);
+    assert_eq!(open.tcp.get("/readyz").status, 503);
+    assert_eq!(open.tcp.get("/livez").status, 200);
+    Session::open(open.server.addr()).finish();
+    // A drain that is asked for does not wait for its end.
+    open.unix.post("/api/v1/drain").json(200);
+    open.server.ended();
 }

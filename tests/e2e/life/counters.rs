@@ -15,7 +15,7 @@ use crate::life::server::{Server, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
-const REASONS: [&str; 20] = [
+const REASONS: [&str; 21] = [
     "client_reset",
     "closed_by_admin",
     "connect_failed",

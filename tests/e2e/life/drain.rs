@@ -133,6 +133,32 @@ fn after_the_grace_period_the_rest_is_reset_and_counted() {
 }
 
 #[test]
+fn a_lame_duck_serves_who_comes_and_then_drains() {
+    let far_end = FarEnd::start();
+    let mut server = Server::start(&file(&["server.lame_duck = '500ms'"], far_end.addr()));
+    server.proc.signal(Signal::TERM);
+    server.wait_for("lame duck", 0);
+    assert_eq!(server.hang_up("SIGHUP: nothing is reloaded during a drain")["level"], "WARN");
+    let mut late = Session::open(server.addr());
+    server.wait_for("draining", 0);
+    wait_until_refused(server.addr());
+    late.echo(b"still here");
+    late.finish();
+    assert_eq!(late.rest(), (Vec::new(), End::Fin));
+    assert!(server.ends_within(SOON), "its last session is over");
+    server.ended();
+
+    let mut server = Server::start(&file(&["server.lame_duck = '1h'"], far_end.addr()));
+    let session = Session::open(server.addr());
+    server.proc.signal(Signal::TERM);
+    server.wait_for("lame duck", 0);
+    server.proc.signal(Signal::TERM);
+    session.assert_reset();
+    assert!(server.ends_within(SOON), "it was told twice");
+    assert_eq!(server.ended()["closed"]["drained"], 1);
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     for [first, second] in [[Signal::TERM, Signal::TERM], [Signal::INT, Signal::INT]] {
         let far_end = FarEnd::start();

@@ -22,3 +22,5 @@ mod refused_starts;
 mod reload;
 mod signals;
 mod start;
+mod supervise;
+pub(crate) mod upgrade;

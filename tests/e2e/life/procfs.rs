@@ -45,6 +45,13 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether it has not ended; one that nobody has waited for has.
+pub(crate) fn is_running(pid: Pid) -> bool {
+    let stat = fs::read_to_string(place(pid, "stat")).unwrap_or_default();
+    let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
+    behind.is_some_and(|behind| !behind.starts_with(['Z', 'X']))
+}
+
 /// Its id in the innermost of the PID namespaces that it is in.
 pub(crate) fn innermost_pid(pid: Pid) -> i32 {
     let status = read(pid, "status");

@@ -116,6 +116,12 @@ impl Server {
         })
     }
 
+    /// Starts with this text in the file that a command is told.
+    #[track_caller]
+    pub(crate) fn start_with(text: &str, command: impl FnOnce(&Path) -> Command) -> Server {
+        Server::launch(text, 1, command)
+    }
+
     /// Starts from a shell that has done `setup`, such as `ulimit -n 256`.
     #[track_caller]
     pub(crate) fn start_after(setup: &str, text: &str) -> Server {

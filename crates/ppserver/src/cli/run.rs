@@ -19,6 +19,7 @@ use crate::control::error::ServerError;
 use crate::control::limits;
 use crate::control::prepare::{ConfigFile, Source};
 use crate::control::server::Server;
+use crate::control::supervise::Supervisor;
 use crate::telemetry::log;
 
 const HELP: &str = "\
@@ -36,9 +37,11 @@ Variables:
   with --listen PPSERVER_CONFIG is ignored. In the file \"${NAME:-default}\" takes a variable of any name.
 
 Signals:
-  SIGTERM, SIGINT  drain: stop accepting, wait for connections up to `shutdown_grace`; again: stop
+  SIGTERM, SIGINT  drain: stop accepting (after `lame_duck`), wait for connections up to
+                   `shutdown_grace`; again: stop
   SIGHUP           read the file again; a broken one changes nothing; open the access log anew
   SIGUSR1          print all counters
+  SIGUSR2          hand over to the program that lies where this one was started from, then drain
 
 Exit codes:
   0   drained or stopped by a signal
@@ -82,6 +85,9 @@ pub(super) struct Args {
     /// How long the whole header may take: 3s unless told otherwise
     #[arg(long, value_name = "DURATION", env = "PPSERVER_HEADER_TIMEOUT")]
     header_timeout: Option<String>,
+    /// Hold the ports in a parent, which has another process serve at once when one is killed
+    #[arg(long, env = "PPSERVER_SUPERVISE", value_parser = BoolishValueParser::new())]
+    supervise: bool,
     /// Send a header of this version to the upstream: v1 or v2
     #[arg(long, value_name = "VERSION", env = "PPSERVER_SEND")]
     send: Option<Version>,
@@ -140,6 +146,11 @@ pub(super) fn run(args: Args, matches: &ArgMatches) -> Result<ExitCode, Failure>
     if file.is_none() && (args.listen.is_empty() || args.to.is_empty()) {
         let why = "give a configuration by -c FILE, or --listen ADDR and --to ADDR";
         return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
+    }
+    if args.supervise && !Supervisor::is_there() {
+        let ended = Supervisor::new().and_then(|mut supervisor| supervisor.run());
+        log::finish();
+        return Ok(ended?.into());
     }
     let mut server = Server::new()?;
     let source = source(args, file).map_err(|report| Failure::report(&report, Exit::Usage))?;

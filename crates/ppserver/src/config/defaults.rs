@@ -33,6 +33,7 @@ impl Default for Server {
             workers: Count::Auto,
             max_connections: Count::Auto,
             shutdown_grace: Duration::from_secs(25),
+            lame_duck: Duration::ZERO,
         }
     }
 }

@@ -37,8 +37,8 @@ pub(super) const TOP: TableKeys = TableKeys {
 
 pub(super) const SERVER: TableKeys = TableKeys {
     path: "server",
-    known: &["workers", "max_connections", "shutdown_grace"],
-    later: &["lame_duck"],
+    known: &["workers", "max_connections", "shutdown_grace", "lame_duck"],
+    later: &[],
     example: "workers = 4",
 };
 

@@ -33,6 +33,7 @@ fn process(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "workers = {}", count(config.server.workers))?;
     writeln!(f, "max_connections = {}", count(config.server.max_connections))?;
     writeln!(f, "shutdown_grace = {}", quoted(format_duration(config.server.shutdown_grace)))?;
+    writeln!(f, "lame_duck = {}", quoted(format_duration(config.server.lame_duck)))?;
 
     let listen = config.admin.listen.map_or(String::new(), |addr| addr.to_string());
     let socket = config.admin.socket.as_deref().map_or(String::new(), path);

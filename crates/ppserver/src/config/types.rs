@@ -44,6 +44,8 @@ pub struct Server {
     pub max_connections: Count,
     /// How long a drain waits before it resets what is left.
     pub shutdown_grace: Duration,
+    /// How long a server that is told to end still accepts before it drains.
+    pub lame_duck: Duration,
 }
 
 /// A number, or the one that fits the machine.

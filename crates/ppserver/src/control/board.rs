@@ -22,6 +22,8 @@ pub(super) struct Shown {
     /// The name of the listener and the address of each port.
     pub(super) ports: Vec<(String, SocketAddr)>,
     pub(super) connections_max: usize,
+    /// 1 at a start, one more at each upgrade.
+    pub(super) generation: u32,
     pub(super) readiness: Readiness,
 }
 

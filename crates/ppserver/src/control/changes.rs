@@ -28,11 +28,12 @@ fn of_sections(old: &Config, new: &Config) -> Vec<String> {
     // The others are compared by name.
     let Config { server, admin, log, access_log, tcp, splice, listeners: _, upstreams: _ } = old;
     // The number of workers cannot differ.
-    let config::Server { workers: _, max_connections, shutdown_grace } = server;
+    let config::Server { workers: _, max_connections, shutdown_grace, lame_duck } = server;
     let config::Log { level, format } = log;
     changed(&[
         ("server.max_connections", *max_connections != new.server.max_connections),
         ("server.shutdown_grace", *shutdown_grace != new.server.shutdown_grace),
+        ("server.lame_duck", *lame_duck != new.server.lame_duck),
         ("admin", *admin != new.admin),
         ("log.level", *level != new.log.level),
         ("log.format", *format != new.log.format),
@@ -146,6 +147,7 @@ mod tests {
             ("[server]\n", "[server]\nmax_connections = 9\n", "server.max_connections"),
             ("shutdown_grace = '1s'", "shutdown_grace = '2s'", "server.shutdown_grace"),
             ("[log]\n", "[admin]\nsocket = '/s'\n[log]\n", "admin"),
+            ("[server]\n", "[server]\nlame_duck = '1s'\n", "server.lame_duck"),
             ("'info'", "'warn'", "log.level"),
             ("[log]\n", "[log]\nformat = 'text'\n", "log.format"),
             ("enabled = false", "enabled = true", "access_log"),

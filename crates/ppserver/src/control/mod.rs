@@ -19,9 +19,11 @@ mod bounded;
 mod changes;
 pub mod client;
 pub mod error;
+mod handover;
 pub mod limits;
 mod local;
 mod names;
+mod notify;
 mod ports;
 pub mod prepare;
 mod privileges;
@@ -34,6 +36,8 @@ pub mod server;
 mod service;
 mod signals;
 mod start;
+pub mod supervise;
+mod upgrade;
 mod workers;
 
 #[cfg(fuzzing)]

@@ -6,13 +6,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use mio::net::TcpListener;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 use super::error::ServerError;
-use crate::config::{Config, Listener};
+use super::handover::{Name, Parcel};
+use crate::config::{self, Config, Listener};
 use crate::data;
 use crate::data::orders::{Claim, Share};
 use crate::data::sys::{self, ListenOptions, Sharing};
@@ -27,6 +29,8 @@ pub(super) struct Ports {
     held: Vec<Port>,
     /// Claims of ports that workers may still be emptying.
     going: Vec<Arc<Claim>>,
+    /// Left by another process, which serves them too; no worker has them yet.
+    left: Vec<Port>,
 }
 
 /// Where a listener listens.
@@ -50,6 +54,10 @@ struct Port {
 }
 
 impl Port {
+    fn name(&self) -> Name {
+        Name::Port { listener: self.listener.clone(), asked: self.asked.to_string() }
+    }
+
     fn place(&self) -> Place {
         Place { listener: self.listener.clone(), addr: self.claim.addr }
     }
@@ -64,7 +72,7 @@ struct BoundPort {
     port: Port,
     /// Index of its listener in the configuration.
     listener: usize,
-    /// Whether it was not there before.
+    /// Whether no worker has it yet.
     is_new: bool,
 }
 
@@ -95,6 +103,59 @@ fn of_worker(sockets: &[Arc<TcpListener>], worker: usize, workers: usize) -> Vec
 }
 
 impl Ports {
+    /// Begins with what another process has left.
+    ///
+    /// # Errors
+    /// When it is no socket with an address.
+    pub(super) fn new(parcels: Vec<Parcel>) -> io::Result<Self> {
+        let mut left: Vec<Port> = Vec::new();
+        for Parcel { name, sockets } in parcels {
+            let Name::Port { listener, asked } = name else { continue };
+            // What this version does not know it does not serve.
+            let Ok(asked) = asked.parse() else { continue };
+            for socket in sockets {
+                let socket = std::net::TcpListener::from(socket);
+                socket.set_nonblocking(true)?;
+                let addr = socket.local_addr()?;
+                let socket = Arc::new(TcpListener::from_std(socket));
+                // A listener may ask for more than one port that the kernel chooses.
+                let is_same =
+                    |port: &&mut Port| port.listener == listener && port.claim.addr == addr;
+                if let Some(port) = left.iter_mut().find(is_same) {
+                    port.sockets.push(socket);
+                } else {
+                    let (listener, claim) = (listener.clone(), Arc::new(Claim { addr }));
+                    left.push(Port { listener, asked, claim, sockets: vec![socket] });
+                }
+            }
+        }
+        Ok(Self { left, ..Self::default() })
+    }
+
+    /// Returns duplicates of everything, to be handed over.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub(super) fn parcels(&self) -> io::Result<Vec<Parcel>> {
+        let parcel = |port: &Port| {
+            let mut sockets: Vec<&Arc<TcpListener>> = Vec::new();
+            for socket in &port.sockets {
+                if !sockets.iter().any(|other| Arc::ptr_eq(other, socket)) {
+                    sockets.push(socket);
+                }
+            }
+            let sockets = sockets.into_iter().map(|socket| socket.as_fd().try_clone_to_owned());
+            Ok(Parcel { name: port.name(), sockets: sockets.collect::<io::Result<_>>()? })
+        };
+        self.held.iter().map(parcel).collect()
+    }
+
+    /// Returns the claims of those that have one of these names.
+    pub(super) fn claims(&self, names: &[Name]) -> Vec<Arc<Claim>> {
+        let held = self.held.iter().filter(|port| names.contains(&port.name()));
+        held.map(|port| Arc::clone(&port.claim)).collect()
+    }
+
     /// Returns where it listens, in the order of the configuration.
     pub(super) fn places(&self) -> Vec<Place> {
         self.held.iter().map(Port::place).collect()
@@ -111,9 +172,13 @@ impl Ports {
         let kept = self.keep(&asked);
         let mut ports = Vec::new();
         for ((index, listener, asked), kept) in asked.into_iter().zip(kept) {
-            let is_new = kept.is_none();
+            let is_new = !matches!(kept, Some((_, Whose::Ours)));
             let (claim, sockets) = match kept {
-                Some(port) => (Arc::clone(&port.claim), port.sockets.clone()),
+                Some((port, Whose::Ours)) => (Arc::clone(&port.claim), port.sockets.clone()),
+                Some((port, Whose::Left)) => {
+                    let sockets = for_all(port, workers, &options);
+                    (Arc::clone(&port.claim), sockets)
+                }
                 None => {
                     let failed = |error| {
                         let listener = listener.name.clone();
@@ -134,6 +199,8 @@ impl Ports {
 
     /// Goes on with what was bound.
     pub(super) fn adopt(&mut self, bound: Bound) {
+        // What nobody asks for any more whoever left it closes, with what is queued there.
+        self.left.clear();
         let held = bound.0.into_iter().map(|bound| bound.port).collect();
         let old = std::mem::replace(&mut self.held, held);
         let stays =
@@ -163,15 +230,27 @@ impl Ports {
         of_listeners.map(share).collect()
     }
 
+    /// Sets the options of every socket, which had another process's.
+    pub(super) fn set_options(&self, tcp: &config::Tcp) {
+        let options = data::listen_options(tcp);
+        for socket in self.held.iter().flat_map(|port| &port.sockets) {
+            if let Err(error) = sys::listen(&SockRef::from(&**socket), &options) {
+                tracing::warn!(%error, "a listening socket refused an option");
+            }
+        }
+    }
+
     /// Holds on to nothing: the last worker to close a socket closes it.
     pub(super) fn let_go(&mut self) {
         *self = Self::default();
     }
 
     /// Finds for each address that is asked for the port that serves it.
-    fn keep(&self, asked: &[(usize, &Listener, SocketAddr)]) -> Vec<Option<&Port>> {
-        let mut free: Vec<&Port> = self.held.iter().collect();
-        let mut kept: Vec<Option<&Port>> = asked.iter().map(|_| None).collect();
+    fn keep(&self, asked: &[(usize, &Listener, SocketAddr)]) -> Vec<Option<(&Port, Whose)>> {
+        let ours = self.held.iter().map(|port| (port, Whose::Ours));
+        let mut free: Vec<_> =
+            ours.chain(self.left.iter().map(|port| (port, Whose::Left))).collect();
+        let mut kept: Vec<Option<(&Port, Whose)>> = asked.iter().map(|_| None).collect();
         // First what stays where it is, so that what moves takes nobody's place.
         let stays = |port: &Port, listener: &Listener, addr| {
             port.listener == listener.name && port.asked == addr
@@ -180,7 +259,8 @@ impl Ports {
         for is_same in [&stays as &dyn Fn(&Port, &Listener, SocketAddr) -> bool, &moves] {
             for ((_, listener, addr), kept) in asked.iter().zip(&mut kept) {
                 if kept.is_none()
-                    && let Some(at) = free.iter().position(|port| is_same(port, listener, *addr))
+                    && let Some(at) =
+                        free.iter().position(|(port, _)| is_same(port, listener, *addr))
                 {
                     *kept = Some(free.remove(at));
                 }
@@ -191,13 +271,36 @@ impl Ports {
 
     /// Says how an address is to be bound: alone, unless it overlaps one of ours, which claims it for us.
     fn sharing(&self, addr: SocketAddr) -> Sharing {
-        let held = self.held.iter().map(|port| &port.claim);
+        let held = self.held.iter().chain(&self.left).map(|port| &port.claim);
         let mut claims = held.chain(self.going.iter().filter(|claim| is_held(claim)));
         match claims.any(|claim| overlap(claim.addr, addr)) {
             true => Sharing::Port,
             false => Sharing::Exclusive,
         }
     }
+}
+
+/// Who has a port's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Our workers.
+    Ours,
+    /// Another process, which has left them to us too.
+    Left,
+}
+
+/// Returns at least one socket for each worker at a port that was left: more are bound beside, or, where that cannot
+/// be, workers share.
+fn for_all(port: &Port, workers: usize, options: &ListenOptions) -> Vec<Arc<TcpListener>> {
+    let mut sockets = port.sockets.clone();
+    for nth in sockets.len()..workers {
+        let shared = match share(port.claim.addr, options) {
+            Ok(socket) => Arc::new(TcpListener::from_std(socket.into())),
+            Err(_) => Arc::clone(&port.sockets[nth % port.sockets.len()]),
+        };
+        sockets.push(shared);
+    }
+    sockets
 }
 
 /// Whether a worker still has a socket at it.

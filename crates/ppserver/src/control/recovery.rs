@@ -119,7 +119,7 @@ mod tests {
         );
         let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
         let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
-        let mut service = Service::new(WORKERS, 1024).unwrap();
+        let mut service = Service::new(WORKERS, 1024, Vec::new()).unwrap();
         let (_, replies) = service.follow(Prepared { plan, opened: None }).unwrap();
         replies.all().await.unwrap();
         let addr = service.ports.places()[0].addr;

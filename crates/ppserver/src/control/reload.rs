@@ -19,7 +19,7 @@ use super::prepare::{self, ConfigFile, Prepared};
 use super::requests::{Answer, Refusal, Reloaded, Reply, Why, answer};
 use super::running::Running;
 use super::service::Following;
-use super::{changes, limits};
+use super::{changes, limits, notify};
 use crate::config::Output;
 use crate::telemetry::ledger::ReloadResult;
 use crate::telemetry::log;
@@ -59,11 +59,17 @@ impl Reload {
     }
 
     fn begin(&mut self, running: &Running, file: ConfigFile) {
+        notify::reloading();
         let workers = running.service.workers.count();
         let output = running.service.access_logs.output().cloned();
         self.task = Some(tokio::spawn(async move {
             Step::Prepared(prepare(file, workers, output).await.map(Box::new))
         }));
+    }
+
+    /// Whether one is on its way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.task.is_some()
     }
 
     /// Waits for its next step; for ever, if there is none.
@@ -112,6 +118,7 @@ impl Reload {
                 self.answer(running, &outcome.map(|()| Reloaded { changes }));
             }
         }
+        notify::ready();
         if !self.due.is_empty()
             && let Some(file) = running.file.clone()
         {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::admin::Reception;
 use super::board::{Board, Readiness, Shown};
+use super::handover::{Keeper, Successor};
 use super::prepare::ConfigFile;
 use super::requests::{self, Answer, Logging, Refusal, Requests, Why};
 use super::service::{Following, Service};
@@ -26,6 +27,10 @@ pub struct Running {
     pub(super) plan: Arc<Plan>,
     /// What a reload reads; with flags, or from standard input, there is none.
     pub(super) file: Option<ConfigFile>,
+    /// 1 at a start, one more at each upgrade.
+    pub(super) generation: u32,
+    /// Who holds the sockets too.
+    pub(super) keeper: Option<Keeper>,
     /// What those at the doors know.
     reception: Arc<Reception>,
     pub(super) requests: Requests,
@@ -35,7 +40,12 @@ pub struct Running {
 
 impl Running {
     /// Opens the doors of a service whose workers follow, and says so.
-    pub(super) fn new(service: Service, following: Following, file: Option<ConfigFile>) -> Self {
+    pub(super) fn new(
+        service: Service,
+        following: Following,
+        file: Option<ConfigFile>,
+        generation: u32,
+    ) -> Self {
         let (desk, requests) = requests::channel();
         let plan = Arc::clone(&following.plan);
         let board = Board::new(Shown {
@@ -43,13 +53,16 @@ impl Running {
             file: file.as_ref().map(|file| file.path.clone()),
             ports: Vec::new(),
             connections_max: 0,
+            generation,
             readiness: Readiness::Serving,
         });
         let ledger = Arc::clone(&service.ledger);
         let refused = Arc::clone(service.workers.refused());
         let reception = Arc::new(Reception::new(desk, board, ledger, refused));
         let log_level = plan.config.log.level;
-        let mut running = Self { service, plan, file, reception, requests, log_level };
+        let keeper = None;
+        let mut running =
+            Self { service, plan, file, generation, keeper, reception, requests, log_level };
         running.follow(following);
         running
     }
@@ -98,9 +111,32 @@ impl Running {
         let again = signal == Some(Signal::Interrupt) && io::stderr().is_terminal();
         let hint = if again { "; again to stop now" } else { "" };
         tracing::info!(active, ?grace, "draining{hint}");
-        self.reception.board.change(|shown| shown.readiness = Readiness::Draining);
+        self.turns_away();
         self.tell("state", &State { state: "draining", active });
         (grace, self.service.drain())
+    }
+
+    /// Says that no new clients should be sent here.
+    pub(super) fn turns_away(&self) {
+        self.reception.board.change(|shown| shown.readiness = Readiness::Draining);
+    }
+
+    /// Leaves the ports to a process that serves them, drains, and returns how long that may last.
+    pub(super) fn leave(&mut self, successor: &Successor) -> Duration {
+        let grace = self.plan.config.server.shutdown_grace;
+        let active = self.service.ledger.active();
+        let Successor { pid, generation, names } = successor;
+        self.turns_away();
+        self.tell("state", &State { state: "draining", active });
+        tracing::info!(
+            pid,
+            generation,
+            active,
+            ?grace,
+            "upgraded: another process serves, draining"
+        );
+        self.service.leave(names);
+        grace
     }
 }
 

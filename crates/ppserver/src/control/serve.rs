@@ -1,23 +1,31 @@
 //! What runs is kept running: signals and requests are answered, until the last worker has ended.
 //!
 //! ```text
-//! Serving --SIGTERM, SIGINT--> Draining --again, or after the grace period--> Stopping
+//! Serving --SIGTERM, SIGINT--> LameDuck --its time is over--> Draining --after the grace period--> Stopping
+//!     \--another process serves------------------------------^     \--SIGTERM, SIGINT again----------^
 //! ```
 
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ServerError;
+use super::handover::{Keeper, Successor, Verdict};
+use super::notify::{self, Watchdog};
 use super::recovery::{self, Recovery};
 use super::reload::{Reload, Step};
 use super::requests::{self, Draining, Refusal, Reply, Request, Why, answer};
 use super::running::Running;
 use super::signals::{Signal, Signals};
+use super::upgrade::{self, Upgrade};
 use super::workers::End;
 
 /// Where a server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
     Serving,
+    /// No new clients should be sent here; who comes is served until then.
+    LameDuck {
+        until: Instant,
+    },
     /// No more is accepted; what runs may go on until then.
     Draining {
         until: Instant,
@@ -27,10 +35,18 @@ enum Course {
 }
 
 impl Course {
-    /// Waits until the grace period is over.
+    /// Whether who comes is served.
+    fn is_open(self) -> bool {
+        match self {
+            Self::Serving | Self::LameDuck { .. } => true,
+            Self::Draining { .. } | Self::Stopping => false,
+        }
+    }
+
+    /// Waits until it is over.
     async fn is_over(self) {
         match self {
-            Self::Draining { until } => sleep_until(until).await,
+            Self::LameDuck { until } | Self::Draining { until } => sleep_until(until).await,
             Self::Serving | Self::Stopping => std::future::pending().await,
         }
     }
@@ -44,7 +60,11 @@ enum Event {
     Signal(Signal),
     Asked(Request),
     Reload(Step),
-    GraceOver,
+    Upgrade(upgrade::Step),
+    Supervisor(Verdict),
+    Watchdog,
+    /// The time of the course.
+    Over,
 }
 
 /// Serves until the last worker has ended.
@@ -53,7 +73,11 @@ enum Event {
 /// When one of them was not told to, and cannot be replaced.
 pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result<(), ServerError> {
     let mut course = Course::Serving;
-    let (mut reload, mut recovery) = (Reload::default(), Recovery::default());
+    let mut reload = Reload::default();
+    let mut recovery = Recovery::default();
+    let mut upgrade = Upgrade::default();
+    let mut keeper = running.keeper.take();
+    let mut watchdog = Watchdog::new();
     let mut outcome = Ok(());
     while running.service.workers.are_running() || recovery.is_due() {
         let event = tokio::select! {
@@ -63,13 +87,16 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             signal = signals.next() => Event::Signal(signal),
             step = reload.next() => Event::Reload(step),
             request = running.requests.next() => Event::Asked(request),
-            () = course.is_over() => Event::GraceOver,
+            step = upgrade.next() => Event::Upgrade(step),
+            verdict = said_by(&mut keeper) => Event::Supervisor(verdict),
+            () = watchdog.next() => Event::Watchdog,
+            () = course.is_over() => Event::Over,
         };
         match event {
             Event::Ended(End { worker, how: Err(error) }) => {
                 tracing::error!(worker, error, "a worker failed");
                 running.service.handle_failed(worker);
-                if course == Course::Serving {
+                if course.is_open() {
                     recovery.handle_failed(worker);
                 }
             }
@@ -80,7 +107,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                     recovery::Step::Followed(followed) => followed,
                 };
                 if let Err(error) = recovered
-                    && course == Course::Serving
+                    && course.is_open()
                 {
                     tracing::error!(%error, "a worker cannot be replaced");
                     outcome = Err(error);
@@ -92,29 +119,104 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             Event::Signal(Signal::Counters) => running.print_counters(),
             Event::Signal(Signal::Reload) => {
                 running.service.access_logs.reopen();
-                match course {
-                    Course::Serving => reload.ask(&running, None),
-                    Course::Draining { .. } | Course::Stopping => {
-                        tracing::warn!("SIGHUP: nothing is reloaded during a drain");
-                    }
+                if let Err(why) = may_change(course, &upgrade) {
+                    tracing::warn!("SIGHUP: nothing is reloaded during {why}");
+                } else {
+                    reload.ask(&running, None);
                 }
             }
-            Event::Reload(step) => reload.handle(step, &mut running),
+            Event::Signal(Signal::Upgrade) => match may_change(course, &upgrade) {
+                Ok(()) if reload.is_under_way() => upgrade.refuse(None, untimely("a reload")),
+                Ok(()) => upgrade.ask(&running, keeper.as_ref(), None, None).await,
+                Err(why) => upgrade.refuse(None, untimely(why)),
+            },
+            Event::Upgrade(step) => {
+                if let Some(successor) = upgrade.handle(step) {
+                    notify::succeeded_by(successor.pid);
+                    (reload, recovery) = (Reload::default(), Recovery::default());
+                    course = Course::Draining { until: Instant::now() + running.leave(&successor) };
+                }
+            }
+            Event::Supervisor(verdict) => {
+                let step = match verdict {
+                    Verdict::Leave { pid, names } => {
+                        let generation = running.generation + 1;
+                        Some(Ok(Successor { pid, generation, names }))
+                    }
+                    Verdict::Refused(why) => Some(Err(why)),
+                    Verdict::Gone => {
+                        tracing::warn!("the supervisor has gone: nobody starts another process");
+                        keeper = None;
+                        upgrade.is_under_way().then(|| Err("the supervisor has gone".to_owned()))
+                    }
+                };
+                if let Some(successor) = step.and_then(|step| upgrade.handle(step)) {
+                    (reload, recovery, keeper) = (Reload::default(), Recovery::default(), None);
+                    course = Course::Draining { until: Instant::now() + running.leave(&successor) };
+                }
+            }
+            Event::Watchdog if running.service.is_alive(Instant::now().into_std()) => {
+                Watchdog::alive();
+            }
+            Event::Watchdog => {}
+            Event::Reload(step) => {
+                // First: what is said of a reload holds for whoever comes after this process too.
+                if let (Step::Followed(following, ..), Some(keeper)) = (&step, &keeper) {
+                    match running.service.parcels(Some(following)) {
+                        Ok(parcels) => keeper.holds(&parcels).await,
+                        Err(error) => tracing::warn!(%error, "the supervisor is not told"),
+                    }
+                }
+                reload.handle(step, &mut running);
+            }
             Event::Signal(signal) if course == Course::Serving => {
                 // What is on its way is not followed any more.
-                (reload, recovery) = (Reload::default(), Recovery::default());
-                course = drain(&mut running, Some(signal), None);
+                (reload, upgrade) = (Reload::default(), Upgrade::default());
+                notify::stopping();
+                let lame_duck = running.plan.config.server.lame_duck;
+                course = if lame_duck.is_zero() {
+                    recovery = Recovery::default();
+                    drain(&mut running, keeper.as_ref(), Some(signal), None).await
+                } else {
+                    tracing::info!(?lame_duck, "lame duck: about to drain, and serving until then");
+                    running.turns_away();
+                    Course::LameDuck { until: Instant::now() + lame_duck }
+                };
             }
-            Event::Asked(Request::Reload(reply)) if course == Course::Serving => {
-                reload.ask(&running, reply);
+            Event::Over if matches!(course, Course::LameDuck { .. }) => {
+                recovery = Recovery::default();
+                course = drain(&mut running, keeper.as_ref(), None, None).await;
             }
-            Event::Asked(Request::Drain(reply)) if course == Course::Serving => {
-                (reload, recovery) = (Reload::default(), Recovery::default());
-                course = drain(&mut running, None, reply);
+            Event::Asked(Request::Reload(reply)) => match may_change(course, &upgrade) {
+                Ok(()) => reload.ask(&running, reply),
+                Err(why) => answer(reply, Err(untimely(why))),
+            },
+            Event::Asked(Request::Drain(reply)) if course.is_open() => {
+                (reload, recovery, upgrade) =
+                    (Reload::default(), Recovery::default(), Upgrade::default());
+                notify::stopping();
+                course = drain(&mut running, keeper.as_ref(), None, reply).await;
             }
-            Event::Asked(request) => handle(request, &mut running),
+            Event::Asked(Request::Upgrade(requests::Upgrade { binary }, reply)) => {
+                match may_change(course, &upgrade) {
+                    Ok(()) if reload.is_under_way() => {
+                        upgrade.refuse(reply, untimely("a reload"));
+                    }
+                    Ok(()) => upgrade.ask(&running, keeper.as_ref(), binary, reply).await,
+                    Err(why) => upgrade.refuse(reply, untimely(why)),
+                }
+            }
+            Event::Asked(Request::Drain(reply)) => answer(reply, Err(untimely("a drain"))),
+            Event::Asked(Request::Log(level, reply)) => answer(reply, running.log(level)),
+            Event::Asked(Request::Connections(filter, reply)) => {
+                answer(reply, Ok(running.service.workers.list(&filter)));
+            }
+            Event::Asked(Request::Close(id, reply)) => {
+                let closing = running.service.workers.close(id);
+                answer(reply, closing.ok_or_else(Refusal::no_connection));
+            }
             Event::Signal(_) if course == Course::Stopping => {}
-            Event::Signal(_) | Event::GraceOver => {
+            Event::Signal(_) | Event::Over => {
                 let active = running.service.ledger.active();
                 tracing::warn!(active, "stopping: what is left is reset");
                 course = Course::Stopping;
@@ -128,8 +230,32 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
     outcome
 }
 
+/// Whether another configuration or program may be followed; or what is under way.
+fn may_change(course: Course, upgrade: &Upgrade) -> Result<(), &'static str> {
+    if upgrade.is_under_way() {
+        Err("an upgrade")
+    } else if course == Course::Serving {
+        Ok(())
+    } else {
+        Err("a drain")
+    }
+}
+
+fn untimely(under_way: &str) -> Refusal {
+    Refusal::new(Why::Untimely, format!("{under_way} is under way"))
+}
+
 /// Begins a drain; who asked is told when the ports are closed.
-fn drain(running: &mut Running, signal: Option<Signal>, reply: Reply<Draining>) -> Course {
+async fn drain(
+    running: &mut Running,
+    keeper: Option<&Keeper>,
+    signal: Option<Signal>,
+    reply: Reply<Draining>,
+) -> Course {
+    // First: whoever holds the sockets too keeps them open.
+    if let Some(keeper) = keeper {
+        keeper.drains().await;
+    }
     let active = running.service.ledger.active();
     let (grace, replies) = running.drain(signal);
     tokio::spawn(async move {
@@ -140,24 +266,10 @@ fn drain(running: &mut Running, signal: Option<Signal>, reply: Reply<Draining>) 
     Course::Draining { until: Instant::now() + grace }
 }
 
-/// Does what is done whatever the course is, and refuses what is not done any more.
-fn handle(request: Request, running: &mut Running) {
-    let draining = || Refusal::new(Why::Untimely, "the server is draining");
-    match request {
-        Request::Reload(reply) => answer(reply, Err(draining())),
-        Request::Drain(reply) => answer(reply, Err(draining())),
-        Request::Upgrade(requests::Upgrade { binary }, reply) => {
-            let to = binary.map_or(String::new(), |binary| format!(" to {}", binary.display()));
-            let why = format!("this version cannot hand over{to}: drain it, and start anew");
-            answer(reply, Err(Refusal::new(Why::Unsupported, why)));
-        }
-        Request::Log(level, reply) => answer(reply, running.log(level)),
-        Request::Connections(filter, reply) => {
-            answer(reply, Ok(running.service.workers.list(&filter)));
-        }
-        Request::Close(id, reply) => {
-            let closing = running.service.workers.close(id);
-            answer(reply, closing.ok_or_else(Refusal::no_connection));
-        }
+/// Waits for what a supervisor says; for ever, if there is none.
+async fn said_by(keeper: &mut Option<Keeper>) -> Verdict {
+    match keeper {
+        Some(keeper) => keeper.next().await,
+        None => std::future::pending().await,
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::{ServerError, system};
+use super::handover::Legacy;
 use super::prepare::Source;
 use super::running::Running;
 use super::signals::Signals;
@@ -44,24 +45,38 @@ impl Server {
     pub fn start(&mut self, source: Source) -> Result<Option<Running>, ServerError> {
         let Self { signals, given_up, .. } = self;
         self.runtime.block_on(async {
+            let mut legacy = Legacy::take().await.map_err(system("cannot take over"))?;
+            let parcels = legacy.as_mut().map_or(Vec::new(), Legacy::take_parcels);
             let ready = tokio::select! {
                 biased;
-                () = signals.stop() => {
-                    tracing::info!("told to end before anything was served");
-                    return Ok(None);
-                }
-                ready = start::prepare(source) => ready?,
+                () = signals.stop() => None,
+                ready = start::prepare(source, parcels) => Some(ready),
             };
             if let Err(error) = given_up {
                 tracing::warn!(%error, "privileges could not be given up");
             }
-            // From here on it has to drain.
-            start::listen(ready).await.map(Some)
+            let mut started = match ready {
+                // From here on it has to drain.
+                Some(Ok(ready)) => start::listen(ready, legacy.as_ref()).await.map(Some),
+                Some(Err(error)) => Err(error),
+                None => {
+                    tracing::info!("told to end before anything was served");
+                    Ok(None)
+                }
+            };
+            if let Some(legacy) = legacy {
+                match &mut started {
+                    Ok(Some(running)) => running.keeper = legacy.into_keeper(),
+                    Ok(None) => legacy.fails("it was told to end").await,
+                    Err(error) => legacy.fails(&error.to_string()).await,
+                }
+            }
+            started
         })
     }
 
     /// Serves until a signal ends it: SIGTERM and SIGINT drain, a second one stops, SIGHUP reloads, SIGUSR1
-    /// prints the counters.
+    /// prints the counters, SIGUSR2 hands over to another program.
     ///
     /// # Errors
     /// When a worker failed and cannot be replaced.

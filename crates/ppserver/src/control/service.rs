@@ -3,11 +3,14 @@
 //!
 //! Invariant: what cannot be followed as a whole changes nothing.
 
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::access_logs::AccessLogs;
 use super::admin::{self, Doors, Reception};
 use super::error::{ServerError, system};
+use super::handover::{Name, Parcel};
 use super::limits::Budget;
 use super::ports::{Place, Ports};
 use super::prepare::Prepared;
@@ -17,7 +20,11 @@ use crate::core::close_reason::CloseReason;
 use crate::data::PipeLimits;
 use crate::data::orders::{Plan, Setup, Share};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::cells::WorkerCells;
 use crate::telemetry::ledger::Ledger;
+
+/// A worker whose turn takes longer does not turn any more: honest ones take milliseconds.
+const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// What the workers have been told to follow.
 #[derive(Debug)]
@@ -71,18 +78,24 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Begins with so many workers, which serve nothing.
+    /// Begins with so many workers, which serve nothing, and ports that another process has left.
     ///
     /// # Errors
-    /// When they cannot be started.
-    pub(super) fn new(workers: usize, descriptors: usize) -> Result<Self, ServerError> {
+    /// When they cannot be started, or those are none.
+    pub(super) fn new(
+        workers: usize,
+        descriptors: usize,
+        parcels: Vec<Parcel>,
+    ) -> Result<Self, ServerError> {
         let ledger = Arc::new(Ledger::new(workers));
+        let doors = Doors::new(&parcels).map_err(system("a door was handed over that is none"))?;
+        let ports = Ports::new(parcels).map_err(system("a port was handed over that is none"))?;
         Ok(Self {
             workers: Workers::start(ledger.workers())?,
-            ports: Ports::default(),
+            ports,
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
             ledger,
-            doors: Doors::default(),
+            doors,
             told: None,
             descriptors,
             budget: None,
@@ -151,6 +164,24 @@ impl Service {
         self.workers.drain()
     }
 
+    /// Lets go of the ports that another process serves under these names, and drains the others.
+    pub(super) fn leave(&mut self, names: &[Name]) {
+        let claims = self.ports.claims(names);
+        self.let_go();
+        self.workers.leave(&claims);
+        self.doors.leave(names);
+    }
+
+    /// Returns duplicates of all that listens, to be handed over; with the doors of what is followed, if they are not
+    /// open yet.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub(super) fn parcels(&self, following: Option<&Following>) -> io::Result<Vec<Parcel>> {
+        let doors = self.doors.parcels(following.map(|following| &following.doors))?;
+        Ok(self.ports.parcels()?.into_iter().chain(doors).collect())
+    }
+
     /// Resets what is left, and ends.
     pub(super) fn stop(&mut self) {
         self.let_go();
@@ -160,6 +191,12 @@ impl Service {
     fn let_go(&mut self) {
         self.ports.let_go();
         self.told = None;
+    }
+
+    /// Whether every worker turns: none has been in one turn for too long.
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        let turns = self.ledger.workers().iter().filter_map(WorkerCells::in_turn_since);
+        turns.into_iter().all(|since| now.saturating_duration_since(since) < TURN_MAX)
     }
 
     /// Opens the doors and says what is new, once every worker follows.

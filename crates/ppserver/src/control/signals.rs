@@ -18,6 +18,8 @@ pub(super) enum Signal {
     Reload,
     /// SIGUSR1.
     Counters,
+    /// SIGUSR2.
+    Upgrade,
 }
 
 /// The process's ear.
@@ -27,6 +29,7 @@ pub(super) struct Signals {
     interrupt: unix::Signal,
     reload: unix::Signal,
     counters: unix::Signal,
+    upgrade: unix::Signal,
 }
 
 impl Signals {
@@ -43,6 +46,7 @@ impl Signals {
             interrupt: unix::signal(SignalKind::interrupt())?,
             reload: unix::signal(SignalKind::hangup())?,
             counters: unix::signal(SignalKind::user_defined1())?,
+            upgrade: unix::signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -54,6 +58,7 @@ impl Signals {
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.counters.recv() => Signal::Counters,
             Some(()) = self.reload.recv() => Signal::Reload,
+            Some(()) = self.upgrade.recv() => Signal::Upgrade,
             // None ever ends.
             else => std::future::pending().await,
         }

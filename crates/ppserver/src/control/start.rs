@@ -8,11 +8,12 @@
 //! it clients may be there, and nothing takes long.
 
 use super::error::{ServerError, system};
+use super::handover::{Legacy, Parcel};
 use super::prepare::{ConfigFile, Prepared, Source};
 use super::running::Running;
 use super::service::Service;
 use super::workers;
-use super::{announce, limits, prepare};
+use super::{announce, limits, notify, prepare};
 use crate::data::sys;
 use crate::telemetry::log;
 
@@ -24,11 +25,11 @@ pub(super) struct Ready {
     file: Option<ConfigFile>,
 }
 
-/// Does what may take long.
+/// Does what may take long; `parcels` are ports that another process has left.
 ///
 /// # Errors
 /// See [`ServerError`].
-pub(super) async fn prepare(source: Source) -> Result<Ready, ServerError> {
+pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Ready, ServerError> {
     let (loaded, file) = match source {
         Source::File(file) => (prepare::read(&file).await?, Some(file)),
         Source::Stdin(overrides) => (prepare::read_stdin(&overrides).await?, None),
@@ -41,16 +42,27 @@ pub(super) async fn prepare(source: Source) -> Result<Ready, ServerError> {
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;
     let count = loaded.config.server.workers.or(limits::host().cpus);
     let prepared = prepare::prepare(loaded.config, None).await?;
-    Ok(Ready { service: Service::new(count, descriptors)?, prepared, file })
+    Ok(Ready { service: Service::new(count, descriptors, parcels)?, prepared, file })
 }
 
-/// Listens, and says so.
+/// Listens, and says so, first to whoever has handed over.
 ///
 /// # Errors
 /// When a port is not to be had, or a worker fails.
-pub(super) async fn listen(ready: Ready) -> Result<Running, ServerError> {
+pub(super) async fn listen(ready: Ready, legacy: Option<&Legacy>) -> Result<Running, ServerError> {
     let Ready { mut service, prepared, file } = ready;
     let (following, replies) = service.follow(prepared)?;
     replies.all().await?;
-    Ok(Running::new(service, following, file))
+    if let Some(legacy) = legacy {
+        let parcels = service.parcels(Some(&following)).map_err(system("cannot hand over"))?;
+        let served = legacy.serves(&parcels).await;
+        served.map_err(system("whoever hands over has given it up"))?;
+        service.ports.set_options(&following.plan.config.tcp);
+    }
+    let generation = legacy.map_or(1, |legacy| legacy.generation);
+    let running = Running::new(service, following, file, generation);
+    if legacy.is_none() {
+        notify::ready();
+    }
+    Ok(running)
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::error::{ServerError, system};
 use crate::core::connection_id::ConnectionId;
 use crate::data::listing::{Filter, Listing};
-use crate::data::orders::{Line, Order, Reply, Setup};
+use crate::data::orders::{Claim, Line, Order, Reply, Setup};
 use crate::data::worker::Worker;
 use crate::telemetry::cells::WorkerCells;
 use crate::telemetry::refusals::Refusals;
@@ -182,6 +182,11 @@ impl Workers {
     pub(super) fn close(&self, id: ConnectionId) -> Option<oneshot::Receiver<bool>> {
         let line = self.lines.get(id.worker())?;
         Some(ask(line, |reply| Order::Close(id, reply)))
+    }
+
+    /// Tells each to let go of these ports, to drain the others, and to end with its last connection.
+    pub(super) fn leave(&self, claims: &[Arc<Claim>]) {
+        self.lines.iter().for_each(|line| line.send(Order::Leave(claims.to_vec())));
     }
 
     /// Tells each to reset what is left, and to end.

@@ -35,6 +35,8 @@ pub enum Order {
     /// Accept what is queued, close the ports, and end with the last connection; the reply comes once the ports
     /// are closed.
     Drain(Reply<io::Result<()>>),
+    /// Let go of these ports as they are, since another process takes who is queued there; as a drain otherwise.
+    Leave(Vec<Arc<Claim>>),
     /// Show these connections.
     List(Filter, Reply<Listing>),
     /// Reset this connection; the reply says whether there is one.

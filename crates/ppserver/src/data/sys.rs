@@ -7,12 +7,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::net::SendFlags;
+use rustix::io::FdFlags;
+use rustix::net::{SendFlags, SocketType};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{Resource, Rlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -227,6 +228,28 @@ pub fn watch(registry: &Registry, listener: impl AsFd, token: Token) -> io::Resu
 /// When they were not told.
 pub fn unwatch(registry: &Registry, listener: impl AsFd) -> io::Result<()> {
     registry.deregister(&mut SourceFd(&listener.as_fd().as_raw_fd()))
+}
+
+/// Takes a socket that whoever started this process left open for it (execve(2)), and closes it on exec from now
+/// on. To be called once for a number.
+///
+/// # Errors
+/// When the number is of no such socket.
+pub fn inherited(number: RawFd, kind: SocketType) -> io::Result<OwnedFd> {
+    // SAFETY: close(2): a descriptor is given up once, by whoever owns it. What was open at exec is nobody's in
+    // this process, and the kernel gives its number to nobody else; one of another kind is left alone below.
+    #[expect(unsafe_code, reason = "what was inherited is known by its number only")]
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    match rustix::net::sockopt::socket_type(&socket) {
+        Ok(found) if found == kind => {
+            rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+            Ok(socket)
+        }
+        Ok(_) | Err(_) => {
+            let _ = socket.into_raw_fd();
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
 }
 
 /// Stops a listening socket from queueing more connections; those queued can still be accepted

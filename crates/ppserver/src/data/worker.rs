@@ -26,7 +26,7 @@ use super::conduit::Pool;
 use super::conn::{Connection, Ctx, Worked};
 use super::leg;
 use super::listing::{Filter, Listing};
-use super::orders::{Line, Order, Reply, Setup, Share};
+use super::orders::{Claim, Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
 use super::rules::{self, Rules};
@@ -226,6 +226,7 @@ impl Worker {
                     self.is_draining = true;
                     self.ports.iter_mut().flatten().for_each(Port::drain);
                 }
+                Order::Leave(claims) => self.leave(&claims),
                 Order::List(filter, reply) => reply.send(self.list(&filter, now.instant)),
                 Order::Close(id, reply) => reply.send(self.close(id, now.instant)),
                 Order::Stop => self.stop(now.instant),
@@ -271,6 +272,18 @@ impl Worker {
     fn close_port(&mut self, at: usize) {
         if let Some(port) = self.ports[at].take() {
             port.close(self.poll.registry());
+        }
+    }
+
+    fn leave(&mut self, claims: &[Arc<Claim>]) {
+        self.is_draining = true;
+        for at in 0..self.ports.len() {
+            let Some(port) = &mut self.ports[at] else { continue };
+            if claims.iter().any(|claim| Arc::ptr_eq(claim, &port.claim)) {
+                self.close_port(at);
+            } else {
+                port.drain();
+            }
         }
     }
 

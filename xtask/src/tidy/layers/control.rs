@@ -11,10 +11,24 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "a plane only declares its modules",
     },
     Layer {
+        name: "control::supervise",
+        uses: &[
+            "control::handover",
+            "control::notify",
+            "control::signals",
+            "control::error",
+            "telemetry::log",
+            "config",
+        ],
+        world: World::Async,
+        why: "a supervisor holds sockets and starts processes; it touches no connection and reads no configuration",
+    },
+    Layer {
         name: "control::server",
         uses: &[
             "control::start",
             "control::serve",
+            "control::handover",
             "control::prepare",
             "control::privileges",
             "control::running",
@@ -27,6 +41,8 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::start",
         uses: &[
+            "control::handover",
+            "control::notify",
             "control::prepare",
             "control::running",
             "control::service",
@@ -43,6 +59,9 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::serve",
         uses: &[
+            "control::handover",
+            "control::notify",
+            "control::upgrade",
             "control::recovery",
             "control::reload",
             "control::requests",
@@ -57,6 +76,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::reload",
         uses: &[
+            "control::notify",
             "control::changes",
             "control::error",
             "control::limits",
@@ -76,6 +96,12 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &[],
         world: World::Async,
         why: "what is given up depends on nothing that is configured",
+    },
+    Layer {
+        name: "control::upgrade",
+        uses: &["control::handover", "control::requests", "control::running"],
+        world: World::Async,
+        why: "an upgrade has another program take over; what it is given is the service's, and who leaves the loop's",
     },
     Layer {
         name: "control::recovery",
@@ -100,6 +126,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::running",
         uses: &[
+            "control::handover",
             "control::admin",
             "control::board",
             "control::requests",
@@ -119,6 +146,8 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::service",
         uses: &[
+            "control::handover",
+            "telemetry::cells",
             "control::access_logs",
             "control::admin",
             "control::announce",
@@ -139,6 +168,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::admin",
         uses: &[
+            "control::handover",
             "control::board",
             "control::requests",
             "control::error",
@@ -200,9 +230,28 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::ports",
-        uses: &["control::error", "data", "data::orders", "data::sys", "config"],
+        uses: &[
+            "control::handover",
+            "control::error",
+            "data",
+            "data::orders",
+            "data::sys",
+            "config",
+        ],
         world: World::Async,
         why: "a port is bound for workers that it does not know",
+    },
+    Layer {
+        name: "control::notify",
+        uses: &[],
+        world: World::Async,
+        why: "a service manager is told what others find out",
+    },
+    Layer {
+        name: "control::handover",
+        uses: &["control::bounded", "data::sys"],
+        world: World::Async,
+        why: "a handover moves sockets, and knows nobody who has or uses them",
     },
     Layer {
         name: "control::workers",

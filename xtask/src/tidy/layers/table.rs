@@ -58,6 +58,7 @@ const ABOVE: &[Layer] = &[
             "control::server",
             "control::prepare",
             "control::limits",
+            "control::supervise",
             "control::error",
             "telemetry::hex",
             "telemetry::log",

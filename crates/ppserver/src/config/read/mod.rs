@@ -136,6 +136,7 @@ fn server(section: Section<'_, '_>, faults: &mut Diagnostics) -> Server {
             faults,
         ),
         shutdown_grace: section.duration("shutdown_grace", GRACE, default.shutdown_grace, faults),
+        lame_duck: section.duration("lame_duck", GRACE, default.lame_duck, faults),
     }
 }
 

@@ -85,7 +85,7 @@ fn the_documented_example_with_every_comment_taken_away_is_the_same_configuratio
 #[test]
 fn the_full_shape_fails_only_for_what_this_version_lacks() {
     let report = check(FULL_SHAPE).unwrap_err();
-    assert!(report.errors().count() >= 15);
+    assert!(report.errors().count() >= 14);
     for error in report.errors() {
         assert_eq!(error.code(), Code::NotSupported, "{}", error.message());
     }
@@ -165,6 +165,8 @@ fn values_out_of_range_are_refused_and_their_neighbours_taken() {
         ("server", "max_connections", "262144", true),
         ("server", "max_connections", "262145", false),
         ("server", "shutdown_grace", "'0s'", true),
+        ("server", "lame_duck", "'0s'", true),
+        ("server", "lame_duck", "5", false),
         ("timeouts", "header", "'0s'", false),
         ("timeouts", "idle", "'1ms'", true),
         ("timeouts", "idle", "'366d'", true),

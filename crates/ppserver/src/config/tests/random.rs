@@ -150,11 +150,13 @@ fn admin() -> impl Strategy<Value = Admin> {
 }
 
 fn any_config() -> impl Strategy<Value = Config> {
-    let server = (count(256), count(262_144), duration(0..=366 * 86_400_000));
-    let server = server.prop_map(|(workers, max_connections, shutdown_grace)| Server {
+    let span = || duration(0..=366 * 86_400_000);
+    let server = (count(256), count(262_144), span(), span());
+    let server = server.prop_map(|(workers, max_connections, shutdown_grace, lame_duck)| Server {
         workers,
         max_connections,
         shutdown_grace,
+        lame_duck,
     });
     let log = (choice(), choice()).prop_map(|(level, format)| Log { level, format });
     let probes = prop_oneof![Just(Probes::Counted), Just(Probes::Logged)];

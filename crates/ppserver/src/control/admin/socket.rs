@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,14 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// Reads what is displayed.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Some(Self::Unix(path.into())),
+            None => text.parse().ok().map(Self::Tcp),
+        }
+    }
+
     /// Says whether only this host reaches it.
     pub(super) fn is_local(&self) -> bool {
         match self {
@@ -50,8 +59,11 @@ impl Place {
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, File),
+    Unix(UnixListener),
 }
+
+/// A socket that is new here, and the file of a UNIX socket, which is removed with this.
+pub(super) type New = (Socket, Option<File>);
 
 /// A connection that was accepted.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -59,29 +71,57 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Socket {
-    /// Listens at a place.
+    /// Listens at a place; the file of a UNIX socket is removed with what is returned of it.
     ///
     /// # Errors
     /// EADDRINUSE where somebody listens; what else bind(2) knows.
-    pub(super) fn bind(place: &Place) -> io::Result<Self> {
+    pub(super) fn bind(place: &Place) -> io::Result<New> {
         match place {
             Place::Tcp(addr) => {
                 let socket = sys::bind(*addr, Sharing::Exclusive)?;
                 socket.listen(BACKLOG)?;
-                TcpListener::from_std(socket.into()).map(Self::Tcp)
+                Ok((Self::Tcp(TcpListener::from_std(socket.into())?), None))
             }
             Place::Unix(path) => {
                 let (socket, file) = bind_file(path)?;
-                UnixListener::from_std(socket.into()).map(|socket| Self::Unix(socket, file))
+                Ok((Self::Unix(UnixListener::from_std(socket.into())?), Some(file)))
             }
         }
     }
 
-    /// Where it is; the kernel may have chosen the port.
-    pub(super) fn place(&self) -> io::Result<Place> {
+    /// Takes a socket that another process has left, which listens at a place; its file is removed with what is
+    /// returned of it, once it is owned.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn left(place: &Place, socket: OwnedFd) -> io::Result<New> {
+        let socket = socket2::Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        match place {
+            Place::Tcp(_) => Ok((Self::Tcp(TcpListener::from_std(socket.into())?), None)),
+            Place::Unix(path) => {
+                let file = File { path: path.to_owned(), identity: None };
+                Ok((Self::Unix(UnixListener::from_std(socket.into())?), Some(file)))
+            }
+        }
+    }
+
+    /// Where it is, which was asked for at this place; the kernel may have chosen the port.
+    pub(super) fn place(&self, asked: &Place) -> Place {
         match self {
-            Self::Tcp(socket) => socket.local_addr().map(Place::Tcp),
-            Self::Unix(_, file) => Ok(Place::Unix(file.path.clone())),
+            Self::Tcp(socket) => socket.local_addr().map_or_else(|_| asked.clone(), Place::Tcp),
+            Self::Unix(_) => asked.clone(),
+        }
+    }
+
+    /// Duplicates it.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Self::Unix(socket) => socket.as_fd().try_clone_to_owned(),
         }
     }
 
@@ -89,7 +129,7 @@ impl Socket {
     pub(super) async fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
             Self::Tcp(socket) => Box::new(socket.accept().await?.0),
-            Self::Unix(socket, _) => Box::new(socket.accept().await?.0),
+            Self::Unix(socket) => Box::new(socket.accept().await?.0),
         })
     }
 }
@@ -99,6 +139,18 @@ impl Socket {
 pub(super) struct File {
     path: PathBuf,
     identity: Option<(u64, u64)>,
+}
+
+impl File {
+    /// It is this process's to remove now.
+    pub(super) fn own(&mut self) {
+        self.identity = identity(&self.path);
+    }
+
+    /// It is another one's to remove now.
+    pub(super) fn leave(mut self) {
+        self.identity = None;
+    }
 }
 
 impl Drop for File {

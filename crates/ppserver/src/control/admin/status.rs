@@ -106,7 +106,7 @@ impl Status {
             version: build::VERSION,
             commit: build::COMMIT,
             pid: std::process::id(),
-            generation: 1,
+            generation: shown.generation,
             started: Timestamp::at(started),
             uptime_seconds: seconds(started.elapsed().unwrap_or_default()),
             workers: ledger.workers().len(),

@@ -1,0 +1,67 @@
+//! What a service manager is told (sd_notify(3)): nobody is, where there is none.
+//!
+//! Only the main process of a unit is listened to (`NotifyAccess=main`): one that has taken over is made that by
+//! the one before it.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// It serves.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// It follows another configuration, and will say when it does.
+pub(super) fn reloading() {
+    // `Type=notify-reload` asks for the time.
+    let time = NotifyState::monotonic_usec_now().ok();
+    tell(&[Some(NotifyState::Reloading), time].into_iter().flatten().collect::<Vec<_>>());
+}
+
+/// It is about to end.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Another process is the unit's main one from now on.
+pub(super) fn succeeded_by(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Tells now and then that it is alive, if a service manager asks for that.
+#[derive(Debug)]
+pub(super) struct Watchdog(Option<Interval>);
+
+impl Watchdog {
+    /// Finds out whether it is asked for, inside of a runtime.
+    pub(super) fn new() -> Self {
+        // Twice as often as is asked for (sd_watchdog_enabled(3)).
+        let every = sd_notify::watchdog_enabled().map(|span| span / 2);
+        let every = every.filter(|span| *span > Duration::ZERO).map(interval);
+        Self(every.map(|mut every| {
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            every
+        }))
+    }
+
+    /// Waits until it is time; for ever, if nobody asks.
+    pub(super) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(every) => drop(every.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells that it is alive.
+    pub(super) fn alive() {
+        tell(&[NotifyState::Watchdog]);
+    }
+}
