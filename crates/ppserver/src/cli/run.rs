@@ -257,7 +257,8 @@ mod tests {
     #[test]
     fn what_stands_for_a_file_is_every_flag_that_does_not_go_with_one() {
         let command = Args::augment_args(Command::new("run"));
-        let common = ["config", "admin", "access_log", "log_level", "log_format", "grace"];
+        let common =
+            ["config", "admin", "access_log", "log_level", "log_format", "grace", "supervise"];
         let others = command.get_arguments().map(|arg| arg.get_id().as_str());
         let others: Vec<_> = others.filter(|id| !common.contains(id)).collect();
         assert_eq!(others, INSTEAD_OF_A_FILE);
