@@ -14,4 +14,3 @@ pub mod control;
 pub mod core;
 pub mod data;
 pub mod telemetry;
-pub mod trust;

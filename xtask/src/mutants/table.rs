@@ -21,8 +21,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "short-splice-is-empty",
         file: "session/flow.rs",
-        find: "} else if method == Method::Copy && !self.copy_only {\n                    self.bulk = false;\n                    self.readable = false;\n                    self.eof = self.fin_announced;",
-        replace: "} else if !self.copy_only {\n                    self.bulk = false;\n                    self.readable = false;\n                    self.eof = method == Method::Copy && self.fin_announced;",
+        find: "} else if method == Method::Copy && !self.copy_only {\n                    self.fills_reads = false;\n                    self.readable = false;\n                    self.eof = self.fin_announced;",
+        replace: "} else if !self.copy_only {\n                    self.fills_reads = false;\n                    self.readable = false;\n                    self.eof = method == Method::Copy && self.fin_announced;",
         origin: "sozu-proxy/sozu#1323: a full pipe taken for an empty socket",
     },
     // RDHUP behind a splice that returned less than asked was taken for the end.
@@ -44,8 +44,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "sink-eagain-ignored",
         file: "session/flow.rs",
-        find: "Sent::WouldBlock | Sent::Failed(_) => self.writable = false,",
-        replace: "Sent::WouldBlock | Sent::Failed(_) => {}",
+        find: "SendResult::WouldBlock | SendResult::Failed(_) => self.writable = false,",
+        replace: "SendResult::WouldBlock | SendResult::Failed(_) => {}",
         origin: "cgzones/apt-cacher-rs#109: EAGAIN did not clear readiness, a core spun",
     },
     // A part of the pipe went out, and nobody waited for room for the rest.
@@ -59,21 +59,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "eagain-keeps-readable",
         file: "session/flow.rs",
-        find: "Received::WouldBlock => (self.readable, self.bulk) = (false, false),",
-        replace: "Received::WouldBlock => self.bulk = false,",
+        find: "ReceiveResult::WouldBlock => (self.readable, self.fills_reads) = (false, false),",
+        replace: "ReceiveResult::WouldBlock => self.fills_reads = false,",
         origin: "haproxy/haproxy 81464b4e4df8: receiving in loops, nothing to be had",
     },
     Mutant {
         name: "splice-of-0-ignored",
         file: "session/flow.rs",
-        find: "Received::End if method == Method::Splice => self.copy_only = true,",
-        replace: "Received::End if method == Method::Splice => {}",
+        find: "ReceiveResult::End if method == Method::Splice => self.copy_only = true,",
+        replace: "ReceiveResult::End if method == Method::Splice => {}",
         origin: "haproxy/haproxy 1146f975a9f2: never back from the pipe to a receive",
     },
     Mutant {
         name: "splice-of-0-is-the-end",
         file: "session/flow.rs",
-        find: "Received::End if method == Method::Splice => self.copy_only = true,",
+        find: "ReceiveResult::End if method == Method::Splice => self.copy_only = true,",
         replace: "",
         origin: "haproxy/haproxy 4fc90efed039: an end concluded from a splice",
     },
@@ -280,21 +280,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "quiet-behind-one-small-piece",
         file: "schedule.rs",
-        find: "place.bulk -= u8::from(stint.cost > 0);",
-        replace: "place.bulk = 0;",
+        find: "standing.bulk -= u8::from(stint.cost > 0);",
+        replace: "standing.bulk = 0;",
         origin: "ours, as it might have been: a download that paused went before who is quiet",
     },
     Mutant {
         name: "fresh-behind-bulk",
         file: "schedule.rs",
-        find: "if place.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);",
+        find: "if standing.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);",
         replace: "self.bulk.push_back(key);",
         origin: "ours: who had a byte waited for everybody who had a gigabyte",
     },
     Mutant {
         name: "filed-twice",
         file: "schedule.rs",
-        find: "place.is_queued = true;",
+        find: "standing.is_queued = true;",
         replace: "",
         origin: "ours, as it might have been: a place in the queue for each event",
     },
@@ -308,8 +308,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "reminder-outlives-its-connection",
         file: "schedule.rs",
-        find: "        if let Some((reminder, _)) = place.reminder.take() {\n            self.timers.cancel(reminder);\n        }",
-        replace: "        place.reminder = None;",
+        find: "        if let Some((reminder, _)) = standing.reminder.take() {\n            self.timers.cancel(reminder);\n        }",
+        replace: "        standing.reminder = None;",
         origin: "ours: 39 bytes for every connection served, until its idle limit had passed",
     },
     Mutant {
@@ -329,8 +329,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "spliced-before-our-header",
         file: "session/flow.rs",
-        find: "splicing: Splicing::Off,\n            bulk: false,",
-        replace: "splicing: Splicing::Always,\n            bulk: false,",
+        find: "splicing: Splicing::Off,\n            fills_reads: false,",
+        replace: "splicing: Splicing::Always,\n            fills_reads: false,",
         origin: "ours, as it might have been: nothing can be put in front of a pipe",
     },
     Mutant {

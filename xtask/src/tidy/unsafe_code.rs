@@ -158,7 +158,7 @@ mod tests {
             "macro_rules! m { () => { unsafe { g() } } }",
         ] {
             assert_eq!(
-                lines("crates/ppserver/src/data/conn.rs", &format!("\n{bad}")),
+                lines("crates/ppserver/src/data/conn/mod.rs", &format!("\n{bad}")),
                 [2],
                 "{bad}"
             );

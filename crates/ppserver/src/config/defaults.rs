@@ -8,7 +8,7 @@ use super::{
     Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server,
     Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
 };
-use crate::trust::Trust;
+use pptrust::Peers;
 
 /// Other endpoints that are tried after a failed connect.
 pub(super) const RETRIES: usize = 1;
@@ -92,7 +92,7 @@ impl Default for Timeouts {
 
 impl HeaderPolicy {
     /// The defaults where headers are taken; nobody is trusted by default, so `trust` is an argument.
-    pub fn new(presence: Presence, trust: Trust) -> Self {
+    pub fn new(presence: Presence, trust: Peers) -> Self {
         Self {
             presence,
             versions: Versions::Both,

@@ -16,10 +16,11 @@ use super::read::{self, TIMEOUT};
 use super::units::{format_duration, parse_duration};
 use super::validate::{self, AdminDraft, Draft, ListenerDraft, UpstreamDraft};
 use super::{
-    Accept, Choice, CommonFlags, Config, HeaderPolicy, Host, Loaded, LocalPolicy, Log, Outgoing,
-    Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions, defaults,
+    Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Loaded, LocalPolicy, Log,
+    Outgoing, Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions,
+    defaults,
 };
-use crate::trust::Trust;
+use pptrust::Peers;
 
 const LISTEN: Place = Place::Flag("--listen");
 const TO: Place = Place::Flag("--to");
@@ -138,16 +139,16 @@ fn accept_keys(flags: &Flags) -> Vec<Key> {
 }
 
 /// `None` after a fault.
-fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Option<Accept> {
+fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Option<HeaderMode> {
     match (flags.accept, flags.trust.as_deref()) {
         (Some(versions), Some(trust)) => {
             let trust = match trust.trim() {
-                TRUST_ANY => Trust::Any,
-                _ => Trust::Networks(Networks::new(trusted.iter().map(|entry| entry.value)).ok()?),
+                TRUST_ANY => Peers::Any,
+                _ => Peers::Networks(Networks::new(trusted.iter().map(|entry| entry.value)).ok()?),
             };
             let presence = if flags.optional { Presence::Optional } else { Presence::Required };
             let policy = HeaderPolicy::new(presence, trust);
-            Some(Accept::Headers(HeaderPolicy {
+            Some(HeaderMode::Headers(HeaderPolicy {
                 versions,
                 untrusted: flags.untrusted.unwrap_or(policy.untrusted),
                 local: flags.local.unwrap_or(policy.local),
@@ -174,7 +175,7 @@ fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Opt
                 let message = format!("{flag} needs --accept: no header is taken without it");
                 faults.add(Code::MissingKey, Place::Nowhere, message).with_help("--accept v1,v2");
             }
-            Some(Accept::Off)
+            Some(HeaderMode::Off)
         }
     }
 }

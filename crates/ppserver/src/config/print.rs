@@ -9,10 +9,10 @@ use std::path::Path;
 
 use super::units::{format_duration, format_size};
 use super::{
-    Accept, CONFIG_VERSION, Choice, Config, Count, Listener, Outgoing, Output, Presence, Timeouts,
-    TlvPass, Toggle, Upstream, Version, Versions, defaults,
+    CONFIG_VERSION, Choice, Config, Count, HeaderMode, Listener, Outgoing, Output, Presence,
+    Timeouts, TlvPass, Toggle, Upstream, Version, Versions, defaults,
 };
-use crate::trust::{Shortest, Trust};
+use pptrust::{Peers, Shortest};
 
 /// The effective configuration, as `check --effective` shows it.
 impl Display for Config {
@@ -93,8 +93,8 @@ fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt
 
     writeln!(f, "\n[listener.proxy_protocol]")?;
     match &listener.accept {
-        Accept::Off => writeln!(f, "accept = {}", word::<Option<Presence>>(None))?,
-        Accept::Headers(policy) => {
+        HeaderMode::Off => writeln!(f, "accept = {}", word::<Option<Presence>>(None))?,
+        HeaderMode::Headers(policy) => {
             writeln!(f, "accept = {}", word(Some(policy.presence)))?;
             let versions = match policy.versions {
                 Versions::V1 => word(Version::V1),
@@ -103,8 +103,8 @@ fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt
             };
             writeln!(f, "versions = [{versions}]")?;
             match &policy.trust {
-                Trust::Any => writeln!(f, "trust = \"any\"")?,
-                Trust::Networks(networks) => {
+                Peers::Any => writeln!(f, "trust = \"any\"")?,
+                Peers::Networks(networks) => {
                     let networks = networks.iter().map(|network| quoted(Shortest(network)));
                     writeln!(f, "trust = [{}]", list(networks))?;
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass};
 
 use super::{Endpoint, LoggedTlv};
-use crate::trust::Trust;
+use pptrust::Peers;
 
 /// The only `config_version` there is.
 pub const CONFIG_VERSION: usize = 1;
@@ -229,14 +229,14 @@ pub struct Listener {
     /// The index of its upstream in [`Config::upstreams`].
     pub upstream: usize,
     /// Whether its peers send PROXY headers.
-    pub accept: Accept,
+    pub accept: HeaderMode,
     /// The times of its connections: `[timeouts]` with `[listener.timeouts]` over it.
     pub timeouts: Timeouts,
 }
 
 /// `[listener.proxy_protocol]`: whether peers send PROXY headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accept {
+pub enum HeaderMode {
     /// They do not: the first byte is payload.
     Off,
     /// They do.
@@ -251,7 +251,7 @@ pub struct HeaderPolicy {
     /// The versions taken.
     pub versions: Versions,
     /// Whose word is taken.
-    pub trust: Trust,
+    pub trust: Peers,
     /// What becomes of the others.
     pub untrusted: Untrusted,
     /// What becomes of LOCAL connections.

@@ -15,8 +15,8 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Quote};
 use super::parse::{At, Written};
 use super::{
-    Accept, AccessLog, Admin, Config, Endpoint, Host, Listener, Log, Outgoing, Server, Splice, Tcp,
-    Timeouts, Upstream, lint,
+    AccessLog, Admin, Config, Endpoint, HeaderMode, Host, Listener, Log, Outgoing, Server, Splice,
+    Tcp, Timeouts, Upstream, lint,
 };
 
 /// Everything that was read, with its places, before it is known to fit together.
@@ -57,7 +57,7 @@ pub(super) struct ListenerDraft {
     /// `None` after a fault.
     pub(super) upstream: Option<At<String>>,
     /// `None` after a fault.
-    pub(super) accept: Written<Option<Accept>>,
+    pub(super) accept: Written<Option<HeaderMode>>,
     /// The entries of `trust` as they were written.
     pub(super) trusted: Vec<At<IpNet>>,
     pub(super) timeouts: Written<Timeouts>,

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use super::limits::Budget;
 use super::ports::Place;
 use crate::config::{
-    self, Accept, Colour, Config, Listener, Outgoing, Report, Untrusted, Versions,
+    self, Colour, Config, HeaderMode, Listener, Outgoing, Report, Untrusted, Versions,
 };
 use crate::telemetry::log;
 
@@ -74,8 +74,8 @@ fn listener_of<'a>(config: &'a Config, place: &Place) -> Option<&'a Listener> {
 }
 
 /// Says how a listener treats its peers.
-fn terms(accept: &Accept) -> (String, String, &'static str) {
-    let Accept::Headers(policy) = accept else {
+fn terms(accept: &HeaderMode) -> (String, String, &'static str) {
+    let HeaderMode::Headers(policy) = accept else {
         return ("off".to_owned(), "nobody".to_owned(), "plain");
     };
     let presence = match policy.presence {

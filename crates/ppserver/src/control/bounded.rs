@@ -34,9 +34,9 @@ pub enum Unfinished {
 }
 
 /// One of the threads.
-struct Place;
+struct Permit;
 
-impl Place {
+impl Permit {
     fn take() -> Option<Self> {
         let taken = THREADS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |threads| {
             (threads < THREADS_MAX).then_some(threads + 1)
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         THREADS.fetch_sub(1, Ordering::Relaxed);
     }
@@ -61,10 +61,10 @@ pub(super) async fn run<T: Send + 'static>(
     bound: Duration,
     job: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
 ) -> Result<T, Unfinished> {
-    let place = Place::take().ok_or(Unfinished::TooMany)?;
+    let permit = Permit::take().ok_or(Unfinished::TooMany)?;
     let (answer, answered) = oneshot::channel();
     let work = move || {
-        let _place = place;
+        let _permit = permit;
         let outcome = job(&|| !answer.is_closed());
         // Whoever waited may have gone.
         drop(answer.send(outcome));

@@ -18,7 +18,7 @@ use super::workers::Replies;
 use crate::config::{self, Choice, LogLevel};
 use crate::data::orders::Plan;
 use crate::telemetry::log;
-use crate::telemetry::metrics::Summary;
+use crate::telemetry::summary::Summary;
 
 /// A service, and what it follows.
 #[derive(Debug)]

@@ -7,6 +7,8 @@
 //! | docs/operations.md | its row in the table of reasons |
 //! | `core/sim/stage.rs` | when a session must end with it |
 //! | `core/sim/coverage.rs` | only if no simulated session can end with it |
+//! | `telemetry/refusals.rs` | its words, if somebody is refused for it |
+//! | tests/e2e/life/counters.rs | its place among all |
 
 use super::words::words;
 

@@ -50,43 +50,43 @@ impl Buffer {
     }
 
     /// Puts bytes in front of what is held.
-    pub(super) fn prepend(&mut self, front: &[u8], pool: &mut Pool) {
+    pub(super) fn prepend(&mut self, front: &[u8], spares: &mut Spares) {
         if let Some(start) = self.start.checked_sub(front.len()) {
             self.bytes[start..self.start].copy_from_slice(front);
             self.start = start;
         } else {
             let held = self.held();
             let end = front.len() + held.len();
-            let room = pool.buffers.take(end);
+            let room = spares.buffers.take(end);
             // No size holds the longest header and a whole read.
             let mut bytes = room.unwrap_or_else(|| vec![0; end].into_boxed_slice());
             bytes[..front.len()].copy_from_slice(front);
             bytes[front.len()..end].copy_from_slice(held);
-            pool.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+            spares.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
         }
     }
 
     /// Moves what is held into a buffer of about its size.
-    fn shrink(&mut self, pool: &mut Pool) {
+    fn shrink(&mut self, spares: &mut Spares) {
         let held = self.held();
         if Buffers::is_too_large(&self.bytes, held.len())
-            && let Some(mut bytes) = pool.buffers.take(held.len())
+            && let Some(mut bytes) = spares.buffers.take(held.len())
         {
             let end = held.len();
             bytes[..end].copy_from_slice(held);
-            pool.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+            spares.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
         }
     }
 }
 
 /// Buffers and pipes that are not in use.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Spares {
     buffers: Buffers,
     pipes: Pipes,
 }
 
-impl Pool {
+impl Spares {
     pub(super) fn new(limits: PipeLimits) -> Self {
         Self { buffers: Buffers::default(), pipes: Pipes::new(limits) }
     }
@@ -140,10 +140,10 @@ pub(super) struct PipeHeld {
 
 impl Conduit {
     /// Receives into an empty conduit.
-    pub(super) fn receive(&mut self, source: &TcpStream, pool: &mut Pool) -> Moved {
-        let mut buffer = pool.take_buffer();
+    pub(super) fn receive(&mut self, source: &TcpStream, spares: &mut Spares) -> Moved {
+        let mut buffer = spares.take_buffer();
         let moved = buffer.receive(source);
-        self.put(buffer, pool);
+        self.put(buffer, spares);
         moved
     }
 
@@ -151,16 +151,16 @@ impl Conduit {
     pub(super) fn splice(
         &mut self,
         source: &TcpStream,
-        pool: &mut Pool,
+        spares: &mut Spares,
         now: Instant,
     ) -> Option<Moved> {
         debug_assert!(matches!(self, Self::Empty));
-        let pipe = pool.pipes.take(now)?;
+        let pipe = spares.pipes.take(now)?;
         let asked = pipe.size;
         let result = uninterrupted(|| sys::splice(source, &pipe.write, asked));
         match result {
             Ok(held) if held > 0 => *self = Self::Pipe(PipeHeld { pipe, held }),
-            Ok(_) | Err(_) => pool.pipes.give(pipe),
+            Ok(_) | Err(_) => spares.pipes.give(pipe),
         }
         Some(Moved { asked, result })
     }
@@ -170,7 +170,7 @@ impl Conduit {
         &mut self,
         sink: &TcpStream,
         follow: Follow,
-        pool: &mut Pool,
+        spares: &mut Spares,
     ) -> io::Result<usize> {
         let (sent, is_empty) = match self {
             Self::Empty => return Ok(0),
@@ -186,47 +186,47 @@ impl Conduit {
             }
         };
         if is_empty {
-            self.release(pool);
+            self.release(spares);
         }
         Ok(sent)
     }
 
-    /// Puts a buffer into an empty conduit, or back into the pool if nothing is in it.
-    pub(super) fn put(&mut self, buffer: Buffer, pool: &mut Pool) {
+    /// Puts a buffer into an empty conduit, or back into the spares if nothing is in it.
+    pub(super) fn put(&mut self, buffer: Buffer, spares: &mut Spares) {
         debug_assert!(matches!(self, Self::Empty));
         if buffer.held().is_empty() {
-            pool.give_buffer(buffer);
+            spares.give_buffer(buffer);
         } else {
             *self = Self::Buffer(buffer);
         }
     }
 
     /// Puts bytes in front of what is held, in place of the first `count`; it is in a buffer or nowhere.
-    pub(super) fn replace_front(&mut self, count: usize, front: &[u8], pool: &mut Pool) {
+    pub(super) fn replace_front(&mut self, count: usize, front: &[u8], spares: &mut Spares) {
         let mut buffer = match std::mem::replace(self, Self::Empty) {
             Self::Buffer(buffer) => buffer,
-            Self::Empty => pool.take_buffer(),
+            Self::Empty => spares.take_buffer(),
             Self::Pipe(_) => unreachable!("nothing is spliced before a connection stands"),
         };
         buffer.skip(count);
-        buffer.prepend(front, pool);
-        self.put(buffer, pool);
+        buffer.prepend(front, spares);
+        self.put(buffer, spares);
     }
 
     /// What is held waits for long: it takes no more room than it needs.
-    pub(super) fn rest(&mut self, pool: &mut Pool) {
+    pub(super) fn rest(&mut self, spares: &mut Spares) {
         if let Self::Buffer(buffer) = self {
-            buffer.shrink(pool);
+            buffer.shrink(spares);
         }
     }
 
     /// Gives the buffer or the pipe back; bytes still in a pipe are lost with it.
-    pub(super) fn release(&mut self, pool: &mut Pool) {
+    pub(super) fn release(&mut self, spares: &mut Spares) {
         match std::mem::replace(self, Self::Empty) {
             Self::Empty => {}
-            Self::Buffer(buffer) => pool.give_buffer(buffer),
-            Self::Pipe(PipeHeld { pipe, held: 0 }) => pool.pipes.give(pipe),
-            Self::Pipe(PipeHeld { pipe, .. }) => pool.pipes.close(pipe),
+            Self::Buffer(buffer) => spares.give_buffer(buffer),
+            Self::Pipe(PipeHeld { pipe, held: 0 }) => spares.pipes.give(pipe),
+            Self::Pipe(PipeHeld { pipe, .. }) => spares.pipes.close(pipe),
         }
     }
 }
@@ -245,13 +245,13 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 mod tests {
     use super::*;
 
-    fn pool() -> Pool {
-        Pool::new(PipeLimits::new(0, 0, 0))
+    fn spares() -> Spares {
+        Spares::new(PipeLimits::new(0, 0, 0))
     }
 
     /// A buffer that has received this.
-    fn received(bytes: &[u8], pool: &mut Pool) -> Buffer {
-        let mut buffer = pool.take_buffer();
+    fn received(bytes: &[u8], spares: &mut Spares) -> Buffer {
+        let mut buffer = spares.take_buffer();
         buffer.bytes[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
         buffer.end = HEADROOM + bytes.len();
         buffer
@@ -259,22 +259,22 @@ mod tests {
 
     #[test]
     fn a_short_header_is_put_into_the_headroom_and_a_long_one_moves_the_payload() {
-        let mut pool = pool();
+        let mut spares = spares();
         for len in [0, 1, HEADROOM, HEADROOM + 1, 65_551] {
-            let mut buffer = received(b"payload", &mut pool);
+            let mut buffer = received(b"payload", &mut spares);
             let front = vec![b'h'; len];
-            buffer.prepend(&front, &mut pool);
+            buffer.prepend(&front, &mut spares);
             assert_eq!(buffer.held(), [front.as_slice(), b"payload"].concat());
         }
     }
 
     #[test]
     fn what_rests_takes_little_room_and_still_takes_a_header_in_front() {
-        let mut pool = pool();
-        let mut conduit = Conduit::Buffer(received(b"payload", &mut pool));
+        let mut spares = spares();
+        let mut conduit = Conduit::Buffer(received(b"payload", &mut spares));
         for header in [&b""[..], b"header, ", &[b'h'; 65_551]] {
-            conduit.replace_front(0, header, &mut pool);
-            conduit.rest(&mut pool);
+            conduit.replace_front(0, header, &mut spares);
+            conduit.rest(&mut spares);
             let Conduit::Buffer(buffer) = &mut conduit else { panic!("it holds bytes") };
             assert!(buffer.held().starts_with(header) && buffer.held().ends_with(b"payload"));
             assert!(
@@ -288,11 +288,11 @@ mod tests {
 
     #[test]
     fn a_header_takes_the_place_of_another_and_leaves_the_payload() {
-        let mut pool = pool();
-        let mut conduit = Conduit::Buffer(received(b"payload", &mut pool));
+        let mut spares = spares();
+        let mut conduit = Conduit::Buffer(received(b"payload", &mut spares));
         let mut before = 0;
         for header in [&[b'1'; 52][..], &[b'2'; 300], b"", b"PROXY UNKNOWN\r\n"] {
-            conduit.replace_front(before, header, &mut pool);
+            conduit.replace_front(before, header, &mut spares);
             let Conduit::Buffer(buffer) = &conduit else { panic!("it holds bytes") };
             assert_eq!(buffer.held(), [header, b"payload"].concat());
             before = header.len();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use ppcore::{Header, encode::EncodeError};
 use pptrust::{Outgoing, SocketAddrs};
 
-use super::conduit::{Buffer, Pool};
+use super::conduit::{Buffer, Spares};
 use crate::core::pool::Upstream;
 
 /// The attempts to reach an upstream.
@@ -23,9 +23,14 @@ pub(super) struct Dial {
 
 impl Dial {
     /// Behind a header, whose bytes are kept if what is sent needs more of it than it says.
-    pub(super) fn behind(header: Header, bytes: &[u8], send: &Outgoing, pool: &mut Pool) -> Self {
+    pub(super) fn behind(
+        header: Header,
+        bytes: &[u8],
+        send: &Outgoing,
+        spares: &mut Spares,
+    ) -> Self {
         let bytes = bytes.get(..header.len()).filter(|_| send.needs_bytes(&header));
-        let kept = bytes.map(|bytes| pool.buffer_of(bytes));
+        let kept = bytes.map(|bytes| spares.buffer_of(bytes));
         Self { received: Some((header, kept)), first: 0, attempts: 0, began: None }
     }
 
@@ -68,9 +73,9 @@ impl Dial {
     }
 
     /// Gives back what was kept.
-    pub(super) fn release(&mut self, pool: &mut Pool) {
+    pub(super) fn release(&mut self, spares: &mut Spares) {
         if let Some((_, Some(bytes))) = self.received.take() {
-            pool.give_buffer(bytes);
+            spares.give_buffer(bytes);
         }
     }
 }

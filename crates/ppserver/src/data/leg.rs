@@ -9,7 +9,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 
-use super::conduit::{Conduit, Moved, Pool};
+use super::conduit::{Conduit, Moved, Spares};
 use super::source::Source;
 use crate::data::sys::{self, Keepalive};
 
@@ -95,15 +95,15 @@ impl Leg {
     }
 
     /// Receives into the empty conduit.
-    pub(super) fn receive(&mut self, pool: &mut Pool) -> Moved {
+    pub(super) fn receive(&mut self, spares: &mut Spares) -> Moved {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");
-        self.conduit.receive(socket, pool)
+        self.conduit.receive(socket, spares)
     }
 
     /// Splices into the empty conduit; `None` if there is no pipe to be had.
-    pub(super) fn splice(&mut self, pool: &mut Pool, now: Instant) -> Option<Moved> {
+    pub(super) fn splice(&mut self, spares: &mut Spares, now: Instant) -> Option<Moved> {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");
-        self.conduit.splice(socket, pool, now)
+        self.conduit.splice(socket, spares, now)
     }
 
     /// Closes it so that its peer sees a reset.

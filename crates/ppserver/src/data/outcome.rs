@@ -6,28 +6,28 @@ use std::io;
 
 use super::conduit::Moved;
 use crate::core::connect_result::ConnectResult;
-use crate::core::session::{Failure, FirstUse, Received, Sent};
+use crate::core::session::{Failure, FirstUse, ReceiveResult, SendResult};
 
 /// Says when a socket is used first that may be tried before any event of it.
 pub(super) fn first_use(is_early: bool) -> FirstUse {
     if is_early { FirstUse::AtOnce } else { FirstUse::WhenReady }
 }
 
-pub(super) fn received(Moved { asked, result }: Moved) -> Received {
+pub(super) fn received(Moved { asked, result }: Moved) -> ReceiveResult {
     match result {
-        Ok(0) => Received::End,
-        Ok(count) => Received::Bytes { count, asked },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::WouldBlock,
-        Err(error) => Received::Failed(failure(&error)),
+        Ok(0) => ReceiveResult::End,
+        Ok(count) => ReceiveResult::Bytes { count, asked },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReceiveResult::WouldBlock,
+        Err(error) => ReceiveResult::Failed(failure(&error)),
     }
 }
 
-pub(super) fn sent(result: &io::Result<usize>) -> Sent {
+pub(super) fn sent(result: &io::Result<usize>) -> SendResult {
     match result {
-        Ok(0) => Sent::WouldBlock,
-        Ok(count) => Sent::Bytes(*count),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::WouldBlock,
-        Err(error) => Sent::Failed(failure(error)),
+        Ok(0) => SendResult::WouldBlock,
+        Ok(count) => SendResult::Bytes(*count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => SendResult::WouldBlock,
+        Err(error) => SendResult::Failed(failure(error)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Pipes that are not in use, and how many of which size there may be.
+//! Pipes that are not in use, and how many of which size there may be. Whether one is used is the session's to
+//! decide (`core/session/flow.rs`).
 //!
 //! Large ones come first: 1 MiB in place of 256 KiB saves a seventh of the CPU time of bulk
 //! (docs/performance.md). The kernel counts the pages of a user's pipes (pipe(7)), so large ones take

@@ -14,7 +14,7 @@ use pptrust::{Admission, Intro, Outgoing, Trust};
 use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
-    self, Accept, ChecksumPolicy, LocalPolicy, Presence, SpliceMode, Untrusted, Versions,
+    self, ChecksumPolicy, HeaderMode, LocalPolicy, Presence, SpliceMode, Untrusted, Versions,
 };
 use crate::core::early::Early;
 use crate::core::intent::Intent;
@@ -41,7 +41,7 @@ pub(super) struct Rules {
     pub(super) cells: Arc<ListenerCells>,
     /// Its name and the upstream's, as they are shown.
     pub(super) labels: Labels,
-    pub(super) accept: Accept,
+    pub(super) accept: HeaderMode,
     pub(super) options: Options,
     /// Where all of its connections go.
     route: Route,
@@ -156,8 +156,8 @@ impl Rules {
     /// Says what becomes of a LOCAL connection.
     pub(super) fn local_policy(&self) -> LocalPolicy {
         match &self.accept {
-            Accept::Headers(header) => header.local,
-            Accept::Off => LocalPolicy::Forward,
+            HeaderMode::Headers(header) => header.local,
+            HeaderMode::Off => LocalPolicy::Forward,
         }
     }
 
@@ -176,8 +176,8 @@ impl Rules {
     /// Returns the longest v2 header that is taken.
     pub(super) fn header_bytes_max(&self) -> usize {
         match &self.accept {
-            Accept::Headers(header) => header.header_bytes_max,
-            Accept::Off => 0,
+            HeaderMode::Headers(header) => header.header_bytes_max,
+            HeaderMode::Off => 0,
         }
     }
 
@@ -204,9 +204,9 @@ fn keepalive(tcp: &config::Tcp) -> sys::Keepalive {
 
 /// What the decoder is told: strict framing, since a server that does not look at TLVs must not pass
 /// broken ones on.
-fn options(accept: &Accept) -> Options {
+fn options(accept: &HeaderMode) -> Options {
     let options = Options::new().tlv_framing(TlvFraming::Strict);
-    let Accept::Headers(header) = accept else { return options };
+    let HeaderMode::Headers(header) = accept else { return options };
     let v2_len_max = header.header_bytes_max.saturating_sub(ppcore::V2_FIXED_LEN);
     options
         .versions(match header.versions {
@@ -222,20 +222,20 @@ fn options(accept: &Accept) -> Options {
 }
 
 /// What the header of a peer in `trust` is worth.
-fn believed(accept: &Accept) -> pptrust::Policy {
+fn believed(accept: &HeaderMode) -> pptrust::Policy {
     match accept {
-        Accept::Off => pptrust::Policy::Skip,
-        Accept::Headers(header) => match header.presence {
+        HeaderMode::Off => pptrust::Policy::Skip,
+        HeaderMode::Headers(header) => match header.presence {
             Presence::Required => pptrust::Policy::Require,
             Presence::Optional => pptrust::Policy::Use,
         },
     }
 }
 
-fn trust(accept: &Accept) -> Trust {
+fn trust(accept: &HeaderMode) -> Trust {
     match accept {
-        Accept::Off => Trust::new([], pptrust::Policy::Skip),
-        Accept::Headers(header) => {
+        HeaderMode::Off => Trust::new([], pptrust::Policy::Skip),
+        HeaderMode::Headers(header) => {
             let others = match header.untrusted {
                 Untrusted::Reject => pptrust::Policy::Deny,
                 Untrusted::Plain => pptrust::Policy::Skip,
@@ -260,8 +260,8 @@ mod tests {
         let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
         let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
         let plan = Plan { config: loaded.unwrap().config, endpoints };
-        let pool = PoolCells { upstream: Arc::default(), endpoints: vec![Arc::default()] };
-        let cells = Cells { listeners: vec![Arc::default()], upstreams: vec![pool] };
+        let spares = PoolCells { upstream: Arc::default(), endpoints: vec![Arc::default()] };
+        let cells = Cells { listeners: vec![Arc::default()], upstreams: vec![spares] };
         Arc::clone(&Rules::all(&plan, &cells, &[], 0)[0])
     }
 

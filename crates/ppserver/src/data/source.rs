@@ -25,7 +25,7 @@ pub(super) enum Task {
     /// A connection.
     Connection(Key),
     /// The pools of buffers and pipes: they give back what nobody needs any more.
-    Pools,
+    Spares,
 }
 
 const KIND_SHIFT: u32 = usize::BITS - 2;

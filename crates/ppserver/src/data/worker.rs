@@ -22,7 +22,7 @@ use mio::net::TcpStream;
 use mio::{Events, Poll};
 
 use super::clock::Clock;
-use super::conduit::Pool;
+use super::conduit::Spares;
 use super::conn::{Connection, Ctx, Worked};
 use super::leg;
 use super::listing::{Filter, Listing};
@@ -35,7 +35,7 @@ use super::table::Table;
 use crate::core::accept_queue::Accepting;
 use crate::core::close_reason::CloseReason;
 use crate::core::connection_id::{ConnectionId, ConnectionIds};
-use crate::core::schedule::{Place, Schedule, Shares};
+use crate::core::schedule::{Schedule, Shares, Standing};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
@@ -59,18 +59,18 @@ pub struct Worker {
     connections_max: usize,
     ids: ConnectionIds,
     schedule: Schedule<Task>,
-    pool: Pool,
-    /// Where the pool stands in the schedule.
-    pool_place: Place,
+    spares: Spares,
+    /// Where the spares stand in the schedule.
+    spares_standing: Standing,
     /// Of all workers; it writes to its own.
     cells: Arc<[WorkerCells]>,
     /// The last refusals of all workers.
     refused: Arc<[Refusals]>,
     access_log: Option<AccessLog>,
     /// Of lines about peers.
-    refusals: Limiter,
+    refusal_lines: Limiter,
     /// Of lines about what is ours: endpoints, and the system.
-    failures: Limiter,
+    failure_lines: Limiter,
     scratch: Box<[u8]>,
     /// Connections on their way from a port to the table; empty between turns.
     accepted: Vec<(TcpStream, SocketAddr)>,
@@ -124,13 +124,13 @@ impl Worker {
             connections_max: 0,
             ids: ConnectionIds::new(index, unix_time()),
             schedule: Schedule::new(Shares::WORKER, now),
-            pool: Pool::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
-            pool_place: Place::new(),
+            spares: Spares::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
+            spares_standing: Standing::new(),
             cells,
             refused,
             access_log: None,
-            refusals: Limiter::new(now),
-            failures: Limiter::new(now),
+            refusal_lines: Limiter::new(now),
+            failure_lines: Limiter::new(now),
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
             following: None,
@@ -209,7 +209,7 @@ impl Worker {
             Source::Leg(key, side) => {
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 connection.note_event(side, readiness(event), now);
-                self.schedule.file(Task::Connection(key), &mut connection.place);
+                self.schedule.file(Task::Connection(key), &mut connection.standing);
             }
         }
     }
@@ -241,7 +241,7 @@ impl Worker {
         self.rules = Rules::all(&plan, &cells, &self.rules, self.index);
         self.access_log = access_log;
         self.connections_max = connections_max;
-        self.pool.set_limits(pipes);
+        self.spares.set_limits(pipes);
         let options = rules::listen_options(&plan.config.tcp);
         for port in self.ports.iter_mut().flatten() {
             match ports.iter().find(|share| Arc::ptr_eq(&share.claim, &port.claim)) {
@@ -293,7 +293,7 @@ impl Worker {
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.handle_stop(CloseReason::Drained, now);
-                self.schedule.file(Task::Connection(key), &mut connection.place);
+                self.schedule.file(Task::Connection(key), &mut connection.standing);
             }
         }
     }
@@ -309,7 +309,7 @@ impl Worker {
         let found = self.connections.find(|connection| connection.id == id);
         let Some((key, connection)) = found else { return false };
         connection.session.handle_stop(CloseReason::ClosedByAdmin, now);
-        self.schedule.file(Task::Connection(key), &mut connection.place);
+        self.schedule.file(Task::Connection(key), &mut connection.standing);
         true
     }
 
@@ -363,10 +363,10 @@ impl Worker {
                 let mut connection = Connection::new(id, rules, policy, client, peer, now.instant);
                 let task = Task::Connection(key);
                 if connection.session.next() != Action::Wait {
-                    self.schedule.file(task, &mut connection.place);
+                    self.schedule.file(task, &mut connection.standing);
                 }
                 let deadline = connection.session.deadline();
-                self.schedule.remind(task, &mut connection.place, deadline, now.instant);
+                self.schedule.remind(task, &mut connection.standing, deadline, now.instant);
                 self.connections.insert(connection);
             }
             Err(reason) => {
@@ -382,20 +382,20 @@ impl Worker {
                 Task::Connection(key) => {
                     let (mut ctx, connections, schedule) = self.lend(now);
                     let Some(connection) = connections.get_mut(key) else { continue };
-                    schedule.handle_due(&mut connection.place);
+                    schedule.handle_due(&mut connection.standing);
                     connection.handle_time(&mut ctx);
-                    schedule.file(task, &mut connection.place);
+                    schedule.file(task, &mut connection.standing);
                     let deadline = connection.session.deadline();
-                    schedule.remind(task, &mut connection.place, deadline, now.instant);
+                    schedule.remind(task, &mut connection.standing, deadline, now.instant);
                 }
-                Task::Pools => {
-                    self.schedule.handle_due(&mut self.pool_place);
-                    self.pool.trim();
+                Task::Spares => {
+                    self.schedule.handle_due(&mut self.spares_standing);
+                    self.spares.trim();
                 }
             }
         }
-        if let Some(at) = self.pool.trim_at(now.instant) {
-            self.schedule.remind(Task::Pools, &mut self.pool_place, at, now.instant);
+        if let Some(at) = self.spares.trim_at(now.instant) {
+            self.schedule.remind(Task::Spares, &mut self.spares_standing, at, now.instant);
         }
     }
 
@@ -408,13 +408,13 @@ impl Worker {
             let Some(connection) = connections.get_mut(key) else { continue };
             match connection.work(key, share, schedule.action_cost(), &mut ctx) {
                 Worked::Ended => {
-                    schedule.forget(&mut connection.place);
+                    schedule.forget(&mut connection.standing);
                     connections.remove(key);
                 }
                 Worked::Stint(stint) => {
                     let deadline = connection.session.deadline();
-                    schedule.handle_worked(task, &mut connection.place, stint, now.instant);
-                    schedule.remind(task, &mut connection.place, deadline, now.instant);
+                    schedule.handle_worked(task, &mut connection.standing, stint, now.instant);
+                    schedule.remind(task, &mut connection.standing, deadline, now.instant);
                 }
             }
             // A stint may take milliseconds: a turn of many is not taken for standing still.
@@ -426,12 +426,12 @@ impl Worker {
     fn lend(&mut self, now: Now) -> (Ctx<'_>, &mut Table<Connection>, &mut Schedule<Task>) {
         let ctx = Ctx {
             registry: self.poll.registry(),
-            pool: &mut self.pool,
+            spares: &mut self.spares,
             cells: &self.cells[self.index],
             refused: &self.refused[self.index],
             access_log: self.access_log.as_ref(),
-            refusals: &mut self.refusals,
-            failures: &mut self.failures,
+            refusal_lines: &mut self.refusal_lines,
+            failure_lines: &mut self.failure_lines,
             scratch: &mut self.scratch,
             now: now.instant,
             unix_time: now.unix_time,

@@ -22,7 +22,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{self, LogFormat, LogLevel, Report};
 use crate::telemetry::hex;
-use crate::telemetry::metrics::Summary;
+use crate::telemetry::summary::Summary;
 use crate::telemetry::timestamp::Timestamp;
 
 /// Lines that may wait for the writer; beyond it they are dropped.

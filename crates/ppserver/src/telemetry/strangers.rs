@@ -1,8 +1,9 @@
 //! Who was turned away for being outside `trust`, so that the log names a peer once in ten minutes.
 //!
 //! Not a limit of lines, which a [`Limiter`](super::log::Limiter) is: many peers are many lines. All workers
-//! share one table, since a peer comes to any of them. Invariant: it holds a bounded number of peers, and of
-//! those it has forgotten the next line counts anew.
+//! share one table, since a peer comes to any of them. The line itself is the connection's (`data/conn/refused.rs`).
+//! Invariant: it holds a bounded number of peers, and of those it has
+//! forgotten the next line counts anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

@@ -63,7 +63,6 @@ const ABOVE: &[Layer] = &[
             "telemetry::hex",
             "telemetry::log",
             "config",
-            "trust",
             "control::client",
         ],
         world: World::Open,
@@ -166,7 +165,6 @@ const BELOW: &[Layer] = &[
             "core::early",
             "core::session",
             "config",
-            "trust",
             "data::sys",
             "core::intent",
             "telemetry::cells",
@@ -276,12 +274,12 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "telemetry::log",
-        uses: &["config", "telemetry::hex", "telemetry::metrics", "telemetry::timestamp"],
+        uses: &["config", "telemetry::hex", "telemetry::summary", "telemetry::timestamp"],
         world: World::Open,
         why: "everyone may log, so the log knows nobody but the values that it writes",
     },
     Layer {
-        name: "telemetry::metrics",
+        name: "telemetry::summary",
         uses: &["core::close_reason", "telemetry::ledger"],
         world: World::Open,
         why: "what is written of the counters is what the ledger sums up",
@@ -349,15 +347,9 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "config",
-        uses: &["trust"],
-        world: World::Open,
-        why: "a configuration is a value: it knows nothing that runs",
-    },
-    Layer {
-        name: "trust",
         uses: &[],
         world: World::Open,
-        why: "trust is a set of networks: it knows nothing that runs",
+        why: "a configuration is a value: it knows nothing that runs",
     },
     pure("core", &["core::sim"]),
     pure(

@@ -25,8 +25,8 @@ fn server_with(path: &str, text: &str) -> Vec<(usize, String)> {
         ("src/control/mod.rs", "mod serve; mod signals;"),
         ("src/control/serve.rs", ""),
         ("src/control/signals.rs", ""),
-        ("src/telemetry/mod.rs", "mod metrics;"),
-        ("src/telemetry/metrics.rs", ""),
+        ("src/telemetry/mod.rs", "mod summary;"),
+        ("src/telemetry/summary.rs", ""),
     ];
     match files.iter_mut().find(|(known, _)| *known == path) {
         Some(file) => file.1 = text,
@@ -190,7 +190,7 @@ fn a_pure_module_names_ppcore_and_types_of_std_only() {
 #[test]
 fn an_async_runtime_is_for_the_control_plane_alone() {
     clean("src/control/signals.rs", "use tokio::signal::unix; fn f() { tokio::spawn(g()); }");
-    for path in ["src/data/worker.rs", "src/telemetry/metrics.rs", "src/cli/mod.rs", FLOW] {
+    for path in ["src/data/worker.rs", "src/telemetry/summary.rs", "src/cli/mod.rs", FLOW] {
         caught(path, "use tokio::sync::oneshot;", "tokio::sync::oneshot");
     }
     caught("src/data/worker.rs", "use tokio as t; fn f() { t::spawn(g()); }", "tokio::spawn");

@@ -9,10 +9,10 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    Accept, AccessLog, Endpoint, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass, Version,
+    AccessLog, Endpoint, HeaderMode, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass, Version,
     defaults,
 };
-use crate::trust::Trust;
+use pptrust::Peers;
 
 /// Nothing is written anywhere.
 pub(super) fn access_log(table: &Written<AccessLog>, faults: &mut Diagnostics) {
@@ -46,11 +46,11 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
     let table = &listener.accept;
     let policy = match &table.value {
         None => return,
-        Some(Accept::Off) => {
+        Some(HeaderMode::Off) => {
             let help = "add accept = \"require\" or \"optional\", or remove the key";
             return all_but(table, "accept", help, faults);
         }
-        Some(Accept::Headers(policy)) => policy,
+        Some(HeaderMode::Headers(policy)) => policy,
     };
     let default = HeaderPolicy::new(policy.presence, policy.trust.clone());
     if !listener.bind.is_empty() && listener.bind.iter().all(|bind| holds_all(policy, bind.value)) {
@@ -75,8 +75,8 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
 /// Whether every peer that can connect to `bind` is trusted.
 fn holds_all(policy: &HeaderPolicy, bind: SocketAddr) -> bool {
     match &policy.trust {
-        Trust::Any => true,
-        Trust::Networks(networks) => networks
+        Peers::Any => true,
+        Peers::Networks(networks) => networks
             .iter()
             .any(|network| network.prefix_len() == 0 && network.addr().is_ipv4() == bind.is_ipv4()),
     }
@@ -130,8 +130,8 @@ pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Dia
         Outgoing::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
     };
     let takes_v2 = |listener: &ListenerDraft| match &listener.accept.value {
-        Some(Accept::Off) => false,
-        Some(Accept::Headers(policy)) => policy.versions.contains(Version::V2),
+        Some(HeaderMode::Off) => false,
+        Some(HeaderMode::Headers(policy)) => policy.versions.contains(Version::V2),
         None => true,
     };
     let is_user = |listener: &&ListenerDraft| {

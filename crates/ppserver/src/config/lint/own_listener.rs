@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place, Report};
 use crate::config::validate::{Draft, UpstreamDraft};
-use crate::config::{Accept, Config, Endpoint, Host};
+use crate::config::{Config, Endpoint, HeaderMode, Host};
 
 /// An address that is listened on.
 struct Port<'a> {
@@ -43,7 +43,7 @@ fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &m
                 listener: listener.name.as_ref().map_or("", |name| &name.value),
                 bind: bind.value,
                 is_user: used.is_some_and(|used| used.value == upstream.name.value),
-                takes_headers: listener.accept.value != Some(Accept::Off),
+                takes_headers: listener.accept.value != Some(HeaderMode::Off),
             })
         })
     };
@@ -73,7 +73,7 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
                     listener: &listener.name,
                     bind: *bind,
                     is_user: listener.upstream == index,
-                    takes_headers: listener.accept != Accept::Off,
+                    takes_headers: listener.accept != HeaderMode::Off,
                 })
             });
             if let Some(port) = ports.into_iter().find(|port| port.takes(*addr, &own)) {

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::config::Accept;
+use crate::config::HeaderMode;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::At;
 use crate::config::validate::ListenerDraft;
-use crate::trust::{Shortest, Trust, is_public};
+use pptrust::{Peers, Shortest, is_public};
 
 /// The bits behind the prefix are dropped.
 pub(super) fn host_bits(listener: &ListenerDraft, faults: &mut Diagnostics) {
@@ -25,8 +25,8 @@ pub(super) fn host_bits(listener: &ListenerDraft, faults: &mut Diagnostics) {
 
 /// An IPv4 address has IPv4 peers, an IPv6 address the others.
 pub(super) fn nobody(listener: &ListenerDraft, faults: &mut Diagnostics) {
-    let Some(Accept::Headers(policy)) = &listener.accept.value else { return };
-    let Trust::Networks(networks) = &policy.trust else { return };
+    let Some(HeaderMode::Headers(policy)) = &listener.accept.value else { return };
+    let Peers::Networks(networks) = &policy.trust else { return };
     let is_possible = |bind: &At<SocketAddr>| {
         networks.iter().any(|network| network.addr().is_ipv4() == bind.value.is_ipv4())
     };
@@ -46,10 +46,10 @@ pub(super) fn nobody(listener: &ListenerDraft, faults: &mut Diagnostics) {
 
 /// Returns the trust that makes a client of whoever connects, if it does: the start says so of each such
 /// port, wherever it is bound.
-pub fn open_trust(accept: &Accept) -> Option<&Trust> {
+pub fn open_trust(accept: &HeaderMode) -> Option<&Peers> {
     match accept {
-        Accept::Headers(policy) if policy.trust.is_everybody() => Some(&policy.trust),
-        Accept::Headers(_) | Accept::Off => None,
+        HeaderMode::Headers(policy) if policy.trust.is_everybody() => Some(&policy.trust),
+        HeaderMode::Headers(_) | HeaderMode::Off => None,
     }
 }
 

@@ -16,11 +16,11 @@ use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    Accept, ChecksumPolicy, Choice, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
+    ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
     Version, Versions,
 };
 use crate::config::{defaults, keys};
-use crate::trust::{Shortest, Trust};
+use pptrust::{Peers, Shortest};
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
 const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
@@ -66,10 +66,10 @@ fn accept(
     section: Section<'_, '_>,
     trusted: &[At<IpNet>],
     faults: &mut Diagnostics,
-) -> Option<Accept> {
+) -> Option<HeaderMode> {
     let presence = presence(section, faults);
     let trust = trust(section, trusted, faults);
-    let template = HeaderPolicy::new(Presence::Required, Trust::Any);
+    let template = HeaderPolicy::new(Presence::Required, Peers::Any);
     let versions = versions(section, faults).unwrap_or(template.versions);
     let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, &[], faults);
     let local = section.choice::<LocalPolicy>("local", template.local, &[], faults);
@@ -80,7 +80,7 @@ fn accept(
     if section.get("accept").is_some_and(|value| faults.has_error_at(&value.span().into())) {
         return None;
     }
-    let Some(presence) = presence else { return Some(Accept::Off) };
+    let Some(presence) = presence else { return Some(HeaderMode::Off) };
     if !section.has("trust") {
         let span = section.get("accept").map(Spanned::span);
         faults
@@ -90,7 +90,7 @@ fn accept(
                  trust = \"any\" believes everybody who can connect",
             );
     }
-    Some(Accept::Headers(HeaderPolicy {
+    Some(HeaderMode::Headers(HeaderPolicy {
         presence,
         versions,
         trust: trust?,
@@ -171,12 +171,12 @@ fn trust(
     section: Section<'_, '_>,
     trusted: &[At<IpNet>],
     faults: &mut Diagnostics,
-) -> Option<Trust> {
+) -> Option<Peers> {
     let value = section.get("trust")?;
     let example = "trust = [\"10.0.0.0/8\"]";
     if let Some(word) = value.get_ref().as_str() {
         if word == TRUST_ANY {
-            return Some(Trust::Any);
+            return Some(Peers::Any);
         }
         let networks: Result<Vec<_>, _> =
             word.split(',').map(|entry| parse_network(entry.trim())).collect();
@@ -200,5 +200,5 @@ fn trust(
             .add(Code::BadValue, value.span(), "`trust` is empty: nobody would be believed")
             .with_help(format!("for example {example}; to take no headers, accept = \"off\""));
     }
-    Networks::new(trusted.iter().map(|entry| entry.value)).ok().map(Trust::Networks)
+    Networks::new(trusted.iter().map(|entry| entry.value)).ok().map(Peers::Networks)
 }

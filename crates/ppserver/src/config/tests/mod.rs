@@ -64,7 +64,7 @@ fn the_least_file_has_every_default() {
     let config = loaded(&format!("{HEAD}{LISTENER}{UPSTREAM}"));
     assert_eq!(config.server, Server::default());
     assert_eq!((config.tcp, config.splice), (Tcp::default(), Splice::default()));
-    assert_eq!(config.listeners[0].accept, Accept::Off);
+    assert_eq!(config.listeners[0].accept, HeaderMode::Off);
     assert_eq!(config.listeners[0].timeouts, Timeouts::default());
     assert_eq!((config.upstreams[0].retries, &config.upstreams[0].send), (1, &Outgoing::Off));
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{BROKEN, EXAMPLE, FULL_SHAPE, check};
 use crate::config::*;
-use crate::trust::Trust;
+use pptrust::Peers;
 
 fn duration(range: RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_millis)
@@ -43,23 +43,23 @@ fn name() -> impl Strategy<Value = String> {
     "[A-Za-z0-9_-]{1,64}"
 }
 
-fn trust() -> impl Strategy<Value = Trust> {
+fn trust() -> impl Strategy<Value = Peers> {
     let network = (ip(), 0..=128u8).prop_map(|(ip, len)| match ip {
         IpAddr::V4(_) => IpNet::new(ip, len % 33).unwrap(),
         IpAddr::V6(_) => IpNet::new(ip, len).unwrap(),
     });
     let networks = prop::collection::vec(network, 1..8)
-        .prop_map(|networks| Trust::Networks(Networks::new(networks).unwrap()));
-    prop_oneof![Just(Trust::Any), networks]
+        .prop_map(|networks| Peers::Networks(Networks::new(networks).unwrap()));
+    prop_oneof![Just(Peers::Any), networks]
 }
 
-fn accept() -> impl Strategy<Value = Accept> {
+fn accept() -> impl Strategy<Value = HeaderMode> {
     let versions = prop_oneof![Just(Versions::V1), Just(Versions::V2), Just(Versions::Both)];
     let words = (choice::<Untrusted>(), choice::<LocalPolicy>(), choice::<ChecksumPolicy>());
     (choice::<Option<Presence>>(), versions, trust(), words, 16..=65_551usize).prop_map(
         |(presence, versions, trust, (untrusted, local, crc32c), header_bytes_max)| match presence {
-            None => Accept::Off,
-            Some(presence) => Accept::Headers(HeaderPolicy {
+            None => HeaderMode::Off,
+            Some(presence) => HeaderMode::Headers(HeaderPolicy {
                 presence,
                 versions,
                 trust,

@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use super::gate;
 use super::patient::Patient;
-use super::socket::{Place, Socket, Stream};
+use super::socket::{DoorAddr, Socket, Stream};
 use crate::config::DOOR_CONNECTIONS_MAX;
 
 /// How long the head of a request may take, and a connection wait for its next one: more than the usual interval
@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// A door.
 #[derive(Debug)]
 pub(super) struct Door {
-    pub(super) place: Place,
+    pub(super) place: DoorAddr,
     pub(super) socket: Socket,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Closing(pub(super) watch::Receiver<()>);
 /// Answers the requests of one connection, until it or the door closes.
 pub(super) async fn converse(
     stream: Box<dyn Stream>,
-    place: Place,
+    place: DoorAddr,
     router: Router,
     mut closing: watch::Receiver<()>,
 ) {

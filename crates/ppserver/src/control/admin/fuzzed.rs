@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::door::converse;
 use super::routes::{self, Reception};
-use super::socket::Place;
+use super::socket::DoorAddr;
 use crate::config::{self, Host};
 use crate::control::board::{Board, Readiness, Shown};
 use crate::control::requests::{self, Request};
@@ -25,15 +25,15 @@ use crate::telemetry::refusals::Refusals;
 /// When something is changed through TCP.
 pub fn answer(input: &[u8]) -> Vec<u8> {
     let (place, bytes) = match input.split_first() {
-        Some((0, bytes)) => (Place::Unix("/admin.sock".into()), bytes),
-        Some((1, bytes)) => (Place::Tcp(([192, 0, 2, 1], 1).into()), bytes),
-        Some((_, bytes)) => (Place::Tcp(([127, 0, 0, 1], 1).into()), bytes),
+        Some((0, bytes)) => (DoorAddr::Unix("/admin.sock".into()), bytes),
+        Some((1, bytes)) => (DoorAddr::Tcp(([192, 0, 2, 1], 1).into()), bytes),
+        Some((_, bytes)) => (DoorAddr::Tcp(([127, 0, 0, 1], 1).into()), bytes),
         None => return Vec::new(),
     };
     let runtime = Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a thread is all it needs");
     runtime.block_on(async {
-        let is_tcp = matches!(place, Place::Tcp(_));
+        let is_tcp = matches!(place, DoorAddr::Tcp(_));
         let (desk, mut requests) = requests::channel();
         let ledger = Arc::new(Ledger::new(1));
         let refusals = [Refusals::new()].into();

@@ -14,19 +14,19 @@ use hyper::header::{CACHE_CONTROL, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request};
 
 use super::answers::Problem;
-use super::socket::{Place, is_own_host};
+use super::socket::{DoorAddr, is_own_host};
 use crate::control::requests::{Refusal, Why};
 
 /// What may be asked from anywhere.
 const PUBLIC: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// Says whether a request may go on.
-pub(super) fn admit<B: Body>(place: &Place, request: &Request<B>) -> Result<(), Problem> {
+pub(super) fn admit<B: Body>(place: &DoorAddr, request: &Request<B>) -> Result<(), Problem> {
     // Nothing that is asked takes one, so none has to be read or bounded.
     if !request.body().is_end_stream() {
         return Err(Refusal::new(Why::Malformed, "no request here has a body").into());
     }
-    let Place::Tcp(_) = place else { return Ok(()) };
+    let DoorAddr::Tcp(_) = place else { return Ok(()) };
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_reading {
         let why = "this door only answers GET; changes go through the UNIX socket (`admin.socket`)";

@@ -38,7 +38,7 @@ use super::handover::{Name, Parcel};
 use crate::config;
 use door::Door;
 pub(super) use routes::Reception;
-pub(super) use socket::Place;
+pub(super) use socket::DoorAddr;
 use socket::{File, New, Socket};
 
 /// How long the end of the process waits until the last answers are out, as that to a drain.
@@ -49,7 +49,7 @@ const FINISH_MAX: Duration = Duration::from_millis(15);
 pub(super) struct Doors {
     open: Vec<Open>,
     /// Left by another process, which serves them too.
-    left: Vec<(Place, OwnedFd)>,
+    left: Vec<(DoorAddr, OwnedFd)>,
     /// Of doors that another process has: what is being answered.
     going: Vec<JoinHandle<()>>,
 }
@@ -58,8 +58,8 @@ pub(super) struct Doors {
 #[derive(Debug)]
 struct Open {
     /// What the configuration says.
-    asked: Place,
-    place: Place,
+    asked: DoorAddr,
+    place: DoorAddr,
     /// A duplicate, to be handed over.
     socket: Option<OwnedFd>,
     /// Of a UNIX socket.
@@ -70,7 +70,7 @@ struct Open {
 
 /// The doors of a configuration, those that are new among them bound.
 #[derive(Debug)]
-pub(super) struct Bound(Vec<(Place, Option<New>)>);
+pub(super) struct Bound(Vec<(DoorAddr, Option<New>)>);
 
 impl Doors {
     /// Begins with what another process has left.
@@ -81,7 +81,7 @@ impl Doors {
         let mut left = Vec::new();
         for Parcel { name, sockets } in parcels {
             if let Name::Door { asked } = name
-                && let Some(place) = Place::parse(asked)
+                && let Some(place) = DoorAddr::parse(asked)
             {
                 for socket in sockets {
                     left.push((place.clone(), socket.try_clone()?));
@@ -97,7 +97,7 @@ impl Doors {
     /// When descriptors are used up.
     pub(super) fn parcels(&self, bound: Option<&Bound>) -> io::Result<Vec<Parcel>> {
         let mut parcels = Vec::new();
-        let mut add = |asked: &Place, socket: OwnedFd| {
+        let mut add = |asked: &DoorAddr, socket: OwnedFd| {
             let name = Name::Door { asked: asked.to_string() };
             parcels.push(Parcel { name, sockets: vec![socket] });
         };
@@ -136,9 +136,9 @@ impl Doors {
     /// # Errors
     /// When one of them is not to be had.
     pub(super) fn bind(&self, config: &config::Admin) -> Result<Bound, ServerError> {
-        let listen = config.listen.map(Place::Tcp);
-        let socket = config.socket.clone().map(Place::Unix);
-        let bind = |asked: Place| {
+        let listen = config.listen.map(DoorAddr::Tcp);
+        let socket = config.socket.clone().map(DoorAddr::Unix);
+        let bind = |asked: DoorAddr| {
             let is_open = self.open.iter().any(|open| open.asked == asked);
             let left = self.left.iter().find(|(place, _)| *place == asked);
             let new = || match left {
@@ -191,7 +191,7 @@ impl Doors {
 
 impl Open {
     fn new(
-        asked: Place,
+        asked: DoorAddr,
         socket: Socket,
         mut file: Option<File>,
         reception: &Arc<Reception>,

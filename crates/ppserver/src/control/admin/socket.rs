@@ -23,12 +23,12 @@ const BACKLOG: i32 = 128;
 
 /// Where a door is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::control) enum Place {
+pub(in crate::control) enum DoorAddr {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DoorAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
@@ -37,7 +37,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl DoorAddr {
     /// Reads what is displayed.
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix("unix:") {
@@ -75,14 +75,14 @@ impl Socket {
     ///
     /// # Errors
     /// EADDRINUSE where somebody listens; what else bind(2) knows.
-    pub(super) fn bind(place: &Place) -> io::Result<New> {
+    pub(super) fn bind(place: &DoorAddr) -> io::Result<New> {
         match place {
-            Place::Tcp(addr) => {
+            DoorAddr::Tcp(addr) => {
                 let socket = sys::bind(*addr, Sharing::Exclusive)?;
                 socket.listen(BACKLOG)?;
                 Ok((Self::Tcp(TcpListener::from_std(socket.into())?), None))
             }
-            Place::Unix(path) => {
+            DoorAddr::Unix(path) => {
                 let (socket, file) = bind_file(path)?;
                 Ok((Self::Unix(UnixListener::from_std(socket.into())?), Some(file)))
             }
@@ -94,12 +94,12 @@ impl Socket {
     ///
     /// # Errors
     /// When it is none.
-    pub(super) fn left(place: &Place, socket: OwnedFd) -> io::Result<New> {
+    pub(super) fn left(place: &DoorAddr, socket: OwnedFd) -> io::Result<New> {
         let socket = socket2::Socket::from(socket);
         socket.set_nonblocking(true)?;
         match place {
-            Place::Tcp(_) => Ok((Self::Tcp(TcpListener::from_std(socket.into())?), None)),
-            Place::Unix(path) => {
+            DoorAddr::Tcp(_) => Ok((Self::Tcp(TcpListener::from_std(socket.into())?), None)),
+            DoorAddr::Unix(path) => {
                 let file = File { path: path.to_owned(), identity: None };
                 Ok((Self::Unix(UnixListener::from_std(socket.into())?), Some(file)))
             }
@@ -107,9 +107,9 @@ impl Socket {
     }
 
     /// Where it is, which was asked for at this place; the kernel may have chosen the port.
-    pub(super) fn place(&self, asked: &Place) -> Place {
+    pub(super) fn place(&self, asked: &DoorAddr) -> DoorAddr {
         match self {
-            Self::Tcp(socket) => socket.local_addr().map_or_else(|_| asked.clone(), Place::Tcp),
+            Self::Tcp(socket) => socket.local_addr().map_or_else(|_| asked.clone(), DoorAddr::Tcp),
             Self::Unix(_) => asked.clone(),
         }
     }

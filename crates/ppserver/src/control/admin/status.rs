@@ -12,7 +12,7 @@ use crate::control::board::{Readiness, Shown};
 use crate::telemetry::build;
 use crate::telemetry::ledger::{EndpointTotals, Ledger, ListenerTotals, UpstreamTotals, by_reason};
 use crate::telemetry::log;
-use crate::telemetry::metrics::Summary;
+use crate::telemetry::summary::Summary;
 use crate::telemetry::timestamp::Timestamp;
 
 /// How long a worker may be in one turn: a turn takes milliseconds, whatever there is to do.

@@ -123,7 +123,7 @@ pub enum Action {
 
 /// What came of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum ReceiveResult {
     /// Bytes came, out of so many asked for; `0 < count <= asked`.
     Bytes {
         /// Bytes received.
@@ -141,7 +141,7 @@ pub enum Received {
 
 /// What came of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum SendResult {
     /// Bytes went out of the conduit.
     Bytes(usize),
     /// The sink takes none now: EAGAIN.

@@ -5,7 +5,7 @@
 //! empty socket. Whether bytes are copied or spliced is decided here and nowhere else.
 //! Invariant: `shut` implies `eof` and `buffered == 0`.
 
-use super::action::{Interest, Method, Readiness, Received, Sent};
+use super::action::{Interest, Method, Readiness, ReceiveResult, SendResult};
 
 /// What a flow can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) struct Flow {
     /// Off until there is somebody to relay to: what comes before goes into buffers, where our header
     /// finds room in front of it.
     splicing: Splicing,
-    bulk: bool,
+    fills_reads: bool,
     /// An urgent byte was announced, at which a splice stops for ever, or an error, which lies
     /// behind a short read, or a splice met an end that only a receive can confirm. It stays so:
     /// such sources are rare.
@@ -72,7 +72,7 @@ impl Flow {
             shut: false,
             moved: 0,
             splicing: Splicing::Off,
-            bulk: false,
+            fills_reads: false,
             copy_only: false,
             is_unpiped: false,
             fin_announced: false,
@@ -107,31 +107,31 @@ impl Flow {
     /// A short read has emptied the socket: what comes later raises a new edge (epoll(7)). Three
     /// things break that rule: an urgent byte stops a read short, and a FIN or an error that was
     /// announced already raises no second edge.
-    pub(super) fn note_received(&mut self, received: Received, method: Method) {
+    pub(super) fn note_received(&mut self, received: ReceiveResult, method: Method) {
         match received {
-            Received::Bytes { count, asked } => {
+            ReceiveResult::Bytes { count, asked } => {
                 debug_assert!(0 < count && count <= asked);
                 if count == asked {
-                    self.bulk = true;
+                    self.fills_reads = true;
                 } else if method == Method::Copy && !self.copy_only {
-                    self.bulk = false;
+                    self.fills_reads = false;
                     self.readable = false;
                     self.eof = self.fin_announced;
                 }
             }
             // A splice returns 0 at an urgent byte too: only a receive is sure.
-            Received::End if method == Method::Splice => self.copy_only = true,
-            Received::End => (self.readable, self.eof) = (false, true),
-            Received::WouldBlock => (self.readable, self.bulk) = (false, false),
-            Received::Failed(_) => self.readable = false,
+            ReceiveResult::End if method == Method::Splice => self.copy_only = true,
+            ReceiveResult::End => (self.readable, self.eof) = (false, true),
+            ReceiveResult::WouldBlock => (self.readable, self.fills_reads) = (false, false),
+            ReceiveResult::Failed(_) => self.readable = false,
         }
     }
 
-    pub(super) fn note_filled(&mut self, received: Received, method: Method) {
+    pub(super) fn note_filled(&mut self, received: ReceiveResult, method: Method) {
         debug_assert_eq!(self.buffered, 0, "only an empty conduit is filled");
         self.note_received(received, method);
         self.is_unpiped = false;
-        if let Received::Bytes { count, .. } = received {
+        if let ReceiveResult::Bytes { count, .. } = received {
             (self.buffered, self.filled_by) = (count, method);
         }
     }
@@ -141,14 +141,14 @@ impl Flow {
         self.is_unpiped = true;
     }
 
-    pub(super) fn note_drained(&mut self, sent: Sent) {
+    pub(super) fn note_drained(&mut self, sent: SendResult) {
         match sent {
-            Sent::Bytes(count) => {
+            SendResult::Bytes(count) => {
                 debug_assert!(0 < count && count <= self.buffered);
                 self.buffered = self.buffered.saturating_sub(count);
                 self.moved += count as u64;
             }
-            Sent::WouldBlock | Sent::Failed(_) => self.writable = false,
+            SendResult::WouldBlock | SendResult::Failed(_) => self.writable = false,
         }
     }
 
@@ -189,7 +189,7 @@ impl Flow {
     /// Returns how the next fill is to be done.
     pub(super) fn method(&self) -> Method {
         let wants_splice = match self.splicing {
-            Splicing::Auto => self.bulk,
+            Splicing::Auto => self.fills_reads,
             Splicing::Always => true,
             Splicing::Off => false,
         };
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    const SHORT: Received = Received::Bytes { count: 3, asked: 4096 };
+    const SHORT: ReceiveResult = ReceiveResult::Bytes { count: 3, asked: 4096 };
 
     #[test]
     fn a_full_conduit_is_drained_before_anything_else() {
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(flow.step(), None, "the sink takes nothing yet");
         flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Drain));
-        flow.note_drained(Sent::Bytes(3));
+        flow.note_drained(SendResult::Bytes(3));
         assert_eq!(flow.step(), Some(Step::Shutdown));
     }
 
@@ -281,7 +281,7 @@ mod tests {
         flow.note_filled(SHORT, Method::Copy);
         assert!(!flow.eof);
         flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
-        flow.note_drained(Sent::Bytes(3));
+        flow.note_drained(SendResult::Bytes(3));
         assert_eq!(flow.step(), Some(Step::Listen), "asked again, the kernel tells what is there");
     }
 
@@ -290,9 +290,9 @@ mod tests {
         let mut flow = relaying(Splicing::Always);
         flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.note_filled(Received::End, Method::Splice);
+        flow.note_filled(ReceiveResult::End, Method::Splice);
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
-        flow.note_filled(Received::End, Method::Copy);
+        flow.note_filled(ReceiveResult::End, Method::Copy);
         assert_eq!(flow.step(), Some(Step::Shutdown));
     }
 
@@ -300,10 +300,10 @@ mod tests {
     fn a_read_that_fills_its_buffer_turns_to_splicing_until_the_source_is_quiet() {
         let mut flow = readable(Readiness { writable: true, ..Readiness::default() });
         flow.note_sink_ready(Readiness { writable: true, ..Readiness::default() });
-        flow.note_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
-        flow.note_drained(Sent::Bytes(8));
+        flow.note_filled(ReceiveResult::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.note_drained(SendResult::Bytes(8));
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
-        flow.note_filled(Received::WouldBlock, Method::Splice);
+        flow.note_filled(ReceiveResult::WouldBlock, Method::Splice);
         flow.note_source_ready(Readiness { readable: true, ..Readiness::default() });
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
     }
@@ -317,8 +317,8 @@ mod tests {
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
         flow.note_unpiped();
         assert_eq!(flow.step(), Some(Step::Fill(Method::Copy)));
-        flow.note_filled(Received::Bytes { count: 8, asked: 8 }, Method::Copy);
-        flow.note_drained(Sent::Bytes(8));
+        flow.note_filled(ReceiveResult::Bytes { count: 8, asked: 8 }, Method::Copy);
+        flow.note_drained(SendResult::Bytes(8));
         assert_eq!(flow.step(), Some(Step::Fill(Method::Splice)));
     }
 

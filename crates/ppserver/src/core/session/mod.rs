@@ -30,7 +30,8 @@ use std::time::{Duration, Instant};
 use crate::core::close_reason::CloseReason;
 
 pub use action::{
-    Action, Direction, Failure, Interest, Method, Readiness, Received, Sent, Side, Verdict,
+    Action, Direction, Failure, Interest, Method, Readiness, ReceiveResult, SendResult, Side,
+    Verdict,
 };
 use flow::Flow;
 use progress::{FirstLook, Progress};
@@ -181,11 +182,11 @@ impl Session {
     }
 
     /// [`Action::ReadHeader`] was performed: what was received, and what the decoder made of it.
-    pub fn handle_header(&mut self, received: Received, verdict: Verdict, now: Instant) {
-        if let Received::Failed(failure) = received {
+    pub fn handle_header(&mut self, received: ReceiveResult, verdict: Verdict, now: Instant) {
+        if let ReceiveResult::Failed(failure) = received {
             return self.handle_failure(Side::Client, Socket::Failed, failure, now);
         }
-        let is_bytes = matches!(received, Received::Bytes { .. });
+        let is_bytes = matches!(received, ReceiveResult::Bytes { .. });
         self.up.note_received(received, Method::Copy);
         match verdict {
             // A header that ends early is told by a receive of 0, where the decoder sees it.
@@ -261,22 +262,22 @@ impl Session {
         &mut self,
         direction: Direction,
         method: Method,
-        received: Received,
+        received: ReceiveResult,
         now: Instant,
     ) {
         self.flow_mut(direction).note_filled(received, method);
         self.first = direction.other();
         let side = direction.source();
         match received {
-            Received::Bytes { .. } => self.progress.handle_moved(now),
-            Received::End if method == Method::Copy => {
+            ReceiveResult::Bytes { .. } => self.progress.handle_moved(now),
+            ReceiveResult::End if method == Method::Copy => {
                 self.progress.handle_moved(now);
                 self.salvaged(side);
                 self.end_if_carried();
             }
-            Received::End => {}
-            Received::WouldBlock => self.salvaged(side),
-            Received::Failed(failure) => {
+            ReceiveResult::End => {}
+            ReceiveResult::WouldBlock => self.salvaged(side),
+            ReceiveResult::Failed(failure) => {
                 // A receive fails behind the last byte, a splice at an urgent one already.
                 let socket = match method {
                     Method::Copy => Socket::Failed,
@@ -288,11 +289,11 @@ impl Session {
     }
 
     /// [`Action::Drain`] was performed.
-    pub fn handle_drained(&mut self, direction: Direction, sent: Sent, now: Instant) {
+    pub fn handle_drained(&mut self, direction: Direction, sent: SendResult, now: Instant) {
         self.flow_mut(direction).note_drained(sent);
         self.first = direction.other();
         match sent {
-            Sent::Bytes(_) => {
+            SendResult::Bytes(_) => {
                 self.progress.handle_moved(now);
                 self.progress.handle_queued(direction.sink());
                 if direction == Direction::Up {
@@ -300,8 +301,8 @@ impl Session {
                 }
                 self.end_if_carried();
             }
-            Sent::WouldBlock => {}
-            Sent::Failed(failure) => {
+            SendResult::WouldBlock => {}
+            SendResult::Failed(failure) => {
                 self.handle_failure(direction.sink(), Socket::Dying, failure, now);
             }
         }
@@ -326,16 +327,16 @@ impl Session {
     }
 
     /// [`Action::Discard`] was performed.
-    pub fn handle_discarded(&mut self, received: Received, now: Instant) {
+    pub fn handle_discarded(&mut self, received: ReceiveResult, now: Instant) {
         let Phase::Lingering { shut, discarded } = self.phase else { return };
         self.up.note_received(received, Method::Copy);
         let discarded = match received {
-            Received::Bytes { count, .. } => {
+            ReceiveResult::Bytes { count, .. } => {
                 self.progress.handle_moved(now);
                 discarded + count
             }
-            Received::WouldBlock => discarded,
-            Received::End | Received::Failed(_) => LINGER_BYTES_MAX,
+            ReceiveResult::WouldBlock => discarded,
+            ReceiveResult::End | ReceiveResult::Failed(_) => LINGER_BYTES_MAX,
         };
         self.phase = if self.up.eof || discarded >= LINGER_BYTES_MAX {
             Phase::Over(CloseReason::LocalAnswered)

@@ -64,17 +64,17 @@ fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     let now = start();
     let mut session = connecting(now);
     session.handle_ready(Side::Client, DATA, now);
-    let received = Received::Bytes { count: 3, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, received, now);
-    session.handle_drained(Direction::Up, Sent::Failed(Failure::Other), now);
+    session.handle_drained(Direction::Up, SendResult::Failed(Failure::Other), now);
     session.handle_ready(Side::Upstream, HANGUP, now);
     assert_eq!(session.next(), Action::Reset(Side::Upstream));
     session.handle_reset(Side::Upstream);
     session.handle_connecting(FirstUse::AtOnce, 0, now);
     session.handle_ready(Side::Upstream, DATA, now);
-    let received = Received::Bytes { count: 3, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Down, Method::Copy, received, now);
-    session.handle_drained(Direction::Down, Sent::WouldBlock, now);
+    session.handle_drained(Direction::Down, SendResult::WouldBlock, now);
     assert!(!session.down.eof, "it stands and has sent no FIN");
 }
 
@@ -88,7 +88,7 @@ fn bytes_that_are_ready_to_move_hold_off_the_idle_timeout() {
     session.handle_ready(Side::Client, DATA, now);
     session.handle_time(now);
     assert_eq!(session.next(), Action::Fill(Direction::Up, Method::Splice));
-    session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, now);
+    session.handle_filled(Direction::Up, Method::Splice, ReceiveResult::WouldBlock, now);
     assert_eq!(session.next(), Action::Wait);
     session.handle_time(now);
     assert_eq!(session.next(), Action::Reset(Side::Client), "there was nothing to move");
@@ -102,10 +102,10 @@ fn an_abort_does_not_wait_for_a_socket_that_broke() {
     let mut now = start();
     let mut session = relaying(now);
     session.handle_ready(Side::Client, DATA, now);
-    let received = Received::Bytes { count: 3, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, received, now);
-    session.handle_drained(Direction::Up, Sent::Bytes(3), now);
-    session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, now);
+    session.handle_drained(Direction::Up, SendResult::Bytes(3), now);
+    session.handle_filled(Direction::Up, Method::Splice, ReceiveResult::WouldBlock, now);
     // Nobody has looked, the same as last time, and the same at the end.
     for _ in 0..3 {
         now = session.deadline();
@@ -132,14 +132,14 @@ fn a_splice_that_fails_may_leave_bytes_behind_an_urgent_one() {
     let mut session = relaying(now);
     session.handle_ready(Side::Client, DATA, now);
     assert_eq!(session.next(), Action::Fill(Direction::Up, Method::Splice));
-    let failed = Received::Failed(Failure::Reset);
+    let failed = ReceiveResult::Failed(Failure::Reset);
     session.handle_filled(Direction::Up, Method::Splice, failed, now);
     assert_eq!(session.next(), Action::Fill(Direction::Up, Method::Copy));
-    let received = Received::Bytes { count: 3, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 3, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, received, now);
     assert_eq!(session.next(), Action::Drain(Direction::Up));
-    session.handle_drained(Direction::Up, Sent::Bytes(3), now);
-    session.handle_filled(Direction::Up, Method::Copy, Received::End, now);
+    session.handle_drained(Direction::Up, SendResult::Bytes(3), now);
+    session.handle_filled(Direction::Up, Method::Copy, ReceiveResult::End, now);
     assert_eq!(session.next(), Action::Reset(Side::Client));
 }
 
@@ -155,14 +155,14 @@ fn reading(now: Instant) -> Session {
 fn half_a_header_is_not_followed_by_a_receive_that_can_only_fail() {
     let now = start();
     let mut session = reading(now);
-    let received = Received::Bytes { count: 3, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 3, asked: 4096 };
     session.handle_header(received, Verdict::Incomplete, now);
     assert_eq!(session.next(), Action::Wait);
 }
 
 #[test]
 fn an_answered_client_that_goes_on_is_read_for_64_kib() {
-    const QUARTER: Received = Received::Bytes { count: 16_384, asked: 16_384 };
+    const QUARTER: ReceiveResult = ReceiveResult::Bytes { count: 16_384, asked: 16_384 };
     let now = start();
     let mut session = reading(now);
     session.handle_header(QUARTER, Verdict::Answer, now);
@@ -217,17 +217,17 @@ fn a_receive_before_the_first_event_finds_what_is_there_or_waits_for_the_event()
     let header = Policy { first_bytes: FirstBytes::Header, ..policy() };
     let mut session = Session::new(header, FirstUse::AtOnce, now);
     assert_eq!(session.next(), Action::ReadHeader);
-    session.handle_header(Received::WouldBlock, Verdict::Incomplete, now);
+    session.handle_header(ReceiveResult::WouldBlock, Verdict::Incomplete, now);
     assert_eq!(session.next(), Action::Wait);
 
     let fill = Action::Fill(Direction::Up, Method::Copy);
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
     assert_eq!(session.next(), fill);
-    session.handle_filled(Direction::Up, Method::Copy, Received::WouldBlock, now);
+    session.handle_filled(Direction::Up, Method::Copy, ReceiveResult::WouldBlock, now);
     assert_eq!(session.next(), Action::Wait);
 
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
-    let some = Received::Bytes { count: 3, asked: 8 };
+    let some = ReceiveResult::Bytes { count: 3, asked: 8 };
     session.handle_filled(Direction::Up, Method::Copy, some, now);
     assert_eq!(session.next(), Action::Route);
 }
@@ -238,7 +238,7 @@ fn one_end_is_passed_on_and_the_close_passes_on_the_other() {
     let now = start();
     let mut session = relaying(now);
     for direction in Direction::ALL {
-        session.handle_filled(direction, Method::Copy, Received::End, now);
+        session.handle_filled(direction, Method::Copy, ReceiveResult::End, now);
     }
     assert_eq!(session.next(), Action::Shutdown(Direction::Up));
     session.handle_shut(Direction::Up, None, now);
@@ -252,7 +252,7 @@ fn a_dying_socket_that_says_eagain_has_nothing_left() {
     session.handle_ready(Side::Upstream, Readiness { error: true, ..DATA }, now);
     session.handle_error_taken(Side::Upstream, Some(Failure::Reset), now);
     assert_eq!(session.next(), Action::Fill(Direction::Down, Method::Copy));
-    session.handle_filled(Direction::Down, Method::Copy, Received::WouldBlock, now);
+    session.handle_filled(Direction::Down, Method::Copy, ReceiveResult::WouldBlock, now);
     assert_eq!(session.next(), Action::Reset(Side::Client), "nothing was sent to it");
 }
 
@@ -262,7 +262,7 @@ fn an_answered_client_that_has_ended_already_is_not_waited_for() {
     let now = start();
     let mut session = reading(now);
     session.handle_ready(Side::Client, Readiness { writable: false, ..HANGUP }, now);
-    let received = Received::Bytes { count: 16, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 16, asked: 4096 };
     session.handle_header(received, Verdict::Answer, now);
     session.handle_shut(Direction::Down, None, now);
     assert_eq!(session.next(), Action::Close(CloseReason::LocalAnswered));
@@ -303,10 +303,10 @@ fn bytes_that_a_peer_acknowledges_are_no_silence_and_a_silence_is_seen_an_eighth
     let begin = start();
     let mut session = relaying(begin);
     session.handle_ready(Side::Client, DATA, begin);
-    let received = Received::Bytes { count: 3000, asked: 4096 };
+    let received = ReceiveResult::Bytes { count: 3000, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, received, begin);
-    session.handle_drained(Direction::Up, Sent::Bytes(3000), begin);
-    session.handle_filled(Direction::Up, Method::Splice, Received::WouldBlock, begin);
+    session.handle_drained(Direction::Up, SendResult::Bytes(3000), begin);
+    session.handle_filled(Direction::Up, Method::Splice, ReceiveResult::WouldBlock, begin);
     let limit = policy().idle_timeout;
     let mut now = begin;
     for left in (1..=30).rev() {
@@ -331,19 +331,19 @@ fn bytes_that_a_peer_acknowledges_are_no_silence_and_a_silence_is_seen_an_eighth
 fn the_header_of_an_attempt_that_failed_is_not_counted_for_the_next() {
     let now = start();
     let mut session = Session::new(policy(), FirstUse::AtOnce, now);
-    let payload = Received::Bytes { count: 5, asked: 4096 };
+    let payload = ReceiveResult::Bytes { count: 5, asked: 4096 };
     session.handle_filled(Direction::Up, Method::Copy, payload, now);
     route(&mut session);
     for header in [52, 28] {
         assert_eq!(session.next(), Action::Connect);
         session.handle_connecting(FirstUse::AtOnce, header, now);
         if header == 52 {
-            session.handle_drained(Direction::Up, Sent::Failed(Failure::Other), now);
+            session.handle_drained(Direction::Up, SendResult::Failed(Failure::Other), now);
             assert_eq!(session.next(), Action::Reset(Side::Upstream));
             session.handle_reset(Side::Upstream);
         }
     }
-    session.handle_drained(Direction::Up, Sent::Bytes(33), now);
+    session.handle_drained(Direction::Up, SendResult::Bytes(33), now);
     assert_eq!((session.moved(Direction::Up), session.next()), (33, Action::Wait));
 }
 
@@ -353,17 +353,17 @@ fn a_source_is_not_listened_to_while_its_pipe_waits_for_the_sink() {
     let (now, down) = (start(), Direction::Down);
     let mut session = relaying(now);
     session.handle_ready(Side::Upstream, DATA, now);
-    let some = Received::Bytes { count: 8, asked: 4096 };
+    let some = ReceiveResult::Bytes { count: 8, asked: 4096 };
     session.handle_filled(down, Method::Splice, some, now);
     assert_eq!(session.next(), Action::Drain(down));
-    session.handle_drained(down, Sent::WouldBlock, now);
+    session.handle_drained(down, SendResult::WouldBlock, now);
     assert_eq!(session.next(), Action::Watch(Side::Upstream, Interest::Room));
     session.handle_watched(Side::Upstream, Interest::Room, None, now);
     assert_eq!(session.next(), Action::Wait);
     session.handle_ready(Side::Client, ROOM, now);
-    session.handle_drained(down, Sent::Bytes(8), now);
+    session.handle_drained(down, SendResult::Bytes(8), now);
     assert_eq!(session.next(), Action::Fill(down, Method::Splice), "it was not empty");
-    session.handle_filled(down, Method::Splice, Received::WouldBlock, now);
+    session.handle_filled(down, Method::Splice, ReceiveResult::WouldBlock, now);
     // The other direction does not keep it waiting.
     session.handle_ready(Side::Client, DATA, now);
     session.handle_filled(Direction::Up, Method::Splice, some, now);
@@ -377,18 +377,18 @@ fn bytes_in_a_buffer_and_an_ended_source_change_nothing_of_what_is_listened_to()
     let (now, down) = (start(), Direction::Down);
     let mut session = relaying(now);
     session.handle_ready(Side::Upstream, HANGUP, now);
-    let some = Received::Bytes { count: 8, asked: 4096 };
+    let some = ReceiveResult::Bytes { count: 8, asked: 4096 };
     session.handle_filled(down, Method::Copy, some, now);
-    session.handle_drained(down, Sent::WouldBlock, now);
+    session.handle_drained(down, SendResult::WouldBlock, now);
     assert_eq!(session.next(), Action::Wait);
     let mut session = relaying(now);
     session.handle_ready(Side::Upstream, HANGUP, now);
     session.handle_filled(down, Method::Splice, some, now);
-    session.handle_drained(down, Sent::WouldBlock, now);
+    session.handle_drained(down, SendResult::WouldBlock, now);
     session.handle_watched(Side::Upstream, Interest::Room, None, now);
     session.handle_ready(Side::Client, ROOM, now);
-    session.handle_drained(down, Sent::Bytes(8), now);
-    session.handle_filled(down, Method::Copy, Received::End, now);
+    session.handle_drained(down, SendResult::Bytes(8), now);
+    session.handle_filled(down, Method::Copy, ReceiveResult::End, now);
     session.handle_shut(down, None, now);
     assert_eq!(session.next(), Action::Wait, "there is nothing more to hear");
 }

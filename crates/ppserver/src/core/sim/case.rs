@@ -16,7 +16,7 @@ use super::shell::{Outcome, Shell, readiness};
 use super::socket::{Errno, Mask};
 use super::wire::Move;
 use crate::core::close_reason::CloseReason;
-use crate::core::schedule::Place;
+use crate::core::schedule::Standing;
 use crate::core::session::{Action, Direction, Readiness, Session, Side};
 
 /// What a case meets the rest of its world with.
@@ -95,7 +95,7 @@ pub(super) struct Case {
     pub(super) closed: Option<CloseReason>,
     pub(super) steps: usize,
     /// Where it stands in the world's schedule.
-    pub(super) place: Place,
+    pub(super) place: Standing,
     /// What all had done when it was filed there last, until it works.
     pub(super) filed_at: Option<Spent>,
     /// How often it has moved little since it moved much.
@@ -126,7 +126,7 @@ impl Case {
             oracle: Oracle::new(plan.policy, now),
             closed: None,
             steps: 0,
-            place: Place::new(),
+            place: Standing::new(),
             filed_at: None,
             // A session is quiet until it has moved much.
             small_stints: usize::MAX / 2,

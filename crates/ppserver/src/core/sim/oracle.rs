@@ -11,8 +11,9 @@ use super::socket::{Socket, State};
 use super::stage::{Stage, Story};
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, Interest, LINGER_BYTES_MAX, LINGER_MAX, Method, Policy, Readiness, Received,
-    SILENCE_PART, Sent, Side, UNSENT_CHECK_MAX, UNSENT_CHECK_MIN, UNSENT_CHECK_PART,
+    Action, Direction, Interest, LINGER_BYTES_MAX, LINGER_MAX, Method, Policy, Readiness,
+    ReceiveResult, SILENCE_PART, SendResult, Side, UNSENT_CHECK_MAX, UNSENT_CHECK_MIN,
+    UNSENT_CHECK_PART,
 };
 
 /// What a run may break.
@@ -224,11 +225,11 @@ impl Oracle {
         let is_useless = match outcome {
             Outcome::Header(received, _)
             | Outcome::Filled(Method::Copy, received)
-            | Outcome::Discarded(received) => received == Received::WouldBlock,
+            | Outcome::Discarded(received) => received == ReceiveResult::WouldBlock,
             Outcome::Filled(Method::Splice, received) => {
-                matches!(received, Received::WouldBlock | Received::End)
+                matches!(received, ReceiveResult::WouldBlock | ReceiveResult::End)
             }
-            Outcome::Drained(sent) => sent == Sent::WouldBlock,
+            Outcome::Drained(sent) => sent == SendResult::WouldBlock,
             Outcome::ErrorTaken(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
             Outcome::Unpiped => true,
@@ -246,8 +247,8 @@ impl Oracle {
         if is_useless && outcome != Outcome::Unpiped || outcome == Outcome::Watched {
             self.blocked.push(action);
         }
-        if let Outcome::Header(Received::Bytes { .. }, _)
-        | Outcome::Filled(_, Received::Bytes { .. }) = outcome
+        if let Outcome::Header(ReceiveResult::Bytes { .. }, _)
+        | Outcome::Filled(_, ReceiveResult::Bytes { .. }) = outcome
         {
             self.story.note_bytes(action, view);
         }

@@ -13,7 +13,8 @@ use super::rng::{Stream, byte_at};
 use super::socket::{Errno, Mask};
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, Failure, Method, Readiness, Received, Sent, Session, Side, Verdict,
+    Action, Direction, Failure, Method, Readiness, ReceiveResult, SendResult, Session, Side,
+    Verdict,
 };
 
 /// What holds the bytes of a direction between its two sockets.
@@ -27,7 +28,7 @@ pub(super) enum Conduit {
 /// What an action came to, as the session was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Header(Received, Verdict),
+    Header(ReceiveResult, Verdict),
     /// So many endpoints may be tried.
     Routed(usize),
     /// There is no header we could send.
@@ -35,12 +36,12 @@ pub(super) enum Outcome {
     Connecting,
     ConnectFailed(CloseReason),
     ErrorTaken(Option<Failure>),
-    Filled(Method, Received),
+    Filled(Method, ReceiveResult),
     /// There was no pipe to splice into.
     Unpiped,
-    Drained(Sent),
+    Drained(SendResult),
     Shut(Option<Failure>),
-    Discarded(Received),
+    Discarded(ReceiveResult),
     Unsent(usize),
     Watched,
     Reset,
@@ -159,14 +160,14 @@ impl Shell {
         let received = received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
         self.header.extend(answer.unwrap_or_default());
         let verdict = match received {
-            Received::End if self.header.is_empty() => Verdict::Refuse(CloseReason::Probe),
-            Received::End => Verdict::Refuse(CloseReason::HeaderTruncated),
-            Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
-            Received::Bytes { .. } if self.header.len() < plan.header.len => {
+            ReceiveResult::End if self.header.is_empty() => Verdict::Refuse(CloseReason::Probe),
+            ReceiveResult::End => Verdict::Refuse(CloseReason::HeaderTruncated),
+            ReceiveResult::WouldBlock | ReceiveResult::Failed(_) => Verdict::Incomplete,
+            ReceiveResult::Bytes { .. } if self.header.len() < plan.header.len => {
                 kernel.cover.hit(Quirk::HeaderSplit);
                 Verdict::Incomplete
             }
-            Received::Bytes { .. } => match plan.header.verdict {
+            ReceiveResult::Bytes { .. } => match plan.header.verdict {
                 Verdict::Relay { .. } => {
                     let payload = self.header.split_off(plan.header.len);
                     let buffered = payload.len();
@@ -226,7 +227,7 @@ impl Shell {
         method: Method,
         kernel: &mut Kernel,
         plan: &Plan,
-    ) -> Option<Received> {
+    ) -> Option<ReceiveResult> {
         hold!(Contract, self.conduit(direction).is_empty(), "only an empty conduit is filled");
         let fd = self.fd(direction.source());
         Some(match method {
@@ -252,7 +253,7 @@ impl Shell {
         })
     }
 
-    fn drain(&mut self, direction: Direction, kernel: &mut Kernel, now: Instant) -> Sent {
+    fn drain(&mut self, direction: Direction, kernel: &mut Kernel, now: Instant) -> SendResult {
         let fd = self.fd(direction.sink());
         let is_end_next = self.session.is_end_next(direction);
         let conduit = self.conduit_mut(direction);
@@ -273,9 +274,9 @@ impl Shell {
             self.empty(direction, kernel);
         }
         match answer {
-            Ok(count) => Sent::Bytes(count),
-            Err(Errno::Again) => Sent::WouldBlock,
-            Err(error) => Sent::Failed(failure_of(error)),
+            Ok(count) => SendResult::Bytes(count),
+            Err(Errno::Again) => SendResult::WouldBlock,
+            Err(error) => SendResult::Failed(failure_of(error)),
         }
     }
 
@@ -340,12 +341,12 @@ impl Conduit {
     }
 }
 
-fn received(answer: Result<usize, Errno>, asked: usize) -> Received {
+fn received(answer: Result<usize, Errno>, asked: usize) -> ReceiveResult {
     match answer {
-        Ok(0) => Received::End,
-        Ok(count) => Received::Bytes { count, asked },
-        Err(Errno::Again) => Received::WouldBlock,
-        Err(error) => Received::Failed(failure_of(error)),
+        Ok(0) => ReceiveResult::End,
+        Ok(count) => ReceiveResult::Bytes { count, asked },
+        Err(Errno::Again) => ReceiveResult::WouldBlock,
+        Err(error) => ReceiveResult::Failed(failure_of(error)),
     }
 }
 

@@ -9,8 +9,8 @@ use super::oracle::View;
 use super::shell::Outcome;
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, LINGER_MAX, Method, Policy, Readiness, Received, Sent,
-    Side, Verdict,
+    Action, Direction, Failure, FirstBytes, LINGER_MAX, Method, Policy, Readiness, ReceiveResult,
+    SendResult, Side, Verdict,
 };
 
 /// Where a session is, as far as one can tell from outside.
@@ -139,9 +139,9 @@ impl Story {
     /// An action was performed.
     pub(super) fn note_outcome(&mut self, action: Action, outcome: Outcome, now: Instant) {
         match outcome {
-            Outcome::Header(Received::Failed(_), _) => self.end(CloseReason::ClientReset, now),
+            Outcome::Header(ReceiveResult::Failed(_), _) => self.end(CloseReason::ClientReset, now),
             Outcome::Header(received, verdict) => {
-                self.up.has_ended |= received == Received::End;
+                self.up.has_ended |= received == ReceiveResult::End;
                 match verdict {
                     Verdict::Incomplete => {}
                     Verdict::Relay { .. } => self.stage = Stage::Dialing,
@@ -191,19 +191,19 @@ impl Story {
             | Outcome::Closed => {}
             Outcome::Filled(method, received) => {
                 let Action::Fill(direction, _) = action else { return };
-                let is_end = received == Received::End && method == Method::Copy;
+                let is_end = received == ReceiveResult::End && method == Method::Copy;
                 self.course_mut(direction).has_ended |= is_end;
-                if matches!(received, Received::Bytes { .. }) || is_end {
+                if matches!(received, ReceiveResult::Bytes { .. }) || is_end {
                     self.touch(now);
                 }
-                if let Received::Failed(failure) = received {
+                if let ReceiveResult::Failed(failure) = received {
                     self.fail(direction.source(), failure, now);
                 }
             }
             Outcome::Drained(sent) => {
                 let Action::Drain(direction) = action else { return };
                 match sent {
-                    Sent::Bytes(count) => {
+                    SendResult::Bytes(count) => {
                         self.course_mut(direction).moved += count as u64;
                         self.queue_mut(direction.sink()).has_looked = false;
                         if direction == Direction::Up {
@@ -211,18 +211,20 @@ impl Story {
                         }
                         self.touch(now);
                     }
-                    Sent::WouldBlock => {}
-                    Sent::Failed(failure) => self.fail(direction.sink(), failure, now),
+                    SendResult::WouldBlock => {}
+                    SendResult::Failed(failure) => self.fail(direction.sink(), failure, now),
                 }
             }
             Outcome::Shut(failure) => self.note_shut(action, failure, now),
             Outcome::Discarded(received) => match received {
-                Received::End | Received::Failed(_) => self.end(CloseReason::LocalAnswered, now),
-                Received::Bytes { count, .. } => {
+                ReceiveResult::End | ReceiveResult::Failed(_) => {
+                    self.end(CloseReason::LocalAnswered, now)
+                }
+                ReceiveResult::Bytes { count, .. } => {
                     self.discarded += count;
                     self.moved_at = now;
                 }
-                Received::WouldBlock => {}
+                ReceiveResult::WouldBlock => {}
             },
         }
     }

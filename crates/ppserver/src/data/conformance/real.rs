@@ -9,7 +9,7 @@ use socket2::{Domain, SockRef, Type};
 use super::{AWAIT_MAX, Answer, Call, Who};
 use crate::core::session::Interest;
 use crate::core::sim::socket::Errno;
-use crate::data::conduit::{Conduit, Moved, Pool};
+use crate::data::conduit::{Conduit, Moved, Spares};
 use crate::data::leg;
 use crate::data::pipes::PipeLimits;
 use crate::data::source::Source;
@@ -70,7 +70,7 @@ pub(super) struct Real {
     peer: Option<TcpStream>,
     poll: Poll,
     events: Events,
-    pool: Pool,
+    spares: Spares,
     pub(super) conduit: Conduit,
     /// What fills a segment, if no queue cuts it short.
     pub(super) segment_len: Option<usize>,
@@ -98,7 +98,7 @@ impl Real {
             peer: Some(peer),
             poll,
             events: Events::with_capacity(8),
-            pool: Pool::new(PipeLimits::new(place.queues.pipe_bytes(), 0, 1)),
+            spares: Spares::new(PipeLimits::new(place.queues.pipe_bytes(), 0, 1)),
             conduit: Conduit::Empty,
             segment_len: (place.queues == Queues::Roomy).then_some(segment_len),
         })
@@ -135,13 +135,13 @@ impl Real {
             }
             Call::SpliceIn => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                let moved = self.conduit.splice(socket, &mut self.pool, super::now());
-                let Moved { result, .. } = moved.expect("the pool has a pipe");
+                let moved = self.conduit.splice(socket, &mut self.spares, super::now());
+                let Moved { result, .. } = moved.expect("the spares has a pipe");
                 counted(result)
             }
             Call::SpliceOut => {
                 let socket = self.proxy.as_ref().expect("it is open");
-                counted(self.conduit.send(socket, Follow::Unknown, &mut self.pool))
+                counted(self.conduit.send(socket, Follow::Unknown, &mut self.spares))
             }
             Call::TakeError => {
                 let pending = self.proxy().take_error().expect("getsockopt works");

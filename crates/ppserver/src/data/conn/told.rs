@@ -2,13 +2,9 @@
 
 use std::time::Instant;
 
-use ppcore::Error;
-
-use super::{Connection, Ctx};
-use crate::core::close_reason::CloseReason;
+use super::Connection;
 use crate::core::session::Direction;
 use crate::data::listing::View;
-use crate::telemetry::refusals::Refused;
 
 impl Connection {
     /// Returns what is shown of it.
@@ -25,18 +21,5 @@ impl Connection {
             phase: self.session.phase(),
             labels: self.rules.labels.clone(),
         }
-    }
-
-    /// Makes a note of its refusal.
-    pub(super) fn note_refusal(
-        &self,
-        reason: CloseReason,
-        error: Option<Error>,
-        bytes: &[u8],
-        ctx: &Ctx<'_>,
-    ) {
-        let (listener, peer) = (self.rules.name(), self.intent.peer);
-        let refused = Refused::new(ctx.unix_time, listener, peer, reason, bytes);
-        ctx.refused.note(refused.with_error(error, self.rules.header_bytes_max()));
     }
 }

@@ -7,6 +7,7 @@
 //! Performs the session's actions, one system call each, and reports what came of them. It decides
 //! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
 
+mod refused;
 mod told;
 
 use std::fmt;
@@ -16,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
-use ppcore::ErrorKind;
-use pptrust::{Found, Intro, Outgoing, Refusal, SocketAddrs};
+use pptrust::{Found, Intro, Outgoing, SocketAddrs};
 
-use super::conduit::{Buffer, Pool};
+use super::conduit::{Buffer, Spares};
 use super::dial::Dial;
 use super::leg::{self, Leg};
 use super::outcome::{connect_result, failure, first_use, met_itself, received, sent};
@@ -31,30 +31,29 @@ use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
-use crate::core::schedule::{Place, Stint};
+use crate::core::schedule::{Standing, Stint};
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness, Received, Sent,
-    Session, Side, Verdict,
+    Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness, ReceiveResult,
+    SendResult, Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
 use crate::telemetry::cells::{EndpointCells, WorkerCells};
-use crate::telemetry::log::{self, Limiter};
-use crate::telemetry::refusals::{self, Refusals, Refused};
-use crate::telemetry::strangers;
+use crate::telemetry::log::Limiter;
+use crate::telemetry::refusals::Refusals;
 use crate::telemetry::tlvs::Told;
 
 /// What a connection borrows from its worker while it works.
 #[derive(Debug)]
 pub(super) struct Ctx<'a> {
     pub(super) registry: &'a Registry,
-    pub(super) pool: &'a mut Pool,
+    pub(super) spares: &'a mut Spares,
     pub(super) cells: &'a WorkerCells,
     /// The worker's last refusals.
     pub(super) refused: &'a Refusals,
     pub(super) access_log: Option<&'a AccessLog>,
-    pub(super) refusals: &'a mut Limiter,
-    pub(super) failures: &'a mut Limiter,
+    pub(super) refusal_lines: &'a mut Limiter,
+    pub(super) failure_lines: &'a mut Limiter,
     /// Room for the longest header we may send.
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,
@@ -87,7 +86,7 @@ enum Stage {
 pub(super) struct Connection {
     pub(super) session: Session,
     /// Where it stands in the worker's schedule.
-    pub(super) place: Place,
+    pub(super) standing: Standing,
     pub(super) id: ConnectionId,
     rules: Arc<Rules>,
     client: Leg,
@@ -117,7 +116,7 @@ impl Connection {
         tracing::debug!(listener = rules.name(), %peer, "accepted");
         let is_early = rules.early_receive.is_due();
         Self {
-            place: Place::new(),
+            standing: Standing::new(),
             id,
             session: Session::new(Arc::clone(policy), first_use(is_early), now),
             client: Leg::accepted(client, is_early),
@@ -134,48 +133,6 @@ impl Connection {
             rules: Arc::clone(rules),
             began: now,
         }
-    }
-
-    /// Refuses a peer that is not let in: a reset, before a byte is read.
-    pub(super) fn refuse(
-        id: ConnectionId,
-        rules: &Rules,
-        client: &TcpStream,
-        peer: SocketAddr,
-        reason: CloseReason,
-        ctx: &mut Ctx<'_>,
-    ) {
-        sys::reset_on_close(client);
-        ctx.refused.note(Refused::new(ctx.unix_time, rules.name(), peer, reason, &[]));
-        let (listener, now) = (rules.name(), ctx.now);
-        let mut may = || ctx.refusals.allow(now);
-        // Whoever is not trusted comes again and again, as a probe does; the others do not.
-        let line = if reason == CloseReason::Untrusted {
-            let noted = strangers::note(peer.ip(), now, may);
-            noted.map(|(connections, suppressed)| (Some(connections), suppressed))
-        } else {
-            may().map(|suppressed| (None, suppressed))
-        };
-        if let Some((connections, suppressed)) = line {
-            let reason = reason.name();
-            tracing::warn!(listener, %peer, reason, connections, suppressed, "refused");
-        }
-        let intent = Intent::plain(peer);
-        let record = Record {
-            id,
-            listener: rules.name(),
-            intent: &intent,
-            upstream: &rules.route(&intent).upstream.name,
-            endpoint: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            duration_ms: 0,
-            end: reason.name(),
-            tlvs: &[],
-        };
-        tell_end(&record, Purpose::Service, ctx);
-        rules.cells.close(reason);
-        ctx.cells.close();
     }
 
     /// Notes an event of one of the sockets.
@@ -212,7 +169,7 @@ impl Connection {
             match self.session.next() {
                 Action::Wait => {
                     for side in Side::ALL {
-                        self.leg_mut(side).conduit.rest(ctx.pool);
+                        self.leg_mut(side).conduit.rest(ctx.spares);
                     }
                     let cost = moved + actions * action;
                     return Worked::Stint(Stint { cost, moved, has_more: false });
@@ -242,9 +199,9 @@ impl Connection {
                     self.session.handle_shut(direction, failed, now);
                 }
                 Action::Discard => {
-                    let mut buffer = ctx.pool.take_buffer();
+                    let mut buffer = ctx.spares.take_buffer();
                     let received = received(buffer.receive(self.client.socket()));
-                    ctx.pool.give_buffer(buffer);
+                    ctx.spares.give_buffer(buffer);
                     self.session.handle_discarded(received, now);
                 }
                 Action::CheckUnsent(side) => {
@@ -314,35 +271,44 @@ impl Connection {
     }
 
     fn read_header(&mut self, ctx: &mut Ctx<'_>) {
-        let mut buffer = ctx.pool.take_buffer();
+        let mut buffer = ctx.spares.take_buffer();
         let mut received = received(buffer.receive(self.client.socket()));
         self.learn_from(received);
         let verdict = match received {
             // The stream is over before its first byte: some health checks end with a reset.
-            Received::End | Received::Failed(Failure::Reset) if self.held().is_empty() => {
-                received = Received::End;
+            ReceiveResult::End | ReceiveResult::Failed(Failure::Reset)
+                if self.held().is_empty() =>
+            {
+                received = ReceiveResult::End;
                 Verdict::Refuse(CloseReason::Probe)
             }
-            Received::WouldBlock | Received::Failed(_) => Verdict::Incomplete,
-            Received::Bytes { .. } | Received::End => self.judge(received, &mut buffer, ctx),
+            ReceiveResult::WouldBlock | ReceiveResult::Failed(_) => Verdict::Incomplete,
+            ReceiveResult::Bytes { .. } | ReceiveResult::End => {
+                self.judge(received, &mut buffer, ctx)
+            }
         };
         match verdict {
-            Verdict::Relay { .. } => self.client.conduit.put(buffer, ctx.pool),
+            Verdict::Relay { .. } => self.client.conduit.put(buffer, ctx.spares),
             Verdict::Incomplete | Verdict::Answer | Verdict::Refuse(_) => {
-                ctx.pool.give_buffer(buffer);
+                ctx.spares.give_buffer(buffer);
             }
         }
         self.session.handle_header(received, verdict, ctx.now);
     }
 
     /// Judges what has arrived; a verdict to relay leaves the payload in the buffer.
-    fn judge(&mut self, received: Received, buffer: &mut Buffer, ctx: &mut Ctx<'_>) -> Verdict {
+    fn judge(
+        &mut self,
+        received: ReceiveResult,
+        buffer: &mut Buffer,
+        ctx: &mut Ctx<'_>,
+    ) -> Verdict {
         let Stage::Intro(intro) = &mut self.stage else {
             unreachable!("a session reads its header first")
         };
         let found = match received {
-            Received::End => intro.finish(),
-            Received::Bytes { .. } | Received::WouldBlock | Received::Failed(_) => {
+            ReceiveResult::End => intro.finish(),
+            ReceiveResult::Bytes { .. } | ReceiveResult::WouldBlock | ReceiveResult::Failed(_) => {
                 intro.push(buffer.held())
             }
         };
@@ -370,7 +336,7 @@ impl Connection {
                     self.tlvs = log.tell_tlvs(&header, bytes);
                 }
                 let send = &self.rules.route(&self.intent).send;
-                let dial = Dial::behind(header, bytes, send, ctx.pool);
+                let dial = Dial::behind(header, bytes, send, ctx.spares);
                 buffer.skip(taken);
                 dial
             }
@@ -381,64 +347,13 @@ impl Connection {
                     "no header",
                 );
                 buffer.skip(taken);
-                buffer.prepend(intro.held(), ctx.pool);
+                buffer.prepend(intro.held(), ctx.spares);
                 Dial::default()
             }
             Err(refusal) => return self.refused(refusal, buffer.held(), ctx),
         };
         self.stage = Stage::Dial(dial);
         Verdict::Relay { buffered: buffer.held().len() }
-    }
-
-    /// Says why a header is refused.
-    fn refused(&self, refusal: Refusal, piece: &[u8], ctx: &mut Ctx<'_>) -> Verdict {
-        let bytes = if self.held().is_empty() { piece } else { self.held() };
-        let error = match refusal {
-            Refusal::Header(error) => error,
-            Refusal::Denied | Refusal::Forbidden => return Verdict::Refuse(CloseReason::Untrusted),
-        };
-        let kind = error.kind();
-        self.rules.cells.refuse_header(kind);
-        let reason = if kind == ErrorKind::Truncated {
-            CloseReason::HeaderTruncated
-        } else if kind == ErrorKind::NotProxy {
-            CloseReason::HeaderAbsent
-        } else {
-            CloseReason::HeaderInvalid
-        };
-        self.note_refusal(reason, Some(error), bytes, ctx);
-        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
-            tracing::warn!(
-                listener = self.rules.name(),
-                peer = %self.intent.peer,
-                reason = reason.name(),
-                error = kind.name(),
-                offset = error.offset(),
-                bytes = log::first_bytes(bytes),
-                looks_like = refusals::like(error, bytes).map(tracing::field::display),
-                suppressed,
-                why = self.rules.why(error),
-                "refused",
-            );
-        }
-        Verdict::Refuse(reason)
-    }
-
-    /// Says that no header came in time, and what came instead.
-    fn report_timeout(&self, ctx: &mut Ctx<'_>) {
-        self.note_refusal(CloseReason::HeaderTimeout, None, self.held(), ctx);
-        if let Some(suppressed) = ctx.refusals.allow(ctx.now) {
-            tracing::warn!(
-                listener = self.rules.name(),
-                peer = %self.intent.peer,
-                reason = CloseReason::HeaderTimeout.name(),
-                offset = self.held().len(),
-                bytes = log::first_bytes(self.held()),
-                suppressed,
-                why = refusals::words(CloseReason::HeaderTimeout),
-                "refused",
-            );
-        }
     }
 
     fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
@@ -473,7 +388,7 @@ impl Connection {
             Ok(socket) => {
                 let is_early = route.upstream.early_send.is_due();
                 self.upstream.connect(socket, is_early);
-                self.client.conduit.replace_front(self.header_len, header, ctx.pool);
+                self.client.conduit.replace_front(self.header_len, header, ctx.spares);
                 self.header_len = header.len();
                 self.session.handle_connecting(first_use(is_early), header.len(), ctx.now);
             }
@@ -522,7 +437,7 @@ impl Connection {
         }
         self.endpoint_cells().into_iter().for_each(|cells| cells.connect(result));
         if let (Some(suppressed), Some(endpoint)) =
-            (ctx.failures.allow(ctx.now), self.endpoint_addr())
+            (ctx.failure_lines.allow(ctx.now), self.endpoint_addr())
         {
             tracing::warn!(
                 listener = self.rules.name(),
@@ -538,8 +453,8 @@ impl Connection {
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
         let source = self.leg_mut(direction.source());
         let moved = match method {
-            Method::Copy => source.receive(ctx.pool),
-            Method::Splice => match source.splice(ctx.pool, ctx.now) {
+            Method::Copy => source.receive(ctx.spares),
+            Method::Splice => match source.splice(ctx.spares, ctx.now) {
                 Some(moved) => moved,
                 None => {
                     ctx.cells.pipes_missing.add(1);
@@ -555,9 +470,9 @@ impl Connection {
     }
 
     /// Learns from the client's first receive.
-    fn learn_from(&mut self, received: Received) {
+    fn learn_from(&mut self, received: ReceiveResult) {
         if self.client.take_early() {
-            self.rules.early_receive.handle_tried(received == Received::WouldBlock);
+            self.rules.early_receive.handle_tried(received == ReceiveResult::WouldBlock);
         }
     }
 
@@ -574,11 +489,11 @@ impl Connection {
             Direction::Up => (&mut self.client, &self.upstream),
             Direction::Down => (&mut self.upstream, &self.client),
         };
-        let result = source.conduit.send(sink.socket(), follow, ctx.pool);
+        let result = source.conduit.send(sink.socket(), follow, ctx.spares);
         let sent = sent(&result);
         if is_up && self.upstream.take_early() {
             let early_send = &self.rules.route(&self.intent).upstream.early_send;
-            early_send.handle_tried(sent == Sent::WouldBlock);
+            early_send.handle_tried(sent == SendResult::WouldBlock);
         }
         let failed_before = self.session.failed_attempts();
         let payload_before = self.payload(direction);
@@ -590,7 +505,7 @@ impl Connection {
             Direction::Down => self.rules.cells.bytes_down.add(payload),
         }
         match &result {
-            Ok(_) if is_up => self.forget_dial(ctx.pool),
+            Ok(_) if is_up => self.forget_dial(ctx.spares),
             Ok(_) => {}
             Err(error) => {
                 self.report_attempt(failed_before, connect_result(error), error, ctx);
@@ -599,9 +514,9 @@ impl Connection {
     }
 
     /// Our header has gone to an endpoint that answered, or will go to none.
-    fn forget_dial(&mut self, pool: &mut Pool) {
+    fn forget_dial(&mut self, spares: &mut Spares) {
         if let Stage::Dial(dial) = &mut self.stage {
-            dial.release(pool);
+            dial.release(spares);
             self.stage = Stage::Relay;
         }
     }
@@ -615,12 +530,12 @@ impl Connection {
     fn close(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
         for leg in [&mut self.client, &mut self.upstream] {
             leg.close();
-            leg.conduit.release(ctx.pool);
+            leg.conduit.release(ctx.spares);
         }
         if reason == CloseReason::HeaderTimeout {
             self.report_timeout(ctx);
         }
-        self.forget_dial(ctx.pool);
+        self.forget_dial(ctx.spares);
         let record = Record {
             id: self.id,
             listener: self.rules.name(),
