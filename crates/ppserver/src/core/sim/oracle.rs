@@ -282,8 +282,8 @@ impl Oracle {
             }
             Stage::Relaying if is_waiting => {
                 let limit = self.story.silences().map(|(limit, _)| limit).max().unwrap_or_default();
-                // When what was taken was taken, only two looks in a row can tell.
-                let late = if self.story.was_taken { limit } else { limit / 4 };
+                // When what was taken was taken, only two looks in a row can tell, the first of which may be late.
+                let late = if self.story.was_taken { limit + TICK } else { limit / 4 };
                 let is_right = deadline <= moved_at + limit + late || self.story.has_leapt;
                 hold!(Deadline, is_right, "{:?} of silence", deadline - moved_at);
             }
