@@ -53,6 +53,9 @@ fn the_status_counts_what_went_through() {
     let open = Open::start_with("127.0.0.1:0", far_end.addr(), &[]);
     let mut session = Session::open(open.server.addr());
     session.echo(&[0; 999]);
+    let upstreams = get(&open.tcp, "/api/v1/upstreams", "upstreams");
+    let buckets = upstreams["pools"][0]["connect_buckets"].as_array().unwrap();
+    assert_eq!(buckets.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum::<u64>(), 1);
     Session::connect(open.server.addr()).reset();
     open.server.wait_until("the probe has ended", |counters| counters["closed"]["probe"] == 1);
     let status = get(&open.tcp, "/api/v1/status", "status");
@@ -82,7 +85,11 @@ fn an_endpoint_is_shown_with_what_came_of_connects() {
     session.send(HEADER);
     session.assert_reset();
     let upstreams = get(&open.tcp, "/api/v1/upstreams", "upstreams");
-    let endpoint = &upstreams["pools"][0]["endpoints"][0];
+    let pool = &upstreams["pools"][0];
+    let buckets = pool["connect_buckets"].as_array().unwrap();
+    assert_eq!(buckets[0], json!({ "seconds_max": 0.0005, "count": 0 }));
+    assert_eq!(buckets.last().unwrap()["seconds_max"], Value::Null);
+    let endpoint = &pool["endpoints"][0];
     assert_eq!((&endpoint["address"], &endpoint["state"]), (&json!("127.0.0.1:9"), &json!("up")));
     assert_eq!((&endpoint["connects"], &endpoint["failures"]), (&json!(1), &json!(1)));
     for (path, status) in [

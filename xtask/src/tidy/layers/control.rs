@@ -179,6 +179,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "telemetry::refusals",
             "telemetry::timestamp",
             "telemetry::ledger",
+            "telemetry::cells",
             "telemetry::build",
             "telemetry::summary",
             "telemetry::log",

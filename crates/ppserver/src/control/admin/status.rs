@@ -10,7 +10,10 @@ use super::answers::seconds;
 use crate::config::{Endpoint, Upstream};
 use crate::control::board::{Readiness, Shown};
 use crate::telemetry::build;
-use crate::telemetry::ledger::{EndpointTotals, Ledger, ListenerTotals, UpstreamTotals, by_reason};
+use crate::telemetry::cells::BUCKETS;
+use crate::telemetry::ledger::{
+    EndpointTotals, Ledger, ListenerTotals, Spans, UpstreamTotals, by_reason,
+};
 use crate::telemetry::log;
 use crate::telemetry::summary::Summary;
 use crate::telemetry::timestamp::Timestamp;
@@ -71,7 +74,16 @@ pub(super) struct Pools {
 #[derive(Debug, Serialize)]
 struct Pool {
     name: String,
+    /// How long connects took, from the shortest; the last bucket holds what was longer than all.
+    connect_buckets: Vec<Bucket>,
     endpoints: Vec<EndpointState>,
+}
+
+/// Connects that took no longer than this, and longer than the bucket before.
+#[derive(Debug, Serialize)]
+struct Bucket {
+    seconds_max: Option<f64>,
+    count: u64,
 }
 
 /// An endpoint. Nobody checks endpoints or sets them yet: each is up.
@@ -172,10 +184,20 @@ impl Pools {
                 failures: totals.failures(),
                 check_latency_seconds: None,
             };
-            Pool { endpoints: totals.endpoints.iter().map(endpoint).collect(), name: totals.name }
+            Pool {
+                connect_buckets: buckets(&totals.connect_duration),
+                endpoints: totals.endpoints.iter().map(endpoint).collect(),
+                name: totals.name,
+            }
         };
         Self { pools: ledger.upstreams().into_iter().map(pool).collect() }
     }
+}
+
+fn buckets(spans: &Spans) -> Vec<Bucket> {
+    let bounds = BUCKETS.iter().map(|bound| Some(bound.as_secs_f64())).chain([None]);
+    let bucket = |(seconds_max, count): (Option<f64>, &u64)| Bucket { seconds_max, count: *count };
+    bounds.zip(&spans.counts).map(bucket).collect()
 }
 
 /// Returns the name that an address came from, unless it is written in the file, or several may be.
