@@ -75,6 +75,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("promtool"),
         used_for: "scrapes and queries our metrics, tests our alert rules: tests/prometheus",
     },
+    Peer {
+        package: "chromium",
+        probe: Probe::Program("chromium"),
+        used_for: "shows the dashboard as a browser does: tests/dashboard",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",

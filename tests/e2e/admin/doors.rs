@@ -14,7 +14,7 @@ use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
 use crate::life::server::{Server, file, ppserver, run, wait_for, written};
 use crate::life::session::Session;
-use crate::support::http::Door;
+use crate::support::http::{Answer, Door};
 
 #[test]
 fn both_doors_say_whether_it_lives_and_is_ready() {
@@ -27,6 +27,44 @@ fn both_doors_say_whether_it_lives_and_is_ready() {
             assert!(answer.head.contains("cache-control: no-store"), "{answer:?}");
         }
     }
+}
+
+#[test]
+fn the_dashboard_lets_nothing_in_but_its_own_script_and_style_of_this_answer() {
+    let open = Open::start("127.0.0.1:0");
+    let Open { tcp, unix, .. } = &open;
+    let mut nonces = Vec::new();
+    for door in [tcp, unix] {
+        let Answer { status, head, body } = door.get("/");
+        assert_eq!(status, 200, "{head}");
+        for line in [
+            "content-type: text/html; charset=utf-8",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "x-frame-options: DENY",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(line), "{line}: {head}");
+        }
+        let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: "));
+        let policy = policy.expect("it has one");
+        let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next());
+        let nonce = nonce.expect("it names one").to_owned();
+        for rule in [
+            "default-src 'none'".to_owned(),
+            format!("script-src 'nonce-{nonce}'"),
+            format!("style-src 'nonce-{nonce}'"),
+            "connect-src 'self'".to_owned(),
+            "frame-ancestors 'none'".to_owned(),
+        ] {
+            assert!(policy.split("; ").any(|found| found == rule), "{rule}: {policy}");
+        }
+        for element in ["script", "style"] {
+            assert!(body.contains(&format!("<{element} nonce=\"{nonce}\">")), "{element}");
+        }
+        nonces.push(nonce);
+    }
+    assert_ne!(nonces[0], nonces[1]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Doors -> socket                    bound with the ports, or the reload is refused
 //!      \-> door -> patient           connections, within limits
 //!             \-> gate -> routes     what is asked, and whether it may be at this door
-//!                           \-> answers, chunks, events
+//!                           \-> answers, chunks, events, dashboard
 //! ```
 //!
 //! Two kinds: a TCP port answers what changes nothing, and beyond loopback only what names no client; a UNIX
@@ -13,6 +13,7 @@
 
 mod answers;
 mod chunks;
+mod dashboard;
 mod door;
 mod events;
 #[cfg(fuzzing)]

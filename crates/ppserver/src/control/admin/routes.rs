@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answers::{self, Json, Problem, typed};
 use super::chunks::Chunks;
+use super::dashboard;
 use super::door::Closing;
 use super::events::{self, Events};
 use super::status::{self, Pools, Status};
@@ -76,6 +77,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// Returns every route there is.
 pub(super) fn router(reception: Arc<Reception>) -> Router {
     Router::new()
+        .route("/", get(page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -103,6 +105,10 @@ async fn unknown() -> Problem {
 
 async fn wrong_method() -> Problem {
     Problem::wrong_method()
+}
+
+async fn page() -> Result<Response, Problem> {
+    dashboard::page()
 }
 
 async fn livez(State(reception): Known) -> Response {
