@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use crate::common::process::{Proc, Stream};
 
+/// A configuration, in a directory that the server is started in.
+const FILE: &str = "ppserver.toml";
+
 /// A running `ppserver run` with one listener.
 pub(crate) struct Ppserver {
     proc: Proc,
@@ -28,10 +31,8 @@ impl Ppserver {
     #[track_caller]
     pub(crate) fn with_config(text: &str) -> Ppserver {
         let dir = TempDir::new().expect("a temporary directory can be made");
-        let file = dir.path().join("ppserver.toml");
-        fs::write(&file, text).expect("a file in it can be written");
-        let file = file.to_str().expect("the temporary directory has a UTF-8 name");
-        Ppserver::start(&["-c", file], Some(dir))
+        fs::write(dir.path().join(FILE), text).expect("a file in it can be written");
+        Ppserver::start(&["-c", FILE], Some(dir))
     }
 
     /// Where it listens.
@@ -47,6 +48,9 @@ impl Ppserver {
     #[track_caller]
     fn start(args: &[&str], dir: Option<TempDir>) -> Ppserver {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ppserver"));
+        if let Some(dir) = &dir {
+            command.current_dir(dir.path());
+        }
         let proc = Proc::spawn("ppserver", command.arg("run").args(args));
         let addr = proc.wait_for_line(Stream::Stderr, "the bound address", bound_address);
         Ppserver { proc, addr, _dir: dir }
