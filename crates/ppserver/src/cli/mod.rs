@@ -51,6 +51,7 @@ enum Command {
     Decode(decode::Args),
     Encode(encode::Args),
     Status(remote::status::Args),
+    Top(remote::top::Args),
     Conns(remote::conns::Args),
     Upstreams(remote::upstreams::Args),
     Reload(remote::change::Reload),
@@ -69,6 +70,7 @@ impl Command {
             Self::Decode(args) => decode::run(&args),
             Self::Encode(args) => encode::run(&args),
             Self::Status(args) => remote::status::run(&args),
+            Self::Top(args) => remote::top::run(args),
             Self::Conns(args) => remote::conns::run(&args),
             Self::Upstreams(args) => remote::upstreams::run(&args),
             Self::Reload(args) => remote::change::reload(&args),
@@ -139,6 +141,12 @@ impl Failure {
 
     fn usage(why: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, why)
+    }
+
+    /// Returns what it is about, without the help that may follow.
+    fn in_a_line(&self) -> String {
+        let line = self.message.lines().next().unwrap_or_default();
+        line.strip_prefix("error: ").unwrap_or(line).to_owned()
     }
 
     fn report(report: &Report, exit: Exit) -> Self {

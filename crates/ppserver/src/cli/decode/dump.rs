@@ -13,13 +13,13 @@ const ROWS_BEHIND: usize = 1;
 
 /// The rows around `at`, with a marker and a word under that byte.
 #[derive(Debug)]
-pub(super) struct Dump<'a> {
+pub(in crate::cli) struct Dump<'a> {
     /// All bytes, from the header's first one.
-    pub(super) bytes: &'a [u8],
+    pub(in crate::cli) bytes: &'a [u8],
     /// The marked byte; `bytes.len()` marks the place behind the last one.
-    pub(super) at: usize,
+    pub(in crate::cli) at: usize,
     /// What the marker says.
-    pub(super) label: &'a str,
+    pub(in crate::cli) label: &'a str,
 }
 
 impl fmt::Display for Dump<'_> {

@@ -21,6 +21,7 @@ use ppcore::{
 use pptrust::{Lookalike, looks_like};
 
 use crate::cli::{Exit, Failure, answer, hex};
+pub(super) use dump::Dump;
 
 /// The most input that is read: a header takes 64 KiB, 3 or 4 times that as hex text, and a capture
 /// longer than this is not about its header.

@@ -1,4 +1,4 @@
-//! The commands that ask a running server: `status`, `conns`, `upstreams`, `reload`, `drain`, `upgrade`,
+//! The commands that ask a running server: `status`, `top`, `conns`, `upstreams`, `reload`, `drain`, `upgrade`,
 //! `healthcheck`.
 //!
 //! Each asks one door and shows the answer. Invariant: what fails says where it asked, and what to do.
@@ -8,6 +8,7 @@ pub(super) mod conns;
 pub(super) mod healthcheck;
 pub(super) mod status;
 mod table;
+pub(super) mod top;
 pub(super) mod upstreams;
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use serde_json::Value;
 use super::Failure;
 use crate::cli::{Exit, answer};
 use crate::config::Door;
-use crate::control::client::{self, ClientError, Verb};
+use crate::control::client::{self, Answer, ClientError, Verb};
 
 /// Where a package puts the socket.
 const SOCKET: &str = "/run/ppserver/admin.sock";
@@ -63,11 +64,16 @@ impl Admin {
         self.ask(Verb::Post, path, time)
     }
 
+    /// Asks, and takes whatever answer comes.
+    fn exchange(&self, verb: Verb, path: &str, time: Duration) -> Result<Answer, Failure> {
+        let door = self.door();
+        client::ask(door, verb, path, time).map_err(|error| unreachable(door, &error))
+    }
+
     /// Asks, and takes nothing but a good answer.
     fn ask(&self, verb: Verb, path: &str, time: Duration) -> Result<Value, Failure> {
         let door = self.door();
-        let answer =
-            client::ask(door, verb, path, time).map_err(|error| unreachable(door, &error))?;
+        let answer = self.exchange(verb, path, time)?;
         let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
         match (answer.status, value) {
             (200, Some(value)) => Ok(value),
