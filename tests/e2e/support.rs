@@ -10,6 +10,7 @@ mod header;
 pub(crate) mod http;
 mod kernel;
 mod peer;
+pub(crate) mod tmux;
 mod usage;
 
 use std::net::SocketAddr;

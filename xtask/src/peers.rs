@@ -80,6 +80,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("chromium"),
         used_for: "shows the dashboard as a browser does: tests/dashboard",
     },
+    Peer {
+        package: "tmux",
+        probe: Probe::Program("tmux"),
+        used_for: "the terminal of `ppserver top`: tests/e2e/admin/top",
+    },
     Peer { package: "golang-go", probe: Probe::Program("go"), used_for: "builds the Go peer" },
     Peer {
         package: "golang-github-pires-go-proxyproto-dev",

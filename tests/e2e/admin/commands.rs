@@ -178,6 +178,7 @@ fn flags_alone_open_doors_too_and_have_nothing_to_reload() {
 fn help_of_each_command_shows_how_it_is_used() {
     for (command, words) in [
         ("status", "--watch"),
+        ("top", "--interval"),
         ("conns", "--client"),
         ("upstreams", "set"),
         ("reload", "changes nothing"),

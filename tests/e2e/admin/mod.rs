@@ -4,6 +4,7 @@ mod answers;
 mod commands;
 mod doors;
 mod hostile;
+mod top;
 mod upgrade;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
