@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "shared with the interop tests, which use all of it")]
 mod common;
+mod running;
 mod scraped;
 mod server;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 use common::deadline::{PATIENCE, poll_for};
 use common::process::require_program;
 use ppserver::telemetry::exposition::Format;
+use running::Running;
 use scraped::Scraped;
 use server::Prometheus;
 
@@ -61,34 +63,12 @@ fn every_alert_fires_when_it_should_and_not_otherwise() {
 
 #[test]
 fn a_real_prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
-    let scraped = Scraped::new().serve();
-    let prometheus = Prometheus::scraping(scraped);
-    // Rates need two of them.
-    let is_known = || {
-        let up = prometheus.query("count_over_time(up{job=\"ppserver\"}[1m]) > 3 and up == 1");
-        (!up.is_empty()).then_some(())
-    };
-    poll_for(PATIENCE, is_known).unwrap_or_else(|| panic!("{}", prometheus.transcript()));
-
-    let balance = prometheus.query(
-        "ppserver_connections_accepted_total - ppserver_connections_active \
-         - on (listener) sum by (listener) (ppserver_connections_closed_total)",
-    );
-    assert_eq!(balance.len(), 1, "{balance:?}");
-    assert_eq!(balance[0]["value"][1], "0", "{balance:?}");
-
-    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("it is JSON");
-    let panels = dashboard["panels"].as_array().expect("it has panels");
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("queries"));
-    let mut count = 0;
-    for target in targets {
-        let query = target["expr"].as_str().expect("a query");
-        let query = query.replace("$instance", ".+").replace("$__rate_interval", "1m");
-        assert!(!query.contains('$'), "{query}");
+    let prometheus = Prometheus::scraping(Scraped::new().serve());
+    prometheus.wait_for_scrapes();
+    assert_balanced(&prometheus);
+    for query in dashboard() {
         assert!(!prometheus.query(&query).is_empty(), "no answer: {query}");
-        count += 1;
     }
-    assert!(count >= panels.len());
     // Its metrics, all of them, are told of in the docs.
     let docs = include_str!("../../docs/operations.md");
     for name in prometheus.names() {
@@ -97,4 +77,61 @@ fn a_real_prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
         let base = base.unwrap_or(&name);
         assert!(!is_ours || docs.contains(&format!("`{base}")), "{name} is not in operations.md");
     }
+}
+
+#[test]
+fn a_running_server_is_scraped_while_clients_come_and_go_and_its_figures_balance() {
+    let running = Running::start();
+    let prometheus = Prometheus::scraping(running.door());
+    let (_open, refused) = (running.open(), 3);
+    (0..refused).for_each(|_| running.be_refused());
+    let scraped = poll_for(PATIENCE, || {
+        running.come_and_go();
+        assert_balanced(&prometheus);
+        prometheus.has_scrapes().then_some(())
+    });
+    assert!(scraped.is_some(), "{}", prometheus.transcript());
+    let counts = |query: &str| prometheus.number(query);
+    let come = running.come_and_gone() + refused + 1;
+    prometheus
+        .wait_for(&format!("ppserver_connections_accepted_total{{listener=\"edge\"}} == {come}"));
+    prometheus.wait_for("ppserver_connections_active{listener=\"edge\"} == 1");
+    assert_eq!(counts("ppserver_connections_closed_total{reason=\"header_absent\"}"), refused);
+    assert_eq!(
+        counts("ppserver_connections_closed_total{reason=\"done\"}"),
+        running.come_and_gone()
+    );
+    assert_eq!(counts("sum(ppserver_connects_total{result=\"ok\"})"), running.come_and_gone() + 1);
+    assert_balanced(&prometheus);
+    // Those that refuse an expression end the test.
+    dashboard().iter().for_each(|query| drop(prometheus.query(query)));
+}
+
+/// Of each listener that is known, and of all.
+#[track_caller]
+fn assert_balanced(prometheus: &Prometheus) {
+    let balance = prometheus.query(
+        "ppserver_connections_accepted_total - ppserver_connections_active \
+         - on (listener) sum by (listener) (ppserver_connections_closed_total)",
+    );
+    assert!(balance.len() <= 1, "there is one listener: {balance:?}");
+    for series in &balance {
+        assert_eq!(series["value"][1], "0", "{balance:?}");
+    }
+}
+
+/// The queries of the dashboard, their variables filled in.
+fn dashboard() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("it is JSON");
+    let panels = dashboard["panels"].as_array().expect("it has panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("queries"));
+    let queries = targets.map(|target| {
+        let query = target["expr"].as_str().expect("a query");
+        let query = query.replace("$instance", ".+").replace("$__rate_interval", "1m");
+        assert!(!query.contains('$'), "{query}");
+        query
+    });
+    let queries: Vec<_> = queries.collect();
+    assert!(queries.len() >= panels.len());
+    queries
 }

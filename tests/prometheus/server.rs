@@ -41,6 +41,32 @@ impl Prometheus {
         prometheus
     }
 
+    /// Whether it has scraped often enough for rates.
+    pub(crate) fn has_scrapes(&self) -> bool {
+        !self.query("count_over_time(up{job=\"ppserver\"}[1m]) > 3 and up == 1").is_empty()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_scrapes(&self) {
+        let found = poll_for(PATIENCE, || self.has_scrapes().then_some(()));
+        found.unwrap_or_else(|| panic!("it does not scrape\n{}", self.transcript()));
+    }
+
+    /// Waits until a query has an answer.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, query: &str) {
+        let found = poll_for(PATIENCE, || (!self.query(query).is_empty()).then_some(()));
+        found.unwrap_or_else(|| panic!("never: {query}\n{}", self.transcript()));
+    }
+
+    /// The one number that answers a query.
+    #[track_caller]
+    pub(crate) fn number(&self, query: &str) -> u64 {
+        let answer = self.query(query);
+        let number = answer.first().and_then(|series| series["value"][1].as_str()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{query}: {answer:?}"))
+    }
+
     /// The series that answer a query.
     #[track_caller]
     pub(crate) fn query(&self, query: &str) -> Vec<Value> {
