@@ -4,6 +4,7 @@ mod answers;
 mod commands;
 mod doors;
 mod hostile;
+mod still;
 mod top;
 mod upgrade;
 

@@ -12,7 +12,7 @@ mod ports;
 mod reload;
 mod resets;
 mod stop;
-mod strace;
+pub(crate) mod strace;
 mod windows;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use crate::common::process::{Proc, Stream, require_program};
 
 /// Attaches strace to the worker alone: other threads use the same calls for their own ends.
 #[track_caller]
-pub(super) fn attach(pid: Pid, args: &[&str]) -> Proc {
+pub(crate) fn attach(pid: Pid, args: &[&str]) -> Proc {
     let program = require_program("strace", "apt-get install -y --no-install-recommends strace");
     let thread = wait_for_worker(pid, 'S');
     let strace = Proc::spawn("strace", Command::new(program).args(args).args(["-p", &thread]));
@@ -21,7 +21,7 @@ pub(super) fn attach(pid: Pid, args: &[&str]) -> Proc {
 
 /// Takes strace off, and returns what it wrote.
 #[track_caller]
-pub(super) fn detach(mut strace: Proc) -> Vec<String> {
+pub(crate) fn detach(mut strace: Proc) -> Vec<String> {
     strace.signal(Signal::INT);
     strace.wait_for_exit();
     strace.lines(Stream::Stderr)
