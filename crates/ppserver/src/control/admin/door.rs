@@ -127,3 +127,98 @@ pub(super) async fn converse(
         drop(connection.await);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::{Instant, timeout};
+
+    use super::super::patient::WRITE_TIME;
+    use super::*;
+
+    /// More than an answer without a body takes, and less than [`LONG`].
+    const PIPE_BYTES: usize = 4096;
+    const LONG: &str = match str::from_utf8(&[b'x'; 1 << 16]) {
+        Ok(text) => text,
+        Err(_) => panic!("it is ASCII"),
+    };
+    const REQUEST: &[u8] = b"GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    /// A conversation on a clock that only moves when all wait, and the peer's end of it.
+    fn conversation() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+        let (ours, peer) = duplex(PIPE_BYTES);
+        let (closing, is_closing) = watch::channel(());
+        let router =
+            Router::new().route("/short", get(async || "ok")).route("/long", get(async || LONG));
+        let place = Place::Unix("admin.sock".into());
+        (peer, tokio::spawn(converse(Box::new(ours), place, router, is_closing)), closing)
+    }
+
+    /// Reads an answer whose body is `ok`.
+    async fn answered(peer: &mut DuplexStream) {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\nok") {
+            assert_ne!(peer.read_buf(&mut text).await.unwrap(), 0, "it ends early");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_by_bytes_is_cut_after_its_time() {
+        let (mut peer, over, _closing) = conversation();
+        let began = Instant::now();
+        let mut bytes = REQUEST.iter().cycle();
+        while !over.is_finished() {
+            // Who writes to nobody has been cut.
+            drop(peer.write_all(&[*bytes.next().unwrap()]).await);
+            sleep(Duration::from_millis(600)).await;
+        }
+        // 40 bytes make a head, in 24 s.
+        assert!(began.elapsed() < HEAD_TIME + Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= HEAD_TIME);
+        let mut text = Vec::new();
+        peer.read_to_end(&mut text).await.unwrap();
+        assert!(!text.starts_with(b"HTTP/1.1 200"), "it is no request");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_no_more_is_closed_and_one_that_asks_in_time_is_not() {
+        let (mut peer, over, _closing) = conversation();
+        for _ in 0..3 {
+            peer.write_all(REQUEST).await.unwrap();
+            answered(&mut peer).await;
+            sleep(HEAD_TIME - Duration::from_secs(1)).await;
+        }
+        assert!(!over.is_finished());
+        sleep(Duration::from_secs(2)).await;
+        assert!(over.is_finished());
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_an_answer_is_left_and_who_is_slow_gets_all() {
+        let ask = REQUEST.to_vec();
+        let ask = String::from_utf8(ask).unwrap().replace("short", "long");
+        let (mut peer, over, _closing) = conversation();
+        peer.write_all(ask.as_bytes()).await.unwrap();
+        let mut taken = 0;
+        while taken < LONG.len() {
+            sleep(WRITE_TIME - Duration::from_secs(1)).await;
+            taken += peer.read(&mut [0; PIPE_BYTES]).await.unwrap();
+        }
+        peer.write_all(ask.as_bytes()).await.unwrap();
+        sleep(WRITE_TIME + Duration::from_secs(1)).await;
+        assert!(over.is_finished(), "nothing of it was taken");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_that_closes_ends_what_waits_and_finishes_what_is_answered() {
+        let (mut peer, over, closing) = conversation();
+        peer.write_all(REQUEST).await.unwrap();
+        answered(&mut peer).await;
+        drop(closing);
+        timeout(Duration::from_secs(1), over).await.unwrap().unwrap();
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+    }
+}
