@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::{ENDPOINT, Open, messages, text};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
+use crate::common::process::Proc;
 use crate::life::server::{Server, file, ppserver, run, wait_for, written};
 use crate::life::session::Session;
 use crate::support::http::{Answer, Door};
@@ -206,6 +207,29 @@ fn the_socket_is_its_owners_a_stale_one_is_replaced_and_it_goes_with_the_server(
     assert_eq!(Door::Unix(path.clone()).get("/livez").status, 200);
     server.stop();
     assert!(!path.exists());
+}
+
+#[test]
+fn of_two_that_start_at_once_on_a_stale_socket_one_serves_and_the_other_exits_69() {
+    const ROUNDS: usize = 5;
+    let dir = TempDir::new().unwrap();
+    let (_kept, config) = written(&text("", dir.path()));
+    let path = dir.path().join("admin.sock");
+    for round in 0..ROUNDS {
+        drop(UnixListener::bind(&path).unwrap());
+        let mut rivals =
+            [0, 1].map(|_| Proc::spawn("ppserver", ppserver().args(["run", "-c"]).arg(&config)));
+        let lost = poll_for(PATIENCE, || rivals.iter_mut().position(|rival| !rival.is_running()));
+        let lost = lost.unwrap_or_else(|| panic!("both serve in round {round}"));
+        assert_eq!(rivals[lost].wait_for_exit().code(), Some(69), "{}", rivals[lost].transcript());
+        let won = &mut rivals[1 - lost];
+        wait_for(won, "listening", 0);
+        let status = Door::Unix(path.clone()).get("/api/v1/status").json(200);
+        assert_eq!(status["pid"], won.pid().as_raw_nonzero().get());
+        won.signal(Signal::TERM);
+        assert!(won.wait_for_exit().success());
+        assert!(!path.exists(), "it goes with its server");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use socket2::{Domain, SockAddr, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -166,9 +166,47 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
+/// The right to look whether anybody listens at a path, and to take it: of all processes one has it at a time, so that
+/// none removes what another has just bound. It is the lock of a file beside it, which is removed with this.
+#[derive(Debug)]
+struct Claim {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Claim {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// EADDRINUSE where another process has it, or has had it a moment ago; what open(2) knows.
+    fn on(socket: &Path) -> io::Result<Self> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+        let is_held = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        let is_held = is_held.is_ok() && identity(&path) == Some(identity_of(&lock)?);
+        if is_held { Ok(Self { path, _lock: lock }) } else { Err(io::ErrorKind::AddrInUse.into()) }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Before the lock goes: who has opened it by then sees that it is no longer the one at its path.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+fn identity_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::fstat(file)?;
+    Ok((found.st_dev, found.st_ino))
+}
+
 /// Listens at a path: one that nobody listens at any more is replaced.
 fn bind_file(path: &Path) -> io::Result<(socket2::Socket, File)> {
     let addr = SockAddr::unix(path)?;
+    let _claim = Claim::on(path)?;
     let new = || socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
@@ -200,4 +238,44 @@ pub(super) fn is_own_host(host: &str) -> bool {
     };
     let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || ip.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn of_many_who_take_a_stale_socket_at_once_one_gets_it() {
+        const RIVALS: usize = 4;
+        const ROUNDS: usize = 100;
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..ROUNDS {
+            let path = dir.path().join(format!("{round}.sock"));
+            // Every other round finds none.
+            if round % 2 == 0 {
+                drop(UnixListener::bind(&path).unwrap());
+            }
+            let start = Barrier::new(RIVALS);
+            let got: Vec<_> = thread::scope(|scope| {
+                let take = || {
+                    start.wait();
+                    bind_file(&path)
+                };
+                let rivals: Vec<_> = (0..RIVALS).map(|_| scope.spawn(take)).collect();
+                rivals.into_iter().map(|rival| rival.join().unwrap()).collect()
+            });
+            let (got, refused): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
+            assert_eq!(got.len(), 1, "round {round}: {refused:?}");
+            for error in refused.into_iter().filter_map(Result::err) {
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "round {round}: {error}");
+            }
+            UnixStream::connect(&path).unwrap();
+        }
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        assert!(left.into_iter().all(|path| path.extension().unwrap() == "sock"));
+    }
 }
