@@ -155,9 +155,19 @@ fn doors_named_on_the_command_line_win_over_the_file_also_at_a_reload() {
     let doors: Vec<_> =
         proc.lines(Stream::Stderr).into_iter().filter(|line| line.contains("door opens")).collect();
     assert_eq!(doors.len(), 2, "{doors:?}");
-    let twice =
-        run(ppserver().args(["run", "-c"]).arg(&config).args(["--admin", "/a", "--admin", "/b"]));
-    assert_failed(&twice, 2, &["--admin: one address and one path"]);
+    for doors in
+        ["/a,/b", "unix:/a,127.0.0.1:0,/b", "127.0.0.1:0,127.0.0.1:1", "127.0.0.1:1,[::1]:1"]
+    {
+        let mut command = ppserver();
+        command.args(["run", "-c"]).arg(&config);
+        for door in doors.split(',') {
+            command.args(["--admin", door]);
+        }
+        assert_failed(&run(&mut command), 2, &["--admin: one address and one path"]);
+        let by_variable =
+            run(ppserver().args(["run", "-c"]).arg(&config).env("PPSERVER_ADMIN", doors));
+        assert_failed(&by_variable, 2, &["--admin: one address and one path"]);
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub(super) struct Args {
     /// The configuration file; `-` reads standard input, once
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "PPSERVER_CONFIG")]
     config: Option<PathBuf>,
-    /// Open a door for operators here: an address, or the path of a socket; may be repeated
+    /// Open a door for operators here: an address, the path of a socket, or one of each
     #[arg(long, value_name = "ADDR|PATH", value_delimiter = ',', env = "PPSERVER_ADMIN")]
     admin: Vec<String>,
     /// Listen here; may be repeated. Port 0 takes a free one, which the log tells
