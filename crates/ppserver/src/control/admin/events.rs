@@ -79,10 +79,10 @@ async fn tell_all(
     refusals_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silence_due = interval(SILENCE_MAX);
     loop {
+        // In this order: what has happened when the door closes is told.
         let text = tokio::select! {
-            _ = closing.changed() => return,
+            biased;
             () = told.closed() => return,
-            _ = silence_due.tick() => ": still here\n\n".to_owned(),
             told = events.recv() => match told {
                 Ok(event) => event.to_string(),
                 Err(RecvError::Lagged(events)) => event("lost", &Lost { events }),
@@ -95,11 +95,14 @@ async fn tell_all(
                 }
                 text
             }
+            _ = closing.changed() => return,
+            _ = silence_due.tick() => ": still here\n\n".to_owned(),
         };
         silence_due.reset();
         tokio::select! {
-            _ = closing.changed() => return,
+            biased;
             sent = told.send(text) => if sent.is_err() { return },
+            _ = closing.changed() => return,
         }
     }
 }
@@ -129,5 +132,26 @@ impl hyper::body::Body for Heard {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         self.0.poll_recv(cx).map(|text| text.map(|text| Ok(Frame::data(text.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_happened_when_the_door_closes_is_told() {
+        for _ in 0..100 {
+            let (events, (told, mut heard)) = (Events::new(), mpsc::channel(1));
+            let (closing, is_closing) = watch::channel(());
+            tokio::spawn(tell_all(told, events.0.subscribe(), Arc::default(), is_closing));
+            events.tell("state", &"draining");
+            drop(closing);
+            let mut text = String::new();
+            while let Some(piece) = heard.recv().await {
+                text += &piece;
+            }
+            assert!(text.contains("event: state\n"), "{text}");
+        }
     }
 }
