@@ -16,8 +16,6 @@ pub(super) struct Answers {
     pub(super) pools: Vec<Pool>,
     /// By time, the newest first.
     pub(super) refusals: Vec<Refusal>,
-    /// How long connects took, by upstream.
-    pub(super) connects: Spans,
     /// What `/livez` says of workers that stand still, a line each.
     pub(super) still: Vec<Text>,
 }
@@ -88,6 +86,7 @@ pub(super) struct Upstreams {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Pool {
     pub(super) name: Text,
+    pub(super) connect_buckets: Vec<Bucket>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -95,6 +94,20 @@ impl Pool {
     /// The sum over its endpoints.
     pub(super) fn sum(&self, count: fn(&Endpoint) -> u64) -> u64 {
         self.endpoints.iter().map(count).sum()
+    }
+}
+
+/// So many connects took so long at most, and longer than those of the bucket before.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Bucket {
+    /// The last one has no bound.
+    seconds_max: Option<f64>,
+    pub(super) count: u64,
+}
+
+impl Bucket {
+    pub(super) fn bound(&self) -> f64 {
+        self.seconds_max.unwrap_or(f64::INFINITY)
     }
 }
 
@@ -194,29 +207,6 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
-/// How long connects took, by upstream: how many took so many seconds at most. What `/metrics` says, as the other
-/// answers do not.
-pub(super) type Spans = BTreeMap<String, Vec<(f64, u64)>>;
-
-/// Reads the buckets of one histogram out of an exposition.
-pub(super) fn connect_spans(metrics: &str) -> Spans {
-    let mut spans = Spans::new();
-    let buckets = metrics.lines().filter_map(|line| {
-        let series = line.strip_prefix("ppserver_connect_duration_seconds_bucket{")?;
-        let (labels, count) = series.split_once("} ")?;
-        let label = |name: &str| {
-            let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
-            let value = pairs.into_iter().find(|(known, _)| *known == name);
-            value.map(|(_, value)| value.trim_matches('"'))
-        };
-        Some((label("upstream")?, label("le")?.parse().ok()?, count.parse().ok()?))
-    });
-    for (upstream, bound, count) in buckets {
-        spans.entry(Text::of(upstream).0).or_default().push((bound, count));
-    }
-    spans
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,20 +224,5 @@ mod tests {
         let moment: Moment = serde_json::from_str("\"2026-11-30T08:09:01.274Z\"").unwrap();
         assert_eq!(moment.to_string(), "2026-11-30T08:09:01Z");
         assert_eq!(moment.clock(), "08:09:01");
-    }
-
-    #[test]
-    fn buckets_of_connects_are_found_by_upstream_in_any_order_of_labels() {
-        let text = "# TYPE ppserver_connect_duration_seconds histogram\n\
-            ppserver_connect_duration_seconds_sum{upstream=\"web\"} 0.5\n\
-            ppserver_connect_duration_seconds_bucket{le=\"0.0005\",upstream=\"web\"} 2\n\
-            ppserver_connect_duration_seconds_bucket{upstream=\"web\",le=\"+Inf\"} 3\n\
-            ppserver_header_duration_seconds_bucket{listener=\"edge\",le=\"+Inf\"} 9\n\
-            ppserver_connect_duration_seconds_bucket{upstream=\"b\",le=\"+Inf\"} 0\n";
-        let expected = [
-            ("b".to_owned(), vec![(f64::INFINITY, 0)]),
-            ("web".to_owned(), vec![(0.0005, 2), (f64::INFINITY, 3)]),
-        ];
-        assert_eq!(connect_spans(text), Spans::from(expected));
     }
 }

@@ -241,17 +241,10 @@ fn look(admin: &Admin) -> Result<Answers, Failure> {
     let Refusals { mut refusals } = ask(admin, "/api/v1/refusals")?;
     refusals.reverse();
     let Upstreams { pools } = ask(admin, "/api/v1/upstreams")?;
-    let metrics = admin.exchange(Verb::Get, "/metrics", ANSWER_TIME)?;
     let live = admin.exchange(Verb::Get, "/livez", ANSWER_TIME)?;
     let still = String::from_utf8_lossy(&live.body);
     let still = still.lines().filter(|_| live.status != 200).map(Text::of);
-    Ok(Answers {
-        pools,
-        refusals,
-        connects: answers::connect_spans(&String::from_utf8_lossy(&metrics.body)),
-        still: still.collect(),
-        status: ask(admin, "/api/v1/status")?,
-    })
+    Ok(Answers { pools, refusals, still: still.collect(), status: ask(admin, "/api/v1/status")? })
 }
 
 fn ask<T: DeserializeOwned>(admin: &Admin, path: &str) -> Result<T, Failure> {

@@ -2,10 +2,10 @@
 //!
 //! It opens nothing and reads no clock. Invariant: rates are made of two looks at one process.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::answers::{Answers, Spans, Text};
+use super::answers::{Answers, Bucket, Text};
 use super::rows::{self, Table};
 use super::units::as_f64;
 
@@ -95,6 +95,9 @@ pub(super) enum Mode {
     Help,
 }
 
+/// How long connects took, by upstream.
+type Connects = BTreeMap<Text, Vec<Bucket>>;
+
 /// One look at the server.
 #[derive(Debug)]
 pub(super) struct Look {
@@ -115,7 +118,7 @@ pub(super) struct Model {
     pub(super) last: Look,
     before: Option<Look>,
     /// Of the looks before the last one, the newest last.
-    connects: VecDeque<Spans>,
+    connects: VecDeque<Connects>,
     pub(super) gone: Option<Gone>,
     pub(super) is_paused: bool,
     pub(super) pane: Pane,
@@ -158,7 +161,7 @@ impl Model {
                 }
                 let old = std::mem::replace(&mut self.last, Look { at, answers });
                 if !is_other {
-                    self.connects.push_back(old.answers.connects.clone());
+                    self.connects.push_back(old.answers.connects());
                     if self.connects.len() > LATENCY_LOOKS {
                         self.connects.pop_front();
                     }
@@ -299,38 +302,44 @@ impl Model {
 
     /// Between which bounds the given part of the latest connects stayed: those of one upstream, or of all.
     pub(super) fn connect_latency(&self, upstream: Option<&str>, part: f64) -> Option<(f64, f64)> {
-        let now = summed(&self.last.answers.connects, upstream);
-        let before = self.connects.front().map(|spans| summed(spans, upstream));
-        let before =
-            |at: usize| before.as_ref().and_then(|counts| counts.get(at)).map_or(0, |b| b.1);
-        let counts = now.iter().enumerate();
-        let counts: Vec<_> =
-            counts.map(|(at, (bound, count))| (*bound, count.saturating_sub(before(at)))).collect();
-        let total = counts.last().map_or(0, |(_, count)| *count);
-        let enough = |count: u64| as_f64(count) >= part * as_f64(total);
-        let at = counts.iter().position(|(_, count)| total > 0 && enough(*count))?;
-        let above = at.checked_sub(1).map_or(0.0, |at| counts[at].0);
-        Some((above, counts[at].0))
+        let mut buckets = summed(&self.last.answers.connects(), upstream);
+        if let Some(before) = self.connects.front() {
+            let before = summed(before, upstream);
+            let counts = buckets.iter_mut().zip(before);
+            counts.for_each(|((_, count), (_, before))| *count = count.saturating_sub(before));
+        }
+        let total: u64 = buckets.iter().map(|(_, count)| count).sum();
+        let mut so_far = 0;
+        let at = buckets.iter().position(|(_, count)| {
+            so_far += count;
+            total > 0 && as_f64(so_far) >= part * as_f64(total)
+        })?;
+        let above = at.checked_sub(1).map_or(0.0, |at| buckets[at].0);
+        Some((above, buckets[at].0))
     }
 }
 
 impl Answers {
+    fn connects(&self) -> Connects {
+        let pools = self.pools.iter();
+        pools.map(|pool| (pool.name.clone(), pool.connect_buckets.clone())).collect()
+    }
+
     /// What tells one process from the next.
     fn process(&self) -> (u32, String) {
         (self.status.pid, self.status.started.to_string())
     }
 }
 
-/// The buckets of one upstream, or of all together.
-fn summed(spans: &Spans, upstream: Option<&str>) -> Vec<(f64, u64)> {
+/// The bounds and counts of one upstream, or of all together.
+fn summed(connects: &Connects, upstream: Option<&str>) -> Vec<(f64, u64)> {
     let mut sum: Vec<(f64, u64)> = Vec::new();
-    let of_upstream = |name: &str| upstream.is_none_or(|upstream| upstream == name);
-    for (_, counts) in spans.iter().filter(|(name, _)| of_upstream(name)) {
+    let is_meant = |name: &Text| upstream.is_none_or(|upstream| upstream == name.as_str());
+    for (_, buckets) in connects.iter().filter(|(name, _)| is_meant(name)) {
         if sum.is_empty() {
-            sum.clone_from(counts);
-        } else {
-            sum.iter_mut().zip(counts).for_each(|(sum, (_, count))| sum.1 += count);
+            sum = buckets.iter().map(|bucket| (bucket.bound(), 0)).collect();
         }
+        sum.iter_mut().zip(buckets).for_each(|(sum, bucket)| sum.1 += bucket.count);
     }
     sum
 }

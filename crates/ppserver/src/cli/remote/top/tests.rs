@@ -7,7 +7,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use serde_json::{Value, json};
 
-use super::answers::{Answers, Refusals, Text, Upstreams, connect_spans};
+use super::answers::{Answers, Refusals, Text, Upstreams};
 use super::model::{Key, Mode, Model, Next, Pane};
 use super::view;
 use crate::config::Colour;
@@ -18,7 +18,6 @@ struct Scene {
     status: Value,
     upstreams: Value,
     refusals: Value,
-    metrics: String,
     still: Vec<&'static str>,
 }
 
@@ -40,10 +39,15 @@ impl Scene {
         };
         let accepted = 1_000 + 120 * second;
         let bytes = 5_000_000 * second;
-        let metrics = [("0.0005", 100), ("0.001", 190), ("0.0025", 199), ("+Inf", 200)].map(|(bound, count)| {
-            let count = count * second;
-            format!("ppserver_connect_duration_seconds_bucket{{le=\"{bound}\",upstream=\"web\"}} {count}\n")
-        });
+        let buckets = |connects: u64| {
+            let buckets =
+                [(json!(0.0005), 100), (json!(0.001), 90), (json!(0.0025), 9), (json!(null), 1)];
+            json!(
+                buckets.map(
+                    |(bound, count)| json!({ "seconds_max": bound, "count": count * connects })
+                )
+            )
+        };
         Self {
             second,
             status: json!({
@@ -60,13 +64,12 @@ impl Scene {
                 "pools": []
             }),
             upstreams: json!({ "pools": [
-                { "name": "web", "endpoints": [
+                { "name": "web", "connect_buckets": buckets(second), "endpoints": [
                     endpoint("10.0.0.1:8080", 7, accepted / 2), endpoint("10.0.0.2:8080", 7, accepted / 2)
                 ] },
-                { "name": "post", "endpoints": [endpoint("[fd00::25]:25", 0, 20)] }
+                { "name": "post", "connect_buckets": buckets(0), "endpoints": [endpoint("[fd00::25]:25", 0, 20)] }
             ] }),
             refusals: json!({ "refusals": [], "lost": 0 }),
-            metrics: metrics.concat(),
             still: Vec::new(),
         }
     }
@@ -120,7 +123,6 @@ impl Scene {
             status: serde_json::from_value(self.status).unwrap(),
             pools,
             refusals,
-            connects: connect_spans(&self.metrics),
             still: self.still.into_iter().map(Text::of).collect(),
         }
     }
