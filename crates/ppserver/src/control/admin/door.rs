@@ -152,7 +152,7 @@ mod tests {
         let (closing, is_closing) = watch::channel(());
         let router =
             Router::new().route("/short", get(async || "ok")).route("/long", get(async || LONG));
-        let place = Place::Unix("admin.sock".into());
+        let place = DoorAddr::Unix("admin.sock".into());
         (peer, tokio::spawn(converse(Box::new(ours), place, router, is_closing)), closing)
     }
 
