@@ -84,7 +84,7 @@ endpoints = [\"{endpoint}\"]
         cells: ledger.cells(0, &plan.config, &plan.endpoints),
         plan: Arc::new(plan),
         ports: vec![Share {
-            claim: Arc::new(Claim { addr: proxy }),
+            claim: Arc::new(Claim { addr: proxy, is_lent: false }),
             listener: 0,
             sockets: vec![Arc::new(mio::net::TcpListener::from_std(port.into()))],
         }],

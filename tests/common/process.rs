@@ -46,17 +46,25 @@ impl Proc {
     /// Starts `command` with empty input and drained output; `name` is for messages.
     #[track_caller]
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Proc {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        let output = Arc::new(Output {
-            state: Mutex::new(OutputState { lines: Vec::new(), open: 2 }),
-            changed: Condvar::new(),
-        });
-        let stdout = child.stdout.take().expect("stdout is piped above");
-        let stderr = child.stderr.take().expect("stderr is piped above");
-        drain(Stream::Stdout, stdout, &output);
-        drain(Stream::Stderr, stderr, &output);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Proc::spawn_with(name, command)
+    }
+
+    /// As `spawn`, with the input and the output that `command` was told; the latter is drained if it is a pipe.
+    #[track_caller]
+    pub(crate) fn spawn_with(name: &str, command: &mut Command) -> Proc {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let open = 1 + usize::from(stdout.is_some());
+        let state = Mutex::new(OutputState { lines: Vec::new(), open });
+        let output = Arc::new(Output { state, changed: Condvar::new() });
+        if let Some(stdout) = stdout {
+            drain(Stream::Stdout, stdout, &output);
+        }
+        drain(Stream::Stderr, stderr.expect("it is piped above"), &output);
         Proc { name: name.to_owned(), child, output }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod server;
 pub(crate) mod session;
 
 mod access_log;
+mod activation;
 mod check;
 mod counters;
 mod demo;
@@ -22,5 +23,5 @@ mod refused_starts;
 mod reload;
 mod signals;
 mod start;
-mod supervise;
+pub(crate) mod supervise;
 pub(crate) mod upgrade;

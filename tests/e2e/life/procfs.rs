@@ -1,6 +1,6 @@
 //! What the kernel says of a process: proc(5), read from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -8,6 +8,17 @@ use rustix::process::Pid;
 
 /// Length of a tick in /proc/PID/stat (USER_HZ is 100 on every Linux).
 const TICK: Duration = Duration::from_millis(10);
+
+/// The listening TCP sockets of a process, by their numbers in the kernel.
+pub(crate) fn listening(pid: Pid) -> BTreeSet<String> {
+    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/self/net/{name}")));
+    let tables = tables.map(|table| table.expect("the kernel lists its sockets")).join("\n");
+    let rows = tables.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let listening = rows.filter(|row| row.get(3) == Some(&"0A"));
+    let listening: BTreeSet<_> = listening.map(|row| format!("socket:[{}]", row[9])).collect();
+    let open: BTreeSet<_> = descriptors(pid).into_values().collect();
+    open.intersection(&listening).cloned().collect()
+}
 
 /// Open descriptors: number, and what it stands for.
 pub(crate) fn descriptors(pid: Pid) -> BTreeMap<usize, String> {

@@ -112,20 +112,20 @@ impl Server {
         Server::launch(text, ports, |file| {
             let mut command = ppserver();
             command.args(["run", "-c"]).arg(file);
-            command
+            Proc::spawn("ppserver", &mut command)
         })
     }
 
     /// Starts with this text in the file that a command is told.
     #[track_caller]
     pub(crate) fn start_with(text: &str, command: impl FnOnce(&Path) -> Command) -> Server {
-        Server::launch(text, 1, command)
+        Server::launch(text, 1, |file| Proc::spawn("ppserver", &mut command(file)))
     }
 
     /// Starts from a shell that has done `setup`, such as `ulimit -n 256`.
     #[track_caller]
     pub(crate) fn start_after(setup: &str, text: &str) -> Server {
-        Server::launch(text, 1, |file| {
+        Server::start_with(text, |file| {
             let mut command = Command::new("sh");
             command.args(["-c", &format!("{setup} && exec \"$0\" run -c \"$1\"")]);
             command.arg(env!("CARGO_BIN_EXE_ppserver")).arg(file);
@@ -133,10 +133,11 @@ impl Server {
         })
     }
 
+    /// Starts a process, however that is done, with this text in the file that it is told.
     #[track_caller]
-    fn launch(text: &str, ports: usize, command: impl FnOnce(&Path) -> Command) -> Server {
+    pub(crate) fn launch(text: &str, ports: usize, start: impl FnOnce(&Path) -> Proc) -> Server {
         let (dir, file) = written(text);
-        let proc = Proc::spawn("ppserver", &mut command(&file));
+        let proc = start(&file);
         let bound = bound(&proc, ports);
         Server { proc, bound, file, _dir: dir }
     }

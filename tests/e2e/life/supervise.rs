@@ -25,7 +25,7 @@ fn start(text: &str) -> Server {
 
 /// The process that serves: the only child of the supervisor that is not `other`.
 #[track_caller]
-fn ward(server: &Server, other: Option<Pid>) -> Pid {
+pub(crate) fn ward(server: &Server, other: Option<Pid>) -> Pid {
     let found = poll_for(PATIENCE, || {
         let children = procfs::children(server.pid());
         children.into_iter().find(|pid| Some(*pid) != other && procfs::is_running(*pid))

@@ -1,6 +1,5 @@
 //! SIGUSR2: another program takes over the ports themselves, and nobody notices; or nothing changes.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +19,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::common::ppserver::assert_balanced;
 use crate::common::process::Stream;
 use crate::common::socket::Client;
-use crate::life::procfs;
+use crate::life::procfs::{self, listening};
 use crate::life::server::{Server, file, listener};
 use crate::life::session::{HEADER, Session, wait_until_refused};
 
@@ -49,7 +48,7 @@ impl Heir {
 
     /// Has a process hand over, which has done so `nth` times before in this log, and finds who serves then.
     #[track_caller]
-    fn of(server: &Server, giver: Pid, nth: usize) -> Heir {
+    pub(crate) fn of(server: &Server, giver: Pid, nth: usize) -> Heir {
         Heir::expect();
         kill_process(giver, Signal::USR2).expect("it runs");
         let line = server.wait_for(UPGRADED, nth);
@@ -57,6 +56,10 @@ impl Heir {
         let generation = nth as u64 + 2;
         assert_eq!(line["generation"], generation, "{line}");
         Heir { pid: pid.expect("it has a process") }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -78,17 +81,6 @@ impl Drop for Heir {
         kill_process(self.pid, Signal::KILL).ok();
         waitpid(Some(self.pid), WaitOptions::empty()).ok();
     }
-}
-
-/// The listening sockets of a process, by their numbers in the kernel.
-fn listening(pid: Pid) -> BTreeSet<String> {
-    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/self/net/{name}")));
-    let tables = tables.map(|table| table.expect("the kernel lists its sockets")).join("\n");
-    let rows = tables.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let listening = rows.filter(|row| row.get(3) == Some(&"0A"));
-    let listening: BTreeSet<_> = listening.map(|row| format!("socket:[{}]", row[9])).collect();
-    let open: BTreeSet<_> = procfs::descriptors(pid).into_values().collect();
-    open.intersection(&listening).cloned().collect()
 }
 
 #[test]

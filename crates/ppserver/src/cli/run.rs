@@ -47,7 +47,7 @@ Exit codes:
   0   drained or stopped by a signal
   1   a worker failed and was not replaced, an endpoint's name could not be resolved, or the access log not be opened
   2   wrong arguments
-  69  a port could not be bound
+  69  a port could not be bound, or a socket was not passed
   77  no permission for a port
   78  the configuration has errors: `ppserver check -c FILE` shows the same";
 
@@ -227,7 +227,10 @@ impl From<ServerError> for Failure {
             {
                 Exit::NoPermission
             }
-            ServerError::Bind { .. } | ServerError::Door { .. } => Exit::CannotBind,
+            ServerError::Bind { .. }
+            | ServerError::Door { .. }
+            | ServerError::NotPassed { .. }
+            | ServerError::Passed(_) => Exit::CannotBind,
             ServerError::AccessLog { .. }
             | ServerError::Resolve(_)
             | ServerError::NeedsRestart

@@ -23,6 +23,10 @@ const LABEL_BYTES_MAX: usize = 63;
 /// unix(7): `sun_path` has 108 bytes, the last of which is a NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// What the name of a socket that is passed stands behind, and its most bytes (systemd.socket(5)).
+const INHERITED: &str = "fd:";
+const SOCKET_NAME_BYTES_MAX: usize = 255;
+
 /// A backend: a numeric address, or a name to be resolved at start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
@@ -35,6 +39,25 @@ pub enum Endpoint {
         /// 1..=65,535.
         port: u16,
     },
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// `0.0.0.0:443`, `[::]:443`; port 0 lets the kernel choose.
+    Addr(SocketAddr),
+    /// `fd:web`: the sockets of this name that a service manager passes, all of them.
+    Inherited(String),
+}
+
+impl Bind {
+    /// Its address, where that is known before a start.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Addr(addr) => Some(*addr),
+            Self::Inherited(_) => None,
+        }
+    }
 }
 
 /// Why a text is not the address that is due.
@@ -79,15 +102,15 @@ pub enum AddressError {
     /// A UNIX socket, by its `unix:`.
     #[error("UNIX sockets are not supported by this version")]
     UnixNotSupported,
-    /// A descriptor of a parent's, by its `fd:`.
-    #[error("`fd:` addresses are not supported by this version")]
-    FdNotSupported,
+    /// Not the name of a socket that is passed, behind `fd:`.
+    #[error("the name of a socket has 1 to 255 printable ASCII characters, and no colon")]
+    SocketName,
 }
 
 impl AddressError {
     fn code(self) -> Code {
         match self {
-            Self::UnixNotSupported | Self::FdNotSupported => Code::NotSupported,
+            Self::UnixNotSupported => Code::NotSupported,
             Self::PortMissing
             | Self::Port
             | Self::Brackets
@@ -99,7 +122,8 @@ impl AddressError {
             | Self::ZoneMissing
             | Self::Unspecified
             | Self::Group
-            | Self::Mapped => Code::BadValue,
+            | Self::Mapped
+            | Self::SocketName => Code::BadValue,
         }
     }
 
@@ -126,6 +150,9 @@ impl AddressError {
                 let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
                 Some(format!("write \"{plain}\"; an IPv6 listener takes no IPv4 connections"))
             }
+            Self::SocketName => {
+                Some("\"fd:web\", where the .socket unit says FileDescriptorName=web".to_owned())
+            }
             Self::PortMissing
             | Self::Port
             | Self::Brackets
@@ -133,8 +160,7 @@ impl AddressError {
             | Self::Host
             | Self::NotNumeric
             | Self::Group
-            | Self::UnixNotSupported
-            | Self::FdNotSupported => None,
+            | Self::UnixNotSupported => None,
         }
     }
 
@@ -146,10 +172,23 @@ impl AddressError {
     }
 }
 
+/// Reads where a listener listens.
+pub(super) fn bind(text: At<&str>, faults: &mut Diagnostics) -> Option<At<Bind>> {
+    listened(text, str::parse, faults)
+}
+
 /// Reads an address to listen on.
-pub(super) fn bind(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
-    match parse_bind(text.value) {
-        Ok(addr) => Some(At::new(addr, text.place)),
+pub(super) fn listen(text: At<&str>, faults: &mut Diagnostics) -> Option<At<SocketAddr>> {
+    listened(text, parse_listen, faults)
+}
+
+fn listened<T>(
+    text: At<&str>,
+    parse: impl FnOnce(&str) -> Result<T, AddressError>,
+    faults: &mut Diagnostics,
+) -> Option<At<T>> {
+    match parse(text.value) {
+        Ok(value) => Some(At::new(value, text.place)),
         Err(error) => {
             let usual = "numbers, such as \"0.0.0.0:443\", \"127.0.0.1:8080\" or \"[::]:443\"";
             error.report(text, " cannot be listened on", usual, faults);
@@ -210,12 +249,24 @@ pub(super) fn network(text: At<&str>, faults: &mut Diagnostics) -> Option<At<IpN
 /// The word for trust in everybody.
 pub(super) const TRUST_ANY: &str = "any";
 
-fn parse_bind(text: &str) -> Result<SocketAddr, AddressError> {
+impl FromStr for Bind {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let Some(name) = text.strip_prefix(INHERITED) else {
+            return parse_listen(text).map(Self::Addr);
+        };
+        // FileDescriptorName= of systemd.socket(5).
+        let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        let is_name = (1..=SOCKET_NAME_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| is_printable(byte) && byte != b':');
+        if is_name { Ok(Self::Inherited(name.to_owned())) } else { Err(AddressError::SocketName) }
+    }
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
     if text.starts_with("unix:") {
         return Err(AddressError::UnixNotSupported);
-    }
-    if text.starts_with("fd:") {
-        return Err(AddressError::FdNotSupported);
     }
     let addr = numeric(text)?.ok_or(AddressError::NotNumeric)?;
     let is_mapped = addr.ip().to_canonical() != addr.ip();
@@ -300,6 +351,15 @@ fn check_host(host: &str) -> Result<(), AddressError> {
     if is_name { Ok(()) } else { Err(AddressError::Host) }
 }
 
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Inherited(name) => write!(f, "{INHERITED}{name}"),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -370,13 +430,21 @@ mod tests {
             ("[fe80::1%eth0]:80", AddressError::ZoneName),
             ("[::ffff:10.0.0.1]:443", AddressError::Mapped),
             ("unix:/run/a.sock", AddressError::UnixNotSupported),
-            ("fd:web", AddressError::FdNotSupported),
+            ("fd:", AddressError::SocketName),
+            ("fd:a:b", AddressError::SocketName),
+            ("fd:\u{e4}", AddressError::SocketName),
+            ("fd:a\tb", AddressError::SocketName),
         ] {
-            assert_eq!(parse_bind(text), Err(why), "{text}");
+            assert_eq!(text.parse::<Bind>(), Err(why), "{text}");
         }
-        for text in ["0.0.0.0:0", "[::]:443", "[fe80::1%2]:80"] {
-            assert_eq!(parse_bind(text).unwrap().to_string(), text);
+        for text in ["0.0.0.0:0", "[::]:443", "[fe80::1%2]:80", "fd:web", "fd:web.socket"] {
+            assert_eq!(text.parse::<Bind>().unwrap().to_string(), text);
         }
+        for (len, is_name) in [(255, true), (256, false)] {
+            let text = format!("fd:{}", "a".repeat(len));
+            assert_eq!(text.parse::<Bind>().is_ok(), is_name, "{len}");
+        }
+        assert_eq!(parse_listen("fd:web"), Err(AddressError::NotNumeric));
     }
 
     #[test]

@@ -38,7 +38,7 @@ mod units;
 mod validate;
 mod variables;
 
-pub use address::{AddressError, Endpoint};
+pub use address::{AddressError, Bind, Endpoint};
 pub use choice::Choice;
 pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};

@@ -106,7 +106,7 @@ fn doors(texts: &[String], faults: &mut Diagnostics) -> Admin {
     let mut admin = Admin::default();
     for text in texts {
         let is_second = match text.parse() {
-            Ok(Door::Address(addr)) => address::bind(At::new(&*addr, ADMIN_FLAG), faults)
+            Ok(Door::Address(addr)) => address::listen(At::new(&*addr, ADMIN_FLAG), faults)
                 .is_some_and(|addr| admin.listen.replace(addr.value).is_some()),
             Ok(Door::Socket(path)) => {
                 let path = path.to_string_lossy();

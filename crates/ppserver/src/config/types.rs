@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass};
 
-use super::{Endpoint, LoggedTlv};
+use super::{Bind, Endpoint, LoggedTlv};
 use pptrust::Peers;
 
 /// The only `config_version` there is.
@@ -224,8 +224,8 @@ pub struct Timeouts {
 pub struct Listener {
     /// The label in logs: 1..=64 letters, digits, `-`, `_`.
     pub name: String,
-    /// Where it listens: at least one address; port 0 lets the kernel choose.
-    pub bind: Vec<SocketAddr>,
+    /// Where it listens: at least one place.
+    pub bind: Vec<Bind>,
     /// The index of its upstream in [`Config::upstreams`].
     pub upstream: usize,
     /// Whether its peers send PROXY headers.

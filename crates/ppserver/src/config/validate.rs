@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::codes::Code;
-use super::diagnostics::{Diagnostics, Quote};
+use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
-    AccessLog, Admin, Config, Endpoint, HeaderMode, Host, Listener, Log, Outgoing, Server, Splice,
-    Tcp, Timeouts, Upstream, lint,
+    HeaderMode, AccessLog, Admin, Bind, Config, Endpoint, Host, Listener, Log, Outgoing, Server,
+    Splice, Tcp, Timeouts, Upstream, lint,
 };
 
 /// Everything that was read, with its places, before it is known to fit together.
@@ -42,9 +42,14 @@ pub(super) struct AdminDraft {
 }
 
 impl Draft {
-    /// Every address that is listened on.
-    fn binds(&self) -> impl Iterator<Item = &At<SocketAddr>> {
-        self.listeners.iter().flat_map(|listener| &listener.bind).chain(&self.admin.listen)
+    /// Every address that is listened on, as far as they are known.
+    fn addrs(&self) -> impl Iterator<Item = (SocketAddr, &Place)> {
+        let admin = self.admin.listen.iter().map(|addr| (addr.value, &addr.place));
+        self.binds().filter_map(|bind| Some((bind.value.addr()?, &bind.place))).chain(admin)
+    }
+
+    fn binds(&self) -> impl Iterator<Item = &At<Bind>> {
+        self.listeners.iter().flat_map(|listener| &listener.bind)
     }
 }
 
@@ -53,7 +58,7 @@ impl Draft {
 pub(super) struct ListenerDraft {
     /// `None` after a fault.
     pub(super) name: Option<At<String>>,
-    pub(super) bind: Vec<At<SocketAddr>>,
+    pub(super) bind: Vec<At<Bind>>,
     /// `None` after a fault.
     pub(super) upstream: Option<At<String>>,
     /// `None` after a fault.
@@ -76,60 +81,50 @@ pub(super) struct UpstreamDraft {
 
 /// Checks the draft as a whole. An answer is of use only if no fault is an error.
 pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Option<Config> {
-    check_unique(
-        "listener name",
-        draft.listeners.iter().filter_map(|listener| listener.name.as_ref()),
-        faults,
-    );
-    check_unique(
-        "address",
-        draft.binds().filter(|bind| {
-            // The kernel chooses another port for each 0.
-            bind.value.port() != 0
-        }),
-        faults,
-    );
+    let names = draft.listeners.iter().filter_map(|listener| listener.name.as_ref());
+    check_unique("listener name", names.map(|name| (&name.value, &name.place)), faults);
+    // The kernel chooses another port for each 0.
+    let addrs = draft.addrs().filter(|(addr, _)| addr.port() != 0);
+    check_unique("address", addrs, faults);
+    let inherited = draft.binds().filter(|bind| bind.value.addr().is_none());
+    check_unique("bind", inherited.map(|bind| (&bind.value, &bind.place)), faults);
     check_overlaps(&draft, faults);
     check_upstreams(&draft, faults);
     lint::check(&draft, host, faults);
     build(draft)
 }
 
-fn check_unique<'d, T: Eq + Hash + std::fmt::Display + 'd>(
+fn check_unique<'d, T: Copy + Eq + Hash + std::fmt::Display>(
     what: &str,
-    list: impl Iterator<Item = &'d At<T>>,
+    list: impl Iterator<Item = (T, &'d Place)>,
     faults: &mut Diagnostics,
 ) {
-    let mut first: HashMap<&T, &At<T>> = HashMap::new();
-    for item in list {
-        if let Some(earlier) = first.get(&item.value) {
+    let mut first: HashMap<T, &Place> = HashMap::new();
+    for (item, place) in list {
+        if let Some(earlier) = first.get(&item) {
             faults
-                .add(
-                    Code::Duplicate,
-                    item.place.clone(),
-                    format!("the {what} `{}` is used twice", item.value),
-                )
+                .add(Code::Duplicate, place.clone(), format!("the {what} `{item}` is used twice"))
                 .with_help("give each its own")
-                .with_first(&earlier.place);
+                .with_first(earlier);
         } else {
-            first.insert(&item.value, item);
+            first.insert(item, place);
         }
     }
 }
 
 /// The kernel refuses an address beside the wildcard of its family on the same port.
 fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
-    let is_wildcard = |bind: &&At<SocketAddr>| bind.value.ip().is_unspecified();
-    for bind in draft.binds().filter(|bind| !is_wildcard(bind) && bind.value.port() != 0) {
-        let is_over = |wild: &&At<SocketAddr>| {
-            wild.value.port() == bind.value.port() && wild.value.is_ipv4() == bind.value.is_ipv4()
-        };
-        let Some(wild) = draft.binds().filter(is_wildcard).find(is_over) else { continue };
-        let message = format!("`{}` is part of `{}`", bind.value, wild.value);
+    let (wild, single): (Vec<_>, Vec<_>) =
+        draft.addrs().partition(|(addr, _)| addr.ip().is_unspecified());
+    for (addr, place) in single.into_iter().filter(|(addr, _)| addr.port() != 0) {
+        let is_over =
+            |wild: &SocketAddr| wild.port() == addr.port() && wild.is_ipv4() == addr.is_ipv4();
+        let Some((wild, first)) = wild.iter().find(|(wild, _)| is_over(wild)) else { continue };
+        let message = format!("`{addr}` is part of `{wild}`");
         faults
-            .add(Code::Duplicate, bind.place.clone(), message)
+            .add(Code::Duplicate, place.clone(), message)
             .with_help("remove one of them, or give it another port")
-            .with_first(&wild.place);
+            .with_first(first);
     }
 }
 

@@ -69,6 +69,16 @@ pub(super) fn open_trust(config: &Config, places: &[Place]) {
     }
 }
 
+/// Says what waits for nothing.
+pub(super) fn idle_sockets<'a>(names: impl Iterator<Item = &'a str>) {
+    for name in names {
+        tracing::warn!(
+            name,
+            "no listener asks for this socket, which was passed: its clients wait"
+        );
+    }
+}
+
 fn listener_of<'a>(config: &'a Config, place: &Place) -> Option<&'a Listener> {
     config.listeners.iter().find(|listener| listener.name == place.listener)
 }

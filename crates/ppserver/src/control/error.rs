@@ -42,6 +42,23 @@ pub enum ServerError {
         /// What bind(2) or listen(2) said.
         error: io::Error,
     },
+    /// A listener's socket was not passed.
+    #[error(
+        "listener `{listener}`: no socket named `{name}` was passed{}; \
+         a .socket unit of the service passes one with FileDescriptorName={name}",
+        those_passed(.passed)
+    )]
+    NotPassed {
+        /// The listener's name.
+        listener: String,
+        /// What it asks for.
+        name: String,
+        /// The names of those that were.
+        passed: Vec<String>,
+    },
+    /// What was passed cannot be served.
+    #[error("what the service manager has passed: {0}")]
+    Passed(io::Error),
     /// A door of the admin interface is not to be had.
     #[error("[admin]: cannot bind {place}: {error}{}", bind_help(.error))]
     Door {
@@ -64,6 +81,15 @@ pub enum ServerError {
     /// A worker ended before it was told to.
     #[error("a worker ended: {0}")]
     Worker(String),
+}
+
+fn those_passed(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() {
+        ", nor any other".to_owned()
+    } else {
+        format!(", only {}", names.join(", "))
+    }
 }
 
 fn bind_help(error: &io::Error) -> &'static str {

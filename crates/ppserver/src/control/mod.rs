@@ -12,6 +12,7 @@
 //! block runs on a thread of its own, and is waited for with a bound.
 
 mod access_logs;
+mod activation;
 mod admin;
 mod announce;
 mod board;

@@ -2,11 +2,12 @@
 //!
 //! They are held here and by workers, so that a queue outlives its worker. Whom to let in is decided
 //! elsewhere. Invariant: binding changes nothing that is there, so a configuration that cannot have all its
-//! ports leaves every one as it was.
+//! ports leaves every one as it was; and what a service manager has passed is kept, since a reload or an upgrade may
+//! ask for it.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use mio::net::TcpListener;
@@ -14,7 +15,7 @@ use socket2::{SockRef, Socket};
 
 use super::error::ServerError;
 use super::handover::{Name, Parcel};
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Bind, Config, Listener};
 use crate::data;
 use crate::data::orders::{Claim, Share};
 use crate::data::sys::{self, ListenOptions, Sharing};
@@ -31,6 +32,31 @@ pub(super) struct Ports {
     going: Vec<Arc<Claim>>,
     /// Left by another process, which serves them too; no worker has them yet.
     left: Vec<Port>,
+    /// Passed by a service manager, whether a listener asks for them or not.
+    lent: Vec<Lent>,
+}
+
+/// The sockets of one name that a service manager has passed.
+#[derive(Debug)]
+struct Lent {
+    name: String,
+    sockets: Vec<(SocketAddr, Arc<TcpListener>)>,
+}
+
+impl Lent {
+    /// Returns where they listen, each address once.
+    fn addrs(&self) -> Vec<SocketAddr> {
+        let mut addrs: Vec<_> = self.sockets.iter().map(|(addr, _)| *addr).collect();
+        addrs.sort_unstable();
+        addrs.dedup();
+        addrs
+    }
+
+    /// Returns what listens at one of them.
+    fn at(&self, addr: SocketAddr) -> Vec<Arc<TcpListener>> {
+        let sockets = self.sockets.iter().filter(|(at, _)| *at == addr);
+        sockets.map(|(_, socket)| Arc::clone(socket)).collect()
+    }
 }
 
 /// Where a listener listens.
@@ -46,8 +72,8 @@ pub(super) struct Place {
 struct Port {
     /// The listener's name.
     listener: String,
-    /// What the configuration says; port 0 lets the kernel choose.
-    asked: SocketAddr,
+    /// What the configuration says.
+    asked: Bind,
     claim: Arc<Claim>,
     /// What listens there.
     sockets: Vec<Arc<TcpListener>>,
@@ -60,6 +86,35 @@ impl Port {
 
     fn place(&self) -> Place {
         Place { listener: self.listener.clone(), addr: self.claim.addr }
+    }
+}
+
+/// A place that a configuration asks for.
+#[derive(Debug)]
+struct Asked<'a> {
+    /// Index of its listener in the configuration.
+    index: usize,
+    listener: &'a Listener,
+    bind: &'a Bind,
+    /// Port 0 lets the kernel choose.
+    addr: SocketAddr,
+}
+
+impl Asked<'_> {
+    /// Whether a port is what was asked for here before.
+    fn stays(&self, port: &Port) -> bool {
+        port.listener == self.listener.name
+            && port.asked == *self.bind
+            && (port.claim.addr == self.addr || self.addr.port() == 0)
+    }
+
+    /// Whether a port of whichever listener is this place.
+    fn moves(&self, port: &Port) -> bool {
+        port.claim.addr == self.addr
+            && match self.bind {
+                Bind::Addr(_) => !port.claim.is_lent,
+                Bind::Inherited(_) => port.asked == *self.bind,
+            }
     }
 }
 
@@ -108,28 +163,34 @@ impl Ports {
     /// # Errors
     /// When it is no socket with an address.
     pub(super) fn new(parcels: Vec<Parcel>) -> io::Result<Self> {
-        let mut left: Vec<Port> = Vec::new();
+        let (mut left, mut lent): (Vec<Port>, Vec<Lent>) = <_>::default();
         for Parcel { name, sockets } in parcels {
-            let Name::Port { listener, asked } = name else { continue };
+            let (listener, asked) = match name {
+                Name::Port { listener, asked } => (listener, asked),
+                Name::Activated { name } => {
+                    let sockets = sockets.into_iter().map(listening).collect::<io::Result<_>>()?;
+                    lent.push(Lent { name, sockets });
+                    continue;
+                }
+                Name::Door { .. } => continue,
+            };
             // What this version does not know it does not serve.
-            let Ok(asked) = asked.parse() else { continue };
+            let Ok(asked) = asked.parse::<Bind>() else { continue };
             for socket in sockets {
-                let socket = std::net::TcpListener::from(socket);
-                socket.set_nonblocking(true)?;
-                let addr = socket.local_addr()?;
-                let socket = Arc::new(TcpListener::from_std(socket));
+                let (addr, socket) = listening(socket)?;
                 // A listener may ask for more than one port that the kernel chooses.
                 let is_same =
                     |port: &&mut Port| port.listener == listener && port.claim.addr == addr;
                 if let Some(port) = left.iter_mut().find(is_same) {
                     port.sockets.push(socket);
                 } else {
-                    let (listener, claim) = (listener.clone(), Arc::new(Claim { addr }));
+                    let claim = Arc::new(Claim { addr, is_lent: false });
+                    let (listener, asked) = (listener.clone(), asked.clone());
                     left.push(Port { listener, asked, claim, sockets: vec![socket] });
                 }
             }
         }
-        Ok(Self { left, ..Self::default() })
+        Ok(Self { left, lent, ..Self::default() })
     }
 
     /// Returns duplicates of everything, to be handed over.
@@ -137,17 +198,21 @@ impl Ports {
     /// # Errors
     /// When descriptors are used up.
     pub(super) fn parcels(&self) -> io::Result<Vec<Parcel>> {
-        let parcel = |port: &Port| {
+        let port = |port: &Port| {
             let mut sockets: Vec<&Arc<TcpListener>> = Vec::new();
             for socket in &port.sockets {
                 if !sockets.iter().any(|other| Arc::ptr_eq(other, socket)) {
                     sockets.push(socket);
                 }
             }
-            let sockets = sockets.into_iter().map(|socket| socket.as_fd().try_clone_to_owned());
-            Ok(Parcel { name: port.name(), sockets: sockets.collect::<io::Result<_>>()? })
+            Ok(Parcel { name: port.name(), sockets: duplicates(sockets)? })
         };
-        self.held.iter().map(parcel).collect()
+        let lent = |Lent { name, sockets }: &Lent| {
+            let name = Name::Activated { name: name.clone() };
+            Ok(Parcel { name, sockets: duplicates(sockets.iter().map(|(_, socket)| socket))? })
+        };
+        let own = self.held.iter().filter(|port| !port.claim.is_lent);
+        own.map(port).chain(self.lent.iter().map(lent)).collect()
     }
 
     /// Returns the claims of those that have one of these names.
@@ -168,10 +233,10 @@ impl Ports {
     /// When one of the new ones is not to be had; nothing is changed then, nor without an error.
     pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, ServerError> {
         let options = data::listen_options(&config.tcp);
-        let asked = asked(config);
+        let asked = self.asked(config)?;
         let kept = self.keep(&asked);
         let mut ports = Vec::new();
-        for ((index, listener, asked), kept) in asked.into_iter().zip(kept) {
+        for (Asked { index, listener, bind, addr }, kept) in asked.into_iter().zip(kept) {
             let is_new = !matches!(kept, Some((_, Whose::Ours)));
             let (claim, sockets) = match kept {
                 Some((port, Whose::Ours)) => (Arc::clone(&port.claim), port.sockets.clone()),
@@ -179,19 +244,28 @@ impl Ports {
                     let sockets = for_all(port, workers, &options);
                     (Arc::clone(&port.claim), sockets)
                 }
-                None => {
-                    let failed = |error| {
-                        let listener = listener.name.clone();
-                        ServerError::Bind { listener, addr: asked, error }
-                    };
-                    let sharing = self.sharing(asked);
-                    let bound = bind_shares(asked, sharing, workers, &options);
-                    let (sockets, addr) = bound.map_err(failed)?;
-                    let listener = |socket: Socket| Arc::new(TcpListener::from_std(socket.into()));
-                    (Arc::new(Claim { addr }), sockets.into_iter().map(listener).collect())
-                }
+                None => match bind {
+                    Bind::Addr(addr) => {
+                        let failed = |error| {
+                            let listener = listener.name.clone();
+                            ServerError::Bind { listener, addr: *addr, error }
+                        };
+                        let bound = bind_shares(*addr, self.sharing(*addr), workers, &options);
+                        let (sockets, addr) = bound.map_err(failed)?;
+                        let socket =
+                            |socket: Socket| Arc::new(TcpListener::from_std(socket.into()));
+                        let claim = Claim { addr, is_lent: false };
+                        (Arc::new(claim), sockets.into_iter().map(socket).collect())
+                    }
+                    Bind::Inherited(name) => {
+                        let sockets = self.lent(name).map_or(Vec::new(), |lent| lent.at(addr));
+                        let claim = Claim { addr, is_lent: true };
+                        (Arc::new(claim), shared(sockets, workers))
+                    }
+                },
             };
-            let port = Port { listener: listener.name.clone(), asked, claim, sockets };
+            let (listener, asked) = (listener.name.clone(), bind.clone());
+            let port = Port { listener, asked, claim, sockets };
             ports.push(BoundPort { port, listener: index, is_new });
         }
         Ok(Bound(ports))
@@ -205,9 +279,20 @@ impl Ports {
         let old = std::mem::replace(&mut self.held, held);
         let stays =
             |claim: &Arc<Claim>| self.held.iter().any(|port| Arc::ptr_eq(&port.claim, claim));
-        let gone = old.into_iter().map(|port| port.claim).filter(|claim| !stays(claim));
+        let own = old.into_iter().map(|port| port.claim).filter(|claim| !claim.is_lent);
+        let gone = own.filter(|claim| !stays(claim));
         self.going.extend(gone);
         self.going.retain(is_held);
+    }
+
+    /// Returns the names of what was passed, and nobody asks for.
+    pub(super) fn idle(&self) -> impl Iterator<Item = &str> {
+        let is_idle = |lent: &&Lent| {
+            let is_it =
+                |port: &Port| matches!(&port.asked, Bind::Inherited(name) if *name == lent.name);
+            !self.held.iter().any(is_it)
+        };
+        self.lent.iter().filter(is_idle).map(|lent| &*lent.name)
     }
 
     /// What a worker of so many is told to have that takes the place of one that has ended; by the listeners'
@@ -230,7 +315,7 @@ impl Ports {
         of_listeners.map(share).collect()
     }
 
-    /// Sets the options of every socket, which had another process's.
+    /// Sets the options of every socket, which may have had another process's.
     pub(super) fn set_options(&self, tcp: &config::Tcp) {
         let options = data::listen_options(tcp);
         for socket in self.held.iter().flat_map(|port| &port.sockets) {
@@ -245,22 +330,46 @@ impl Ports {
         *self = Self::default();
     }
 
-    /// Finds for each address that is asked for the port that serves it.
-    fn keep(&self, asked: &[(usize, &Listener, SocketAddr)]) -> Vec<Option<(&Port, Whose)>> {
+    /// Lists the places that a configuration asks for, each with its listener.
+    ///
+    /// # Errors
+    /// When a name is of no socket that was passed.
+    fn asked<'a>(&self, config: &'a Config) -> Result<Vec<Asked<'a>>, ServerError> {
+        let mut asked = Vec::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            for bind in &listener.bind {
+                let addrs = match bind {
+                    Bind::Addr(addr) => vec![*addr],
+                    Bind::Inherited(name) => {
+                        let lent = self.lent(name).ok_or_else(|| ServerError::NotPassed {
+                            listener: listener.name.clone(),
+                            name: name.clone(),
+                            passed: self.lent.iter().map(|lent| lent.name.clone()).collect(),
+                        })?;
+                        lent.addrs()
+                    }
+                };
+                asked.extend(addrs.into_iter().map(|addr| Asked { index, listener, bind, addr }));
+            }
+        }
+        Ok(asked)
+    }
+
+    fn lent(&self, name: &str) -> Option<&Lent> {
+        self.lent.iter().find(|lent| lent.name == name)
+    }
+
+    /// Finds for each place that is asked for the port that serves it.
+    fn keep(&self, asked: &[Asked<'_>]) -> Vec<Option<(&Port, Whose)>> {
         let ours = self.held.iter().map(|port| (port, Whose::Ours));
         let mut free: Vec<_> =
             ours.chain(self.left.iter().map(|port| (port, Whose::Left))).collect();
         let mut kept: Vec<Option<(&Port, Whose)>> = asked.iter().map(|_| None).collect();
         // First what stays where it is, so that what moves takes nobody's place.
-        let stays = |port: &Port, listener: &Listener, addr| {
-            port.listener == listener.name && port.asked == addr
-        };
-        let moves = |port: &Port, _: &Listener, addr| port.claim.addr == addr;
-        for is_same in [&stays as &dyn Fn(&Port, &Listener, SocketAddr) -> bool, &moves] {
-            for ((_, listener, addr), kept) in asked.iter().zip(&mut kept) {
+        for is_same in [Asked::stays, Asked::moves] {
+            for (asked, kept) in asked.iter().zip(&mut kept) {
                 if kept.is_none()
-                    && let Some(at) =
-                        free.iter().position(|(port, _)| is_same(port, listener, *addr))
+                    && let Some(at) = free.iter().position(|(port, _)| is_same(asked, port))
                 {
                     *kept = Some(free.remove(at));
                 }
@@ -269,11 +378,12 @@ impl Ports {
         kept
     }
 
-    /// Says how an address is to be bound: alone, unless it overlaps one of ours, which claims it for us.
+    /// Says how an address is to be bound: alone, unless it overlaps one of ours, which claims it for us. One that is
+    /// lent is somebody else's.
     fn sharing(&self, addr: SocketAddr) -> Sharing {
         let held = self.held.iter().chain(&self.left).map(|port| &port.claim);
         let mut claims = held.chain(self.going.iter().filter(|claim| is_held(claim)));
-        match claims.any(|claim| overlap(claim.addr, addr)) {
+        match claims.any(|claim| !claim.is_lent && overlap(claim.addr, addr)) {
             true => Sharing::Port,
             false => Sharing::Exclusive,
         }
@@ -293,28 +403,37 @@ enum Whose {
 /// be, workers share.
 fn for_all(port: &Port, workers: usize, options: &ListenOptions) -> Vec<Arc<TcpListener>> {
     let mut sockets = port.sockets.clone();
-    for nth in sockets.len()..workers {
-        let shared = match share(port.claim.addr, options) {
-            Ok(socket) => Arc::new(TcpListener::from_std(socket.into())),
-            Err(_) => Arc::clone(&port.sockets[nth % port.sockets.len()]),
-        };
-        sockets.push(shared);
+    while sockets.len() < workers
+        && let Ok(socket) = share(port.claim.addr, options)
+    {
+        sockets.push(Arc::new(TcpListener::from_std(socket.into())));
     }
+    shared(sockets, workers)
+}
+
+/// Returns at least one socket for each worker: where there are fewer, workers share.
+fn shared(mut sockets: Vec<Arc<TcpListener>>, workers: usize) -> Vec<Arc<TcpListener>> {
+    let again: Vec<_> = sockets.iter().cycle().take(workers).skip(sockets.len()).cloned().collect();
+    sockets.extend(again);
     sockets
+}
+
+/// Takes what listens, with its address.
+fn listening(socket: OwnedFd) -> io::Result<(SocketAddr, Arc<TcpListener>)> {
+    let socket = std::net::TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    Ok((socket.local_addr()?, Arc::new(TcpListener::from_std(socket))))
+}
+
+fn duplicates<'a>(
+    sockets: impl IntoIterator<Item = &'a Arc<TcpListener>>,
+) -> io::Result<Vec<OwnedFd>> {
+    sockets.into_iter().map(|socket| socket.as_fd().try_clone_to_owned()).collect()
 }
 
 /// Whether a worker still has a socket at it.
 fn is_held(claim: &Arc<Claim>) -> bool {
     Arc::strong_count(claim) > 1
-}
-
-/// Lists the addresses of a configuration, each with its listener.
-fn asked(config: &Config) -> Vec<(usize, &Listener, SocketAddr)> {
-    let listeners = config.listeners.iter().enumerate();
-    let addrs = listeners.flat_map(|(index, listener)| {
-        listener.bind.iter().map(move |addr| (index, listener, *addr))
-    });
-    addrs.collect()
 }
 
 /// Whether a socket at one of them keeps others from the other (ip(7)): IPv6 sockets are v6-only.

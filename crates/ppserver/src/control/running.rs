@@ -69,6 +69,7 @@ impl Running {
 
     /// Shows what every worker follows now, and says what is new.
     pub(super) fn follow(&mut self, following: Following) {
+        self.service.ports.set_options(&following.plan.config.tcp);
         self.reception.board.change(|shown| {
             shown.plan = Arc::clone(&following.plan);
             let places = self.service.ports.places().into_iter();

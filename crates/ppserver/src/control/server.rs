@@ -11,7 +11,7 @@ use super::handover::Legacy;
 use super::prepare::Source;
 use super::running::Running;
 use super::signals::Signals;
-use super::{privileges, serve, start};
+use super::{activation, privileges, serve, start};
 
 /// A process that can serve.
 #[derive(Debug)]
@@ -46,7 +46,10 @@ impl Server {
         let Self { signals, given_up, .. } = self;
         self.runtime.block_on(async {
             let mut legacy = Legacy::take().await.map_err(system("cannot take over"))?;
-            let parcels = legacy.as_mut().map_or(Vec::new(), Legacy::take_parcels);
+            let parcels = match &mut legacy {
+                Some(legacy) => legacy.take_parcels(),
+                None => activation::take().map_err(ServerError::Passed)?,
+            };
             let ready = tokio::select! {
                 biased;
                 () = signals.stop() => None,

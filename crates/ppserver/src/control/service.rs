@@ -204,6 +204,7 @@ impl Service {
         let Following { plan, new_places, connections_max, doors } = following;
         self.doors.adopt(doors, reception);
         announce::open_trust(&plan.config, &self.ports.places());
+        announce::idle_sockets(self.ports.idle());
         // Last: who waits for these lines finds a server at rest.
         announce::listening(&plan.config, &new_places, self.workers.count(), connections_max);
     }

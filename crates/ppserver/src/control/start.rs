@@ -57,7 +57,6 @@ pub(super) async fn listen(ready: Ready, legacy: Option<&Legacy>) -> Result<Runn
         let parcels = service.parcels(Some(&following)).map_err(system("cannot hand over"))?;
         let served = legacy.serves(&parcels).await;
         served.map_err(system("whoever hands over has given it up"))?;
-        service.ports.set_options(&following.plan.config.tcp);
     }
     let generation = legacy.map_or(1, |legacy| legacy.generation);
     let running = Running::new(service, following, file, generation);

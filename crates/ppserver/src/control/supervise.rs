@@ -20,6 +20,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::activation;
 use super::error::{ServerError, system};
 use super::handover::{Candidate, Channel, Heir, Legacy, Parcel, Process, Terms, Word, give};
 use super::notify::{self, Watchdog};
@@ -73,8 +74,9 @@ impl Supervisor {
     pub fn run(&mut self) -> Result<u8, ServerError> {
         log::follow(&Log::default()).map_err(system("cannot start the log"))?;
         let Self { runtime, signals, exits } = self;
+        let activated = activation::take().map_err(ServerError::Passed)?;
         runtime.block_on(async {
-            let mut care = Care::new();
+            let mut care = Care::new(activated);
             let mut watchdog = Watchdog::new();
             care.start(None);
             loop {
@@ -141,11 +143,11 @@ struct Care {
 }
 
 impl Care {
-    fn new() -> Self {
+    fn new(held: Vec<Parcel>) -> Self {
         Self {
             ward: None,
             elders: Vec::new(),
-            held: Vec::new(),
+            held,
             generation: 1,
             starting: JoinSet::new(),
             upgrade: JoinSet::new(),

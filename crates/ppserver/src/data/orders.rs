@@ -79,6 +79,9 @@ pub struct Share {
 pub struct Claim {
     /// The address; its port is never 0.
     pub addr: SocketAddr,
+    /// Whether its sockets are a service manager's too, who has the next start serve their queues: they are let go of
+    /// as they are.
+    pub is_lent: bool,
 }
 
 /// Where the outcome of an order goes. One that is dropped says that there will be none.

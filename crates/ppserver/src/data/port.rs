@@ -69,8 +69,9 @@ impl Port {
         self.queue.is_draining()
     }
 
-    /// The queue grows no more; what is in it is still taken.
+    /// The queue grows no more; what is in it is still taken. Not of one that is lent.
     pub(super) fn drain(&mut self) {
+        debug_assert!(!self.claim.is_lent, "whoever has lent it listens on");
         self.queue.handle_drain();
         if let Err(error) = sys::stop_queueing(&*self.socket) {
             tracing::warn!(%error, "a listening socket does not stop queueing");

@@ -224,7 +224,7 @@ impl Worker {
                 Order::Drain(reply) => {
                     self.closing = Some(reply);
                     self.is_draining = true;
-                    self.ports.iter_mut().flatten().for_each(Port::drain);
+                    (0..self.ports.len()).for_each(|at| self.drain_port(at));
                 }
                 Order::Leave(claims) => self.leave(&claims),
                 Order::List(filter, reply) => reply.send(self.list(&filter, now.instant)),
@@ -243,10 +243,11 @@ impl Worker {
         self.connections_max = connections_max;
         self.spares.set_limits(pipes);
         let options = rules::listen_options(&plan.config.tcp);
-        for port in self.ports.iter_mut().flatten() {
+        for at in 0..self.ports.len() {
+            let Some(port) = &mut self.ports[at] else { continue };
             match ports.iter().find(|share| Arc::ptr_eq(&share.claim, &port.claim)) {
                 Some(share) => port.follow(&self.rules[share.listener], &options),
-                None => port.drain(),
+                None => self.drain_port(at),
             }
         }
         for Share { claim, listener, sockets } in ports {
@@ -275,14 +276,20 @@ impl Worker {
         }
     }
 
+    /// Has a port closed once its queue is empty; one that is lent at once.
+    fn drain_port(&mut self, at: usize) {
+        let Some(port) = &mut self.ports[at] else { return };
+        if port.claim.is_lent { self.close_port(at) } else { port.drain() }
+    }
+
     fn leave(&mut self, claims: &[Arc<Claim>]) {
         self.is_draining = true;
         for at in 0..self.ports.len() {
-            let Some(port) = &mut self.ports[at] else { continue };
+            let Some(port) = &self.ports[at] else { continue };
             if claims.iter().any(|claim| Arc::ptr_eq(claim, &port.claim)) {
                 self.close_port(at);
             } else {
-                port.drain();
+                self.drain_port(at);
             }
         }
     }

@@ -13,6 +13,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::supervise",
         uses: &[
+            "control::activation",
             "control::handover",
             "control::notify",
             "control::signals",
@@ -28,6 +29,7 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &[
             "control::start",
             "control::serve",
+            "control::activation",
             "control::handover",
             "control::prepare",
             "control::privileges",
@@ -247,6 +249,12 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &[],
         world: World::Async,
         why: "a service manager is told what others find out",
+    },
+    Layer {
+        name: "control::activation",
+        uses: &["control::handover", "data::sys"],
+        world: World::Async,
+        why: "what was passed is taken; who serves it is the ports'",
     },
     Layer {
         name: "control::handover",

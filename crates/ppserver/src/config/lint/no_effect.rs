@@ -9,8 +9,8 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Endpoint, HeaderMode, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass, Version,
-    defaults,
+    HeaderMode, AccessLog, Bind, Endpoint, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass,
+    Version, defaults,
 };
 use pptrust::Peers;
 
@@ -53,7 +53,8 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
         Some(HeaderMode::Headers(policy)) => policy,
     };
     let default = HeaderPolicy::new(policy.presence, policy.trust.clone());
-    if !listener.bind.is_empty() && listener.bind.iter().all(|bind| holds_all(policy, bind.value)) {
+    if !listener.bind.is_empty() && listener.bind.iter().all(|bind| holds_all(policy, &bind.value))
+    {
         let is_said = policy.untrusted != default.untrusted;
         let why = "`trust` holds everybody";
         let help = "name networks in `trust`, or remove the key";
@@ -72,14 +73,14 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
     }
 }
 
-/// Whether every peer that can connect to `bind` is trusted.
-fn holds_all(policy: &HeaderPolicy, bind: SocketAddr) -> bool {
-    match &policy.trust {
-        Peers::Any => true,
-        Peers::Networks(networks) => networks
-            .iter()
-            .any(|network| network.prefix_len() == 0 && network.addr().is_ipv4() == bind.is_ipv4()),
-    }
+/// Whether every peer that can connect to `bind` is trusted, as far as its address is known.
+fn holds_all(policy: &HeaderPolicy, bind: &Bind) -> bool {
+    let Peers::Networks(networks) = &policy.trust else { return true };
+    let holds = |addr: SocketAddr| {
+        let mut networks = networks.iter();
+        networks.any(|it| it.prefix_len() == 0 && it.addr().is_ipv4() == addr.is_ipv4())
+    };
+    bind.addr().is_some_and(holds)
 }
 
 /// Each endpoint is tried once; how many addresses a name has is not known here.

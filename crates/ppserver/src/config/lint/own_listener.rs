@@ -4,7 +4,8 @@
 //! Where a listener takes no headers and relays to itself, each connection opens another until one client has
 //! every slot: that is an error. Elsewhere headers and trust may end the round, one listener may be meant to
 //! lead to another, and an address of this host that is not loopback may be somebody else's for whoever
-//! connects from here, as where IPVS puts the addresses of services on an interface: a warning.
+//! connects from here, as where IPVS puts the addresses of services on an interface: a warning. Sockets that are
+//! passed have addresses that nobody knows here.
 
 use std::cell::LazyCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,7 +15,7 @@ use ipnet::IpNet;
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place, Report};
 use crate::config::validate::{Draft, UpstreamDraft};
-use crate::config::{Config, Endpoint, HeaderMode, Host};
+use crate::config::{HeaderMode, Bind, Config, Endpoint, Host};
 
 /// An address that is listened on.
 struct Port<'a> {
@@ -39,9 +40,10 @@ fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &m
     let ports = || {
         draft.listeners.iter().flat_map(|listener| {
             let used = listener.upstream.as_ref();
-            listener.bind.iter().map(move |bind| Port {
+            let addrs = listener.bind.iter().filter_map(|bind| bind.value.addr());
+            addrs.map(move |bind| Port {
                 listener: listener.name.as_ref().map_or("", |name| &name.value),
-                bind: bind.value,
+                bind,
                 is_user: used.is_some_and(|used| used.value == upstream.name.value),
                 takes_headers: listener.accept.value != Some(HeaderMode::Off),
             })
@@ -69,9 +71,9 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
         let known: Vec<_> = upstream.endpoints.iter().flat_map(known).collect();
         for addr in addrs.iter().filter(|addr| !known.contains(addr)) {
             let ports = config.listeners.iter().flat_map(|listener| {
-                listener.bind.iter().map(|bind| Port {
+                listener.bind.iter().filter_map(Bind::addr).map(|bind| Port {
                     listener: &listener.name,
-                    bind: *bind,
+                    bind,
                     is_user: listener.upstream == index,
                     takes_headers: listener.accept != HeaderMode::Off,
                 })

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::config::HeaderMode;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::At;
 use crate::config::validate::ListenerDraft;
+use crate::config::{HeaderMode, Bind};
 use pptrust::{Peers, Shortest, is_public};
 
 /// The bits behind the prefix are dropped.
@@ -23,17 +23,20 @@ pub(super) fn host_bits(listener: &ListenerDraft, faults: &mut Diagnostics) {
     }
 }
 
-/// An IPv4 address has IPv4 peers, an IPv6 address the others.
+/// An IPv4 address has IPv4 peers, an IPv6 address the others; a socket that is passed may have either.
 pub(super) fn nobody(listener: &ListenerDraft, faults: &mut Diagnostics) {
     let Some(HeaderMode::Headers(policy)) = &listener.accept.value else { return };
     let Peers::Networks(networks) = &policy.trust else { return };
-    let is_possible = |bind: &At<SocketAddr>| {
-        networks.iter().any(|network| network.addr().is_ipv4() == bind.value.is_ipv4())
+    let is_possible = |bind: &At<Bind>| {
+        let is_of = |addr: SocketAddr| {
+            networks.iter().any(|network| network.addr().is_ipv4() == addr.is_ipv4())
+        };
+        bind.value.addr().is_none_or(is_of)
     };
-    if let Some(first) = listener.bind.first()
+    if let Some(first) = listener.bind.iter().find_map(|bind| bind.value.addr())
         && !listener.bind.iter().any(is_possible)
     {
-        let (here, there) = if first.value.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        let (here, there) = if first.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
         faults
             .add(
                 Code::NobodyTrusted,
@@ -56,8 +59,8 @@ pub fn open_trust(accept: &HeaderMode) -> Option<&Peers> {
 /// Where strangers can connect, open trust is a fault to be looked at.
 pub(super) fn open(listener: &ListenerDraft, faults: &mut Diagnostics) {
     let Some(_) = listener.accept.value.as_ref().and_then(open_trust) else { return };
-    let Some(public) = listener.bind.iter().find(|bind| is_public(bind.value.ip())) else { return };
-    let addr = public.value;
+    let mut addrs = listener.bind.iter().filter_map(|bind| bind.value.addr());
+    let Some(addr) = addrs.find(|addr| is_public(addr.ip())) else { return };
     faults
         .add(
             Code::OpenTrust,

@@ -9,7 +9,7 @@ use crate::config::validate::AdminDraft;
 pub(super) fn admin(section: Section<'_, '_>, faults: &mut Diagnostics) -> AdminDraft {
     AdminDraft {
         listen: text(section, "listen", "listen = \"127.0.0.1:9464\"", faults)
-            .and_then(|text| address::bind(text, faults)),
+            .and_then(|text| address::listen(text, faults)),
         socket: text(section, "socket", "socket = \"/run/ppserver/admin.sock\"", faults)
             .and_then(|text| address::socket_path(text, faults))
             .map(|path| path.value),

@@ -1,7 +1,6 @@
 //! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -16,7 +15,7 @@ use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
+    HeaderMode, Bind, ChecksumPolicy, Choice, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
     Version, Versions,
 };
 use crate::config::{defaults, keys};
@@ -46,7 +45,7 @@ pub(super) fn listener(
     }
 }
 
-fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<SocketAddr>> {
+fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<Bind>> {
     let example = "bind = [\"0.0.0.0:443\", \"[::]:443\"]";
     if section.is_lacking("bind") {
         missing(section, "bind", example, faults);

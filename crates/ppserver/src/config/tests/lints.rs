@@ -230,6 +230,8 @@ fn trust_that_no_peer_of_these_addresses_can_have_is_warned_about() {
         ("'[::1]:1'", "['::ffff:10.0.0.0/104']", &["8:7 nobody-trusted"]),
         ("'[::1]:1', '127.0.0.1:1'", "['10.0.0.0/8']", &[]),
         ("'127.0.0.1:1'", "['10.0.0.0/8', 'fd00::/8']", &[]),
+        ("'fd:web', '[::1]:1'", "['10.0.0.0/8']", &[]),
+        ("'fd:web'", "['fd00::/8']", &[]),
     ] {
         let text = trusting("").replace("'127.0.0.1:1'", bind).replace("['10.0.0.0/8']", trust);
         assert_eq!(faults(&text), expected, "{bind} {trust}");

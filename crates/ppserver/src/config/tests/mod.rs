@@ -238,6 +238,8 @@ fn an_address_stands_not_beside_the_wildcard_of_its_family() {
         ("'[::1]:8080','0.0.0.0:8080'", &[]),
         ("'127.0.0.1:8081','0.0.0.0:8080'", &[]),
         ("'127.0.0.1:0','0.0.0.0:0'", &[]),
+        ("'fd:a','fd:b','0.0.0.0:8080'", &[]),
+        ("'fd:a','fd:b','fd:a'", &["5:21 duplicate"]),
     ] {
         let text = format!("{HEAD}[[listener]]\nname='a'\nupstream='u'\nbind=[{bind}]\n{UPSTREAM}");
         assert_eq!(faults(&text), expected, "{bind}");
@@ -245,7 +247,7 @@ fn an_address_stands_not_beside_the_wildcard_of_its_family() {
 }
 
 #[test]
-fn bind_takes_numeric_addresses_only() {
+fn bind_takes_numeric_addresses_and_names_of_sockets_only() {
     for (bind, code) in [
         ("':443'", "bad-value"),
         ("'localhost:443'", "bad-value"),
@@ -253,7 +255,8 @@ fn bind_takes_numeric_addresses_only() {
         ("'0.0.0.0'", "bad-value"),
         ("'[::ffff:10.0.0.1]:443'", "bad-value"),
         ("'unix:/run/x'", "not-supported"),
-        ("'fd:web'", "not-supported"),
+        ("'fd:'", "bad-value"),
+        ("'fd:web:1'", "bad-value"),
         ("443", "wrong-type"),
     ] {
         let text = format!("{HEAD}[[listener]]\nname='a'\nupstream='u'\nbind=[{bind}]\n{UPSTREAM}");

@@ -117,12 +117,17 @@ fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let timeouts = (timeout(), timeout(), timeout(), timeout());
-    let body = (prop::collection::vec(ip(), 1..4), any::<usize>(), accept(), timeouts);
+    let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
+    let body = (bind, any::<usize>(), accept(), timeouts);
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
         let mut port = 0;
-        let mut bind = |ip: IpAddr| {
+        // Without an address it is a socket that is passed.
+        let mut bind = |ip: Option<IpAddr>| {
             port += 1;
-            on_interface(ip, port)
+            ip.map_or_else(
+                || Bind::Inherited(format!("socket {port}")),
+                |ip| Bind::Addr(on_interface(ip, port)),
+            )
         };
         map.into_iter()
             .map(|(name, (ips, upstream, accept, (header, connect, idle, half_closed)))| Listener {

@@ -179,6 +179,8 @@ fn spawn(
     let mut command = Command::new(program);
     // Said of this process (sd_watchdog_enabled(3)): without it whoever is told is meant.
     command.args(words).env(VARIABLE, number).env_remove("WATCHDOG_PID");
+    // Those sockets go over with all others.
+    command.env_remove("LISTEN_PID").env_remove("LISTEN_FDS").env_remove("LISTEN_FDNAMES");
     if terms.is_supervised {
         // Its supervisor is told what a terminal and a service manager tell.
         command.process_group(0).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");

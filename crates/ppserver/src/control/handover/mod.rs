@@ -68,4 +68,6 @@ pub(super) enum Name {
     Port { listener: String, asked: String },
     /// A door of the admin interface.
     Door { asked: String },
+    /// What a service manager has passed by this name.
+    Activated { name: String },
 }

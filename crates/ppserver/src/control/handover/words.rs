@@ -90,6 +90,10 @@ mod tests {
                 Word::Sockets(Name::Door { asked: "unix:/a".to_owned() }),
                 r#"{"sockets":{"door":{"asked":"unix:/a"}}}"#,
             ),
+            (
+                Word::Sockets(Name::Activated { name: "web".to_owned() }),
+                r#"{"sockets":{"activated":{"name":"web"}}}"#,
+            ),
             (Word::Complete, r#""complete""#),
             (Word::Ready, r#""ready""#),
             (Word::Failed { why: "w".to_owned() }, r#"{"failed":{"why":"w"}}"#),
