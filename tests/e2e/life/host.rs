@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::common::far_end::FarEnd;
 use crate::common::process::{Proc, Stream, require_program};
@@ -144,14 +145,37 @@ fn lines_have_priorities_where_stderr_is_the_journals() {
         .wait_for_line(Stream::Stderr, "the fault", |line| line.starts_with("error").then_some(()));
 }
 
+/// A unit of ours.
+fn unit(name: &str) -> PathBuf {
+    let units = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
+    units.join(name).canonicalize().expect("it is there")
+}
+
+#[test]
+fn systemd_has_nothing_to_say_against_the_units() {
+    require_program("systemd-analyze", "apt-get install systemd");
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let units = ["ppserver.service", "ppserver.socket"].map(|name| {
+        let text = fs::read_to_string(unit(name)).expect("it can be read");
+        let here = dir.path().join(name);
+        // The program is where it is to be installed, else it is missed.
+        let text = text.replace("/usr/local/bin/ppserver", env!("CARGO_BIN_EXE_ppserver"));
+        fs::write(&here, text).expect("it can be written");
+        here
+    });
+    let verify = Command::new("systemd-analyze").arg("verify").args(&units).output();
+    let said = verify.expect("it runs");
+    let words = String::from_utf8_lossy(&said.stderr);
+    let about_ours = words.lines().filter(|line| line.contains("ppserver"));
+    assert_eq!(about_ours.collect::<Vec<_>>(), [""; 0], "{words}");
+    assert!(said.status.success(), "{words}");
+}
+
 #[test]
 fn the_unit_is_as_exposed_as_it_has_to_be() {
     const EXPOSURE_MAX: f64 = 1.6;
     require_program("systemd-analyze", "apt-get install systemd");
-    let unit = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../packaging/systemd/ppserver.service")
-        .canonicalize()
-        .expect("it is there");
+    let unit = unit("ppserver.service");
     let output = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager"])
         .arg(&unit)

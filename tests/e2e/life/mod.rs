@@ -19,6 +19,7 @@ mod idle;
 mod limits;
 mod listeners;
 mod logs;
+mod notify;
 mod refused_starts;
 mod reload;
 mod signals;

@@ -133,6 +133,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             Event::Upgrade(step) => {
                 if let Some(successor) = upgrade.handle(step) {
                     notify::succeeded_by(successor.pid);
+                    watchdog = Watchdog::default();
                     (reload, recovery) = (Reload::default(), Recovery::default());
                     course = Course::Draining { until: Instant::now() + running.leave(&successor) };
                 }
