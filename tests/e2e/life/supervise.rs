@@ -10,6 +10,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::life::procfs;
 use crate::life::server::{Server, file, listener, ppserver};
 use crate::life::session::{HEADER, Session, wait_until_refused};
+use crate::life::upgrade::from_stdin;
 
 /// "At once", on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
@@ -66,6 +67,25 @@ fn one_that_is_killed_is_replaced_and_who_waits_in_the_queue_is_served() {
     server.proc.signal(Signal::TERM);
     assert!(server.ends_within(SOON), "{}", server.proc.transcript());
     server.ended();
+}
+
+#[test]
+fn what_standard_input_said_is_kept_for_those_who_come_later() {
+    let far_end = FarEnd::start();
+    let mut server = from_stdin(&file(&["server.workers = 2"], far_end.addr()), "--supervise");
+    let mut last = None;
+    for nth in 0..2 {
+        let pid = ward(&server, last);
+        kill_process(pid, Signal::KILL).expect("it is our grandchild");
+        server.wait_for("the process that serves was killed", nth);
+        Session::open(server.addr());
+        let old = ward(&server, Some(pid));
+        server.proc.signal(Signal::USR2);
+        server.wait_for("upgraded", nth);
+        Session::open(server.addr());
+        last = Some(old);
+    }
+    server.stop();
 }
 
 #[test]

@@ -192,6 +192,29 @@ fn a_program_that_cannot_take_over_changes_nothing_and_is_answered_with_its_word
     assert_balanced(&old.server.stop());
 }
 
+/// A server that reads this text from standard input.
+#[track_caller]
+pub(crate) fn from_stdin(text: &str, args: &str) -> Server {
+    Server::start_with(text, |file| {
+        let script = format!("exec \"$0\" run {args} -c - < \"$1\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_ppserver")]).arg(file);
+        shell
+    })
+}
+
+#[test]
+fn what_standard_input_said_goes_over_too() {
+    let far_end = FarEnd::start();
+    let server = from_stdin(&file(&["server.workers = 2"], far_end.addr()), "");
+    fs::write(server.file(), "nonsense").expect("it can be written");
+    let first = Heir::of(&server, server.pid(), 0);
+    Session::open(server.addr());
+    let second = Heir::of(&server, first.pid, 1);
+    Session::open(server.addr());
+    second.stop();
+}
+
 #[test]
 fn a_program_that_hangs_is_given_up_and_one_that_a_drain_meets_is_too() {
     let far_end = FarEnd::start();

@@ -19,7 +19,7 @@ use crate::control::error::ServerError;
 use crate::control::limits;
 use crate::control::prepare::{ConfigFile, Source};
 use crate::control::server::Server;
-use crate::control::supervise::Supervisor;
+use crate::control::supervise::{Stdin, Supervisor};
 use crate::telemetry::log;
 
 const HELP: &str = "\
@@ -50,6 +50,9 @@ Exit codes:
   69  a port could not be bound, or a socket was not passed
   77  no permission for a port
   78  the configuration has errors: `ppserver check -c FILE` shows the same";
+
+/// The file that is standard input.
+const STDIN: &str = "-";
 
 /// Runs the proxy in the foreground
 #[derive(Debug, clap::Args)]
@@ -148,7 +151,11 @@ pub(super) fn run(args: Args, matches: &ArgMatches) -> Result<ExitCode, Failure>
         return Err(Failure::usage(format!("{why}; `ppserver run --help` has examples")));
     }
     if args.supervise && !Supervisor::is_there() {
-        let ended = Supervisor::new().and_then(|mut supervisor| supervisor.run());
+        let stdin = match &file {
+            Some(path) if path.as_os_str() == STDIN => Stdin::Configuration,
+            Some(_) | None => Stdin::Theirs,
+        };
+        let ended = Supervisor::new().and_then(|mut supervisor| supervisor.run(stdin));
         log::finish();
         return Ok(ended?.into());
     }
@@ -196,7 +203,7 @@ fn source(args: Args, file: Option<PathBuf>) -> Result<Source, Report> {
     };
     if let Some(path) = file {
         let overrides = Overrides::new(&common)?;
-        return Ok(match path.as_os_str() == "-" {
+        return Ok(match path.as_os_str() == STDIN {
             true => Source::Stdin(overrides),
             false => Source::File(ConfigFile { path, overrides }),
         });

@@ -13,7 +13,7 @@ use super::diagnostics::{Diagnostics, Place, Report, Source};
 use super::{Config, read};
 
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a configuration asks of where it runs; found out by the caller.
 #[derive(Debug, Clone, Copy)]

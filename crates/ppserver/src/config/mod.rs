@@ -47,7 +47,7 @@ pub use flags::Flags;
 pub use lint::{
     DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, descriptors_reserved, open_trust, own_listeners,
 };
-pub use load::{Host, Loaded, from_bytes, load, read_from};
+pub use load::{FILE_BYTES_MAX, Host, Loaded, from_bytes, load, read_from};
 pub use logged_tlv::LoggedTlv;
 pub use overrides::{CommonFlags, Overrides};
 pub use types::*;

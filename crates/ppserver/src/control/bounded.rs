@@ -18,7 +18,7 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfinished {
+pub(super) enum Unfinished {
     /// It takes too long.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Late(Duration),

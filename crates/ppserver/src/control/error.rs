@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::bounded::Unfinished;
 use crate::config::{Colour, Report};
 
 /// Why the server could not start, or could not go on.
@@ -18,8 +17,8 @@ pub enum ServerError {
     Unread {
         /// Where it should come from.
         file: PathBuf,
-        /// Why nobody waits for it any more.
-        why: Unfinished,
+        /// In words.
+        why: String,
     },
     /// The access log cannot be opened.
     #[error("cannot open the access log `{output}`: {error}")]

@@ -21,6 +21,7 @@ mod changes;
 pub mod client;
 pub mod error;
 mod handover;
+mod input;
 pub mod limits;
 mod local;
 mod names;

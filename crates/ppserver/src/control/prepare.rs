@@ -3,12 +3,13 @@
 //! All of it may block, and is bounded. Invariant: nothing that runs is touched.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::bounded;
 use super::error::ServerError;
+use super::input::{self, Input};
 use super::{limits, names};
 use crate::config::{self, Config, Loaded, Output, Overrides, Report};
 use crate::data::orders::Plan;
@@ -56,37 +57,34 @@ pub(super) struct Prepared {
 /// When it has errors, or does not come.
 pub(super) async fn read(file: &ConfigFile) -> Result<Loaded, ServerError> {
     let path = file.path.clone();
-    read_by(&file.path, &file.overrides, move || File::open(path)).await
-}
-
-/// Reads a configuration from standard input.
-///
-/// # Errors
-/// When it has errors, or does not come.
-pub(super) async fn read_stdin(overrides: &Overrides) -> Result<Loaded, ServerError> {
-    read_by(Path::new("<stdin>"), overrides, || Ok(io::stdin().lock())).await
-}
-
-async fn read_by<R: Read>(
-    name: &Path,
-    overrides: &Overrides,
-    open: impl FnOnce() -> io::Result<R> + Send + 'static,
-) -> Result<Loaded, ServerError> {
-    let path = name.to_owned();
     let read = move |is_wanted: &dyn Fn() -> bool| {
-        let opened = open();
+        let opened = File::open(&path);
         // Of two readers of a FIFO each gets a part: one that nobody waits for takes nothing.
         let opened = if is_wanted() { opened } else { Err(io::ErrorKind::TimedOut.into()) };
         config::read_from(&path, opened, limits::host())
     };
     match bounded::run("reader", FILE_TIMEOUT, read).await {
-        Ok(Ok(mut loaded)) => {
-            overrides.apply(&mut loaded.config);
-            Ok(loaded)
-        }
-        Ok(Err(report)) => Err(ServerError::Config(Box::new(report))),
-        Err(why) => Err(ServerError::Unread { file: name.to_owned(), why }),
+        Ok(loaded) => overridden(loaded, &file.overrides),
+        Err(why) => Err(ServerError::Unread { file: file.path.clone(), why: why.to_string() }),
     }
+}
+
+/// Takes a configuration from what standard input said.
+///
+/// # Errors
+/// When it has errors.
+pub(super) fn parse(input: &Input, overrides: &Overrides) -> Result<Loaded, ServerError> {
+    let loaded = config::read_from(Path::new(input::NAME), Ok(input.bytes()), limits::host());
+    overridden(loaded, overrides)
+}
+
+fn overridden(
+    loaded: Result<Loaded, Report>,
+    overrides: &Overrides,
+) -> Result<Loaded, ServerError> {
+    let mut loaded = loaded.map_err(|report| ServerError::Config(Box::new(report)))?;
+    overrides.apply(&mut loaded.config);
+    Ok(loaded)
 }
 
 /// Opens the access log, unless it goes to `current` already, and resolves the names of all endpoints.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::admin::Reception;
 use super::board::{Board, Readiness, Shown};
 use super::handover::{Keeper, Successor};
+use super::input::Input;
 use super::prepare::ConfigFile;
 use super::requests::{self, Answer, Logging, Refusal, Requests, Why};
 use super::service::{Following, Service};
@@ -27,6 +28,8 @@ pub struct Running {
     pub(super) plan: Arc<Plan>,
     /// What a reload reads; with flags, or from standard input, there is none.
     pub(super) file: Option<ConfigFile>,
+    /// What was read instead, for another program to read it too.
+    pub(super) input: Option<Input>,
     /// 1 at a start, one more at each upgrade.
     pub(super) generation: u32,
     /// Who holds the sockets too.
@@ -60,9 +63,17 @@ impl Running {
         let refused = Arc::clone(service.workers.refused());
         let reception = Arc::new(Reception::new(desk, board, ledger, refused));
         let log_level = plan.config.log.level;
-        let keeper = None;
-        let mut running =
-            Self { service, plan, file, generation, keeper, reception, requests, log_level };
+        let mut running = Self {
+            service,
+            plan,
+            file,
+            input: None,
+            generation,
+            keeper: None,
+            reception,
+            requests,
+            log_level,
+        };
         running.follow(following);
         running
     }

@@ -9,6 +9,7 @@
 
 use super::error::{ServerError, system};
 use super::handover::{Legacy, Parcel};
+use super::input::Input;
 use super::prepare::{ConfigFile, Prepared, Source};
 use super::running::Running;
 use super::service::Service;
@@ -23,6 +24,7 @@ pub(super) struct Ready {
     service: Service,
     prepared: Prepared,
     file: Option<ConfigFile>,
+    input: Option<Input>,
 }
 
 /// Does what may take long; `parcels` are ports that another process has left.
@@ -30,10 +32,13 @@ pub(super) struct Ready {
 /// # Errors
 /// See [`ServerError`].
 pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Ready, ServerError> {
-    let (loaded, file) = match source {
-        Source::File(file) => (prepare::read(&file).await?, Some(file)),
-        Source::Stdin(overrides) => (prepare::read_stdin(&overrides).await?, None),
-        Source::Flags(loaded) => (*loaded, None),
+    let (loaded, file, input) = match source {
+        Source::File(file) => (prepare::read(&file).await?, Some(file), None),
+        Source::Stdin(overrides) => {
+            let input = Input::read().await?;
+            (prepare::parse(&input, &overrides)?, None, Some(input))
+        }
+        Source::Flags(loaded) => (*loaded, None, None),
     };
     log::follow(&loaded.config.log).map_err(system("cannot start the log"))?;
     workers::log_panics();
@@ -42,7 +47,7 @@ pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Read
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;
     let count = loaded.config.server.workers.or(limits::host().cpus);
     let prepared = prepare::prepare(loaded.config, None).await?;
-    Ok(Ready { service: Service::new(count, descriptors, parcels)?, prepared, file })
+    Ok(Ready { service: Service::new(count, descriptors, parcels)?, prepared, file, input })
 }
 
 /// Listens, and says so, first to whoever has handed over.
@@ -50,7 +55,7 @@ pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Read
 /// # Errors
 /// When a port is not to be had, or a worker fails.
 pub(super) async fn listen(ready: Ready, legacy: Option<&Legacy>) -> Result<Running, ServerError> {
-    let Ready { mut service, prepared, file } = ready;
+    let Ready { mut service, prepared, file, input } = ready;
     let (following, replies) = service.follow(prepared)?;
     replies.all().await?;
     if let Some(legacy) = legacy {
@@ -59,7 +64,8 @@ pub(super) async fn listen(ready: Ready, legacy: Option<&Legacy>) -> Result<Runn
         served.map_err(system("whoever hands over has given it up"))?;
     }
     let generation = legacy.map_or(1, |legacy| legacy.generation);
-    let running = Running::new(service, following, file, generation);
+    let mut running = Running::new(service, following, file, generation);
+    running.input = input;
     if legacy.is_none() {
         notify::ready();
     }

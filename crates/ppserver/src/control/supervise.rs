@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::activation;
 use super::error::{ServerError, system};
 use super::handover::{Candidate, Channel, Heir, Legacy, Parcel, Process, Terms, Word, give};
+use super::input::Input;
 use super::notify::{self, Watchdog};
 use super::signals::{Signal, Signals};
 use crate::config::Log;
@@ -36,6 +37,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a word to who serves may take to be taken.
 const SAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What standard input is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// Those who serve have it, if they want it.
+    Theirs,
+    /// Each of those who serve is to read the configuration there.
+    Configuration,
+}
 
 /// A process that supervises.
 #[derive(Debug)]
@@ -71,12 +81,20 @@ impl Supervisor {
     ///
     /// # Errors
     /// When it cannot even be started.
-    pub fn run(&mut self) -> Result<u8, ServerError> {
+    pub fn run(&mut self, stdin: Stdin) -> Result<u8, ServerError> {
         log::follow(&Log::default()).map_err(system("cannot start the log"))?;
         let Self { runtime, signals, exits } = self;
         let activated = activation::take().map_err(ServerError::Passed)?;
         runtime.block_on(async {
-            let mut care = Care::new(activated);
+            let input = match stdin {
+                Stdin::Theirs => None,
+                Stdin::Configuration => tokio::select! {
+                    biased;
+                    () = signals.stop() => return Ok(0),
+                    input = Input::read() => Some(input?),
+                },
+            };
+            let mut care = Care::new(activated, input);
             let mut watchdog = Watchdog::new();
             care.start(None);
             loop {
@@ -129,6 +147,8 @@ struct Care {
     /// Those that served before it, and drain.
     elders: Vec<(Process, Option<Channel>)>,
     held: Vec<Parcel>,
+    /// What each of them is to read.
+    input: Option<Input>,
     generation: u32,
     starting: JoinSet<Result<(Process, Channel), String>>,
     upgrade: JoinSet<Result<Heir, String>>,
@@ -143,8 +163,9 @@ struct Care {
 }
 
 impl Care {
-    fn new(held: Vec<Parcel>) -> Self {
+    fn new(held: Vec<Parcel>, input: Option<Input>) -> Self {
         Self {
+            input,
             ward: None,
             elders: Vec::new(),
             held,
@@ -163,8 +184,9 @@ impl Care {
     fn start(&mut self, program: Option<PathBuf>) {
         let parcels = copies(&self.held);
         let terms = Terms { generation: self.generation, is_supervised: true };
+        let input = self.input.clone();
         self.starting.spawn(async move {
-            let (process, channel) = Candidate::start(program, terms).await?.into_parts();
+            let (process, channel) = Candidate::start(program, terms, input).await?.into_parts();
             // One that ends meanwhile is noticed by its end.
             drop(give(&channel, terms, &parcels?).await);
             Ok((process, channel))
@@ -317,8 +339,9 @@ impl Care {
                 }
                 let parcels = copies(&self.held);
                 let terms = Terms { generation: self.generation + 1, is_supervised: true };
+                let input = self.input.clone();
                 self.upgrade.spawn(async move {
-                    Candidate::start(program, terms).await?.take_over(&parcels?).await
+                    Candidate::start(program, terms, input).await?.take_over(&parcels?).await
                 });
             }
             // It says so on stderr too, and ends.

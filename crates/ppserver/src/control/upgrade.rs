@@ -61,9 +61,10 @@ impl Upgrade {
         };
         let generation = running.generation + 1;
         let terms = Terms { generation, is_supervised: false };
+        let input = running.input.clone();
         self.asking = reply;
         self.task.spawn(async move {
-            let heir = Candidate::start(program, terms).await?.take_over(&parcels).await?;
+            let heir = Candidate::start(program, terms, input).await?.take_over(&parcels).await?;
             let pid = heir.process.id();
             heir.process.leave_alone();
             let names = heir.parcels.into_iter().map(|parcel| parcel.name).collect();

@@ -15,6 +15,7 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &[
             "control::activation",
             "control::handover",
+            "control::input",
             "control::notify",
             "control::signals",
             "control::error",
@@ -44,6 +45,7 @@ pub(super) const CONTROL: &[Layer] = &[
         name: "control::start",
         uses: &[
             "control::handover",
+            "control::input",
             "control::notify",
             "control::prepare",
             "control::running",
@@ -129,6 +131,7 @@ pub(super) const CONTROL: &[Layer] = &[
         name: "control::running",
         uses: &[
             "control::handover",
+            "control::input",
             "control::admin",
             "control::board",
             "control::requests",
@@ -214,6 +217,7 @@ pub(super) const CONTROL: &[Layer] = &[
         name: "control::prepare",
         uses: &[
             "control::bounded",
+            "control::input",
             "control::limits",
             "control::names",
             "control::error",
@@ -258,9 +262,15 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::handover",
-        uses: &["control::bounded", "data::sys"],
+        uses: &["control::bounded", "control::input", "data::sys"],
         world: World::Async,
         why: "a handover moves sockets, and knows nobody who has or uses them",
+    },
+    Layer {
+        name: "control::input",
+        uses: &["control::bounded", "control::error", "config"],
+        world: World::Async,
+        why: "standard input is read once; what it says others find out",
     },
     Layer {
         name: "control::workers",
@@ -290,7 +300,7 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::error",
-        uses: &["control::bounded", "config"],
+        uses: &["config"],
         world: World::Async,
         why: "an error says what failed, and knows nothing that runs",
     },

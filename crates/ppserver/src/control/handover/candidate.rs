@@ -19,6 +19,7 @@ use super::channel::Channel;
 use super::words::{PROTOCOL, Word};
 use super::{Parcel, TIMEOUT, VARIABLE};
 use crate::control::bounded;
+use crate::control::input::Input;
 
 /// How long a process that has closed its end may take to be gone, and between two looks.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ pub(in crate::control) struct Heir {
 }
 
 impl Candidate {
-    /// Starts a program with the arguments of this one; that which runs, by the path it was started by, if none is
+    /// Starts a program with the arguments of this one, and what this one has read from standard input; that which runs, by the path it was started by, if none is
     /// named: what is there now, and not what was.
     ///
     /// # Errors
@@ -60,6 +61,7 @@ impl Candidate {
     pub(in crate::control) async fn start(
         program: Option<PathBuf>,
         terms: Terms,
+        input: Option<Input>,
     ) -> Result<Self, String> {
         let until = Instant::now() + TIMEOUT;
         let own = env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
@@ -69,7 +71,7 @@ impl Candidate {
         let shown = program.to_string_lossy().into_owned();
         let failed = |error: &dyn std::fmt::Display| format!("cannot start `{shown}`: {error}");
         let start = move |is_wanted: &dyn Fn() -> bool| {
-            let process = Process(Some(spawn(&program, words, terms, &theirs)?));
+            let process = Process(Some(spawn(&program, words, terms, input, &theirs)?));
             if is_wanted() { Ok(process) } else { Err(io::ErrorKind::TimedOut.into()) }
         };
         // A program may lie on a disk that hangs.
@@ -171,6 +173,7 @@ fn spawn(
     program: &OsString,
     words: Vec<OsString>,
     terms: Terms,
+    input: Option<Input>,
     end: &OwnedFd,
 ) -> io::Result<Child> {
     // Nobody else in this process starts programs, which would get it too.
@@ -181,6 +184,9 @@ fn spawn(
     command.args(words).env(VARIABLE, number).env_remove("WATCHDOG_PID");
     // Those sockets go over with all others.
     command.env_remove("LISTEN_PID").env_remove("LISTEN_FDS").env_remove("LISTEN_FDNAMES");
+    if let Some(input) = input {
+        command.stdin(input.again()?);
+    }
     if terms.is_supervised {
         // Its supervisor is told what a terminal and a service manager tell.
         command.process_group(0).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
