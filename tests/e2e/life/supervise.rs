@@ -1,6 +1,10 @@
 //! `run --supervise`: who serves may be killed, and nobody is refused; an upgrade is the supervisor's.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,7 +14,7 @@ use crate::common::far_end::{End, FarEnd};
 use crate::life::procfs;
 use crate::life::server::{Server, file, listener, ppserver};
 use crate::life::session::{HEADER, Session, wait_until_refused};
-use crate::life::upgrade::from_stdin;
+use crate::life::upgrade::{Load, from_stdin};
 
 /// "At once", on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
@@ -67,6 +71,54 @@ fn one_that_is_killed_is_replaced_and_who_waits_in_the_queue_is_served() {
     server.proc.signal(Signal::TERM);
     assert!(server.ends_within(SOON), "{}", server.proc.transcript());
     server.ended();
+}
+
+#[test]
+fn kills_under_load_refuse_nobody_and_cost_a_client_one_session_each() {
+    const KILLS: usize = 5;
+    const CLIENTS: usize = 3;
+    /// Connections served between two kills, at least.
+    const BETWEEN: usize = 50;
+    let far_end = FarEnd::start();
+    let mut server = start(&file(&["server.workers = 2"], far_end.addr()));
+    let (addr, is_over) = (server.addr(), AtomicBool::new(false));
+    let [served, lost] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let exchange = || {
+        let mut stream = TcpStream::connect(addr).expect("nobody is refused");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        let mut back = [0; 5];
+        let sent = stream.write_all(&[HEADER, b"hello"].concat());
+        let is_whole = sent.and_then(|()| stream.read_exact(&mut back)).is_ok();
+        assert!(!is_whole || &back == b"hello");
+        (if is_whole { &served } else { &lost }).fetch_add(1, Ordering::Relaxed);
+    };
+    thread::scope(|scope| {
+        let load = Load::new(&is_over);
+        let clients = [(); CLIENTS].map(|()| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    exchange();
+                }
+            })
+        });
+        let mut killed = None;
+        for nth in 0..KILLS {
+            let pid = ward(&server, killed);
+            kill_process(pid, Signal::KILL).expect("it is our grandchild");
+            server.wait_for("the process that serves was killed", nth);
+            let enough = served.load(Ordering::Relaxed) + BETWEEN;
+            let goes_on =
+                poll_for(PATIENCE, || (served.load(Ordering::Relaxed) >= enough).then_some(()));
+            goes_on.expect("another one serves");
+            killed = Some(pid);
+        }
+        drop(load);
+        for client in clients {
+            client.join().expect("nobody is refused");
+        }
+    });
+    assert!(lost.into_inner() <= CLIENTS * KILLS, "those of whoever was killed");
+    server.stop();
 }
 
 #[test]

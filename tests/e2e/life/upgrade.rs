@@ -20,7 +20,7 @@ use crate::common::ppserver::assert_balanced;
 use crate::common::process::Stream;
 use crate::common::socket::Client;
 use crate::life::procfs::{self, listening};
-use crate::life::server::{Server, file, listener};
+use crate::life::server::{Server, file, listener, ppserver, run, written};
 use crate::life::session::{HEADER, Session, wait_until_refused};
 
 const UPGRADED: &str = "upgraded";
@@ -238,6 +238,40 @@ fn a_program_that_hangs_is_given_up_and_one_that_a_drain_meets_is_too() {
 }
 
 #[test]
+fn an_older_version_that_serves_elsewhere_is_given_up() {
+    let far_end = FarEnd::start();
+    let mut old = Replaceable::start(&file(&["server.workers = 2"], far_end.addr()));
+    // The kernel gives it another port, and it says nothing of the handover, which it does not know.
+    let binary = env!("CARGO_BIN_EXE_ppserver");
+    let script = format!("#!/bin/sh\nunset PPSERVER_HANDOVER\nexec '{binary}' \"$@\"\n");
+    old.become_script(&script, 0o755);
+    old.assert_refused(&["did not serve within 10s"]);
+    let elsewhere = old.server.wait_for("listening", 1)["bind"].to_string();
+    let elsewhere: SocketAddr = elsewhere.trim_matches('"').parse().expect("an address");
+    wait_until_refused(elsewhere);
+    assert_balanced(&old.server.stop());
+}
+
+#[test]
+fn a_handover_that_is_none_is_told() {
+    let far_end = FarEnd::start();
+    let (_dir, path) = written(&file(&[], far_end.addr()));
+    for (number, why) in [
+        ("x", "it is no descriptor"),
+        ("-1", "it is no handover's descriptor"),
+        ("2", "it is no handover's descriptor"),
+        ("1000", "it is no handover's descriptor"),
+    ] {
+        let mut command = ppserver();
+        command.args(["run", "-c"]).arg(&path).env("PPSERVER_HANDOVER", number);
+        let ran = run(&mut command);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let why = format!("cannot take over: PPSERVER_HANDOVER: {why}");
+        assert!(ran.stderr.contains(&why), "{ran:?}");
+    }
+}
+
+#[test]
 fn another_number_of_workers_serves_all_the_sockets() {
     const CLIENTS: usize = 40;
     let far_end = FarEnd::start();
@@ -279,8 +313,15 @@ fn ports_that_are_new_are_bound_and_those_that_go_are_drained() {
     Session::open(new);
 }
 
-/// Clients that come one behind another, each served whole, until this goes.
-struct Load<'a>(&'a AtomicBool);
+/// Clients that come one behind another, until this goes.
+pub(crate) struct Load<'a>(&'a AtomicBool);
+
+impl<'a> Load<'a> {
+    /// Says that it is over when this goes.
+    pub(crate) fn new(is_over: &'a AtomicBool) -> Load<'a> {
+        Load(is_over)
+    }
+}
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
@@ -306,7 +347,7 @@ fn upgrades_under_load_refuse_and_reset_nobody() {
     };
     let mut heirs: Vec<Heir> = Vec::new();
     thread::scope(|scope| {
-        let load = Load(&is_over);
+        let load = Load::new(&is_over);
         let clients = [(); 3].map(|()| scope.spawn(|| serve(addr)));
         for nth in 0..UPGRADES {
             let giver = heirs.last().map_or(server.pid(), |heir| heir.pid);

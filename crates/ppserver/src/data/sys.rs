@@ -236,6 +236,9 @@ pub fn unwatch(registry: &Registry, listener: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// When the number is of no such socket.
 pub fn inherited(number: RawFd, kind: SocketType) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     // SAFETY: close(2): a descriptor is given up once, by whoever owns it. What was open at exec is nobody's in
     // this process, and the kernel gives its number to nobody else; one of another kind is left alone below.
     #[expect(unsafe_code, reason = "what was inherited is known by its number only")]
