@@ -2,12 +2,13 @@
 //!
 //! Sessions of every kind in `plan.rs`, chosen by the seed, go through one server while its file is
 //! reloaded; a steady honest exchange beside them is timed. Not a benchmark: it looks for what is
-//! lost, what leaks and what drifts. Invariant: every byte sent is checked where it arrives, and
+//! lost, what leaks and what drifts. Behind the chaos another server lives through reloads, upgrades and kills. Invariant: every byte sent is checked where it arrives, and
 //! every session's end is the one of its kind, or the run fails.
 
 mod client;
 mod faults;
 mod flapping;
+mod life;
 mod order;
 mod plan;
 mod random;
@@ -46,7 +47,9 @@ Examples:
 
 A line a minute goes to stderr; the report follows, then the same as one JSON object. It fails when
 a byte was lost, a session did not end as its kind must, the counters do not balance, a descriptor
-was left behind or memory grew. Ctrl-C ends it early, with the report.";
+was left behind or memory grew. Two minutes at 2,000 connections a second follow: 100 reloads and 20
+upgrades, which may cost nobody anything, and 20 kills under --supervise. Ctrl-C ends it early, with
+the report.";
 
 /// Chaos at a constant rate: what is lost, what leaks, what drifts
 #[derive(Clone, Debug, clap::Args)]
@@ -111,7 +114,10 @@ pub(crate) fn run(args: &SoakArgs) -> Result<()> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let seed = args.seed.unwrap_or(since_epoch.as_secs());
     eprintln!("seed {seed}");
-    let report = soak(args, seed, &program)?;
+    let mut report = soak(args, seed, &program)?;
+    if !report.is_cut_short {
+        report.life = Some(life::run(&program, &builds::shipped("ppload")?)?);
+    }
     print!("{report}");
     println!("{}", serde_json::to_string(&report)?);
     let complaints = report.complaints();
@@ -202,6 +208,7 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
     Ok(Report {
         seed,
         seconds,
+        is_cut_short: stop.load(Ordering::Relaxed),
         rate: args.rate,
         sessions: lock(&shared.kinds).clone(),
         connections: shared.connections.load(Ordering::Relaxed),
@@ -231,6 +238,7 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
         cpu_share,
         records_by_level,
         counters,
+        life: None,
     })
 }
 

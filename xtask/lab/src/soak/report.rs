@@ -7,6 +7,8 @@ use ppload::Latency;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::life::Life;
+
 /// The most by which the line through the memory samples may rise from their first to their last:
 /// twice and a half what six runs of three minutes did, at 50 and at 150 sessions a second (37 to
 /// 50 KiB, the end of the warm-up). In an hour at 50 a session that leaves one byte is found.
@@ -18,6 +20,8 @@ pub(super) struct Report {
     pub(super) seed: u64,
     pub(super) seconds: f64,
     pub(super) rate: u32,
+    /// Whether somebody interrupted it.
+    pub(super) is_cut_short: bool,
     /// Sessions by kind.
     pub(super) sessions: BTreeMap<String, u64>,
     /// Connections that all sessions and probes made.
@@ -42,6 +46,8 @@ pub(super) struct Report {
     pub(super) records_by_level: BTreeMap<String, u64>,
     /// The last counters.
     pub(super) counters: Value,
+    /// What came behind the chaos.
+    pub(super) life: Option<Life>,
 }
 
 /// Resident bytes of the server.
@@ -97,6 +103,7 @@ impl Report {
             format!("the server logged {errors} errors"),
         );
         complaints.extend(imbalance(&self.counters, self.connections));
+        complaints.extend(self.life.iter().flat_map(Life::complaints));
         complaints
     }
 }
@@ -172,6 +179,9 @@ impl fmt::Display for Report {
         writeln!(f, "server CPU    {:.1} % of a core", self.cpu_share * 100.0)?;
         writeln!(f, "log records   {:?}", self.records_by_level)?;
         writeln!(f, "counters      {}", self.counters)?;
+        if let Some(life) = &self.life {
+            write!(f, "{life}")?;
+        }
         let complaints = self.complaints();
         let verdict = if complaints.is_empty() { "good".into() } else { complaints.join("; ") };
         writeln!(

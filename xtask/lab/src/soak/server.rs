@@ -66,12 +66,7 @@ impl Server {
 
     /// Where it listens.
     pub(super) fn ports(&mut self) -> Result<Ports> {
-        let mut port = |name: &str| {
-            self.process.wait_for_line(name, |line| {
-                let record = record(line, "listening").filter(|it| it["listener"] == name)?;
-                record["bind"].as_str()?.parse().ok()
-            })
-        };
+        let mut port = |name: &str| listening(&mut self.process, name);
         Ok(Ports { edge: port("edge")?, dead: port("dead")?, flapping: port("flapping")? })
     }
 
@@ -127,7 +122,16 @@ impl Server {
     }
 }
 
-fn record(line: &str, message: &str) -> Option<Value> {
+/// Waits until a listener listens, and returns where.
+pub(super) fn listening(process: &mut Process, name: &str) -> Result<SocketAddr> {
+    process.wait_for_line(name, |line| {
+        let record = record(line, "listening").filter(|it| it["listener"] == name)?;
+        record["bind"].as_str()?.parse().ok()
+    })
+}
+
+/// Reads a record whose message begins so.
+pub(super) fn record(line: &str, message: &str) -> Option<Value> {
     let record: Value = serde_json::from_str(line).ok()?;
     record["message"].as_str()?.starts_with(message).then_some(record)
 }
