@@ -15,7 +15,7 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
-    HeaderMode, AccessLog, Admin, Bind, Config, Endpoint, Host, Listener, Log, Outgoing, Server,
+    AccessLog, Admin, Bind, Config, Endpoint, HeaderMode, Host, Listener, Log, Outgoing, Server,
     Splice, Tcp, Timeouts, Upstream, lint,
 };
 

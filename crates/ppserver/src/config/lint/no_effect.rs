@@ -9,7 +9,7 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    HeaderMode, AccessLog, Bind, Endpoint, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass,
+    AccessLog, Bind, Endpoint, HeaderMode, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass,
     Version, defaults,
 };
 use pptrust::Peers;

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place, Report};
 use crate::config::validate::{Draft, UpstreamDraft};
-use crate::config::{HeaderMode, Bind, Config, Endpoint, Host};
+use crate::config::{Bind, Config, Endpoint, HeaderMode, Host};
 
 /// An address that is listened on.
 struct Port<'a> {

@@ -6,7 +6,7 @@ use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::At;
 use crate::config::validate::ListenerDraft;
-use crate::config::{HeaderMode, Bind};
+use crate::config::{Bind, HeaderMode};
 use pptrust::{Peers, Shortest, is_public};
 
 /// The bits behind the prefix are dropped.

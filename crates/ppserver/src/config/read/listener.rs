@@ -15,8 +15,8 @@ use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    HeaderMode, Bind, ChecksumPolicy, Choice, HeaderPolicy, LocalPolicy, Presence, Timeouts, Untrusted,
-    Version, Versions,
+    Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Timeouts,
+    Untrusted, Version, Versions,
 };
 use crate::config::{defaults, keys};
 use pptrust::{Peers, Shortest};
