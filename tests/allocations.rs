@@ -11,6 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use ppserver::config::{Host, from_bytes};
+use ppserver::core::pool::Pool;
+use ppserver::core::pool::balance::Balance;
+use ppserver::core::pool::endpoint::{Endpoint, Member};
 use ppserver::data::PipeLimits;
 use ppserver::data::orders::{Claim, Order, Plan, Reply, Setup, Share};
 use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
@@ -77,11 +80,17 @@ endpoints = [\"{endpoint}\"]
     let config = loaded.unwrap().config;
     // At its usual level, which has no line for a connection that is served.
     log::follow(&config.log).unwrap();
-    let plan = Plan { config, endpoints: vec![vec![endpoint]] };
+    let pool = Pool {
+        endpoints: vec![Endpoint::new(Member::at(endpoint), 1)],
+        attempts_max: 2,
+        failures_max: 2,
+        balance: Balance::RoundRobin,
+    };
+    let plan = Plan { config, pools: vec![pool] };
     let ledger = Ledger::new(1);
-    ledger.follow(&plan.config, &plan.endpoints);
+    ledger.follow(&plan.config, &plan.pools);
     let setup = Setup {
-        cells: ledger.cells(0, &plan.config, &plan.endpoints),
+        cells: ledger.cells(0, &plan.config, &plan.pools),
         plan: Arc::new(plan),
         ports: vec![Share {
             claim: Arc::new(Claim { addr: proxy, is_lent: false }),

@@ -8,6 +8,9 @@ use std::time::Duration;
 use ppserver::config::{Host, from_bytes};
 use ppserver::core::close_reason::CloseReason;
 use ppserver::core::connect_result::ConnectResult;
+use ppserver::core::pool::Pool;
+use ppserver::core::pool::balance::Balance;
+use ppserver::core::pool::endpoint::{Endpoint, Member};
 use ppserver::telemetry::cells::Cells;
 use ppserver::telemetry::exposition::{Format, render};
 use ppserver::telemetry::ledger::Ledger;
@@ -24,11 +27,13 @@ impl Scraped {
     pub(crate) fn new() -> Scraped {
         let loaded = from_bytes("f".into(), FILE.as_bytes(), Host::default());
         let config = loaded.expect("it has no error").config;
-        let endpoints =
-            ["127.0.0.1:2", "127.0.0.1:3"].map(|addr| addr.parse().expect("an address"));
-        let (ledger, endpoints) = (Ledger::new(1), [endpoints.to_vec()]);
-        ledger.follow(&config, &endpoints);
-        let cells = ledger.cells(0, &config, &endpoints);
+        let addrs = ["127.0.0.1:2", "127.0.0.1:3"].map(|addr| addr.parse().expect("an address"));
+        let endpoints = addrs.map(|addr| Endpoint::new(Member::at(addr), 1)).to_vec();
+        let balance = Balance::RoundRobin;
+        let pools = [Pool { endpoints, attempts_max: 1, failures_max: 0, balance }];
+        let ledger = Ledger::new(1);
+        ledger.follow(&config, &pools);
+        let cells = ledger.cells(0, &config, &pools);
         Scraped { ledger, cells }
     }
 

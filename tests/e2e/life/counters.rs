@@ -15,9 +15,11 @@ use crate::life::server::{Server, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
-const REASONS: [&str; 21] = [
+const REASONS: [&str; 23] = [
     "client_reset",
     "closed_by_admin",
+    "no_endpoint",
+    "endpoints_full",
     "connect_failed",
     "connect_timeout",
     "done",

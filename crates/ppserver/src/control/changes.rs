@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::config::{self, Config, Listener, Upstream};
+use crate::core::pool::Pool;
 use crate::data::orders::Plan;
 
 /// Changes that are named; the rest is counted, so that a line is bounded.
@@ -70,11 +71,12 @@ fn of_listener(
 }
 
 /// An upstream, and the addresses behind its names.
-type Resolved<'a> = (&'a Upstream, &'a [SocketAddr]);
+type Resolved<'a> = (&'a Upstream, Vec<SocketAddr>);
 
 fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
-    let resolved = plan.config.upstreams.iter().zip(&plan.endpoints);
-    resolved.map(|(upstream, addrs)| (&*upstream.name, (upstream, &**addrs))).collect()
+    let addrs = |pool: &Pool| pool.endpoints.iter().map(|endpoint| endpoint.member.addr).collect();
+    let resolved = plan.config.upstreams.iter().zip(&plan.pools);
+    resolved.map(|(upstream, pool)| (&*upstream.name, (upstream, addrs(pool)))).collect()
 }
 
 fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> Vec<String> {
@@ -122,6 +124,8 @@ fn by_name<T>(
 mod tests {
     use super::*;
     use crate::config::{Host, from_bytes};
+    use crate::core::pool::balance::Balance;
+    use crate::core::pool::endpoint::{Endpoint, Member};
 
     const FILE: &str = "config_version = 1\n[server]\nworkers = 2\nshutdown_grace = '1s'\n\
         [timeouts]\nidle = '1s'\n[log]\nlevel = 'info'\n[access_log]\nenabled = false\n\
@@ -133,8 +137,14 @@ mod tests {
     fn plan(text: &str, endpoint: &str) -> Plan {
         let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
         let config = loaded.expect("it has no error").config;
-        let endpoints = config.upstreams.iter().map(|_| vec![endpoint.parse().unwrap()]).collect();
-        Plan { config, endpoints }
+        let member = Member::at(endpoint.parse().unwrap());
+        let pool = |_| Pool {
+            endpoints: vec![Endpoint::new(member, 1)],
+            attempts_max: 1,
+            failures_max: 0,
+            balance: Balance::RoundRobin,
+        };
+        Plan { pools: config.upstreams.iter().map(pool).collect(), config }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod limits;
 mod local;
 mod names;
 mod notify;
+mod pools;
 mod ports;
 pub mod prepare;
 mod privileges;

@@ -1,19 +1,20 @@
 //! From names to addresses, by the system's resolver.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 
 use crate::config::{self, Endpoint};
+use crate::core::pool::endpoint::Member;
 
 /// Resolves the endpoints of an upstream; a name may stand for several addresses. Blocks.
 ///
 /// # Errors
 /// When a name has no address; the error says which.
-pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<SocketAddr>> {
-    let mut addrs = Vec::new();
+pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<Member>> {
+    let mut members = Vec::new();
     for endpoint in &upstream.endpoints {
         match endpoint {
-            Endpoint::Addr(addr) => addrs.push(*addr),
+            Endpoint::Addr(addr) => members.push(Member::at(*addr)),
             Endpoint::Name { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
                     io::Error::other(format!(
@@ -21,9 +22,9 @@ pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<SocketAddr>
                         upstream.name
                     ))
                 })?;
-                let before = addrs.len();
-                addrs.extend(found);
-                if addrs.len() == before {
+                let before = members.len();
+                members.extend(found.map(Member::at));
+                if members.len() == before {
                     return Err(io::Error::other(format!(
                         "upstream `{}`: `{host}` has no address",
                         upstream.name
@@ -32,7 +33,7 @@ pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<SocketAddr>
             }
         }
     }
-    Ok(addrs)
+    Ok(members)
 }
 
 #[cfg(test)]

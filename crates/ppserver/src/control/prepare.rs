@@ -12,7 +12,7 @@ use super::error::ServerError;
 use super::input::{self, Input};
 use super::{limits, names};
 use crate::config::{self, Config, Loaded, Output, Overrides, Report};
-use crate::data::orders::Plan;
+use crate::core::pool::endpoint::Member;
 use crate::telemetry::access_log::{self, Opened};
 use crate::telemetry::log;
 
@@ -46,7 +46,9 @@ pub struct ConfigFile {
 /// Everything that is needed to follow a configuration.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) plan: Plan,
+    pub(super) config: Config,
+    /// The members of each upstream, by its index in the configuration.
+    pub(super) members: Vec<Vec<Member>>,
     /// Where the access log is to go, if it goes there no more than before.
     pub(super) opened: Option<Opened>,
 }
@@ -106,16 +108,18 @@ pub(super) async fn prepare(
     let resolved = resolved.unwrap_or_else(|why| {
         Err(io::Error::other(format!("cannot resolve the names of endpoints: {why}")))
     });
-    let (plan, warnings) = resolved.map_err(ServerError::Resolve)?;
+    let (config, members, warnings) = resolved.map_err(ServerError::Resolve)?;
     log::warnings(&warnings);
-    Ok(Prepared { plan, opened })
+    Ok(Prepared { config, members, opened })
 }
 
 /// Resolves names; of the addresses behind them some may lead back to a listener, which is a warning. Blocks.
-fn resolve(config: Config) -> io::Result<(Plan, Report)> {
-    let endpoints = config.upstreams.iter().map(names::resolve).collect::<io::Result<Vec<_>>>()?;
-    let warnings = config::own_listeners(&config, &endpoints, limits::host());
-    Ok((Plan { config, endpoints }, warnings))
+fn resolve(config: Config) -> io::Result<(Config, Vec<Vec<Member>>, Report)> {
+    let members = config.upstreams.iter().map(names::resolve).collect::<io::Result<Vec<_>>>()?;
+    let addrs = |members: &Vec<Member>| members.iter().map(|member| member.addr).collect();
+    let addrs: Vec<_> = members.iter().map(addrs).collect();
+    let warnings = config::own_listeners(&config, &addrs, limits::host());
+    Ok((config, members, warnings))
 }
 
 async fn open(output: Output) -> Result<Opened, ServerError> {

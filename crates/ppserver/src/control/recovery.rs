@@ -96,7 +96,7 @@ mod tests {
     use crate::config::{Host, from_bytes};
     use crate::control::prepare::Prepared;
     use crate::control::workers::End;
-    use crate::data::orders::Plan;
+    use crate::core::pool::endpoint::Member;
 
     const WORKERS: usize = 2;
     const SESSIONS: usize = 32;
@@ -118,9 +118,11 @@ mod tests {
              [upstream.u]\nendpoints = ['{endpoint}']\n"
         );
         let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
-        let plan = Plan { config: loaded.unwrap().config, endpoints: vec![vec![endpoint]] };
+        let config = loaded.unwrap().config;
         let mut service = Service::new(WORKERS, 1024, Vec::new()).unwrap();
-        let (_, replies) = service.follow(Prepared { plan, opened: None }).unwrap();
+        let (_, replies) = service
+            .follow(Prepared { config, members: vec![vec![Member::at(endpoint)]], opened: None })
+            .unwrap();
         replies.all().await.unwrap();
         let addr = service.ports.places()[0].addr;
         (service, addr)

@@ -12,6 +12,7 @@ use super::admin::{self, Doors, Reception};
 use super::error::{ServerError, system};
 use super::handover::{Name, Parcel};
 use super::limits::Budget;
+use super::pools::Pools;
 use super::ports::{Place, Ports};
 use super::prepare::Prepared;
 use super::workers::{Replies, Workers};
@@ -51,7 +52,7 @@ impl Told {
         Setup {
             plan: Arc::clone(&self.plan),
             ports,
-            cells: ledger.cells(worker, &self.plan.config, &self.plan.endpoints),
+            cells: ledger.cells(worker, &self.plan.config, &self.plan.pools),
             access_log: self.access_log.clone(),
             connections_max: self.connections_max,
             pipes: self.pipes,
@@ -68,6 +69,8 @@ pub(super) struct Service {
     /// What all of them count.
     pub(super) ledger: Arc<Ledger>,
     pub(super) doors: Doors,
+    /// What is known of endpoints.
+    pools: Pools,
     /// `None` until there is something to follow, and once nobody is replaced any more: who writes the access log
     /// waits for everybody who may.
     told: Option<Told>,
@@ -94,6 +97,7 @@ impl Service {
             workers: Workers::start(ledger.workers())?,
             ports,
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
+            pools: Pools::new(ledger.workers().len()),
             ledger,
             doors,
             told: None,
@@ -110,20 +114,21 @@ impl Service {
         &mut self,
         prepared: Prepared,
     ) -> Result<(Following, Replies), ServerError> {
-        let Prepared { plan, opened } = prepared;
-        let (config, workers) = (&plan.config, self.workers.count());
-        let bound = self.ports.bind(config, workers)?;
+        let Prepared { config, members, opened } = prepared;
+        let workers = self.workers.count();
+        let bound = self.ports.bind(&config, workers)?;
         let doors = self.doors.bind(&config.admin)?;
         let new_places = bound.new_places();
         let access_log = self.access_logs.follow(&config.access_log, opened);
         let access_log = access_log.map_err(system("cannot start the access log"))?;
-        let budget = limits::of(config, workers, self.descriptors);
+        let budget = limits::of(&config, workers, self.descriptors);
         let Budget { connections_max, pipes, .. } = budget;
         if self.budget.replace(budget) != Some(budget) {
             announce::budget(&budget);
         }
-        let (plan, pipes) = (Arc::new(plan), pipes.share(workers));
-        self.ledger.follow(&plan.config, &plan.endpoints);
+        let pools = self.pools.follow(&config, members);
+        self.ledger.follow(&config, &pools);
+        let (plan, pipes) = (Arc::new(Plan { config, pools }), pipes.share(workers));
         let told = Told { plan: Arc::clone(&plan), access_log, connections_max, pipes };
         let setup = |worker| told.setup(bound.shares(worker, workers), &self.ledger, worker);
         let replies = self.workers.follow((0..workers).map(setup));

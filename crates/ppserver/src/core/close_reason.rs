@@ -35,6 +35,10 @@ words! {
         HeaderTimeout, "header_timeout";
         /// The header we would have to send is too long for the format.
         HeaderTooLong, "header_too_long";
+        /// The upstream has no endpoint that may be tried.
+        NoEndpoint, "no_endpoint";
+        /// Every endpoint of the upstream has as many connections as it may.
+        EndpointsFull, "endpoints_full";
         /// No endpoint could be connected to.
         ConnectFailed, "connect_failed";
         /// The last endpoint tried did not answer in time.

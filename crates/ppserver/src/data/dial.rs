@@ -1,22 +1,25 @@
 //! What a connection needs from its header to its upstream's answer: who is tried, and what the header sent
 //! to each is made of.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ppcore::{Header, encode::EncodeError};
 use pptrust::{Outgoing, SocketAddrs};
 
 use super::conduit::{Buffer, Spares};
-use crate::core::pool::Upstream;
+use crate::core::close_reason::CloseReason;
+use crate::core::pool::{Tried, Unavailable, Upstream};
 
 /// The attempts to reach an upstream.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
     /// The header that came, and its bytes as long as a header that is sent needs them.
     received: Option<(Header, Option<Buffer>)>,
-    /// The place in the round of the first attempt.
-    first: usize,
-    attempts: usize,
+    /// Those that were tried.
+    tried: Tried,
+    /// How the last attempt failed, if it did.
+    failed: Option<CloseReason>,
     /// When the last attempt began.
     began: Option<Instant>,
 }
@@ -31,18 +34,31 @@ impl Dial {
     ) -> Self {
         let bytes = bytes.get(..header.len()).filter(|_| send.needs_bytes(&header));
         let kept = bytes.map(|bytes| spares.buffer_of(bytes));
-        Self { received: Some((header, kept)), first: 0, attempts: 0, began: None }
+        Self { received: Some((header, kept)), ..Self::default() }
     }
 
-    /// Returns the place of the next endpoint to be tried, now.
-    pub(super) fn next(&mut self, upstream: &Upstream, now: Instant) -> usize {
-        if self.attempts == 0 {
-            // Not before: a health check goes nowhere, and takes nobody's place in the round.
-            self.first = upstream.next_in_round();
-        }
-        self.attempts += 1;
+    /// Returns the place of the next endpoint to be tried for a client, now, who counts there.
+    ///
+    /// # Errors
+    /// When there is none: how the last attempt failed, if there was one.
+    pub(super) fn next(
+        &mut self,
+        upstream: &Upstream,
+        client: IpAddr,
+        now: Instant,
+    ) -> Result<usize, CloseReason> {
         self.began = Some(now);
-        upstream.place(self.first, self.attempts - 1)
+        upstream.pick(&mut self.tried, client, now).map_err(|why| {
+            self.failed.unwrap_or(match why {
+                Unavailable::None => CloseReason::NoEndpoint,
+                Unavailable::Full => CloseReason::EndpointsFull,
+            })
+        })
+    }
+
+    /// An attempt has failed.
+    pub(super) fn handle_failed(&mut self, reason: CloseReason) {
+        self.failed = Some(reason);
     }
 
     /// Returns when the last attempt began.

@@ -15,6 +15,7 @@ use super::listing::{Filter, Listing};
 use super::pipes::PipeLimits;
 use crate::config::Config;
 use crate::core::connection_id::ConnectionId;
+use crate::core::pool::Pool;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::Cells;
 
@@ -23,8 +24,8 @@ use crate::telemetry::cells::Cells;
 pub struct Plan {
     /// The configuration.
     pub config: Config,
-    /// The addresses of each upstream, by its index in the configuration; none is empty.
-    pub endpoints: Vec<Vec<SocketAddr>>,
+    /// What each upstream is to be, by its index in the configuration.
+    pub pools: Vec<Pool>,
 }
 
 /// What a worker is told.

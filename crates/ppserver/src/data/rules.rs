@@ -2,11 +2,12 @@
 //!
 //! Made from the configuration, for one worker; a reload makes new ones, which go on with what those of
 //! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
-//! the upstream's next endpoint, and what is learned of being early.
+//! what the upstream knows of its endpoints, and what is learned of being early.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ppcore::{Crc32cPolicy, Error, Options, TlvFraming};
 use pptrust::{Admission, Intro, Outgoing, Trust};
@@ -65,17 +66,18 @@ impl Rules {
         cells: &Cells,
         old: &[Arc<Self>],
         worker: usize,
+        now: Instant,
     ) -> Vec<Arc<Self>> {
         let config = &plan.config;
         let upstreams: Vec<Arc<Upstream>> = config
             .upstreams
             .iter()
-            .zip(&plan.endpoints)
-            .map(|(config::Upstream { name, retries, .. }, endpoints)| {
+            .zip(&plan.pools)
+            .map(|(config::Upstream { name, .. }, pool)| {
                 let old = old.iter().find(|rules| rules.route.upstream.name == *name);
                 let upstream = match old {
-                    Some(old) => old.route.upstream.reloaded(*retries, endpoints.clone()),
-                    None => Upstream::new(name.clone(), *retries, endpoints.clone(), worker),
+                    Some(old) => old.route.upstream.reloaded(pool.clone()),
+                    None => Upstream::new(name.clone(), pool.clone(), worker, now),
                 };
                 Arc::new(upstream)
             })
@@ -248,8 +250,15 @@ fn trust(accept: &HeaderMode) -> Trust {
 #[cfg(test)]
 mod tests {
     use crate::config::Host;
+    use crate::core::pool::Pool;
+    use crate::core::pool::balance::Balance;
 
     use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+    fn now() -> Instant {
+        Instant::now()
+    }
 
     /// The rules of a listener with these keys, in a file with these.
     fn rules(top: &str, listener: &str) -> Arc<Rules> {
@@ -258,11 +267,13 @@ mod tests {
              upstream = 'u'\n{listener}\n[upstream.u]\nendpoints = ['127.0.0.1:2']\n"
         );
         let loaded = config::from_bytes("f".into(), text.as_bytes(), Host::default());
-        let endpoints = vec![vec!["127.0.0.1:2".parse().unwrap()]];
-        let plan = Plan { config: loaded.unwrap().config, endpoints };
-        let spares = PoolCells { upstream: Arc::default(), endpoints: vec![Arc::default()] };
-        let cells = Cells { listeners: vec![Arc::default()], upstreams: vec![spares] };
-        Arc::clone(&Rules::all(&plan, &cells, &[], 0)[0])
+        let endpoints = Vec::new();
+        let balance = Balance::RoundRobin;
+        let pool = Pool { endpoints, attempts_max: 1, failures_max: 0, balance };
+        let plan = Plan { config: loaded.unwrap().config, pools: vec![pool] };
+        let pool = PoolCells { upstream: Arc::default(), endpoints: Vec::new() };
+        let cells = Cells { listeners: vec![Arc::default()], upstreams: vec![pool] };
+        Arc::clone(&Rules::all(&plan, &cells, &[], 0, now())[0])
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Worker {
     fn take_orders(&mut self, now: Now) {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Follow(setup, reply) => match self.follow(*setup) {
+                Order::Follow(setup, reply) => match self.follow(*setup, now.instant) {
                     Ok(()) => self.following = Some(reply),
                     Err(error) => reply.send(Err(error)),
                 },
@@ -236,9 +236,9 @@ impl Worker {
 
     /// Follows other terms: for connections from now on, and for those who wait at ports that stay. A port
     /// that goes takes who waits there on the old ones.
-    fn follow(&mut self, setup: Setup) -> io::Result<()> {
+    fn follow(&mut self, setup: Setup, now: Instant) -> io::Result<()> {
         let Setup { plan, ports, cells, access_log, connections_max, pipes } = setup;
-        self.rules = Rules::all(&plan, &cells, &self.rules, self.index);
+        self.rules = Rules::all(&plan, &cells, &self.rules, self.index, now);
         self.access_log = access_log;
         self.connections_max = connections_max;
         self.spares.set_limits(pipes);

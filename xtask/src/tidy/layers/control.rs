@@ -115,7 +115,7 @@ pub(super) const CONTROL: &[Layer] = &[
             // Its test starts a service.
             "control::prepare",
             "control::workers",
-            "data::orders",
+            "core::pool",
             "config",
         ],
         world: World::Async,
@@ -123,7 +123,7 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::changes",
-        uses: &["data::orders", "config"],
+        uses: &["data::orders", "core::pool", "config"],
         world: World::Async,
         why: "two plans are compared; what to do about it is decided elsewhere",
     },
@@ -157,6 +157,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::admin",
             "control::announce",
             "control::limits",
+            "control::pools",
             "control::ports",
             "control::prepare",
             "control::workers",
@@ -221,7 +222,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::limits",
             "control::names",
             "control::error",
-            "data::orders",
+            "core::pool",
             "telemetry::access_log",
             "telemetry::log",
             "config",
@@ -234,6 +235,12 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &["control::limits", "control::ports", "telemetry::log", "config"],
         world: World::Async,
         why: "what is told is found out elsewhere",
+    },
+    Layer {
+        name: "control::pools",
+        uses: &["core::pool", "config"],
+        world: World::Async,
+        why: "what is known of endpoints knows neither the workers who count there nor who shows it",
     },
     Layer {
         name: "control::ports",
@@ -318,7 +325,7 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::names",
-        uses: &["config"],
+        uses: &["config", "core::pool"],
         world: World::Async,
         why: "names become addresses off the data path, and know nothing that runs",
     },

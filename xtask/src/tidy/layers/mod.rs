@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use self::references::{Reference, References, collect};
 use self::resolve::{Scope, Target};
 use self::table::{
-    ASYNC_CRATES, CORE_CRATES, IMPURE_STD, Layer, PLANES, PURE_NET, PURE_TESTS_MAY, STD, World,
-    layers,
+    ASYNC_CRATES, CORE_CRATES, IMPURE_STD, Layer, PLANES, PURE_CRATES, PURE_NET, PURE_TESTS_MAY,
+    STD, World, layers,
 };
 use super::Violation;
 use super::source::Source;
@@ -172,7 +172,10 @@ fn outside(
         World::Pure if STD.contains(&first.as_str()) => {
             is_pure_std(rest, reference.is_glob, is_test)
         }
-        World::Pure => first == "ppcore" || (is_test && manifest.test_dependencies.contains(first)),
+        World::Pure => {
+            PURE_CRATES.contains(&first.as_str())
+                || (is_test && manifest.test_dependencies.contains(first))
+        }
     };
     (!allowed).then(|| format!("`{}` may not use `{}`", from.name, path.join("::")))
 }

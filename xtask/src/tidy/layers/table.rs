@@ -23,13 +23,14 @@ pub(super) enum World {
     Async,
     /// Any but an async runtime.
     Open,
-    /// ppcore and the types of std: no socket, file, thread or clock.
+    /// Crates that are pure themselves and the types of std: no socket, file, thread or clock.
     Pure,
 }
 
 /// A module that decides.
 const fn pure(name: &'static str, uses: &'static [&'static str]) -> Layer {
-    let why = "what decides is pure: it knows ppcore and std types only, time and outcomes go in";
+    let why =
+        "what decides is pure: it knows pure crates and std types only, time and outcomes go in";
     Layer { name, uses, world: World::Pure, why }
 }
 
@@ -183,6 +184,7 @@ const BELOW: &[Layer] = &[
             "telemetry::cells",
             "data::listing",
             "core::connection_id",
+            "core::pool",
         ],
         world: World::Open,
         why: "an order says what is to be followed, and knows nobody who does",
@@ -195,7 +197,7 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "data::dial",
-        uses: &["data::conduit", "core::pool"],
+        uses: &["data::conduit", "core::pool", "core::close_reason"],
         world: World::Open,
         why: "a dial knows who is next and what he is sent, and opens no socket",
     },
@@ -292,6 +294,7 @@ const BELOW: &[Layer] = &[
             "telemetry::build",
             "core::close_reason",
             "core::connect_result",
+            "core::pool",
             "config",
         ],
         world: World::Open,
@@ -303,6 +306,7 @@ const BELOW: &[Layer] = &[
             "telemetry::cells",
             "core::close_reason",
             "core::connect_result",
+            "core::pool",
             "core::words",
             "config",
         ],
@@ -420,6 +424,9 @@ pub(super) const ASYNC_CRATES: [&str; 5] =
     ["axum", "hyper", "hyper_util", "tokio", "tower_service"];
 
 pub(super) const STD: [&str; 3] = ["std", "core", "alloc"];
+
+/// Crates that only compute.
+pub(super) const PURE_CRATES: [&str; 2] = ["ppcore", "siphasher"];
 
 /// The crates ppcore may name and depend on.
 pub(super) const CORE_CRATES: [&str; 2] = ["crc", "thiserror"];

@@ -176,9 +176,15 @@ impl Coverage {
     /// Returns what was met fewer times than `hits_min`.
     pub(super) fn holes(&self, hits_min: u64) -> Vec<&'static str> {
         // A full table of connections is told by a bare close, before there is a session; who is closed by an
-        // operator ends like who is stopped; and a worker that fails takes its sessions with it.
-        let elsewhere =
-            [CloseReason::Overload, CloseReason::ClosedByAdmin, CloseReason::WorkerFailed];
+        // operator ends like who is stopped; a worker that fails takes its sessions with it; and whom to connect to
+        // is decided by the plan.
+        let elsewhere = [
+            CloseReason::Overload,
+            CloseReason::ClosedByAdmin,
+            CloseReason::WorkerFailed,
+            CloseReason::NoEndpoint,
+            CloseReason::EndpointsFull,
+        ];
         let is_elsewhere = |name: &str| elsewhere.iter().any(|reason| reason.name() == name);
         self.entries()
             .filter(|(name, count)| *count < hits_min && !is_elsewhere(name))

@@ -7,22 +7,24 @@
 //! Performs the session's actions, one system call each, and reports what came of them. It decides
 //! nothing itself. Invariant: the session's count of a conduit is what the conduit holds.
 
+mod attempts;
 mod refused;
 mod told;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
-use pptrust::{Found, Intro, Outgoing, SocketAddrs};
+use pptrust::{Found, Intro};
+
+use attempts::Hold;
 
 use super::conduit::{Buffer, Spares};
 use super::dial::Dial;
 use super::leg::{self, Leg};
-use super::outcome::{connect_result, failure, first_use, met_itself, received, sent};
+use super::outcome::{failure, first_use, received, sent};
 use super::rules::Rules;
 use super::source::Source;
 use super::table::Key;
@@ -38,7 +40,7 @@ use crate::core::session::{
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
-use crate::telemetry::cells::{EndpointCells, WorkerCells};
+use crate::telemetry::cells::WorkerCells;
 use crate::telemetry::log::Limiter;
 use crate::telemetry::refusals::Refusals;
 use crate::telemetry::tlvs::Told;
@@ -95,8 +97,7 @@ pub(super) struct Connection {
     intent: Intent,
     /// The place of the last attempt's among its upstream's.
     endpoint: Option<usize>,
-    /// Whether it has been counted as standing there.
-    is_counted: bool,
+    hold: Hold,
     /// Bytes of our own header for it, which are not payload.
     header_len: usize,
     /// For the access log; none unless it asks for them.
@@ -127,7 +128,7 @@ impl Connection {
             },
             intent: Intent::plain(peer),
             endpoint: None,
-            is_counted: false,
+            hold: Hold::Nothing,
             header_len: 0,
             tlvs: Told::default(),
             rules: Arc::clone(rules),
@@ -150,7 +151,8 @@ impl Connection {
         }
         let failed_before = self.session.failed_attempts();
         self.session.handle_time(ctx.now);
-        self.report_attempt(failed_before, ConnectResult::Timeout, &"no answer in time", ctx);
+        let (reason, result) = (CloseReason::ConnectTimeout, ConnectResult::Timeout);
+        self.report_attempt(failed_before, reason, result, &"no answer in time", ctx);
     }
 
     /// Does what the session wants done, until it waits, ends, or has used up its share; each action costs
@@ -187,7 +189,7 @@ impl Connection {
                     self.session.handle_error_taken(side, pending.as_ref().map(failure), now);
                     self.count_connected(now);
                     if let Some(error) = pending {
-                        self.report_attempt(failed_before, connect_result(&error), &error, ctx);
+                        self.report_failure(failed_before, &error, ctx);
                     }
                 }
                 Action::Fill(direction, method) => self.fill(direction, method, ctx),
@@ -356,100 +358,6 @@ impl Connection {
         Verdict::Relay { buffered: buffer.held().len() }
     }
 
-    fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
-        let Stage::Dial(dial) = &mut self.stage else {
-            unreachable!("a session connects behind its header, and before it relays")
-        };
-        let route = self.rules.route(&self.intent);
-        let place = dial.next(&route.upstream, ctx.now);
-        self.endpoint = Some(place);
-        let endpoint = route.upstream.addr(place);
-        tracing::debug!(
-            listener = self.rules.name(),
-            peer = %self.intent.peer,
-            %endpoint,
-            attempt = self.session.failed_attempts() + 1,
-            "connecting",
-        );
-        let header = match compose(dial, &route.send, &self.client, self.intent.peer, ctx.scratch) {
-            Ok(len) => &ctx.scratch[..len],
-            Err(reason) => return self.session.handle_refused(reason, ctx.now),
-        };
-        let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
-            if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
-                // Or the port stays in use, and the backend cannot bind to it.
-                sys::reset_on_close(&socket);
-                return Err(met_itself());
-            }
-            leg::register(&mut socket, Source::Leg(key, Side::Upstream), ctx.registry)?;
-            Ok(socket)
-        });
-        match connected {
-            Ok(socket) => {
-                let is_early = route.upstream.early_send.is_due();
-                self.upstream.connect(socket, is_early);
-                self.client.conduit.replace_front(self.header_len, header, ctx.spares);
-                self.header_len = header.len();
-                self.session.handle_connecting(first_use(is_early), header.len(), ctx.now);
-            }
-            Err(error) => {
-                let failed_before = self.session.failed_attempts();
-                let reason = match sys::is_exhaustion(&error) {
-                    true => CloseReason::Resources,
-                    false => CloseReason::ConnectFailed,
-                };
-                self.session.handle_connect_failed(reason, ctx.now);
-                self.report_attempt(failed_before, connect_result(&error), &error, ctx);
-            }
-        }
-    }
-
-    /// Counts an attempt to connect if it has come to stand just now.
-    #[inline(always)]
-    fn count_connected(&mut self, now: Instant) {
-        if !self.is_counted && self.session.is_connected() {
-            self.count_connect(now);
-        }
-    }
-
-    /// Counts an attempt to connect that stands.
-    #[inline(never)]
-    fn count_connect(&mut self, now: Instant) {
-        if let Stage::Dial(dial) = &self.stage {
-            self.is_counted = true;
-            let cells = &self.rules.route(&self.intent).cells;
-            cells.upstream.connect_duration.observe_since(dial.began().unwrap_or(now), now);
-            self.endpoint_cells().into_iter().for_each(|cells| cells.connect(ConnectResult::Ok));
-        }
-    }
-
-    /// Counts an attempt to connect that has failed just now, and says why it did.
-    #[cold]
-    fn report_attempt(
-        &self,
-        failed_before: usize,
-        result: ConnectResult,
-        why: &dyn fmt::Display,
-        ctx: &mut Ctx<'_>,
-    ) {
-        if self.session.failed_attempts() == failed_before {
-            return;
-        }
-        self.endpoint_cells().into_iter().for_each(|cells| cells.connect(result));
-        if let (Some(suppressed), Some(endpoint)) =
-            (ctx.failure_lines.allow(ctx.now), self.endpoint_addr())
-        {
-            tracing::warn!(
-                listener = self.rules.name(),
-                upstream = self.rules.route(&self.intent).upstream.name,
-                %endpoint,
-                error = %why,
-                suppressed,
-                "cannot connect",
-            );
-        }
-    }
-
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
         let source = self.leg_mut(direction.source());
         let moved = match method {
@@ -507,9 +415,7 @@ impl Connection {
         match &result {
             Ok(_) if is_up => self.forget_dial(ctx.spares),
             Ok(_) => {}
-            Err(error) => {
-                self.report_attempt(failed_before, connect_result(error), error, ctx);
-            }
+            Err(error) => self.report_failure(failed_before, error, ctx),
         }
     }
 
@@ -551,39 +457,10 @@ impl Connection {
         let purpose =
             if reason == CloseReason::Probe { Purpose::HealthCheck } else { self.intent.purpose };
         tell_end(&record, purpose, ctx);
-        if self.is_counted {
-            self.endpoint_cells().into_iter().for_each(EndpointCells::end);
-        }
+        self.let_go();
         self.rules.cells.close(reason);
         ctx.cells.close();
     }
-
-    /// Returns the address of the last attempt's endpoint.
-    fn endpoint_addr(&self) -> Option<SocketAddr> {
-        self.endpoint.map(|place| self.rules.route(&self.intent).upstream.addr(place))
-    }
-
-    /// Returns where the last attempt's endpoint is counted.
-    fn endpoint_cells(&self) -> Option<&EndpointCells> {
-        self.endpoint.map(|place| &*self.rules.route(&self.intent).cells.endpoints[place])
-    }
-}
-
-/// Writes our header for an endpoint into the scratch space.
-fn compose(
-    dial: &Dial,
-    send: &Outgoing,
-    client: &Leg,
-    peer: SocketAddr,
-    scratch: &mut [u8],
-) -> Result<usize, CloseReason> {
-    let local = if dial.needs_local(send) {
-        client.socket().local_addr().map_err(|_| CloseReason::ClientReset)?
-    } else {
-        peer
-    };
-    let composed = dial.compose(scratch, send, SocketAddrs { peer, local });
-    composed.map_err(|_| CloseReason::HeaderTooLong)
 }
 
 /// Tells of a connection that is over, in both logs.

@@ -6,6 +6,9 @@ use super::*;
 use crate::config::{Host, from_bytes};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::pool::Pool;
+use crate::core::pool::balance::Balance;
+use crate::core::pool::endpoint::{Endpoint, Member};
 
 const FILE: &str = "config_version = 1\n[[listener]]\nname = 'edge'\nbind = ['127.0.0.1:1']\n\
     upstream = 'web'\n[upstream.web]\nendpoints = ['127.0.0.1:2']\n";
@@ -13,10 +16,13 @@ const FILE: &str = "config_version = 1\n[[listener]]\nname = 'edge'\nbind = ['12
 /// A ledger in which a few things have happened.
 fn ledger() -> Ledger {
     let loaded = from_bytes("f".into(), FILE.as_bytes(), Host::default()).expect("no error");
-    let endpoints = [vec!["127.0.0.1:2".parse().expect("an address")]];
+    let member = Member::at("127.0.0.1:2".parse().expect("an address"));
+    let endpoints = vec![Endpoint::new(member, 1)];
+    let balance = Balance::RoundRobin;
+    let pools = [Pool { endpoints, attempts_max: 1, failures_max: 0, balance }];
     let ledger = Ledger::new(1);
-    ledger.follow(&loaded.config, &endpoints);
-    let cells = ledger.cells(0, &loaded.config, &endpoints);
+    ledger.follow(&loaded.config, &pools);
+    let cells = ledger.cells(0, &loaded.config, &pools);
     cells.listeners[0].open();
     cells.listeners[0].open();
     cells.listeners[0].close(CloseReason::HeaderInvalid);

@@ -30,6 +30,8 @@ use super::cells::{
 };
 use crate::config::Config;
 use crate::core::close_reason::CloseReason;
+use crate::core::pool::Pool;
+use crate::core::pool::endpoint::Endpoint;
 
 /// The cells of a process. Workers have theirs and never come here: the lock is the control plane's.
 #[derive(Debug)]
@@ -87,26 +89,27 @@ impl Ledger {
         &self.access_lines_refused
     }
 
-    /// Has cells for all that stands in a configuration, with the addresses behind each of its upstreams.
-    pub fn follow(&self, config: &Config, endpoints: &[Vec<SocketAddr>]) {
+    /// Has cells for all that stands in a configuration, with what each of its upstreams is to be.
+    pub fn follow(&self, config: &Config, pools: &[Pool]) {
         let workers = self.workers.len();
         let mut book = self.book();
         book.listeners.follow(config.listeners.iter().map(|item| item.name.clone()), workers);
         book.upstreams.follow(config.upstreams.iter().map(|item| item.name.clone()), workers);
-        let names =
-            config.upstreams.iter().zip(endpoints).flat_map(|(upstream, addrs)| {
-                addrs.iter().map(|addr| (upstream.name.clone(), *addr))
-            });
+        let names = config.upstreams.iter().zip(pools).flat_map(|(upstream, pool)| {
+            pool.endpoints.iter().map(|endpoint| (upstream.name.clone(), endpoint.member.addr))
+        });
         book.endpoints.follow(names, workers);
     }
 
     /// Returns a worker's cells for a configuration that is followed.
-    pub fn cells(&self, worker: usize, config: &Config, endpoints: &[Vec<SocketAddr>]) -> Cells {
+    pub fn cells(&self, worker: usize, config: &Config, pools: &[Pool]) -> Cells {
         let book = self.book();
-        let pool = |(upstream, addrs): (&crate::config::Upstream, &Vec<SocketAddr>)| {
+        let pool = |(upstream, pool): (&crate::config::Upstream, &Pool)| {
             let name = &upstream.name;
-            let endpoint = |addr: &SocketAddr| book.endpoints.of(&(name.clone(), *addr), worker);
-            let endpoints = addrs.iter().map(endpoint).collect();
+            let endpoint = |endpoint: &Endpoint| {
+                book.endpoints.of(&(name.clone(), endpoint.member.addr), worker)
+            };
+            let endpoints = pool.endpoints.iter().map(endpoint).collect();
             PoolCells { upstream: book.upstreams.of(name, worker), endpoints }
         };
         Cells {
@@ -115,7 +118,7 @@ impl Ledger {
                 .iter()
                 .map(|item| book.listeners.of(&item.name, worker))
                 .collect(),
-            upstreams: config.upstreams.iter().zip(endpoints).map(pool).collect(),
+            upstreams: config.upstreams.iter().zip(pools).map(pool).collect(),
         }
     }
 

@@ -7,6 +7,8 @@ use ppcore::{Decoded, Decoder, ErrorKind, Header, Options};
 use super::*;
 use crate::config::{Host, from_bytes};
 use crate::core::connect_result::ConnectResult;
+use crate::core::pool::balance::Balance;
+use crate::core::pool::endpoint::Member;
 use crate::telemetry::cells::{BUCKETS, Histogram};
 
 const WORKERS: usize = 2;
@@ -23,15 +25,17 @@ fn config(listeners: &[&str]) -> Config {
     from_bytes("f".into(), text.as_bytes(), Host::default()).expect("it has no error").config
 }
 
-fn addrs(ports: &[u16]) -> Vec<Vec<SocketAddr>> {
-    vec![ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect()]
+fn pool(ports: &[u16]) -> Pool {
+    let member = |port: &u16| Member::at(([127, 0, 0, 1], *port).into());
+    let endpoints = ports.iter().map(|port| Endpoint::new(member(port), WORKERS)).collect();
+    Pool { endpoints, attempts_max: 1, failures_max: 0, balance: Balance::RoundRobin }
 }
 
 /// Has every worker follow, and returns what each counts in.
 fn follow(ledger: &Ledger, listeners: &[&str], ports: &[u16]) -> Vec<Cells> {
-    let (config, endpoints) = (config(listeners), addrs(ports));
-    ledger.follow(&config, &endpoints);
-    (0..WORKERS).map(|worker| ledger.cells(worker, &config, &endpoints)).collect()
+    let (config, pools) = (config(listeners), [pool(ports)]);
+    ledger.follow(&config, &pools);
+    (0..WORKERS).map(|worker| ledger.cells(worker, &config, &pools)).collect()
 }
 
 fn header(bytes: &[u8]) -> Header {

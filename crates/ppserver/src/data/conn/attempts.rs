@@ -1,0 +1,223 @@
+//! The attempts of a connection to reach an endpoint, and what it counts for there.
+//!
+//! ```text
+//! Nothing -connect-> Attempt -it stands-> Connection -close-> Nothing
+//!    ^-it fails, or is given up-/
+//! ```
+//!
+//! Invariant: what is held is given back once, whatever ends the connection, also a worker that fails.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+use std::{fmt, io};
+
+use mio::net::TcpStream;
+use pptrust::{Outgoing, SocketAddrs};
+
+use super::{Connection, Ctx, Stage};
+use crate::core::close_reason::CloseReason;
+use crate::core::connect_result::ConnectResult;
+use crate::core::session::Side;
+use crate::data::dial::Dial;
+use crate::data::leg::{self, Leg};
+use crate::data::outcome::{connect_result, first_use, met_itself};
+use crate::data::rules::Route;
+use crate::data::source::Source;
+use crate::data::sys;
+use crate::data::table::Key;
+
+/// What a connection counts for at an endpoint, until it is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Nothing,
+    /// An attempt, at this place among its upstream's.
+    Attempt(usize),
+    /// A connection, which stood.
+    Connection(usize),
+}
+
+impl Connection {
+    pub(super) fn connect(&mut self, key: Key, ctx: &mut Ctx<'_>) {
+        let Stage::Dial(dial) = &mut self.stage else {
+            unreachable!("a session connects behind its header, and before it relays")
+        };
+        let route = self.rules.route(&self.intent);
+        let place = match dial.next(&route.upstream, self.intent.client.ip(), ctx.now) {
+            Ok(place) => place,
+            Err(reason) => {
+                self.report_unavailable(reason, ctx);
+                return self.session.handle_refused(reason, ctx.now);
+            }
+        };
+        (self.endpoint, self.hold) = (Some(place), Hold::Attempt(place));
+        let endpoint = route.upstream.endpoint(place).member.addr;
+        tracing::debug!(
+            listener = self.rules.name(),
+            peer = %self.intent.peer,
+            %endpoint,
+            attempt = self.session.failed_attempts() + 1,
+            "connecting",
+        );
+        let header = match compose(dial, &route.send, &self.client, self.intent.peer, ctx.scratch) {
+            Ok(len) => &ctx.scratch[..len],
+            Err(reason) => return self.session.handle_refused(reason, ctx.now),
+        };
+        let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
+            if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
+                // Or the port stays in use, and the backend cannot bind to it.
+                sys::reset_on_close(&socket);
+                return Err(met_itself());
+            }
+            leg::register(&mut socket, Source::Leg(key, Side::Upstream), ctx.registry)?;
+            Ok(socket)
+        });
+        match connected {
+            Ok(socket) => {
+                let is_early = route.upstream.early_send.is_due();
+                self.upstream.connect(socket, is_early);
+                self.client.conduit.replace_front(self.header_len, header, ctx.spares);
+                self.header_len = header.len();
+                self.session.handle_connecting(first_use(is_early), header.len(), ctx.now);
+            }
+            Err(error) => {
+                let failed_before = self.session.failed_attempts();
+                let reason = match sys::is_exhaustion(&error) {
+                    true => CloseReason::Resources,
+                    false => CloseReason::ConnectFailed,
+                };
+                self.session.handle_connect_failed(reason, ctx.now);
+                self.report_attempt(failed_before, reason, connect_result(&error), &error, ctx);
+            }
+        }
+    }
+
+    /// Counts an attempt to connect if it has come to stand just now.
+    #[inline(always)]
+    pub(super) fn count_connected(&mut self, now: Instant) {
+        if let Hold::Attempt(place) = self.hold
+            && self.session.is_connected()
+        {
+            self.count_connect(place, now);
+        }
+    }
+
+    /// Counts an attempt to connect that stands.
+    #[inline(never)]
+    fn count_connect(&mut self, place: usize, now: Instant) {
+        if let Stage::Dial(dial) = &self.stage {
+            self.hold = Hold::Connection(place);
+            let Route { upstream, cells, .. } = self.rules.route(&self.intent);
+            upstream.handle_connected(place, now);
+            cells.upstream.connect_duration.observe_since(dial.began().unwrap_or(now), now);
+            cells.endpoints[place].connect(ConnectResult::Ok);
+        }
+    }
+
+    /// Gives back what it counts for at an endpoint.
+    pub(super) fn let_go(&mut self) {
+        let Route { upstream, cells, .. } = self.rules.route(&self.intent);
+        match std::mem::replace(&mut self.hold, Hold::Nothing) {
+            Hold::Nothing => {}
+            Hold::Attempt(place) => upstream.handle_cancelled(place),
+            Hold::Connection(place) => {
+                upstream.handle_closed(place);
+                cells.endpoints[place].end();
+            }
+        }
+    }
+
+    /// Reports an attempt to connect that has failed just now, if it has, with this error.
+    #[cold]
+    pub(super) fn report_failure(
+        &mut self,
+        failed_before: usize,
+        error: &io::Error,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let result = connect_result(error);
+        self.report_attempt(failed_before, CloseReason::ConnectFailed, result, error, ctx);
+    }
+
+    /// Counts an attempt to connect that has failed just now, and says why it did.
+    #[cold]
+    pub(super) fn report_attempt(
+        &mut self,
+        failed_before: usize,
+        reason: CloseReason,
+        result: ConnectResult,
+        why: &dyn fmt::Display,
+        ctx: &mut Ctx<'_>,
+    ) {
+        if self.session.failed_attempts() == failed_before {
+            return;
+        }
+        let Hold::Attempt(place) = self.hold else { return };
+        if let Stage::Dial(dial) = &mut self.stage {
+            dial.handle_failed(reason);
+        }
+        let Route { upstream, cells, .. } = self.rules.route(&self.intent);
+        cells.endpoints[place].connect(result);
+        if reason == CloseReason::Resources {
+            upstream.handle_cancelled(place);
+        } else {
+            upstream.handle_failed(place);
+        }
+        self.hold = Hold::Nothing;
+        if let Some(suppressed) = ctx.failure_lines.allow(ctx.now) {
+            tracing::warn!(
+                listener = self.rules.name(),
+                upstream = upstream.name,
+                endpoint = %upstream.endpoint(place).member.addr,
+                error = %why,
+                suppressed,
+                "cannot connect",
+            );
+        }
+    }
+
+    /// Says that there is nobody to connect to, but for those that have failed.
+    #[cold]
+    fn report_unavailable(&self, reason: CloseReason, ctx: &mut Ctx<'_>) {
+        if self.endpoint.is_none()
+            && let Some(suppressed) = ctx.failure_lines.allow(ctx.now)
+        {
+            tracing::warn!(
+                listener = self.rules.name(),
+                upstream = self.rules.route(&self.intent).upstream.name,
+                reason = reason.name(),
+                suppressed,
+                "nobody to connect to",
+            );
+        }
+    }
+
+    /// Returns the address of the last attempt's endpoint.
+    pub(super) fn endpoint_addr(&self) -> Option<SocketAddr> {
+        let upstream = &self.rules.route(&self.intent).upstream;
+        self.endpoint.map(|place| upstream.endpoint(place).member.addr)
+    }
+}
+
+/// A worker that fails leaves no count behind.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// Writes our header for an endpoint into the scratch space.
+fn compose(
+    dial: &Dial,
+    send: &Outgoing,
+    client: &Leg,
+    peer: SocketAddr,
+    scratch: &mut [u8],
+) -> Result<usize, CloseReason> {
+    let local = if dial.needs_local(send) {
+        client.socket().local_addr().map_err(|_| CloseReason::ClientReset)?
+    } else {
+        peer
+    };
+    let composed = dial.compose(scratch, send, SocketAddrs { peer, local });
+    composed.map_err(|_| CloseReason::HeaderTooLong)
+}
