@@ -15,7 +15,7 @@ use ppserver::core::pool::Pool;
 use ppserver::core::pool::balance::Balance;
 use ppserver::core::pool::endpoint::{Endpoint, Member};
 use ppserver::data::PipeLimits;
-use ppserver::data::orders::{Claim, Order, Plan, Reply, Setup, Share};
+use ppserver::data::orders::{Claim, Ejections, Order, Plan, Reply, Setup, Share};
 use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
 use ppserver::data::worker::Worker;
 use ppserver::telemetry::ledger::Ledger;
@@ -102,7 +102,8 @@ endpoints = [\"{endpoint}\"]
         pipes: PipeLimits::new(64 << 10, 0, 4),
     };
     let refused = [Refusals::new()].into();
-    let (worker, line) = Worker::new(0, Arc::clone(ledger.workers()), refused).unwrap();
+    let (worker, line) =
+        Worker::new(0, Arc::clone(ledger.workers()), refused, Ejections::new(|_| {})).unwrap();
     line.send(Order::Follow(Box::new(setup), Reply::new(Result::unwrap)));
     thread::scope(|scope| {
         scope.spawn(|| answer(&upstream, WARM_UP + count));

@@ -8,6 +8,7 @@ mod common;
 
 mod admin;
 mod life;
+mod pools;
 mod relay;
 mod support;
 mod torment;

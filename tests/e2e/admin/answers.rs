@@ -92,8 +92,14 @@ fn an_endpoint_is_shown_with_what_came_of_connects() {
     let endpoint = &pool["endpoints"][0];
     assert_eq!((&endpoint["address"], &endpoint["state"]), (&json!("127.0.0.1:9"), &json!("up")));
     assert_eq!((&endpoint["connects"], &endpoint["failures"]), (&json!(1), &json!(1)));
+    let set = open.unix.post("/api/v1/upstreams/edge/endpoints/127.0.0.1:9?state=down&weight=3");
+    assert_is("endpoint", &set.json(200));
+    let upstreams = get(&open.tcp, "/api/v1/upstreams", "upstreams");
+    let endpoint = &upstreams["pools"][0]["endpoints"][0];
+    assert_eq!((&endpoint["state"], &endpoint["weight"]), (&json!("down"), &json!(3)));
     for (path, status) in [
-        ("edge/endpoints/127.0.0.1:9?state=down", 501),
+        ("edge/endpoints/127.0.0.1:9", 400),
+        ("edge/endpoints/127.0.0.1:9?weight=1001", 400),
         ("edge/endpoints/127.0.0.1:9?state=off", 400),
         ("edge/endpoints/127.0.0.1:10?weight=2", 404),
         ("west/endpoints/127.0.0.1:9?weight=2", 404),

@@ -2,8 +2,8 @@
 //! the enums that are `true` or `false` there.
 
 use super::{
-    AccessLogFormat, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat, LogLevel,
-    Presence, Probes, SpliceMode, Toggle, Untrusted, Version,
+    AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat,
+    LogLevel, Presence, Probes, SpliceMode, Toggle, Untrusted, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -36,6 +36,8 @@ choices! {
         "optional" = Some(Presence::Optional);
     Version: "v1" = Self::V1, "v2" = Self::V2;
     Option<Version>: "off" = None, "v1" = Some(Version::V1), "v2" = Some(Version::V2);
+    Balance: "round_robin" = Self::RoundRobin, "least_conn" = Self::LeastConnections,
+        "random2" = Self::RandomOfTwo, "source_hash" = Self::SourceHash, "first" = Self::First;
     Untrusted: "reject" = Self::Reject, "plain" = Self::Plain;
     LocalPolicy: "forward" = Self::Forward, "answer" = Self::Answer, "reject" = Self::Reject;
     ChecksumPolicy: "verify" = Self::Verify, "ignore" = Self::Ignore;

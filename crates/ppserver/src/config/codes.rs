@@ -69,6 +69,8 @@ codes! {
     Error More = "more";
     /// An upstream that no listener uses.
     Warning UnusedUpstream = "unused-upstream";
+    /// An endpoint that gets no connection.
+    Warning UnusedEndpoint = "unused-endpoint";
     /// A key that changes nothing as things stand.
     Warning NoEffect = "no-effect";
     /// A network with bits set behind its prefix.

@@ -4,19 +4,21 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, AccessLogFormat, ChecksumPolicy, ChecksumSent, Count, Destination, HeaderPolicy,
-    Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Presence, Probes, Server,
-    Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version, Versions,
+    AccessLog, AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Count, Destination,
+    HeaderPolicy, Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Passive,
+    Presence, Probes, Server, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted,
+    Version, Versions,
 };
 use pptrust::Peers;
 
+/// How an endpoint is chosen.
+pub(super) const BALANCE: Balance = Balance::RoundRobin;
 /// Other endpoints that are tried after a failed connect.
 pub(super) const RETRIES: usize = 1;
 
 // Keys with one word so far.
 pub(super) const LOG_OUTPUT: &str = "stderr";
 pub(super) const PROTOCOL: &str = "tcp";
-pub(super) const BALANCE: &str = "round_robin";
 
 /// Whether peers send headers: they do not.
 pub(super) const ACCEPT: Option<Presence> = None;
@@ -26,6 +28,18 @@ pub(super) const SEND: Option<Version> = None;
 pub(super) const DESTINATION: Destination = Destination::Original;
 pub(super) const TLV_PASS: TlvPass = TlvPass::Types(Vec::new());
 pub(super) const CRC32C_SENT: ChecksumSent = ChecksumSent::WhenReceived;
+
+/// Of an endpoint with nothing but its address.
+pub(super) const WEIGHT: u32 = 1;
+pub(super) const BACKUP: Toggle = Toggle::Off;
+pub(super) const ENDPOINT_CONNECTIONS_MAX: u32 = 0;
+
+impl Default for Passive {
+    fn default() -> Self {
+        let (eject, max) = (Duration::from_secs(10), Duration::from_secs(120));
+        Self { failures: 2, eject, max }
+    }
+}
 
 impl Default for Server {
     fn default() -> Self {

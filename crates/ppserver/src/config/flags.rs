@@ -14,7 +14,7 @@ use super::diagnostics::{Diagnostics, Place};
 use super::parse::{At, Key, Written, ranged};
 use super::read::{self, TIMEOUT};
 use super::units::{format_duration, parse_duration};
-use super::validate::{self, AdminDraft, Draft, ListenerDraft, UpstreamDraft};
+use super::validate::{self, AdminDraft, Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use super::{
     Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Loaded, LocalPolicy, Log,
     Outgoing, Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions,
@@ -83,7 +83,10 @@ impl Config {
         let listen = flags.listen.iter().map(|text| At::new(text.as_str(), LISTEN));
         let bind = listen.filter_map(|text| address::bind(text, &mut faults)).collect();
         let to = flags.to.iter().map(|text| At::new(text.as_str(), TO));
-        let endpoints = to.filter_map(|text| address::endpoint(text, &mut faults)).collect();
+        let endpoints = to
+            .filter_map(|text| address::endpoint(text, &mut faults))
+            .map(EntryDraft::plain)
+            .collect();
         let trusted = trusted(&flags, &mut faults);
         let listener = ListenerDraft {
             name: Some(At::new(LISTENER_NAME.to_owned(), Place::Nowhere)),
@@ -97,7 +100,9 @@ impl Config {
         let upstream = UpstreamDraft {
             name: At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere),
             endpoints,
+            balance: defaults::BALANCE,
             retries: At::new(defaults::RETRIES, Place::Nowhere),
+            passive: Written::default(),
             send: Written::new(send(&flags, &passed), Vec::new()),
             passed,
         };

@@ -114,9 +114,23 @@ pub(super) const ACCEPT: TableKeys = TableKeys {
 
 pub(super) const UPSTREAM: TableKeys = TableKeys {
     path: "upstream.NAME",
-    known: &["balance", "endpoints", "retries", "proxy_protocol"],
-    later: &["source", "dns", "passive", "health"],
+    known: &["endpoints", "balance", "retries", "passive", "proxy_protocol"],
+    later: &["source", "dns", "health"],
     example: "endpoints = [\"127.0.0.1:8080\"]",
+};
+
+pub(super) const ENDPOINT: TableKeys = TableKeys {
+    path: "upstream.NAME.endpoints",
+    known: &["address", "weight", "backup", "max_connections"],
+    later: &["srv", "file"],
+    example: "address = \"127.0.0.1:8080\"",
+};
+
+pub(super) const PASSIVE: TableKeys = TableKeys {
+    path: "upstream.NAME.passive",
+    known: &["failures", "eject", "max"],
+    later: &[],
+    example: "failures = 2",
 };
 
 pub(super) const SEND: TableKeys = TableKeys {
@@ -127,7 +141,7 @@ pub(super) const SEND: TableKeys = TableKeys {
 };
 
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 14] = [
+pub(super) const TABLES: [&TableKeys; 16] = [
     &TOP,
     &SERVER,
     &ADMIN,
@@ -141,6 +155,8 @@ pub(super) const TABLES: [&TableKeys; 14] = [
     &LISTENER_TIMEOUTS,
     &ACCEPT,
     &UPSTREAM,
+    &ENDPOINT,
+    &PASSIVE,
     &SEND,
 ];
 

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use super::units::{format_duration, format_size};
 use super::{
-    CONFIG_VERSION, Choice, Config, Count, HeaderMode, Listener, Outgoing, Output, Presence,
-    Timeouts, TlvPass, Toggle, Upstream, Version, Versions, defaults,
+    CONFIG_VERSION, Choice, Config, Count, Entry, HeaderMode, Listener, Outgoing, Output, Passive,
+    Presence, Timeouts, TlvPass, Toggle, Upstream, Version, Versions, defaults,
 };
 use pptrust::{Peers, Shortest};
 
@@ -130,9 +130,12 @@ fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {
 fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
     let name = &upstream.name;
     writeln!(f, "\n[upstream.{name}]")?;
-    writeln!(f, "balance = {}", quoted(defaults::BALANCE))?;
-    writeln!(f, "endpoints = [{}]", list(upstream.endpoints.iter().map(quoted)))?;
+    writeln!(f, "endpoints = [{}]", list(upstream.endpoints.iter().map(entry)))?;
+    writeln!(f, "balance = {}", word(upstream.balance))?;
     writeln!(f, "retries = {}", upstream.retries)?;
+    let Passive { failures, eject, max } = upstream.passive;
+    let (eject, max) = (quoted(format_duration(eject)), quoted(format_duration(max)));
+    writeln!(f, "passive = {{ failures = {failures}, eject = {eject}, max = {max} }}")?;
 
     writeln!(f, "\n[upstream.{name}.proxy_protocol]")?;
     match &upstream.send {
@@ -154,6 +157,18 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
             writeln!(f, "crc32c = {}", Toggle::from(*crc32c).is_on())
         }
     }
+}
+
+/// An address, or a table where there is more to say.
+fn entry(entry: &Entry) -> String {
+    if *entry == Entry::plain(entry.endpoint.clone()) {
+        return quoted(&entry.endpoint);
+    }
+    let Entry { endpoint, weight, backup, connections_max } = entry;
+    let (address, backup) = (quoted(endpoint), backup.is_on());
+    format!(
+        "{{ address = {address}, weight = {weight}, backup = {backup}, max_connections = {connections_max} }}"
+    )
 }
 
 fn count(count: Count) -> String {

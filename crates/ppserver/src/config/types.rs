@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass};
 
-use super::{Bind, Endpoint, LoggedTlv};
+use super::{Bind, Endpoint, LoggedTlv, defaults};
 use pptrust::Peers;
 
 /// The only `config_version` there is.
@@ -320,17 +320,75 @@ pub enum ChecksumPolicy {
     Ignore,
 }
 
-/// `[upstream.NAME]`: backends, taken in turn.
+/// `[upstream.NAME]`: backends, and who of them is next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// The label in logs: 1..=64 letters, digits, `-`, `_`.
     pub name: String,
     /// At least one.
-    pub endpoints: Vec<Endpoint>,
-    /// Further endpoints tried after a failed connect. 0..=255.
+    pub endpoints: Vec<Entry>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// Further endpoints tried after a failed connect. 0..=15.
     pub retries: usize,
+    /// Who gets nobody for a while.
+    pub passive: Passive,
     /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03.
     pub send: Outgoing,
+}
+
+/// The most that an endpoint weighs.
+pub const WEIGHT_MAX: u32 = 1_000;
+
+/// An entry of `endpoints`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Its part of the connections, beside others' weights; 0 is none. 0..=[`WEIGHT_MAX`].
+    pub weight: u32,
+    /// Whether it is chosen only while no other is up.
+    pub backup: Toggle,
+    /// Connections at a time; 0 is no limit. 0..=262,144.
+    pub connections_max: u32,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with the fewest connections for its weight.
+    LeastConnections,
+    /// The less loaded of two that are drawn.
+    RandomOfTwo,
+    /// By the real client's address.
+    SourceHash,
+    /// The first that is up and has room.
+    First,
+}
+
+/// `upstream.NAME.passive`: endpoints whose connects fail get nobody for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passive {
+    /// So many failed connects in a row eject an endpoint; 0 is never. 0..=1,000.
+    pub failures: u32,
+    /// For how long, the first time. 100 ms..=1 d.
+    pub eject: Duration,
+    /// For how long at most: each time in a row is twice as long. `eject`..=1 d.
+    pub max: Duration,
+}
+
+impl Entry {
+    /// One with nothing but its address.
+    pub fn plain(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            weight: defaults::WEIGHT,
+            backup: defaults::BACKUP,
+            connections_max: defaults::ENDPOINT_CONNECTIONS_MAX,
+        }
+    }
 }
 
 impl Admin {

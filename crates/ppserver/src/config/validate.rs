@@ -15,8 +15,8 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
-    AccessLog, Admin, Bind, Config, Endpoint, HeaderMode, Host, Listener, Log, Outgoing, Server,
-    Splice, Tcp, Timeouts, Upstream, lint,
+    AccessLog, Admin, Balance, Bind, Config, Endpoint, Entry, HeaderMode, Host, Listener, Log,
+    Outgoing, Passive, Server, Splice, Tcp, Timeouts, Upstream, lint,
 };
 
 /// Everything that was read, with its places, before it is known to fit together.
@@ -72,11 +72,28 @@ pub(super) struct ListenerDraft {
 #[derive(Debug)]
 pub(super) struct UpstreamDraft {
     pub(super) name: At<String>,
-    pub(super) endpoints: Vec<At<Endpoint>>,
+    pub(super) endpoints: Vec<EntryDraft>,
+    pub(super) balance: Balance,
     pub(super) retries: At<usize>,
+    pub(super) passive: Written<Passive>,
     pub(super) send: Written<Outgoing>,
     /// The entries of `tlv_pass` as they were written.
     pub(super) passed: Vec<At<u8>>,
+}
+
+/// An entry of `endpoints`, and where its address stands.
+#[derive(Debug)]
+pub(super) struct EntryDraft {
+    pub(super) entry: Written<Entry>,
+    pub(super) place: Place,
+}
+
+impl EntryDraft {
+    /// One with nothing but its address.
+    pub(super) fn plain(endpoint: At<Endpoint>) -> Self {
+        let entry = Written::new(Entry::plain(endpoint.value), Vec::new());
+        Self { entry, place: endpoint.place }
+    }
 }
 
 /// Checks the draft as a whole. An answer is of use only if no fault is an error.
@@ -159,8 +176,10 @@ fn build(draft: Draft) -> Option<Config> {
     };
     let upstream = |upstream: UpstreamDraft| Upstream {
         name: upstream.name.value,
-        endpoints: upstream.endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
+        endpoints: upstream.endpoints.into_iter().map(|draft| draft.entry.value).collect(),
+        balance: upstream.balance,
         retries: upstream.retries.value,
+        passive: upstream.passive.value,
         send: upstream.send.value,
     };
     Some(Config {

@@ -80,12 +80,14 @@ fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
 }
 
 fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> Vec<String> {
-    let Upstream { name: _, endpoints, retries, send } = old;
+    let Upstream { name: _, endpoints, balance, retries, passive, send } = old;
     changed(&[
         ("endpoints", *endpoints != new.endpoints),
         // Names stand for others now.
         ("addresses", *endpoints == new.endpoints && old_addrs != addrs),
+        ("balance", *balance != new.balance),
         ("retries", *retries != new.retries),
+        ("passive", *passive != new.passive),
         ("proxy_protocol", *send != new.send),
     ])
 }
@@ -171,6 +173,8 @@ mod tests {
             ("name = 'a'", "name = 'c'", "listener `c`: new; listener `a`: gone"),
             ("127.0.0.1:2", "127.0.0.1:3", "upstream `u`: endpoints"),
             ("[upstream.u]\n", "[upstream.u]\nretries = 3\n", "upstream `u`: retries"),
+            ("[upstream.u]\n", "[upstream.u]\nbalance = 'first'\n", "upstream `u`: balance"),
+            ("[upstream.u]\n", "[upstream.u]\npassive.failures = 3\n", "upstream `u`: passive"),
             (SECOND, "", "listener `b`: gone"),
         ] {
             assert!(FILE.contains(old), "{old}");

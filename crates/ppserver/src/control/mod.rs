@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! server -> start ------------> prepare -> bounded
-//!       \-> serve -> reload --/      \--> service -> workers, ports, access_logs, admin
-//!           ^    \-> recovery ------------/                                     /
+//!       \-> serve -> reload --/      \--> service -> workers, pools, ports, access_logs, admin
+//!           ^    \-> recovery, trials ----/                                     /
 //!           \-------------- requests <-----------------------------------------/
 //! ```
 //!
@@ -40,6 +40,7 @@ mod service;
 mod signals;
 mod start;
 pub mod supervise;
+mod trials;
 mod upgrade;
 mod workers;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::ToSocketAddrs;
 
-use crate::config::{self, Endpoint};
+use crate::config::{self, Endpoint, Entry};
 use crate::core::pool::endpoint::Member;
 
 /// Resolves the endpoints of an upstream; a name may stand for several addresses. Blocks.
@@ -12,9 +12,15 @@ use crate::core::pool::endpoint::Member;
 /// When a name has no address; the error says which.
 pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<Member>> {
     let mut members = Vec::new();
-    for endpoint in &upstream.endpoints {
+    for Entry { endpoint, weight, backup, connections_max } in &upstream.endpoints {
+        let member = |addr| Member {
+            addr,
+            weight: *weight,
+            is_backup: backup.is_on(),
+            connections_max: u64::from(*connections_max),
+        };
         match endpoint {
-            Endpoint::Addr(addr) => members.push(Member::at(*addr)),
+            Endpoint::Addr(addr) => members.push(member(*addr)),
             Endpoint::Name { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
                     io::Error::other(format!(
@@ -23,7 +29,7 @@ pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<Member>> {
                     ))
                 })?;
                 let before = members.len();
-                members.extend(found.map(Member::at));
+                members.extend(found.map(member));
                 if members.len() == before {
                     return Err(io::Error::other(format!(
                         "upstream `{}`: `{host}` has no address",
@@ -39,14 +45,16 @@ pub(super) fn resolve(upstream: &config::Upstream) -> io::Result<Vec<Member>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Outgoing;
+    use crate::config::{Balance, Outgoing, Passive};
 
     #[test]
     fn a_name_without_an_address_is_named_in_the_error() {
         let config = config::Upstream {
             name: "web".to_owned(),
-            endpoints: vec!["no-such-host.invalid:80".parse().unwrap()],
+            endpoints: vec![Entry::plain("no-such-host.invalid:80".parse().unwrap())],
+            balance: Balance::RoundRobin,
             retries: 0,
+            passive: Passive::default(),
             send: Outgoing::Off,
         };
         assert!(resolve(&config).unwrap_err().to_string().contains("no-such-host.invalid"));

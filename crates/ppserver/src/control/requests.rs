@@ -3,6 +3,7 @@
 //! Signals ask the same, and nobody waits for their answers. Invariant: each request is answered by the one
 //! loop that changes what runs, or dropped by it, which is an answer too; who asks never blocks it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{JsonFault, LogLevel, Report};
 use crate::core::connection_id::ConnectionId;
+use crate::core::pool::health::Wish;
 use crate::data::listing::{Filter, Listing};
 
 /// Requests that may wait for the loop: beyond it who asks waits.
@@ -28,8 +30,31 @@ pub(super) enum Request {
     Log(LogLevel, Reply<Logging>),
     /// Show connections, each worker its own.
     Connections(Filter, Reply<Vec<oneshot::Receiver<Listing>>>),
+    /// Have an endpoint as an operator wants it.
+    SetEndpoint(EndpointSet, Reply<EndpointChange>),
     /// Reset a connection; its worker says whether there is one.
     Close(ConnectionId, Reply<oneshot::Receiver<bool>>),
+}
+
+/// What an operator wants of an endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct EndpointSet {
+    pub(super) upstream: String,
+    pub(super) addr: SocketAddr,
+    pub(super) wish: Option<Wish>,
+    pub(super) weight: Option<u32>,
+}
+
+/// An endpoint that stands or weighs otherwise than before.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct EndpointChange {
+    pub(super) upstream: String,
+    pub(super) address: SocketAddr,
+    pub(super) state: &'static str,
+    pub(super) is_set: bool,
+    pub(super) weight: u32,
+    /// `null` when it is up.
+    pub(super) why: Option<String>,
 }
 
 /// Where an answer goes: nobody, if a signal asked.
@@ -96,8 +121,6 @@ pub(super) enum Why {
     Untimely,
     /// What was asked for cannot be had.
     Unusable,
-    /// Not in this version.
-    Unsupported,
     /// It began, and did not come to its end.
     Failed,
 }

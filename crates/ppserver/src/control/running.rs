@@ -12,7 +12,9 @@ use super::board::{Board, Readiness, Shown};
 use super::handover::{Keeper, Successor};
 use super::input::Input;
 use super::prepare::ConfigFile;
-use super::requests::{self, Answer, Logging, Refusal, Requests, Why};
+use super::requests::{
+    self, Answer, EndpointChange, EndpointSet, Logging, Refusal, Reply, Requests, Why,
+};
 use super::service::{Following, Service};
 use super::signals::Signal;
 use super::workers::Replies;
@@ -60,8 +62,9 @@ impl Running {
             readiness: Readiness::Serving,
         });
         let ledger = Arc::clone(&service.ledger);
+        let pools = Arc::clone(&service.pools);
         let refused = Arc::clone(service.workers.refused());
-        let reception = Arc::new(Reception::new(desk, board, ledger, refused));
+        let reception = Arc::new(Reception::new(desk, board, ledger, pools, refused));
         let log_level = plan.config.log.level;
         let mut running = Self {
             service,
@@ -107,6 +110,21 @@ impl Running {
         let was = std::mem::replace(&mut self.log_level, level);
         tracing::info!(level = level.word(), was = was.word(), "the level of the log changes");
         Ok(Logging { level, was })
+    }
+
+    /// Has an endpoint as an operator wants it; who asked is told when every worker knows.
+    pub(super) fn set_endpoint(&mut self, set: EndpointSet, reply: Reply<EndpointChange>) {
+        let change = match self.service.pools.set(set) {
+            Ok(change) => change,
+            Err(refusal) => return requests::answer(reply, Err(refusal)),
+        };
+        self.tell("endpoint", &change);
+        let replies = self.service.follow_weights();
+        tokio::spawn(async move {
+            let followed = replies.all().await;
+            let followed = followed.map_err(|error| Refusal::new(Why::Failed, error.to_string()));
+            requests::answer(reply, followed.map(|()| change));
+        });
     }
 
     /// Prints them in the log's form, whatever its level.

@@ -15,6 +15,7 @@ use super::reload::{Reload, Step};
 use super::requests::{self, Draining, Refusal, Reply, Request, Why, answer};
 use super::running::Running;
 use super::signals::{Signal, Signals};
+use super::trials;
 use super::upgrade::{self, Upgrade};
 use super::workers::End;
 
@@ -57,6 +58,7 @@ impl Course {
 enum Event {
     Ended(End),
     Recovery(recovery::Step),
+    Trial(trials::Step),
     Signal(Signal),
     Asked(Request),
     Reload(Step),
@@ -84,6 +86,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             biased;
             end = running.service.workers.next_end() => Event::Ended(end),
             step = recovery.next() => Event::Recovery(step),
+            step = running.service.trials.next() => Event::Trial(step),
             signal = signals.next() => Event::Signal(signal),
             step = reload.next() => Event::Reload(step),
             request = running.requests.next() => Event::Asked(request),
@@ -114,6 +117,11 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                     recovery = Recovery::default();
                     course = Course::Stopping;
                     running.service.stop();
+                }
+            }
+            Event::Trial(step) => {
+                if let Some(change) = running.service.trials.handle(step) {
+                    running.tell("endpoint", &change);
                 }
             }
             Event::Signal(Signal::Counters) => running.print_counters(),
@@ -212,6 +220,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             Event::Asked(Request::Connections(filter, reply)) => {
                 answer(reply, Ok(running.service.workers.list(&filter)));
             }
+            Event::Asked(Request::SetEndpoint(set, reply)) => running.set_endpoint(set, reply),
             Event::Asked(Request::Close(id, reply)) => {
                 let closing = running.service.workers.close(id);
                 answer(reply, closing.ok_or_else(Refusal::no_connection));

@@ -15,9 +15,11 @@ use super::limits::Budget;
 use super::pools::Pools;
 use super::ports::{Place, Ports};
 use super::prepare::Prepared;
+use super::trials::Trials;
 use super::workers::{Replies, Workers};
 use super::{announce, limits};
 use crate::core::close_reason::CloseReason;
+use crate::core::pool::endpoint::Member;
 use crate::data::PipeLimits;
 use crate::data::orders::{Plan, Setup, Share};
 use crate::telemetry::access_log::AccessLog;
@@ -41,6 +43,8 @@ pub(super) struct Following {
 #[derive(Debug)]
 struct Told {
     plan: Arc<Plan>,
+    /// The members of each upstream, as they are configured.
+    members: Vec<Vec<Member>>,
     access_log: Option<AccessLog>,
     connections_max: usize,
     /// Of one worker.
@@ -70,7 +74,8 @@ pub(super) struct Service {
     pub(super) ledger: Arc<Ledger>,
     pub(super) doors: Doors,
     /// What is known of endpoints.
-    pools: Pools,
+    pub(super) pools: Arc<Pools>,
+    pub(super) trials: Trials,
     /// `None` until there is something to follow, and once nobody is replaced any more: who writes the access log
     /// waits for everybody who may.
     told: Option<Told>,
@@ -93,11 +98,14 @@ impl Service {
         let ledger = Arc::new(Ledger::new(workers));
         let doors = Doors::new(&parcels).map_err(system("a door was handed over that is none"))?;
         let ports = Ports::new(parcels).map_err(system("a port was handed over that is none"))?;
+        let pools = Arc::new(Pools::new(ledger.workers().len()));
+        let (trials, ejections) = Trials::new(Arc::clone(&pools));
         Ok(Self {
-            workers: Workers::start(ledger.workers())?,
+            workers: Workers::start(ledger.workers(), ejections)?,
             ports,
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
-            pools: Pools::new(ledger.workers().len()),
+            pools,
+            trials,
             ledger,
             doors,
             told: None,
@@ -126,15 +134,31 @@ impl Service {
         if self.budget.replace(budget) != Some(budget) {
             announce::budget(&budget);
         }
-        let pools = self.pools.follow(&config, members);
+        let pools = self.pools.follow(&config, members.clone());
         self.ledger.follow(&config, &pools);
         let (plan, pipes) = (Arc::new(Plan { config, pools }), pipes.share(workers));
-        let told = Told { plan: Arc::clone(&plan), access_log, connections_max, pipes };
+        let told = Told { plan: Arc::clone(&plan), members, access_log, connections_max, pipes };
         let setup = |worker| told.setup(bound.shares(worker, workers), &self.ledger, worker);
         let replies = self.workers.follow((0..workers).map(setup));
         self.told = Some(told);
         self.ports.adopt(bound);
         Ok((Following { plan, new_places, doors, connections_max }, replies))
+    }
+
+    /// Has every worker follow what endpoints weigh now.
+    pub(super) fn follow_weights(&mut self) -> Replies {
+        let Some(told) = &mut self.told else { return Replies::default() };
+        let config = told.plan.config.clone();
+        let pools = self.pools.follow(&config, told.members.clone());
+        told.plan = Arc::new(Plan { config, pools });
+        let workers = self.workers.count();
+        let setup = |worker| {
+            let mut shares = self.ports.shares_again(&told.plan.config, worker, workers);
+            // It has them.
+            shares.iter_mut().for_each(|share| share.sockets.clear());
+            told.setup(shares, &self.ledger, worker)
+        };
+        self.workers.follow((0..workers).map(setup))
     }
 
     /// Counts the connections of a worker that has failed, which are gone.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::error::{ServerError, system};
 use crate::core::connection_id::ConnectionId;
 use crate::data::listing::{Filter, Listing};
-use crate::data::orders::{Claim, Line, Order, Reply, Setup};
+use crate::data::orders::{Claim, Ejections, Line, Order, Reply, Setup};
 use crate::data::worker::Worker;
 use crate::telemetry::cells::WorkerCells;
 use crate::telemetry::refusals::Refusals;
@@ -30,6 +30,7 @@ pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
     refused: Arc<[Refusals]>,
     cells: Arc<[WorkerCells]>,
+    ejections: Ejections,
     teller: mpsc::UnboundedSender<End>,
     ends: mpsc::UnboundedReceiver<End>,
     running: usize,
@@ -96,17 +97,21 @@ impl Replies {
 }
 
 impl Workers {
-    /// Starts one for each of `cells`, which serve nothing yet.
+    /// Starts one for each of `cells`, which serve nothing yet; what they eject is told to `ejections`.
     ///
     /// # Errors
     /// When the system gives no thread, or no epoll instance.
-    pub(super) fn start(cells: &Arc<[WorkerCells]>) -> Result<Self, ServerError> {
+    pub(super) fn start(
+        cells: &Arc<[WorkerCells]>,
+        ejections: Ejections,
+    ) -> Result<Self, ServerError> {
         let count = cells.len();
         let refused: Arc<[Refusals]> = (0..count).map(|_| Refusals::new()).collect();
         let (teller, ends) = mpsc::unbounded_channel();
         let (lines, threads) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let cells = Arc::clone(cells);
-        let mut workers = Self { lines, threads, refused, cells, teller, ends, running: 0 };
+        let mut workers =
+            Self { lines, threads, refused, cells, ejections, teller, ends, running: 0 };
         for index in 0..count {
             let (line, thread) = workers.spawn(index)?;
             workers.lines.push(line);
@@ -128,7 +133,8 @@ impl Workers {
     }
 
     fn spawn(&mut self, index: usize) -> Result<(Line, JoinHandle<()>), ServerError> {
-        let worker = Worker::new(index, Arc::clone(&self.cells), Arc::clone(&self.refused));
+        let (cells, refused) = (Arc::clone(&self.cells), Arc::clone(&self.refused));
+        let worker = Worker::new(index, cells, refused, self.ejections.clone());
         let (worker, line) = worker.map_err(system("cannot start a worker"))?;
         let obituary = Obituary::new(index, self.teller.clone());
         let work = move || obituary.tell(worker.run().map_err(|error| error.to_string()));

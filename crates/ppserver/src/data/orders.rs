@@ -106,6 +106,39 @@ impl<T> fmt::Debug for Reply<T> {
     }
 }
 
+/// An endpoint that clients' connects have taken out.
+#[derive(Debug)]
+pub struct Ejected {
+    /// Its upstream's name.
+    pub upstream: String,
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// What the last connect came to.
+    pub why: String,
+}
+
+/// Where a worker tells of endpoints that it has ejected.
+#[derive(Clone)]
+pub struct Ejections(Arc<dyn Fn(Ejected) + Send + Sync>);
+
+impl Ejections {
+    /// Has each given to `tell`, on the worker's thread.
+    pub fn new(tell: impl Fn(Ejected) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Tells of one.
+    pub(super) fn tell(&self, ejected: Ejected) {
+        (self.0)(ejected);
+    }
+}
+
+impl fmt::Debug for Ejections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ejections").finish_non_exhaustive()
+    }
+}
+
 /// The control plane's end of the line to a worker.
 #[derive(Debug)]
 pub struct Line {

@@ -26,7 +26,7 @@ use super::conduit::Spares;
 use super::conn::{Connection, Ctx, Worked};
 use super::leg;
 use super::listing::{Filter, Listing};
-use super::orders::{Claim, Line, Order, Reply, Setup, Share};
+use super::orders::{Claim, Ejections, Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
 use super::rules::{self, Rules};
@@ -71,6 +71,7 @@ pub struct Worker {
     refusal_lines: Limiter,
     /// Of lines about what is ours: endpoints, and the system.
     failure_lines: Limiter,
+    ejections: Ejections,
     scratch: Box<[u8]>,
     /// Connections on their way from a port to the table; empty between turns.
     accepted: Vec<(TcpStream, SocketAddr)>,
@@ -101,7 +102,8 @@ fn unix_time() -> Duration {
 
 impl Worker {
     /// Prepares a worker, which does nothing before it is told what to follow, and the line over which it
-    /// takes orders. `cells` and `refused` are those of all workers; it writes to those at `index`.
+    /// takes orders. `cells` and `refused` are those of all workers; it writes to those at `index`. What it
+    /// ejects is told to `ejections`.
     ///
     /// # Errors
     /// When the system gives no epoll instance.
@@ -109,6 +111,7 @@ impl Worker {
         index: usize,
         cells: Arc<[WorkerCells]>,
         refused: Arc<[Refusals]>,
+        ejections: Ejections,
     ) -> io::Result<(Self, Line)> {
         let poll = Poll::new()?;
         let (line, inbox) = Line::new(poll.registry(), Source::Orders.token())?;
@@ -131,6 +134,7 @@ impl Worker {
             access_log: None,
             refusal_lines: Limiter::new(now),
             failure_lines: Limiter::new(now),
+            ejections,
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
             following: None,
@@ -439,6 +443,7 @@ impl Worker {
             access_log: self.access_log.as_ref(),
             refusal_lines: &mut self.refusal_lines,
             failure_lines: &mut self.failure_lines,
+            ejections: &self.ejections,
             scratch: &mut self.scratch,
             now: now.instant,
             unix_time: now.unix_time,

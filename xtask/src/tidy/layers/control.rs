@@ -63,6 +63,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::serve",
         uses: &[
+            "control::trials",
             "control::handover",
             "control::notify",
             "control::upgrade",
@@ -130,6 +131,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::running",
         uses: &[
+            "control::pools",
             "control::handover",
             "control::input",
             "control::admin",
@@ -151,6 +153,8 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::service",
         uses: &[
+            "core::pool",
+            "control::trials",
             "control::handover",
             "telemetry::cells",
             "control::access_logs",
@@ -174,6 +178,8 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::admin",
         uses: &[
+            "core::pool",
+            "control::pools",
             "control::handover",
             "control::board",
             "control::requests",
@@ -209,12 +215,6 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "what is shown is a value, and knows nothing that runs",
     },
     Layer {
-        name: "control::requests",
-        uses: &["config", "data::listing", "core::connection_id"],
-        world: World::Async,
-        why: "a request knows neither who asks nor who answers",
-    },
-    Layer {
         name: "control::prepare",
         uses: &[
             "control::bounded",
@@ -237,10 +237,22 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "what is told is found out elsewhere",
     },
     Layer {
+        name: "control::trials",
+        uses: &["control::requests", "control::pools", "data::orders"],
+        world: World::Async,
+        why: "a trial connects, and closes; what it means is the pools'",
+    },
+    Layer {
         name: "control::pools",
-        uses: &["core::pool", "config"],
+        uses: &["control::requests", "core::pool", "config"],
         world: World::Async,
         why: "what is known of endpoints knows neither the workers who count there nor who shows it",
+    },
+    Layer {
+        name: "control::requests",
+        uses: &["core::pool", "config", "data::listing", "core::connection_id"],
+        world: World::Async,
+        why: "a request knows neither who asks nor who answers",
     },
     Layer {
         name: "control::ports",

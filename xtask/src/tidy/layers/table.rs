@@ -120,6 +120,7 @@ const BELOW: &[Layer] = &[
     Layer {
         name: "data::conn",
         uses: &[
+            "data::orders",
             "data::conduit",
             "data::rules",
             "data::table",

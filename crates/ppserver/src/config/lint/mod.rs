@@ -39,6 +39,8 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     }
     for upstream in &draft.upstreams {
         unused_upstream(draft, upstream, faults);
+        unused_endpoints(upstream, faults);
+        no_effect::endpoints(upstream, faults);
         no_effect::retries(upstream, faults);
         no_effect::send(upstream, faults);
         no_effect::tlv_pass(draft, upstream, faults);
@@ -54,6 +56,17 @@ fn short_header_timeout(timeouts: &Written<Timeouts>, faults: &mut Diagnostics) 
         faults
             .add(Code::ShortHeaderTimeout, header.value.clone(), message)
             .with_help("the protocol asks for at least 3 seconds (section 2): header = \"3s\"");
+    }
+}
+
+fn unused_endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    for entry in upstream.endpoints.iter().map(|draft| &draft.entry) {
+        if let Some(weight) = entry.key("weight").filter(|_| entry.value.weight == 0) {
+            let message = "an endpoint with a weight of 0 gets no connection";
+            faults
+                .add(Code::UnusedEndpoint, weight.value.clone(), message)
+                .with_help("give it a weight, or remove it");
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use ppcore::tlv;
 
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place};
-use crate::config::parse::{At, Written};
-use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
+use crate::config::parse::Written;
+use crate::config::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Bind, Endpoint, HeaderMode, HeaderPolicy, Outgoing, Splice, SpliceMode, TlvPass,
-    Version, defaults,
+    AccessLog, Balance, Bind, Endpoint, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, Splice,
+    SpliceMode, TlvPass, Version, defaults,
 };
 use pptrust::Peers;
 
@@ -85,7 +85,7 @@ fn holds_all(policy: &HeaderPolicy, bind: &Bind) -> bool {
 
 /// Each endpoint is tried once; how many addresses a name has is not known here.
 pub(super) fn retries(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
-    let is_name = |endpoint: &At<Endpoint>| match endpoint.value {
+    let is_name = |draft: &EntryDraft| match draft.entry.value.endpoint {
         Endpoint::Name { .. } => true,
         Endpoint::Addr(_) => false,
     };
@@ -98,6 +98,28 @@ pub(super) fn retries(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
         let message = format!("each endpoint is tried once, and there are {others} others");
         let help = format!("retries = {others} has the same effect");
         warn(upstream.retries.place.clone(), message, &help, faults);
+    }
+}
+
+/// Weights where nobody weighs, backups of nobody, and terms of an ejection that never comes.
+pub(super) fn endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let entries = || upstream.endpoints.iter().map(|draft| &draft.entry);
+    let has_others = entries().any(|entry| !entry.value.backup.is_on());
+    for entry in entries() {
+        let Entry { weight, backup, .. } = entry.value;
+        let is_weighed = upstream.balance != Balance::First || weight == 0;
+        let (why, help) = ("`balance` is \"first\"", "another `balance` weighs; or remove the key");
+        warn_if(entry, "weight", !is_weighed && weight != defaults::WEIGHT, why, help, faults);
+        let is_moot = backup.is_on() && !has_others;
+        let (why, help) = ("all endpoints are backups", "leave it to those that stand in");
+        warn_if(entry, "backup", is_moot, why, help, faults);
+    }
+    let (passive, default) = (&upstream.passive.value, Passive::default());
+    if passive.failures == 0 {
+        let (why, help) = ("`failures` is 0", "failures = 2 ejects; or remove the key");
+        let table = &upstream.passive;
+        warn_if(table, "eject", passive.eject != default.eject, why, help, faults);
+        warn_if(table, "max", passive.max != default.max, why, help, faults);
     }
 }
 

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place, Report};
 use crate::config::validate::{Draft, UpstreamDraft};
-use crate::config::{Bind, Config, Endpoint, HeaderMode, Host};
+use crate::config::{Bind, Config, Endpoint, Entry, HeaderMode, Host};
 
 /// An address that is listened on.
 struct Port<'a> {
@@ -50,14 +50,15 @@ fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &m
         })
     };
     for endpoint in &upstream.endpoints {
-        let found = known(&endpoint.value)
+        let Entry { endpoint: value, .. } = &endpoint.entry.value;
+        let found = known(value)
             .into_iter()
             .find_map(|addr| ports().find(|port| port.takes(addr, own)).map(|port| (addr, port)));
         if let Some((addr, port)) = found {
             let is_certain = port.bind == addr || addr.ip().is_loopback();
             let is_loop = is_certain && port.is_user && !port.takes_headers;
             let code = if is_loop { Code::Loop } else { Code::OwnListener };
-            report(code, endpoint.place.clone(), endpoint.value.to_string(), &port, faults);
+            report(code, endpoint.place.clone(), value.to_string(), &port, faults);
         }
     }
 }
@@ -68,7 +69,8 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
     let mut faults = Diagnostics::default();
     let own = Own::new(host.own_networks);
     for (index, (upstream, addrs)) in config.upstreams.iter().zip(endpoints).enumerate() {
-        let known: Vec<_> = upstream.endpoints.iter().flat_map(known).collect();
+        let known: Vec<_> =
+            upstream.endpoints.iter().flat_map(|entry| known(&entry.endpoint)).collect();
         for addr in addrs.iter().filter(|addr| !known.contains(addr)) {
             let ports = config.listeners.iter().flat_map(|listener| {
                 listener.bind.iter().filter_map(Bind::addr).map(|bind| Port {

@@ -1,7 +1,8 @@
-//! `[upstream.NAME]` and `[upstream.NAME.proxy_protocol]`.
+//! `[upstream.NAME]`, its endpoints, `passive` and `proxy_protocol`.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ppcore::tlv;
 use toml::Spanned;
@@ -12,11 +13,20 @@ use crate::config::address;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{At, Section, element_number, element_text};
-use crate::config::validate::UpstreamDraft;
-use crate::config::{Endpoint, Outgoing, TlvPass, Version};
+use crate::config::units::format_duration;
+use crate::config::validate::{EntryDraft, UpstreamDraft};
+use crate::config::{Entry, Outgoing, Passive, TlvPass, Version, WEIGHT_MAX};
 use crate::config::{defaults, keys};
 
-const RETRIES: RangeInclusive<usize> = 0..=255;
+/// One less than the most attempts of a connection.
+const RETRIES: RangeInclusive<usize> = 0..=15;
+const WEIGHT: RangeInclusive<usize> = 0..=WEIGHT_MAX as usize;
+/// As many as a process may have.
+const CONNECTIONS: RangeInclusive<usize> = 0..=262_144;
+const FAILURES: RangeInclusive<usize> = 0..=1_000;
+/// Who tries again sooner tries all the time.
+const EJECT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+const ENDPOINTS_EXAMPLE: &str = "endpoints = [\"127.0.0.1:8080\"]";
 const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
 pub(super) fn upstream(
@@ -27,42 +37,84 @@ pub(super) fn upstream(
     let name = At::new(name.value.to_owned(), name.place.clone());
     is_name(&name, faults);
     let section = Section::open(&keys::UPSTREAM, value, faults);
-    let later = ["least_conn", "random2", "source_hash", "first"];
-    section.only_word("balance", defaults::BALANCE, &later, faults);
     let send = section.section("proxy_protocol", &keys::SEND, faults);
     let passed = passed(send, faults);
     let retries = section.number("retries", RETRIES, defaults::RETRIES, faults);
+    let passive = section.section("passive", &keys::PASSIVE, faults);
     UpstreamDraft {
         name,
         endpoints: endpoints(section, faults),
+        balance: section.choice("balance", defaults::BALANCE, &[], faults),
+        passive: passive.written(self::passive(passive, faults)),
         retries: At::new(retries, section.get("retries").map(Spanned::span)),
         send: send.written(self::send(send, &passed, faults)),
         passed,
     }
 }
 
-fn endpoints(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<Endpoint>> {
-    let example = "endpoints = [\"127.0.0.1:8080\"]";
+fn endpoints(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<EntryDraft> {
     if section.is_lacking("endpoints") {
-        missing(section, "endpoints", example, faults);
+        missing(section, "endpoints", ENDPOINTS_EXAMPLE, faults);
     }
-    let Some(list) = section.list("endpoints", example, faults) else { return Vec::new() };
-    not_empty(section, "endpoints", list, example, faults);
-    list.iter().filter_map(|value| endpoint(value, example, faults)).collect()
+    let list = section.list("endpoints", ENDPOINTS_EXAMPLE, faults);
+    let Some(list) = list else { return Vec::new() };
+    not_empty(section, "endpoints", list, ENDPOINTS_EXAMPLE, faults);
+    list.iter().filter_map(|value| entry(value, faults)).collect()
 }
 
-fn endpoint(
-    value: &Spanned<DeValue<'_>>,
-    example: &str,
-    faults: &mut Diagnostics,
-) -> Option<At<Endpoint>> {
-    if value.get_ref().is_table() {
-        let message = "endpoints with options are not supported by this version";
-        faults.add(Code::NotSupported, value.span(), message).with_help("write \"host:port\"");
-        return None;
+/// An address, or a table with one and what else is said of it.
+fn entry(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<EntryDraft> {
+    if !value.get_ref().is_table() {
+        let text = element_text(value, "endpoints", ENDPOINTS_EXAMPLE, faults)?;
+        return Some(EntryDraft::plain(address::endpoint(text, faults)?));
     }
-    let text = element_text(value, "endpoints", example, faults)?;
-    address::endpoint(text, faults)
+    let section = Section::open(&keys::ENDPOINT, value, faults);
+    let example = "address = \"127.0.0.1:8080\"";
+    // Where the key of a later version stands in its place that has been said.
+    if section.is_lacking("address") && !faults.has_error_at(&value.span().into()) {
+        missing(section, "address", example, faults);
+    }
+    let weight = number(section, "weight", WEIGHT, defaults::WEIGHT, faults);
+    let backup = section.toggle("backup", defaults::BACKUP, faults);
+    let most = defaults::ENDPOINT_CONNECTIONS_MAX;
+    let connections_max = number(section, "max_connections", CONNECTIONS, most, faults);
+    let text = section.text("address", example, faults)?;
+    let At { value: endpoint, place } = address::endpoint(text, faults)?;
+    let entry = Entry { endpoint, weight, backup, connections_max };
+    Some(EntryDraft { entry: section.written(entry), place })
+}
+
+fn passive(section: Section<'_, '_>, faults: &mut Diagnostics) -> Passive {
+    let default = Passive::default();
+    let passive = Passive {
+        failures: number(section, "failures", FAILURES, default.failures, faults),
+        eject: section.duration("eject", EJECT, default.eject, faults),
+        max: section.duration("max", EJECT, default.max, faults),
+    };
+    if passive.max < passive.eject {
+        let key = if section.has("max") { "max" } else { "eject" };
+        let (eject, max) = (format_duration(passive.eject), format_duration(passive.max));
+        faults
+            .add(
+                Code::BadValue,
+                section.get(key).map(Spanned::span),
+                format!("`max` is {max}, and `eject` is longer: {eject}"),
+            )
+            .with_help(format!("for example max = \"{eject}\""));
+    }
+    passive
+}
+
+/// A whole number that fits.
+fn number(
+    section: Section<'_, '_>,
+    key: &str,
+    range: RangeInclusive<usize>,
+    default: u32,
+    faults: &mut Diagnostics,
+) -> u32 {
+    let fallback = usize::try_from(default).unwrap_or(usize::MAX);
+    u32::try_from(section.number(key, range, fallback, faults)).unwrap_or(default)
 }
 
 fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> Outgoing {

@@ -133,6 +133,19 @@ fn more_retries_than_other_endpoints_are_warned_about() {
 }
 
 #[test]
+fn what_is_said_of_endpoints_and_means_nothing_is_warned_about() {
+    let pool = |lines: &str| faults(&format!("{HEAD}{LISTENER}[upstream.u]\n{lines}\n"));
+    let one = |keys: &str| format!("endpoints=['127.0.0.1:2',{{address='127.0.0.1:3',{keys}}}]");
+    assert_eq!(pool(&one("weight=0")), ["7:56 unused-endpoint"]);
+    assert_eq!(pool(&format!("{}\nbalance='first'", one("weight=2"))), ["7:49 no-effect"]);
+    assert_eq!(pool(&format!("{}\nbalance='first'", one("weight=1"))), [""; 0], "the default");
+    assert_eq!(pool(&one("backup=true,weight=7,max_connections=1")), [""; 0]);
+    assert_eq!(pool("endpoints=[{address='127.0.0.1:3',backup=true}]"), ["7:35 no-effect"]);
+    let never = "endpoints=['127.0.0.1:2']\npassive={failures=0,eject='1s',max='2m'}";
+    assert_eq!(pool(never), ["8:21 no-effect"]);
+}
+
+#[test]
 fn too_few_descriptors_are_warned_about() {
     for (settings, needed) in [
         // Each worker has three.

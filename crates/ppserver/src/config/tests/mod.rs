@@ -18,6 +18,7 @@ use super::*;
 const FULL_SHAPE: &str = include_str!("../../../../../tests/config/full-shape.toml");
 const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
 const BROKEN_REPORT: &str = include_str!("../../../../../tests/config/broken.txt");
+const UPSTREAMS: &str = include_str!("../../../../../docs/upstreams.md");
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
 /// Listener and upstream of the least file that is right.
@@ -83,6 +84,17 @@ fn the_documented_example_with_every_comment_taken_away_is_the_same_configuratio
 }
 
 #[test]
+fn every_configuration_of_a_page_is_clean() {
+    let blocks: Vec<_> = UPSTREAMS.split("```toml\n").skip(1).collect();
+    assert!(blocks.len() >= 2, "the page has configurations");
+    for block in blocks {
+        let (text, _) = block.split_once("```").expect("a block has an end");
+        let loaded = check(text).unwrap_or_else(|report| panic!("{}", report.render(Colour::Off)));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(Colour::Off));
+    }
+}
+
+#[test]
 fn the_full_shape_fails_only_for_what_this_version_lacks() {
     let report = check(FULL_SHAPE).unwrap_err();
     assert!(report.errors().count() >= 14);
@@ -118,6 +130,54 @@ fn required_keys_are_missed_at_their_table() {
         "3:11 unused-upstream",
     ];
     assert_eq!(faults(&format!("{HEAD}[[listener]]\n[upstream.u]\n")), expected);
+}
+
+#[test]
+fn an_endpoint_is_an_address_or_a_table_with_one() {
+    let pool = |lines: &str| faults(&format!("{HEAD}{LISTENER}[upstream.u]\n{lines}\n"));
+    let one = |keys: &str| pool(&format!("endpoints=['127.0.0.1:2',{{{keys}}}]"));
+    let good = "address='127.0.0.1:3',weight=1000,backup=true,max_connections=262144";
+    assert_eq!(one(good), [""; 0]);
+    let text = format!("{HEAD}{LISTENER}[upstream.u]\nendpoints=[{{{good}}},'web:80']\n");
+    let upstream = loaded(&text).upstreams.remove(0);
+    let expected = Entry {
+        endpoint: "127.0.0.1:3".parse().unwrap(),
+        weight: 1000,
+        backup: Toggle::On,
+        connections_max: 262_144,
+    };
+    assert_eq!(upstream.endpoints, [expected, Entry::plain("web:80".parse().unwrap())]);
+    for (keys, expected) in [
+        ("weight=1", "7:26 missing-key"),
+        ("address='web'", "7:35 bad-value"),
+        ("address='web:1',weight=1001", "7:50 bad-value"),
+        ("address='web:1',weight=-1", "7:50 bad-value"),
+        ("address='web:1',backup='yes'", "7:50 wrong-type"),
+        ("address='web:1',max_connections=262145", "7:59 bad-value"),
+        ("address='web:1',wieght=1", "7:43 unknown-key"),
+        ("srv='_a._tcp.web'", "7:27 not-supported"),
+        ("file='/etc/pp/web.txt'", "7:27 not-supported"),
+    ] {
+        assert_eq!(one(keys), [expected], "{keys}");
+    }
+}
+
+#[test]
+fn terms_of_an_ejection_fit_together() {
+    let passive = |keys: &str| faults(&format!("{HEAD}{LISTENER}{UPSTREAM}passive={{{keys}}}\n"));
+    for (keys, expected) in [
+        ("failures=1000,eject='100ms',max='1d'", ""),
+        ("failures=1001", "8:19 bad-value"),
+        ("eject='99ms'", "8:16 bad-value"),
+        ("max='25h'", "8:14 bad-value"),
+        ("eject='3m'", "8:16 bad-value"),
+        ("eject='3m',max='2m'", "8:25 bad-value"),
+        ("eject='3m',max='3m'", ""),
+        ("ejects='3m'", "8:10 unknown-key"),
+    ] {
+        let expected: Vec<_> = Some(expected).filter(|text| !text.is_empty()).into_iter().collect();
+        assert_eq!(passive(keys), expected, "{keys}");
+    }
 }
 
 #[test]

@@ -107,10 +107,31 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 }
 
 fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
-    let body = (prop::collection::vec(endpoint(), 1..5), 0..=255usize, send());
+    let entry = (endpoint(), 0..=1_000u32, toggle(), 0..=262_144u32);
+    let entry = entry.prop_map(|(endpoint, weight, backup, connections_max)| Entry {
+        endpoint,
+        weight,
+        backup,
+        connections_max,
+    });
+    let plain = endpoint().prop_map(Entry::plain);
+    let endpoints = prop::collection::vec(prop_oneof![plain, entry], 1..5);
+    let spans = (100..=86_400_000u64, 100..=86_400_000u64);
+    let passive = (0..=1_000u32, spans).prop_map(|(failures, (one, other))| Passive {
+        failures,
+        eject: Duration::from_millis(one.min(other)),
+        max: Duration::from_millis(one.max(other)),
+    });
+    let body = (endpoints, choice(), 0..=15usize, passive, send());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
-        let upstream =
-            |(name, (endpoints, retries, send))| Upstream { name, endpoints, retries, send };
+        let upstream = |(name, (endpoints, balance, retries, passive, send))| Upstream {
+            name,
+            endpoints,
+            balance,
+            retries,
+            passive,
+            send,
+        };
         map.into_iter().map(upstream).collect()
     })
 }

@@ -217,7 +217,7 @@ fn a_variable_stands_for_a_part_of_a_string_or_all_of_it() {
     let config = from_bytes("f".into(), text.as_bytes(), host).unwrap().config;
     assert_eq!(config.log.level, LogLevel::Warn);
     assert_eq!(config.access_log.output, Output::File("/$a".into()));
-    assert_eq!(config.upstreams[0].endpoints[0].to_string(), "127.0.0.1:80");
+    assert_eq!(config.upstreams[0].endpoints[0].endpoint.to_string(), "127.0.0.1:80");
     let printed = from_bytes("f".into(), config.to_string().as_bytes(), Host::default());
     assert_eq!(printed.unwrap().config, config, "a dollar reads back");
 }

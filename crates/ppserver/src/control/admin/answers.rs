@@ -58,7 +58,6 @@ impl From<requests::Refusal> for Problem {
             Why::Unknown => StatusCode::NOT_FOUND,
             Why::Untimely => StatusCode::CONFLICT,
             Why::Unusable => StatusCode::UNPROCESSABLE_ENTITY,
-            Why::Unsupported => StatusCode::NOT_IMPLEMENTED,
             Why::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, errors }

@@ -14,6 +14,7 @@ use super::routes::{self, Reception};
 use super::socket::DoorAddr;
 use crate::config::{self, Host};
 use crate::control::board::{Board, Readiness, Shown};
+use crate::control::pools::Pools;
 use crate::control::requests::{self, Request};
 use crate::data::orders::Plan;
 use crate::telemetry::ledger::Ledger;
@@ -37,7 +38,8 @@ pub fn answer(input: &[u8]) -> Vec<u8> {
         let (desk, mut requests) = requests::channel();
         let ledger = Arc::new(Ledger::new(1));
         let refusals = [Refusals::new()].into();
-        let reception = Arc::new(Reception::new(desk, board(), ledger, refusals));
+        let reception =
+            Arc::new(Reception::new(desk, board(), ledger, Arc::new(Pools::new(1)), refusals));
         let (closing, is_closing) = watch::channel(());
         // What has no end, as events, is ended at once.
         drop(closing);

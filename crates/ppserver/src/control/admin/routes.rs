@@ -23,13 +23,15 @@ use super::dashboard;
 use super::door::Closing;
 use super::events::{self, Events};
 use super::status::{self, Pools, Status};
-use crate::config::{Choice, LogLevel};
+use crate::config::{Choice, LogLevel, WEIGHT_MAX};
 use crate::control::board::{Board, Readiness};
-use crate::control::requests::{self, Desk, Refusal, Request, Why};
+use crate::control::pools;
+use crate::control::requests::{self, Desk, EndpointChange, EndpointSet, Refusal, Request, Why};
 use crate::core::connection_id::ConnectionId;
+use crate::core::pool::health::Wish;
 use crate::data::listing::{Filter, View};
 use crate::telemetry::exposition::{self, Format};
-use crate::telemetry::ledger::{Ledger, UpstreamTotals};
+use crate::telemetry::ledger::Ledger;
 use crate::telemetry::log;
 use crate::telemetry::refusals::{self, Refusals};
 
@@ -40,6 +42,7 @@ pub(in crate::control) struct Reception {
     pub(in crate::control) board: Board,
     pub(in crate::control) events: Events,
     pub(in crate::control) ledger: Arc<Ledger>,
+    pools: Arc<pools::Pools>,
     pub(in crate::control) refusals: Arc<[Refusals]>,
     lists: Arc<Semaphore>,
 }
@@ -49,10 +52,11 @@ impl Reception {
         desk: Desk,
         board: Board,
         ledger: Arc<Ledger>,
+        pools: Arc<pools::Pools>,
         refusals: Arc<[Refusals]>,
     ) -> Self {
         let lists = Arc::new(Semaphore::new(LISTS_MAX));
-        Self { desk, board, events: Events::new(), ledger, refusals, lists }
+        Self { desk, board, events: Events::new(), ledger, pools, refusals, lists }
     }
 }
 
@@ -146,13 +150,12 @@ async fn server_status(State(reception): Known) -> Json<Status> {
 }
 
 async fn upstreams(State(reception): Known) -> Json<Pools> {
-    Json(Pools::of(&reception.board.look(), &reception.ledger))
+    Json(Pools::of(&reception.board.look(), &reception.ledger, &reception.pools))
 }
 
 /// What a POST to an endpoint says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "an endpoint has one state and one weight in this version")]
 struct EndpointQuery {
     state: Option<EndpointWord>,
     weight: Option<u32>,
@@ -167,23 +170,32 @@ enum EndpointWord {
     Draining,
 }
 
+impl From<EndpointWord> for Wish {
+    fn from(word: EndpointWord) -> Self {
+        match word {
+            EndpointWord::Auto => Self::Auto,
+            EndpointWord::Up => Self::Up,
+            EndpointWord::Down => Self::Down,
+            EndpointWord::Draining => Self::Draining,
+        }
+    }
+}
+
 async fn set_endpoint(
     State(reception): Known,
-    Path((name, addr)): Path<(String, SocketAddr)>,
+    Path((upstream, addr)): Path<(String, SocketAddr)>,
     query: Asked<EndpointQuery>,
-) -> Problem {
-    if let Err(problem) = asked(query) {
-        return problem;
+) -> Result<Json<EndpointChange>, Problem> {
+    let EndpointQuery { state, weight } = asked(query)?;
+    if state.is_none() && weight.is_none() {
+        return Err(Refusal::new(Why::Malformed, "say what to set: `state` or `weight`").into());
     }
-    let upstreams = reception.ledger.upstreams();
-    let pool = upstreams.into_iter().find(|upstream| upstream.name == name);
-    let has_it = |pool: UpstreamTotals| pool.endpoints.iter().any(|totals| totals.addr == addr);
-    let refusal = match pool.map(has_it) {
-        None => Refusal::new(Why::Unknown, "there is no upstream of this name"),
-        Some(false) => Refusal::new(Why::Unknown, "the upstream has no endpoint at this address"),
-        Some(true) => Refusal::new(Why::Unsupported, "this version cannot set an endpoint"),
-    };
-    refusal.into()
+    if weight.is_some_and(|weight| weight > WEIGHT_MAX) {
+        let why = format!("`weight` is {WEIGHT_MAX} at most");
+        return Err(Refusal::new(Why::Malformed, why).into());
+    }
+    let set = EndpointSet { upstream, addr, wish: state.map(Wish::from), weight };
+    Ok(Json(reception.desk.ask(|reply| Request::SetEndpoint(set, reply)).await?))
 }
 
 /// Which connections are asked for.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::answers::seconds;
 use crate::config::{Endpoint, Upstream};
 use crate::control::board::{Readiness, Shown};
+use crate::control::pools;
 use crate::telemetry::build;
 use crate::telemetry::cells::BUCKETS;
 use crate::telemetry::ledger::{
@@ -86,15 +87,17 @@ struct Bucket {
     count: u64,
 }
 
-/// An endpoint. Nobody checks endpoints or sets them yet: each is up.
+/// An endpoint. Nobody checks endpoints yet.
 #[derive(Debug, Serialize)]
 struct EndpointState {
     address: SocketAddr,
     /// What it was resolved from, where that is one name.
     name: Option<String>,
     weight: u32,
+    /// Whether it is chosen only while no other is up.
+    backup: bool,
     state: &'static str,
-    /// Whether an operator said so.
+    /// Whether an operator has set its state or its weight.
     is_set: bool,
     /// Why it is in that state, if it is not up.
     why: Option<String>,
@@ -158,7 +161,7 @@ impl PoolSummary {
         Self {
             name: totals.name.clone(),
             endpoints: totals.endpoints.len(),
-            endpoints_up: totals.endpoints.len(),
+            endpoints_up: totals.endpoints.iter().filter(|endpoint| endpoint.is_up()).count(),
             active: sum(|endpoint| endpoint.active),
             connects: sum(|endpoint| endpoint.connects.iter().sum()),
             failures: sum(EndpointTotals::failures),
@@ -167,26 +170,32 @@ impl PoolSummary {
 }
 
 impl Pools {
-    pub(super) fn of(shown: &Shown, ledger: &Ledger) -> Self {
+    pub(super) fn of(shown: &Shown, ledger: &Ledger, pools: &pools::Pools) -> Self {
         let upstreams = &shown.plan.config.upstreams;
         let pool = |totals: UpstreamTotals| {
             let upstream = upstreams.iter().find(|upstream| upstream.name == totals.name);
-            let endpoint = |totals: &EndpointTotals| EndpointState {
-                address: totals.addr,
-                name: upstream.and_then(|upstream| origin(upstream, totals.addr)),
-                weight: 1,
-                state: "up",
-                is_set: false,
-                why: None,
-                since: Timestamp::at(ledger.started()),
-                active: totals.active,
-                connects: totals.connects.iter().sum(),
-                failures: totals.failures(),
-                check_latency_seconds: None,
+            let endpoint = |it: &EndpointTotals| {
+                let known = pools.look(&(totals.name.clone(), it.addr))?;
+                Some(EndpointState {
+                    address: it.addr,
+                    name: upstream.and_then(|upstream| origin(upstream, it.addr)),
+                    weight: known.weight,
+                    backup: known.is_backup,
+                    state: known.standing.name(),
+                    is_set: known.is_set,
+                    why: known.why,
+                    since: Timestamp::at(known.since),
+                    active: it.active,
+                    connects: it.connects.iter().sum(),
+                    failures: it.failures(),
+                    check_latency_seconds: None,
+                })
             };
+            // What a reload is about to take away is known no more.
+            let endpoints = totals.endpoints.iter().filter_map(endpoint).collect();
             Pool {
                 connect_buckets: buckets(&totals.connect_duration),
-                endpoints: totals.endpoints.iter().map(endpoint).collect(),
+                endpoints,
                 name: totals.name,
             }
         };
@@ -202,14 +211,15 @@ fn buckets(spans: &Spans) -> Vec<Bucket> {
 
 /// Returns the name that an address came from, unless it is written in the file, or several may be.
 fn origin(upstream: &Upstream, addr: SocketAddr) -> Option<String> {
-    if upstream.endpoints.contains(&Endpoint::Addr(addr)) {
+    let endpoints = || upstream.endpoints.iter().map(|entry| &entry.endpoint);
+    if endpoints().any(|endpoint| *endpoint == Endpoint::Addr(addr)) {
         return None;
     }
     let is_name = |endpoint: &&Endpoint| match endpoint {
         Endpoint::Name { port, .. } => *port == addr.port(),
         Endpoint::Addr(_) => false,
     };
-    let mut names = upstream.endpoints.iter().filter(is_name);
+    let mut names = endpoints().filter(is_name);
     let name = names.next()?;
     names.next().is_none().then(|| name.to_string())
 }

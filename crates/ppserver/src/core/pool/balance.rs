@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::endpoint::Member;
+use super::endpoint::Endpoint;
 use super::maglev::Maglev;
 
 /// How an endpoint is chosen among those that may be.
@@ -24,10 +24,11 @@ pub enum Balance {
 }
 
 impl Balance {
-    /// By the client's address, over these members of the pool of this name, in whatever order they stand. Backups
+    /// By the client's address, over these endpoints of the pool of this name, in whatever order they stand. Backups
     /// have no clients of their own.
-    pub fn source_hash(pool: &str, members: &[Member]) -> Self {
-        let mut sorted: Vec<_> = members.iter().enumerate().collect();
+    pub fn source_hash(pool: &str, endpoints: &[Endpoint]) -> Self {
+        let members = endpoints.iter().map(|endpoint| &endpoint.member);
+        let mut sorted: Vec<_> = members.enumerate().collect();
         sorted.sort_by_key(|(_, member)| member.addr);
         let owners = sorted.iter().filter(|(_, member)| !member.is_backup);
         let owners = owners.map(|(at, member)| (*at, member.addr.to_string(), member.weight));

@@ -27,6 +27,18 @@ pub enum Wish {
     Draining,
 }
 
+impl Wish {
+    /// The word for it in requests and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// How an endpoint stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -110,9 +122,10 @@ impl Health {
     }
 
     /// It is let in again: a connect of our own stood, or nobody is ejected any more.
-    pub fn readmit(&self) {
+    /// Says whether it was out.
+    pub fn readmit(&self) -> bool {
         self.failures.store(0, Ordering::Relaxed);
-        self.change(|flags| flags & !EJECTED);
+        self.change(|flags| flags & !EJECTED)
     }
 
     /// Says whether that has changed anything.

@@ -34,8 +34,7 @@ fn upstream(endpoints: &[Endpoint], balance: Balance, now: Instant) -> Upstream 
 }
 
 fn maglev(endpoints: &[Endpoint]) -> Balance {
-    let members: Vec<_> = endpoints.iter().map(|it| it.member).collect();
-    Balance::source_hash("web", &members)
+    Balance::source_hash("web", endpoints)
 }
 
 fn pick(upstream: &Upstream, number: u32, now: Instant) -> Result<usize, Unavailable> {

@@ -20,6 +20,7 @@ use crate::core::connect_result::ConnectResult;
 use crate::core::session::Side;
 use crate::data::dial::Dial;
 use crate::data::leg::{self, Leg};
+use crate::data::orders::Ejected;
 use crate::data::outcome::{connect_result, first_use, met_itself};
 use crate::data::rules::Route;
 use crate::data::source::Source;
@@ -159,8 +160,12 @@ impl Connection {
         cells.endpoints[place].connect(result);
         if reason == CloseReason::Resources {
             upstream.handle_cancelled(place);
-        } else {
-            upstream.handle_failed(place);
+        } else if upstream.handle_failed(place) {
+            ctx.ejections.tell(Ejected {
+                upstream: upstream.name.clone(),
+                addr: upstream.endpoint(place).member.addr,
+                why: why.to_string(),
+            });
         }
         self.hold = Hold::Nothing;
         if let Some(suppressed) = ctx.failure_lines.allow(ctx.now) {

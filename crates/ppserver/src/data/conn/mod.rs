@@ -24,6 +24,7 @@ use attempts::Hold;
 use super::conduit::{Buffer, Spares};
 use super::dial::Dial;
 use super::leg::{self, Leg};
+use super::orders::Ejections;
 use super::outcome::{failure, first_use, received, sent};
 use super::rules::Rules;
 use super::source::Source;
@@ -56,6 +57,7 @@ pub(super) struct Ctx<'a> {
     pub(super) access_log: Option<&'a AccessLog>,
     pub(super) refusal_lines: &'a mut Limiter,
     pub(super) failure_lines: &'a mut Limiter,
+    pub(super) ejections: &'a Ejections,
     /// Room for the longest header we may send.
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,

@@ -156,8 +156,8 @@ impl Families {
             })
         });
         counter(to, "ppserver_connects", "Attempts to connect, by what came of them", connects)?;
-        // Whatever is configured is tried: none is taken out.
-        let up = self.endpoints().map(|(upstream, addr, _)| (at(upstream, addr), 1u64));
+        let up = self.endpoints();
+        let up = up.map(|(upstream, addr, totals)| (at(upstream, addr), u64::from(totals.is_up())));
         gauge(to, "ppserver_endpoint_up", "Whether new connections go there", up)?;
         let active =
             self.endpoints().map(|(upstream, addr, totals)| (at(upstream, addr), totals.active));

@@ -14,9 +14,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use shelf::Shelf;
@@ -31,7 +32,8 @@ use super::cells::{
 use crate::config::Config;
 use crate::core::close_reason::CloseReason;
 use crate::core::pool::Pool;
-use crate::core::pool::endpoint::Endpoint;
+use crate::core::pool::endpoint::{Endpoint, Shared};
+use crate::core::pool::health::Standing;
 
 /// The cells of a process. Workers have theirs and never come here: the lock is the control plane's.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct Book {
     listeners: Shelf<String, ListenerCells>,
     upstreams: Shelf<String, UpstreamCells>,
     endpoints: Shelf<EndpointName, EndpointCells>,
+    /// How those that are followed stand.
+    shared: BTreeMap<EndpointName, Weak<Shared>>,
     /// What listeners that are gone have counted.
     gone: ListenerTotals,
     /// What endpoints that are gone have.
@@ -67,6 +71,7 @@ impl Ledger {
             listeners: Shelf::new(),
             upstreams: Shelf::new(),
             endpoints: Shelf::new(),
+            shared: BTreeMap::new(),
             gone: ListenerTotals::new(String::new()),
             gone_connect_failures: 0,
             reloads: Reloads { counts: [0; ReloadResult::COUNT], last: started },
@@ -95,10 +100,13 @@ impl Ledger {
         let mut book = self.book();
         book.listeners.follow(config.listeners.iter().map(|item| item.name.clone()), workers);
         book.upstreams.follow(config.upstreams.iter().map(|item| item.name.clone()), workers);
-        let names = config.upstreams.iter().zip(pools).flat_map(|(upstream, pool)| {
-            pool.endpoints.iter().map(|endpoint| (upstream.name.clone(), endpoint.member.addr))
+        let shared = config.upstreams.iter().zip(pools).flat_map(|(upstream, pool)| {
+            let name = |endpoint: &Endpoint| (upstream.name.clone(), endpoint.member.addr);
+            pool.endpoints.iter().map(move |it| (name(it), Arc::downgrade(&it.shared)))
         });
-        book.endpoints.follow(names, workers);
+        book.shared = shared.collect();
+        let Book { endpoints, shared, .. } = &mut *book;
+        endpoints.follow(shared.keys().cloned(), workers);
     }
 
     /// Returns a worker's cells for a configuration that is followed.
@@ -191,8 +199,11 @@ impl Ledger {
             totals
         };
         let mut upstreams: Vec<_> = book.upstreams.followed().map(sum).collect();
-        for ((name, addr), cells) in book.endpoints.followed() {
-            let mut totals = EndpointTotals::new(*addr);
+        for (endpoint, cells) in book.endpoints.followed() {
+            let (name, addr) = endpoint;
+            let shared = book.shared.get(endpoint).and_then(Weak::upgrade);
+            let standing = shared.map_or(Standing::Up, |shared| shared.health.standing());
+            let mut totals = EndpointTotals::new(*addr, standing);
             cells.iter().for_each(|cells| totals.add(cells));
             let at = upstreams.binary_search_by(|upstream| upstream.name.cmp(name));
             upstreams[at.expect("an endpoint has an upstream")].endpoints.push(totals);

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::pool::health::Standing;
 use crate::core::words::words;
 use crate::telemetry::cells::{
     BUCKETS, ByHeader, Counter, EndpointCells, Histogram, ListenerCells, UpstreamCells, WorkerCells,
@@ -77,6 +78,8 @@ pub struct UpstreamTotals {
 pub struct EndpointTotals {
     /// Its address.
     pub addr: SocketAddr,
+    /// Whether it gets new clients.
+    pub standing: Standing,
     /// Connections that stand there.
     pub active: u64,
     /// Attempts to connect, by the index of their result.
@@ -177,8 +180,13 @@ impl UpstreamTotals {
 }
 
 impl EndpointTotals {
-    pub(super) fn new(addr: SocketAddr) -> Self {
-        Self { addr, active: 0, connects: [0; ConnectResult::COUNT] }
+    pub(super) fn new(addr: SocketAddr, standing: Standing) -> Self {
+        Self { addr, standing, active: 0, connects: [0; ConnectResult::COUNT] }
+    }
+
+    /// Returns whether new connections go there.
+    pub fn is_up(&self) -> bool {
+        self.standing == Standing::Up
     }
 
     /// Returns how many attempts to connect failed.
