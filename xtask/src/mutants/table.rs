@@ -347,4 +347,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "None",
         origin: "ours, as it might have been: what came while a pipe waited is never noticed",
     },
+    Mutant {
+        name: "down-is-chosen",
+        file: "pool/mod.rs",
+        find: "member.weight > 0 && shared.health.is_up() && self.is_answering(at, now)",
+        replace: "let _ = shared;\n        member.weight > 0 && self.is_answering(at, now)",
+        origin: "ours: a dead endpoint stayed in the round for ever",
+    },
+    Mutant {
+        name: "tried-twice",
+        file: "pool/mod.rs",
+        find: "|at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();",
+        replace: "|at: usize| self.pool.endpoints[at].has_room();",
+        origin: "ours, as it might have been: a retry at the endpoint that has just failed",
+    },
+    Mutant {
+        name: "count-stays-behind-a-failure",
+        file: "pool/mod.rs",
+        find: "self.handle_cancelled(at);\n        self.pool.endpoints[at].shared.health.handle_failed",
+        replace: "self.answered(at);\n        self.pool.endpoints[at].shared.health.handle_failed",
+        origin: "ours, as it might have been: a server that is full of nobody",
+    },
+    Mutant {
+        name: "count-stays-behind-who-gave-up",
+        file: "pool/mod.rs",
+        find: "self.answered(at);\n        self.handle_closed(at);",
+        replace: "self.answered(at);",
+        origin: "ours, as it might have been: clients that leave while we connect fill an endpoint",
+    },
 ];

@@ -365,6 +365,7 @@ const BELOW: &[Layer] = &[
             "core::timers",
             "core::close_reason",
             "core::accept_queue",
+            "core::pool",
         ],
     ),
     pure("core::session", &["core::close_reason"]),

@@ -11,6 +11,7 @@ use super::kernel::{Fd, Kernel};
 use super::oracle::{Oracle, View, hold};
 use super::peer::{Heard, Peer, Reading};
 use super::plan::Plan;
+use super::pool::Pool;
 use super::rng::{Rng, Stream, byte_at};
 use super::shell::{Outcome, Shell, readiness};
 use super::socket::{Errno, Mask};
@@ -23,6 +24,8 @@ use crate::core::session::{Action, Direction, Readiness, Session, Side};
 #[derive(Debug)]
 pub(super) struct Env<'a> {
     pub(super) kernel: &'a mut Kernel,
+    /// Where connections go; without one it is the plan alone that decides.
+    pub(super) pool: Option<&'a Pool>,
     pub(super) rng: &'a mut Rng,
     pub(super) now: Instant,
     pub(super) trace: Trace,
@@ -322,6 +325,7 @@ impl Case {
         let (next, deadline) = (session.next(), session.deadline());
         session.handle_time(now);
         let after = session.next();
+        self.shell.settle(env.pool, now);
         env.trace.say(format_args!("the deadline has passed: {after:?}"));
         self.oracle.note_time();
         if self.oracle.story.is_patient() && next != Action::Wait {
@@ -343,7 +347,7 @@ impl Case {
         let is_told = self.is_told(env.kernel);
         let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
         self.oracle.check_action(action, view);
-        let outcome = self.shell.perform(action, env.kernel, &self.plan, env.now);
+        let outcome = self.shell.perform(action, env.kernel, env.pool, &self.plan, env.now);
         env.trace.say(format_args!("{action:?} -> {outcome:?}"));
         let is_told = self.is_told(env.kernel);
         let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
@@ -433,6 +437,7 @@ impl Case {
         env.trace.say(format_args!("{side:?} is told {ready:?}"));
         self.oracle.note_event(side, ready, env.now);
         self.shell.session.handle_ready(side, ready, env.now);
+        self.shell.settle(env.pool, env.now);
     }
 
     /// Arms a socket that has nothing new to say.

@@ -57,6 +57,10 @@ quirks! {
     QuietInACrowd, "a quiet session waits for others' shares";
     Reload, "a reload between two sessions";
     Drain, "a drain while sessions run";
+    OperatorSets, "an operator says what an endpoint is to be";
+    EndpointEjected, "an endpoint is ejected";
+    TrialStands, "an endpoint that was ejected comes back";
+    NobodyUp, "nobody is up, and one that is down is tried";
     PeerReset, "a peer resets in the midst of its script";
     NoPort, "EADDRNOTAVAIL";
     EventCoalesced, "two edges, one event";
@@ -176,15 +180,9 @@ impl Coverage {
     /// Returns what was met fewer times than `hits_min`.
     pub(super) fn holes(&self, hits_min: u64) -> Vec<&'static str> {
         // A full table of connections is told by a bare close, before there is a session; who is closed by an
-        // operator ends like who is stopped; a worker that fails takes its sessions with it; and whom to connect to
-        // is decided by the plan.
-        let elsewhere = [
-            CloseReason::Overload,
-            CloseReason::ClosedByAdmin,
-            CloseReason::WorkerFailed,
-            CloseReason::NoEndpoint,
-            CloseReason::EndpointsFull,
-        ];
+        // operator ends like who is stopped; and a worker that fails takes its sessions with it.
+        let elsewhere =
+            [CloseReason::Overload, CloseReason::ClosedByAdmin, CloseReason::WorkerFailed];
         let is_elsewhere = |name: &str| elsewhere.iter().any(|reason| reason.name() == name);
         self.entries()
             .filter(|(name, count)| *count < hits_min && !is_elsewhere(name))

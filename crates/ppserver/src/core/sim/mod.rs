@@ -1,7 +1,7 @@
 //! The seeded simulator: sessions against a modelled kernel, hostile peers and a virtual clock.
 //!
 //! ```text
-//! plan (what a session will meet) -> world (who moves next) -> shell -> session
+//! plan (what a session will meet) -> world (who moves next) -> shell -> session, pool
 //!                                      |                         |
 //!                                      +-> peers -> kernel <-----+      oracle judges each step
 //! ```
@@ -16,6 +16,7 @@ pub(crate) mod kernel;
 mod oracle;
 mod peer;
 mod plan;
+mod pool;
 pub(crate) mod queue;
 pub(crate) mod rng;
 pub(crate) mod shell;

@@ -51,6 +51,11 @@ pub(super) enum Rule {
     Queue,
     /// Who is quiet and has something to do waits for a share of somebody else's, not for everybody's.
     Latency,
+    /// Who is down is not chosen while somebody is up, nor who is full, nor who was tried; and nobody is refused while
+    /// somebody is left.
+    Choice,
+    /// Whoever counts at an endpoint is given back once.
+    Counts,
     /// What is kept of sessions is that of those which stand: one place in a queue each, one reminder.
     Memory,
 }

@@ -9,9 +9,11 @@ use super::coverage::Quirk;
 use super::kernel::{Fd, Kernel, Pipe};
 use super::oracle::{Rule, hold};
 use super::plan::Plan;
+use super::pool::Pool;
 use super::rng::{Stream, byte_at};
 use super::socket::{Errno, Mask};
 use crate::core::close_reason::CloseReason;
+use crate::core::pool::Tried;
 use crate::core::session::{
     Action, Direction, Failure, Method, Readiness, ReceiveResult, SendResult, Session, Side,
     Verdict,
@@ -61,6 +63,21 @@ pub(super) struct Shell {
     our_header: usize,
     is_routed: bool,
     attempts: usize,
+    /// The endpoints that were tried.
+    tried: Tried,
+    hold: Hold,
+    /// Attempts that have failed.
+    failed: usize,
+    /// The pool has let it try fewer endpoints than the plan.
+    pub(super) is_cut: bool,
+}
+
+/// What it counts for at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Hold {
+    Nothing,
+    Attempt(usize),
+    Connection(usize),
 }
 
 impl Shell {
@@ -75,6 +92,10 @@ impl Shell {
             our_header: 0,
             is_routed: false,
             attempts: 0,
+            tried: Tried::default(),
+            hold: Hold::Nothing,
+            failed: 0,
+            is_cut: false,
         }
     }
 
@@ -82,6 +103,46 @@ impl Shell {
         &mut self,
         action: Action,
         kernel: &mut Kernel,
+        pool: Option<&Pool>,
+        plan: &Plan,
+        now: Instant,
+    ) -> Outcome {
+        let outcome = self.act(action, kernel, pool, plan, now);
+        self.settle(pool, now);
+        if outcome == Outcome::Closed {
+            self.let_go(pool);
+        }
+        outcome
+    }
+
+    /// Tells the pool what has come of an attempt, if something has.
+    pub(super) fn settle(&mut self, pool: Option<&Pool>, now: Instant) {
+        let has_failed = self.session.failed_attempts() > self.failed;
+        self.failed = self.session.failed_attempts();
+        let (Hold::Attempt(at), Some(pool)) = (self.hold, pool) else { return };
+        if has_failed {
+            self.hold = Hold::Nothing;
+            pool.handle_failed(at);
+        } else if self.session.is_connected() {
+            self.hold = Hold::Connection(at);
+            pool.handle_connected(at, now);
+        }
+    }
+
+    fn let_go(&mut self, pool: Option<&Pool>) {
+        let hold = std::mem::replace(&mut self.hold, Hold::Nothing);
+        match (hold, pool) {
+            (Hold::Attempt(at), Some(pool)) => pool.handle_cancelled(at),
+            (Hold::Connection(at), Some(pool)) => pool.handle_closed(at),
+            (Hold::Nothing, _) | (_, None) => {}
+        }
+    }
+
+    fn act(
+        &mut self,
+        action: Action,
+        kernel: &mut Kernel,
+        pool: Option<&Pool>,
         plan: &Plan,
         now: Instant,
     ) -> Outcome {
@@ -91,11 +152,13 @@ impl Shell {
             Action::Route => {
                 hold!(Contract, !self.is_routed, "it is routed twice");
                 self.is_routed = true;
-                let attempts_max = plan.connects.len();
+                let planned = plan.connects.len();
+                let attempts_max = pool.map_or(planned, |pool| planned.min(pool.attempts_max()));
+                self.is_cut = attempts_max < planned;
                 self.session.handle_routed(attempts_max);
                 Outcome::Routed(attempts_max)
             }
-            Action::Connect => self.connect(kernel, plan, now),
+            Action::Connect => self.connect(kernel, pool, plan, now),
             Action::TakeError(side) => {
                 let failure = kernel.take_error(self.fd(side)).map(failure_of);
                 self.session.handle_error_taken(side, failure, now);
@@ -193,8 +256,25 @@ impl Shell {
         self.our_header = plan.greeting;
     }
 
-    fn connect(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+    fn connect(
+        &mut self,
+        kernel: &mut Kernel,
+        pool: Option<&Pool>,
+        plan: &Plan,
+        now: Instant,
+    ) -> Outcome {
         hold!(Contract, self.is_routed, "nobody has asked where it goes");
+        if let Some(pool) = pool {
+            match pool.pick(&mut self.tried, now) {
+                Ok(at) => self.hold = Hold::Attempt(at),
+                Err(why) => {
+                    let reason = if self.attempts == 0 { why } else { CloseReason::ConnectFailed };
+                    self.is_cut = true;
+                    self.session.handle_refused(reason, now);
+                    return Outcome::Refused(reason);
+                }
+            }
+        }
         if let Verdict::Refuse(reason) = plan.header.verdict {
             self.session.handle_refused(reason, now);
             return Outcome::Refused(reason);
@@ -210,6 +290,8 @@ impl Shell {
             }
             Err(error) => {
                 let reason = if error == Errno::TooManyFiles {
+                    // The endpoint is not to blame.
+                    self.let_go(pool);
                     CloseReason::Resources
                 } else {
                     CloseReason::ConnectFailed

@@ -4,6 +4,7 @@
 //! acts, and when one is reminded, its schedule says. The clock creeps while there is something to do and
 //! leaps to the next timer when there is not. Invariant: a session keeps the terms it was accepted under.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::case::{Case, Choice, Choices, Env, Spent, Trace};
@@ -11,6 +12,7 @@ use super::coverage::{Coverage, Quirk};
 use super::kernel::Kernel;
 use super::oracle::hold;
 use super::plan::{CROWDED_CONDUIT_MAX, GREETING_MAX, Plan, Setting, draw_terms};
+use super::pool::Pool;
 use super::rng::Rng;
 use super::socket::Errno;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
@@ -32,6 +34,8 @@ const ACCEPT_MAX: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) kernel: Kernel,
+    /// None in a world whose every course is followed: what a pool counts would be that of all courses.
+    pool: Option<Arc<Pool>>,
     pub(super) cases: Vec<Case>,
     pub(super) now: Instant,
     setting: Setting,
@@ -82,6 +86,7 @@ impl World {
         let terms = draw_terms(rng);
         let kernel = Kernel::new(rng.fork(), setting.budget);
         let mut world = Self::new(setting, terms, kernel, rng.fork(), begin);
+        world.pool = Some(Arc::new(Pool::draw(rng.clone(), begin)));
         world.is_traced = is_traced;
         world.trace(0).say(format_args!("{:#?}", world.setting));
         while !world.is_over() {
@@ -117,6 +122,7 @@ impl World {
             spent: Spent::default(),
             setting,
             kernel,
+            pool: None,
             rng,
         }
     }
@@ -125,6 +131,7 @@ impl World {
         self.steps += 1;
         hold!(Deadline, self.steps < STEPS_MAX, "it never ends");
         self.meet_fate();
+        self.pool.iter().for_each(|pool| pool.meet_fate());
         if self.setting.jump_at == Some(self.steps) {
             self.kernel.cover.hit(Quirk::TimeJump);
             let leap = Duration::from_secs(self.rng.between(1, 20) as u64);
@@ -510,8 +517,13 @@ impl World {
 
     pub(super) fn check_end(&mut self) {
         hold!(Close, self.kernel.budget == self.setting.budget, "not all is returned");
+        if let Some(pool) = &self.pool {
+            pool.check_end();
+            pool.met().into_iter().for_each(|quirk| self.kernel.cover.hit(quirk));
+        }
         if self.setting.is_roomy() {
-            for case in self.cases.iter().filter(|case| case.plan.is_fair()) {
+            let is_fair = |case: &&Case| case.plan.is_fair() && !case.shell.is_cut;
+            for case in self.cases.iter().filter(is_fair) {
                 case.check_end(&mut self.kernel);
             }
         }
@@ -524,7 +536,8 @@ impl World {
         act: impl FnOnce(&mut Case, &mut Env<'_>) -> T,
     ) -> T {
         let (trace, now) = (self.trace(at), self.now);
-        let mut env = Env { kernel: &mut self.kernel, rng: &mut self.rng, now, trace };
+        let pool = self.pool.as_deref();
+        let mut env = Env { kernel: &mut self.kernel, pool, rng: &mut self.rng, now, trace };
         act(&mut self.cases[at], &mut env)
     }
 
