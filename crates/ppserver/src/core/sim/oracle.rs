@@ -318,8 +318,9 @@ impl Oracle {
         let silence = view.now.saturating_duration_since(self.story.seen_at);
         let limit = self.story.silences().find(|(_, name)| *name == reason).map(|(limit, _)| limit);
         // What was taken before the first look is not noticed.
+        let unseen = self.story.looked_late.max(TICK);
         let is_right = self.story.has_leapt
-            || limit.is_some_and(|limit| silence + limit / SILENCE_PART + TICK >= limit);
+            || limit.is_some_and(|limit| silence + limit / SILENCE_PART + unseen >= limit);
         hold!(Deadline, is_right, "{reason:?} after {silence:?} of silence");
         for side in Side::ALL {
             let unsent = view.shell.socket(side).map_or(0, |fd| view.kernel.look(fd).outq());

@@ -10,7 +10,7 @@ use super::shell::Outcome;
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
     Action, Direction, Failure, FirstBytes, LINGER_MAX, Method, Policy, Readiness, ReceiveResult,
-    SendResult, Side, Verdict,
+    SILENCE_PART, SendResult, Side, Verdict,
 };
 
 /// Where a session is, as far as one can tell from outside.
@@ -71,6 +71,8 @@ pub(super) struct Story {
     pub(super) seen_at: Instant,
     client_queue: Looked,
     upstream_queue: Looked,
+    /// How late the first looks were: in a crowd a session waits for its turn.
+    pub(super) looked_late: Duration,
     /// It was out of a queue: when depends on the last look.
     pub(super) was_taken: bool,
     /// The clock has leapt since: looks were late.
@@ -99,6 +101,7 @@ impl Story {
             seen_at: now,
             client_queue: Looked { taken_at: now, has_looked: true },
             upstream_queue: Looked { taken_at: now, has_looked: true },
+            looked_late: Duration::ZERO,
             was_taken: false,
             has_leapt: false,
         }
@@ -179,9 +182,14 @@ impl Story {
             }
             Outcome::Unsent(_) => {
                 let Action::CheckUnsent(side) = action else { return };
+                let limit = self.silences().map(|(limit, _)| limit).max().unwrap_or_default();
+                let due = self.seen_at + limit / SILENCE_PART;
                 let queue = self.queue_mut(side);
-                queue.has_looked = true;
+                let is_first = !std::mem::replace(&mut queue.has_looked, true);
                 let taken_at = queue.taken_at;
+                if is_first {
+                    self.looked_late = self.looked_late.max(now.saturating_duration_since(due));
+                }
                 self.seen_at = self.seen_at.max(taken_at);
             }
             Outcome::ErrorTaken(None)
@@ -355,6 +363,7 @@ impl Story {
 
     fn touch(&mut self, now: Instant) {
         (self.moved_at, self.seen_at) = (now, now);
+        self.looked_late = Duration::ZERO;
         (self.was_taken, self.has_leapt) = (false, false);
     }
 
