@@ -63,7 +63,7 @@ impl Known {
 impl Pool {
     pub(super) fn draw(mut rng: Rng, now: Instant) -> Self {
         let is_calm = rng.one_in(2);
-        let count = if is_calm { 4 } else { rng.between(1, 4) };
+        let count = if is_calm { 4 } else { rng.pick(&[1, 1, 2, 3, 4]) };
         let member = |at: usize, rng: &mut Rng| {
             let port = u16::try_from(at + 1).expect("there are few");
             let plain = Member::at((Ipv4Addr::LOCALHOST, port).into());
@@ -80,16 +80,15 @@ impl Pool {
         };
         let endpoints: Vec<_> =
             (0..count).map(|at| Endpoint::new(member(at, &mut rng), 1)).collect();
-        let failures_max = if is_calm { 0 } else { rng.pick(&[0, 1, 2]) };
+        let failures_max = if is_calm { 0 } else { rng.pick(&[0, 1, 1, 2]) };
         let pool = terms(&endpoints, failures_max, &mut rng);
-        let known = Known {
-            wish: Wish::Auto,
-            failures: 0,
-            is_out: false,
-            waiting: 0,
-            since: now,
-            users: 0,
-        };
+        // What happened before this world did.
+        let is_out = failures_max > 0 && rng.one_in(3);
+        if is_out {
+            endpoints.iter().for_each(|endpoint| assert!(endpoint.shared.health.handle_failed(1)));
+        }
+        let (failures, wish) = (u32::from(is_out), Wish::Auto);
+        let known = Known { wish, failures, is_out, waiting: 0, since: now, users: 0 };
         Self {
             upstream: Mutex::new(Upstream::new("web".to_owned(), pool, 0, now)),
             known: Mutex::new(vec![known; count]),
