@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ppserver::core::close_reason::CloseReason;
 use ppserver::core::session::{
-    Action, Direction, FirstBytes, FirstUse, Policy, Readiness, Received, Sent, Session, Side,
-    Splicing, Verdict,
+    Action, Direction, FirstBytes, FirstUse, Policy, Readiness, ReceiveResult, SendResult, Session,
+    Side, Splicing, Verdict,
 };
 
 /// Shared by all, as a listener's is.
@@ -30,9 +30,9 @@ pub struct Script {
     /// The events, each told when the session waits.
     events: &'static [(Side, Readiness)],
     /// What the client's socket gives, receive by receive.
-    up: &'static [Received],
+    up: &'static [ReceiveResult],
     /// What the upstream's socket gives.
-    down: &'static [Received],
+    down: &'static [ReceiveResult],
     /// The actions this takes, without the waits.
     pub actions: usize,
 }
@@ -41,14 +41,14 @@ const OPEN: Readiness =
     Readiness { readable: true, writable: true, read_closed: false, urgent: false, error: false };
 const ENDED: Readiness = Readiness { read_closed: true, ..OPEN };
 
-const fn bytes(count: usize, asked: usize) -> Received {
-    Received::Bytes { count, asked }
+const fn bytes(count: usize, asked: usize) -> ReceiveResult {
+    ReceiveResult::Bytes { count, asked }
 }
 
 /// A header and a request in one segment; an answer and the end in one event; the client's end.
 pub const SHORT: Script = Script {
     events: &[(Side::Client, OPEN), (Side::Upstream, ENDED), (Side::Client, ENDED)],
-    up: &[bytes(28 + 40, 4096), Received::End],
+    up: &[bytes(28 + 40, 4096), ReceiveResult::End],
     down: &[bytes(238, 4096)],
     // Header, route, connect, request, answer in and out, its end; the client's end, which the close passes on.
     actions: 8,
@@ -67,17 +67,17 @@ pub const BULK: Script = Script {
         events[PIECES + 1] = (Side::Client, ENDED);
         events
     },
-    up: &[bytes(28 + 40, 4096), Received::End],
+    up: &[bytes(28 + 40, 4096), ReceiveResult::End],
     down: &{
-        let mut received = [Received::WouldBlock; 2 * PIECES + 1];
+        let mut received = [ReceiveResult::WouldBlock; 2 * PIECES + 1];
         let mut piece = 0;
         while piece < PIECES {
             received[2 * piece] = bytes(MIB, MIB);
             piece += 1;
         }
         // The end as a splice tells it, then as a receive confirms it.
-        received[2 * PIECES - 1] = Received::End;
-        received[2 * PIECES] = Received::End;
+        received[2 * PIECES - 1] = ReceiveResult::End;
+        received[2 * PIECES] = ReceiveResult::End;
         received
     },
     // A fill, a drain and a fill that finds nothing for each piece; one more to confirm the end.
@@ -104,7 +104,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
             }
             Action::ReadHeader => {
                 let received = *up.next().expect("the client sends its header");
-                if let Received::Bytes { count, .. } = received {
+                if let ReceiveResult::Bytes { count, .. } = received {
                     buffered = count;
                 }
                 session.handle_header(received, Verdict::Relay { buffered }, now);
@@ -117,13 +117,13 @@ pub fn play(script: &Script, now: Instant) -> usize {
                     Direction::Down => down.next(),
                 };
                 let received = *received.expect("the script has another receive");
-                if let Received::Bytes { count, .. } = received {
+                if let ReceiveResult::Bytes { count, .. } = received {
                     buffered = count;
                 }
                 session.handle_filled(direction, method, received, now);
             }
             Action::Drain(direction) => {
-                session.handle_drained(direction, Sent::Bytes(buffered), now);
+                session.handle_drained(direction, SendResult::Bytes(buffered), now);
             }
             Action::Shutdown(direction) => session.handle_shut(direction, None, now),
             Action::Close(CloseReason::Done) => return actions - 1,
