@@ -7,8 +7,8 @@
 //! missing finds no good one.
 //!
 //! Invariant: an input that no further bytes can turn into a good header is never `incomplete`, and
-//! its error stands at the first byte for which that is so. The one exception is the value of a
-//! CRC32C TLV, which is judged when the header is complete.
+//! its error stands at the first byte for which that is so. The one exception is CRC32C: its value,
+//! and that there is none where one is required, is judged when the header is complete.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -41,9 +41,13 @@ pub(crate) struct Options {
     pub(crate) input: Input,
     pub(crate) v1: bool,
     pub(crate) v2: bool,
+    /// A v1 line's destination may be of the other family.
+    pub(crate) mixed_v1: bool,
     /// What fits no allowed version is plain payload, not an error.
     pub(crate) optional: bool,
     pub(crate) verify_crc: bool,
+    /// Only where checksums are verified.
+    pub(crate) require_crc: bool,
     pub(crate) strict_tlv: bool,
     pub(crate) reject_unspec: bool,
     /// The largest good value of the 16-bit length field.
@@ -57,8 +61,10 @@ impl Default for Options {
             input: Input::Open,
             v1: true,
             v2: true,
+            mixed_v1: false,
             optional: false,
             verify_crc: true,
+            require_crc: false,
             strict_tlv: false,
             reject_unspec: false,
             max_v2_len: 65_535,
@@ -141,7 +147,7 @@ fn version(input: &[u8]) -> Version {
 /// Which version do the first bytes begin? `PROXY` and the signature share no first byte.
 fn detect(input: &[u8], options: &Options) -> Result<Live, Dead> {
     if options.v1 && input.starts_with(KEYWORD) {
-        return v1::decode(input);
+        return v1::decode(input, options);
     }
     if options.v2 && input.starts_with(SIGNATURE) {
         return v2::decode(input, options);

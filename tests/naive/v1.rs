@@ -5,9 +5,9 @@
 //! last byte matches anything. No position left: the prefix is dead. The smallest one: where the
 //! shortest line ends, which is the line itself when it lies within the bytes at hand.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Dead, Header, Live, endpoint};
+use super::{Dead, Header, Live, Options, endpoint};
 
 /// `PROXY UNKNOWN\r\n`.
 pub(super) const SHORTEST: usize = 15;
@@ -15,22 +15,24 @@ pub(super) const SHORTEST: usize = 15;
 const LONGEST: usize = 107;
 
 /// Decodes `input`, which begins with `PROXY`.
-pub(super) fn decode(input: &[u8]) -> Result<Live, Dead> {
+pub(super) fn decode(input: &[u8], options: &Options) -> Result<Live, Dead> {
     let input = &input[..input.len().min(LONGEST)];
-    match shortest_line(input, LONGEST) {
+    let mixed = options.mixed_v1;
+    match shortest_line(input, LONGEST, mixed) {
         Some(end) if end <= input.len() => Ok(Live::Header(fields(&input[..end]))),
         Some(end) => Ok(Live::Need(end - input.len())),
         None => {
             let lengths: Vec<usize> = (0..=input.len()).collect();
-            let live = lengths.partition_point(|n| shortest_line(&input[..*n], LONGEST).is_some());
-            Err(Dead { kind: kind(input, live - 1), offset: live - 1 })
+            let live =
+                lengths.partition_point(|n| shortest_line(&input[..*n], LONGEST, mixed).is_some());
+            Err(Dead { kind: kind(input, live - 1, mixed), offset: live - 1 })
         }
     }
 }
 
 /// The length of the shortest good line of at most `longest` bytes that agrees with `input`.
-fn shortest_line(input: &[u8], longest: usize) -> Option<usize> {
-    let ends = Line { input, longest }.ends();
+fn shortest_line(input: &[u8], longest: usize, mixed: bool) -> Option<usize> {
+    let ends = Line { input, longest, mixed }.ends();
     (ends != NOWHERE).then(|| usize::try_from(ends.trailing_zeros()).expect("at most 128"))
 }
 
@@ -59,12 +61,18 @@ fn fields(line: &[u8]) -> Header {
     };
     let port = |word: &str| word.parse::<u16>().expect("the grammar's ports are below 65536");
     let (src_port, dst_port) = (port(src_port), port(dst_port));
-    let (family, src, dst) = if protocol == "TCP4" {
-        let ip = |word: &str| word.parse::<Ipv4Addr>().expect("the grammar's IPv4 is std's");
-        ("INET", endpoint(ip(src), src_port), endpoint(ip(dst), dst_port))
-    } else {
-        let ip = |word: &str| word.parse::<Ipv6Addr>().expect("the grammar's IPv6 is std's");
-        ("INET6", endpoint(ip(src), src_port), endpoint(ip(dst), dst_port))
+    let ip = |word: &str| word.parse::<IpAddr>().expect("the grammar's addresses are std's");
+    let mapped = |addr: Ipv4Addr| addr.to_ipv6_mapped();
+    let endpoints =
+        |src: Ipv6Addr, dst: Ipv6Addr| ("INET6", endpoint(src, src_port), endpoint(dst, dst_port));
+    assert_eq!(protocol == "TCP4", ip(src).is_ipv4(), "the source is of the announced family");
+    let (family, src, dst) = match (ip(src), ip(dst)) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            ("INET", endpoint(src, src_port), endpoint(dst, dst_port))
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => endpoints(src, dst),
+        (IpAddr::V4(src), IpAddr::V6(dst)) => endpoints(mapped(src), dst),
+        (IpAddr::V6(src), IpAddr::V4(dst)) => endpoints(src, mapped(dst)),
     };
     let (src, dst) = (Some(src), Some(dst));
     Header { command: "PROXY", family, transport: "STREAM", src, dst, ..unknown }
@@ -72,8 +80,8 @@ fn fields(line: &[u8]) -> Header {
 
 /// Names the rule that the byte at `offset` broke, by the field it stands in. Where it breaks two,
 /// either name would do.
-fn kind(input: &[u8], offset: usize) -> &'static str {
-    if shortest_line(&input[..=offset], 127).is_some() {
+fn kind(input: &[u8], offset: usize, mixed: bool) -> &'static str {
+    if shortest_line(&input[..=offset], 127, mixed).is_some() {
         return "v1_too_long";
     }
     let blanks = input[..offset].iter().filter(|byte| **byte == b' ').count();
@@ -134,6 +142,8 @@ const PORT: &[&[Class]] = &[
 struct Line<'a> {
     input: &'a [u8],
     longest: usize,
+    /// The destination may be of the other family.
+    mixed: bool,
 }
 
 impl Line<'_> {
@@ -141,21 +151,28 @@ impl Line<'_> {
     fn ends(&self) -> Spots {
         let protocol = self.text(START, "PROXY ");
         let tcp4 = self.text(protocol, "TCP4 ");
-        let tcp4 = self.addresses_and_ports(tcp4, Line::ipv4);
+        let tcp4 = self.addresses_and_ports(tcp4, Line::ipv4, Line::ipv6);
         let tcp6 = self.text(protocol, "TCP6 ");
-        let tcp6 = self.addresses_and_ports(tcp6, Line::ipv6);
+        let tcp6 = self.addresses_and_ports(tcp6, Line::ipv6, Line::ipv4);
         let unknown = self.text(protocol, "UNKNOWN");
         let unknown = unknown | self.anything_but_cr(self.text(unknown, " "));
         self.text(tcp4 | tcp6 | unknown, "\r\n")
     }
 
-    fn addresses_and_ports(&self, from: Spots, addr: fn(&Self, Spots) -> Spots) -> Spots {
+    fn addresses_and_ports(
+        &self,
+        from: Spots,
+        addr: fn(&Self, Spots) -> Spots,
+        other: fn(&Self, Spots) -> Spots,
+    ) -> Spots {
         // The other family's: most of the work, for nothing.
         if from == NOWHERE {
             return NOWHERE;
         }
         let src = addr(self, from);
-        let dst = addr(self, self.text(src, " "));
+        let blank = self.text(src, " ");
+        let mixed = if self.mixed { other(self, blank) } else { NOWHERE };
+        let dst = addr(self, blank) | mixed;
         let src_port = self.any_of(self.text(dst, " "), PORT);
         self.any_of(self.text(src_port, " "), PORT)
     }

@@ -168,6 +168,9 @@ fn complete(header: &[u8], shape: Shape, options: &Options) -> Result<Header, De
     let crc = crc_state(header, &tlvs);
     if options.verify_crc {
         refuse_crc(crc, &tlvs)?;
+        if options.require_crc && crc == "absent" {
+            return Err(Dead { kind: "crc_missing", offset: header.len() });
+        }
     }
     let (src, dst) = endpoints(header, shape);
     let named =

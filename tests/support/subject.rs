@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use ppcore::{
     Crc32cPolicy, Crc32cStatus, Decoded, Decoder, Error, ErrorKind, Presence, TlvFraming, UnixAddr,
-    Unspec, Versions,
+    Unspec, V1Families, Versions,
 };
 
 use crate::naive::{self, Answer, Input};
@@ -19,11 +19,17 @@ pub(crate) fn options(options: &naive::Options) -> ppcore::Options {
         (false, true) => Versions::V2,
         (false, false) => panic!("ppcore always takes some version"),
     };
+    let crc32c = match (options.verify_crc, options.require_crc) {
+        (false, _) => Crc32cPolicy::Ignore,
+        (true, false) => Crc32cPolicy::Verify,
+        (true, true) => Crc32cPolicy::Require,
+    };
     let pick = |flag: bool| usize::from(flag);
     ppcore::Options::new()
         .versions(versions)
+        .v1_families([V1Families::Strict, V1Families::Mixed][pick(options.mixed_v1)])
         .v2_len_max(u16::try_from(options.max_v2_len).expect("the field has 16 bits"))
-        .crc32c([Crc32cPolicy::Ignore, Crc32cPolicy::Verify][pick(options.verify_crc)])
+        .crc32c(crc32c)
         .tlv_framing([TlvFraming::Lazy, TlvFraming::Strict][pick(options.strict_tlv)])
         .unspec([Unspec::Accept, Unspec::Reject][pick(options.reject_unspec)])
         .presence([Presence::Required, Presence::Optional][pick(options.optional)])

@@ -37,13 +37,27 @@ fn options() -> impl Strategy<Value = Options> {
         1 => 0_usize..65_536,
     ];
     let flag = || prop::bool::weighted(0.3);
-    (versions, flag(), prop::bool::weighted(0.8), flag(), flag(), max_v2_len).prop_map(
-        |((v1, v2), optional, verify_crc, strict_tlv, reject_unspec, max_v2_len)| Options {
+    let crc = prop_oneof![
+        3 => Just((true, false)),
+        1 => Just((true, true)),
+        1 => Just((false, false)),
+    ];
+    (versions, (flag(), flag()), crc, flag(), flag(), max_v2_len).prop_map(
+        |(
+            (v1, v2),
+            (mixed_v1, optional),
+            (verify_crc, require_crc),
+            strict_tlv,
+            reject_unspec,
+            max_v2_len,
+        )| Options {
             input: Input::Open,
             v1,
             v2,
+            mixed_v1,
             optional,
             verify_crc,
+            require_crc,
             strict_tlv,
             reject_unspec,
             max_v2_len,

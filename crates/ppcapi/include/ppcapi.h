@@ -338,6 +338,10 @@ typedef enum pp_status {
    */
   PP_STATUS_CRC_DUPLICATE = -41,
   /**
+   * There is no CRC32C TLV, where one is required.
+   */
+  PP_STATUS_CRC_MISSING = -42,
+  /**
    * A refusal this version of the ABI has no number for.
    */
   PP_STATUS_OTHER_REFUSAL = -49,

@@ -69,6 +69,8 @@ pub enum Status {
     CrcBadLength = -40,
     /// There are two CRC32C TLVs.
     CrcDuplicate = -41,
+    /// There is no CRC32C TLV, where one is required.
+    CrcMissing = -42,
     /// A refusal this version of the ABI has no number for.
     OtherRefusal = -49,
 
@@ -126,6 +128,7 @@ impl From<ErrorKind> for Status {
             ErrorKind::CrcMismatch => Self::CrcMismatch,
             ErrorKind::CrcBadLength => Self::CrcBadLength,
             ErrorKind::CrcDuplicate => Self::CrcDuplicate,
+            ErrorKind::CrcMissing => Self::CrcMissing,
             _ => Self::OtherRefusal,
         }
     }
@@ -174,7 +177,7 @@ pub extern "C" fn pp_status_name(status: i32) -> *const c_char {
     name(status).as_ptr()
 }
 
-const NAMES: [(Status, &CStr); 41] = [
+const NAMES: [(Status, &CStr); 42] = [
     (Status::Ok, c"ok"),
     (Status::Need, c"need"),
     (Status::Absent, c"absent"),
@@ -204,6 +207,7 @@ const NAMES: [(Status, &CStr); 41] = [
     (Status::CrcMismatch, c"crc_mismatch"),
     (Status::CrcBadLength, c"crc_bad_length"),
     (Status::CrcDuplicate, c"crc_duplicate"),
+    (Status::CrcMissing, c"crc_missing"),
     (Status::OtherRefusal, c"other_refusal"),
     (Status::TlvValueLength, c"tlv_value_length"),
     (Status::TlvValueText, c"tlv_value_text"),

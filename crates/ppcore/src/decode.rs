@@ -20,6 +20,18 @@ pub enum Versions {
     V2,
 }
 
+/// Which addresses a v1 line may hold (spec 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum V1Families {
+    /// Two of the announced family (the rule).
+    Strict,
+    /// Also a destination of the other one, which the announced family does not tell, as nginx's stream module
+    /// writes where `set_real_ip_from` has changed the client. The IPv4 address of such a pair is taken as a
+    /// v4-mapped one.
+    Mixed,
+}
+
 /// What to do with a CRC32C TLV (spec 2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -28,6 +40,9 @@ pub enum Crc32cPolicy {
     Verify,
     /// Treat it as any TLV.
     Ignore,
+    /// As [`Verify`](Self::Verify), and refuse a v2 header without one, of either command. A v1 line has none to
+    /// require: [`Versions`] leaves it out.
+    Require,
 }
 
 /// What to do with TLVs that are framed badly, behind addresses that are good.
@@ -64,10 +79,11 @@ pub enum Presence {
 /// What a decoder accepts.
 ///
 /// ```
-/// use ppcore::{Crc32cPolicy, Options, Presence, TlvFraming, Unspec, Versions};
+/// use ppcore::{Crc32cPolicy, Options, Presence, TlvFraming, Unspec, V1Families, Versions};
 ///
 /// let strict = Options::new()
 ///     .versions(Versions::V2)
+///     .v1_families(V1Families::Strict)
 ///     .v2_len_max(536 - 16)
 ///     .crc32c(Crc32cPolicy::Verify)
 ///     .tlv_framing(TlvFraming::Strict)
@@ -78,6 +94,7 @@ pub enum Presence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
     pub(crate) versions: Versions,
+    pub(crate) v1_families: V1Families,
     pub(crate) v2_len_max: u16,
     pub(crate) crc32c: Crc32cPolicy,
     pub(crate) tlv_framing: TlvFraming,
@@ -86,10 +103,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// Both versions, required, any v2 length, checksums verified, TLV framing lazy, UNSPEC accepted.
+    /// Both versions, required, v1 strict, any v2 length, checksums verified, TLV framing lazy, UNSPEC accepted.
     pub const fn new() -> Self {
         Self {
             versions: Versions::Both,
+            v1_families: V1Families::Strict,
             v2_len_max: u16::MAX,
             crc32c: Crc32cPolicy::Verify,
             tlv_framing: TlvFraming::Lazy,
@@ -102,6 +120,13 @@ impl Options {
     #[must_use]
     pub const fn versions(mut self, versions: Versions) -> Self {
         self.versions = versions;
+        self
+    }
+
+    /// Sets which addresses a v1 line may hold.
+    #[must_use]
+    pub const fn v1_families(mut self, v1_families: V1Families) -> Self {
+        self.v1_families = v1_families;
         self
     }
 
@@ -141,7 +166,11 @@ impl Options {
     }
 
     pub(crate) fn judges_tlvs(&self) -> bool {
-        self.crc32c == Crc32cPolicy::Verify || self.tlv_framing == TlvFraming::Strict
+        self.verifies() || self.tlv_framing == TlvFraming::Strict
+    }
+
+    pub(crate) fn verifies(&self) -> bool {
+        self.crc32c != Crc32cPolicy::Ignore
     }
 
     fn takes_v1(&self) -> bool {
@@ -236,6 +265,9 @@ impl Decoder {
         match &mut self.state {
             State::Start => self.start(received),
             State::V1(line) => line.resume(received),
+            State::V2(block) if self.options.crc32c == Crc32cPolicy::Require => {
+                block.resume_summed(received, &self.options)
+            }
             State::V2(block) => block.resume(received, &self.options),
         }
     }
@@ -258,7 +290,7 @@ impl Decoder {
         if let Some(header) = v1::whole(received) {
             return Ok(Decoded::Header(header));
         }
-        let Some(line) = Line::open(received) else {
+        let Some(line) = Line::open(received, &self.options) else {
             return v1::judge_opening(received, &self.options);
         };
         self.state = State::V1(line);

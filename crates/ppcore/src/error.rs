@@ -34,7 +34,8 @@ impl Error {
     }
 
     /// Returns the offset of the first byte that has no valid continuation, counted from 0; for a
-    /// checksum that of its TLV's value, for a truncated input its length.
+    /// checksum that of its TLV's value, for one that is missing the header's length, for a truncated input
+    /// its length.
     pub const fn offset(self) -> usize {
         self.offset as usize
     }
@@ -124,6 +125,9 @@ kinds! {
     CrcBadLength, "crc_bad_length", "2.2.3", "the CRC32C TLV must hold 4 bytes";
     /// There are two CRC32C TLVs.
     CrcDuplicate, "crc_duplicate", "2.2.3", "the header holds two CRC32C TLVs";
+    /// There is no CRC32C TLV, which this receiver requires.
+    CrcMissing, "crc_missing", "2.2.3",
+        "the header holds no CRC32C TLV, which this receiver requires";
 }
 
 impl ErrorKind {
@@ -152,7 +156,8 @@ impl ErrorKind {
             | Self::TlvValueOverrun
             | Self::CrcMismatch
             | Self::CrcBadLength
-            | Self::CrcDuplicate => Some(Version::V2),
+            | Self::CrcDuplicate
+            | Self::CrcMissing => Some(Version::V2),
         }
     }
 }

@@ -60,7 +60,7 @@ mod v2;
 pub use collector::{Collected, Collector};
 pub use crc32c::Crc32cStatus;
 pub use decode::{
-    Crc32cPolicy, Decoded, Decoder, Options, Presence, TlvFraming, Unspec, Versions,
+    Crc32cPolicy, Decoded, Decoder, Options, Presence, TlvFraming, Unspec, V1Families, Versions,
     decode_datagram,
 };
 pub use error::{Error, ErrorKind};

@@ -1,7 +1,7 @@
 //! The text line of version 1 (spec 2.1).
 //!
 //! Most lines arrive whole and good: [`whole`] reads those, field behind field. What it does not take a
-//! [`Line`] judges byte by byte, as it grows:
+//! [`Line`] judges byte by byte, as it grows; one that may mix families is read by [`mixed`] at its end.
 //!
 //! ```text
 //! opening -+-> address -> address -> Port -> Port -+-> LineEnd
@@ -14,11 +14,12 @@
 //! It knows what may come next, and no value: those are read when the line is whole.
 //! A byte passes only if some continuation makes a valid line of at most 107 bytes, so the line is never
 //! incomplete on a dead prefix.
-//! Invariant: `whole` takes exactly the lines that a `Line` lets pass to their end.
+//! Invariant: `whole`, and `mixed` where families may be, take exactly the lines that a `Line` lets pass to their
+//! end.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-use crate::decode::{Decoded, Options};
+use crate::decode::{Decoded, Options, V1Families};
 use crate::header::{Addresses, Command, Header, Transport, Version};
 use crate::{Error, ErrorKind, V1_LEN_MAX};
 
@@ -41,6 +42,8 @@ static OPENINGS: [(&[u8], usize); 3] = [
 ];
 
 const LINE_END: &[u8] = b"\r\n";
+/// What a destination of IPv6 saves in the shortest `TCP4` line.
+const MIXED_SAVES: usize = INET_MIN - INET6_MIN;
 /// The least that stands behind the destination's address.
 const PORTS_MIN: usize = b" 0 0\r\n".len();
 /// The least that stands between the source's address and the ports.
@@ -80,6 +83,26 @@ pub(crate) fn whole(received: &[u8]) -> Option<Header> {
     };
     let len = received.len() - rest.len();
     (len <= V1_LEN_MAX).then(|| header(addresses, len))
+}
+
+/// Reads the line that `received` begins with, if it is whole, good but for a destination of the other family.
+#[cold]
+fn mixed(received: &[u8]) -> Option<Header> {
+    let mapped = |bits| Ipv4Addr::from_bits(bits).to_ipv6_mapped();
+    let (source, destination, rest) = if let Some(rest) = received.strip_prefix(TCP4) {
+        let (source, rest) = quad(rest)?;
+        let (destination, rest) = groups(rest)?;
+        (mapped(source), destination, rest)
+    } else {
+        let (source, rest) = groups(received.strip_prefix(TCP6)?)?;
+        let (destination, rest) = quad(rest)?;
+        (source, mapped(destination), rest)
+    };
+    let (source_port, destination_port, rest) = ports(rest)?;
+    let source = SocketAddrV6::new(source, source_port, 0, 0);
+    let destination = SocketAddrV6::new(destination, destination_port, 0, 0);
+    let len = received.len() - rest.len();
+    (len <= V1_LEN_MAX).then(|| header(Addresses::Inet6 { source, destination }, len))
 }
 
 #[inline(always)]
@@ -261,7 +284,8 @@ pub(crate) struct Line {
     /// The part of it that stands behind the address, port or tail under way.
     behind: usize,
     stage: Stage,
-    /// The stage in which addresses begin, and what `left` is then.
+    families: V1Families,
+    /// The stage in which the destination begins, and what `left` is then.
     start: (Stage, u8),
     /// Whether the address or port under way is the source's.
     is_source: bool,
@@ -320,8 +344,9 @@ impl Number {
 
 impl Line {
     /// Takes the opening, if all of it has arrived.
-    pub(crate) fn open(received: &[u8]) -> Option<Self> {
-        let (opening, start, left, behind) = if received.starts_with(TCP4) {
+    pub(crate) fn open(received: &[u8], options: &Options) -> Option<Self> {
+        let families = options.v1_families;
+        let (opening, stage, left, behind) = if received.starts_with(TCP4) {
             (TCP4, Stage::Octet, OCTETS, INET_MIN + PORTS_MIN)
         } else if received.starts_with(TCP6) {
             (TCP6, Stage::Start, GROUPS, INET6_MIN + PORTS_MIN)
@@ -330,12 +355,19 @@ impl Line {
         } else {
             return None;
         };
+        // An address that may be of either family begins as one of IPv6 does.
+        let (start, behind) = if families == V1Families::Mixed && stage == Stage::Octet {
+            ((Stage::Start, GROUPS), behind - MIXED_SAVES)
+        } else {
+            ((stage, left), behind)
+        };
         let mut line = Self {
             pos: opening.len(),
             need: 0,
             behind,
-            stage: start,
-            start: (start, left),
+            stage,
+            families,
+            start,
             is_source: true,
             is_elided: false,
             left,
@@ -354,13 +386,20 @@ impl Line {
             }
             let Some(&byte) = received.get(self.pos) else { return Ok(Decoded::Need(self.need)) };
             if self.stage == Stage::LineEnd {
-                let header = whole(received).ok_or(Error::new(ErrorKind::V1BadLineEnd, self.pos));
+                let header = whole(received).or_else(|| self.mixed(received));
+                let header = header.ok_or(Error::new(ErrorKind::V1BadLineEnd, self.pos));
                 return header.map(Decoded::Header);
             }
             self.step(byte).map_err(|kind| Error::new(kind, self.pos))?;
             self.pos += 1;
             self.need = self.least();
         }
+    }
+
+    /// Reads a line that has passed to its end, if it mixes families and may.
+    #[cold]
+    fn mixed(&self, received: &[u8]) -> Option<Header> {
+        if self.families == V1Families::Mixed { mixed(received) } else { None }
     }
 
     /// Takes a byte.
@@ -434,9 +473,14 @@ impl Line {
         }
     }
 
-    /// Says whether a dotted quad may be next, which stands for the last two groups.
+    /// Says whether a dotted quad may be next, which stands for the last two groups, or for all of a destination
+    /// that may be of the other family.
     fn has_room_for_quad(&self) -> bool {
-        if self.is_elided { self.left >= 2 } else { self.left == 2 }
+        let may_be_all = self.families == V1Families::Mixed && !self.is_source;
+        match self.is_elided {
+            true => self.left >= 2,
+            false => self.left == 2 || self.left == GROUPS && may_be_all,
+        }
     }
 
     /// Returns the least number of bytes that complete the line.
@@ -475,7 +519,9 @@ impl Line {
 #[cold]
 pub(crate) fn judge_opening(received: &[u8], options: &Options) -> Result<Decoded, Error> {
     let mut openings = OPENINGS.iter();
-    if let Some((_, line_min)) = openings.find(|(opening, _)| opening.starts_with(received)) {
+    if let Some((opening, line_min)) = openings.find(|(opening, _)| opening.starts_with(received)) {
+        let is_shorter = *opening == TCP4 && options.v1_families == V1Families::Mixed;
+        let line_min = line_min - if is_shorter { MIXED_SAVES } else { 0 };
         return Ok(Decoded::Need(line_min - received.len()));
     }
     let passed = OPENINGS.map(|(opening, _)| {

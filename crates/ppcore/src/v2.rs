@@ -9,7 +9,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::crc32c::{self, Found};
-use crate::decode::{Crc32cPolicy, Decoded, Options, TlvFraming, Unspec};
+use crate::decode::{Decoded, Options, TlvFraming, Unspec};
 use crate::header::{Addresses, Command, Family, Header, Transport, Version};
 use crate::tlv::{self, Tlvs};
 use crate::{Error, ErrorKind, V2_FIXED_LEN};
@@ -62,6 +62,21 @@ impl Block {
             return self.judge_tlvs(bytes, received, options);
         }
         fixed.answer(received)
+    }
+
+    /// Judges what has arrived of a header that must carry a checksum; that it carries none is known at its end.
+    #[inline(never)]
+    pub(crate) fn resume_summed(
+        &mut self,
+        received: &[u8],
+        options: &Options,
+    ) -> Result<Decoded, Error> {
+        match self.resume(received, options)? {
+            Decoded::Header(header) if crc32c::find(header.tlvs(received)) == Found::No => {
+                Err(Error::new(ErrorKind::CrcMissing, header.len()))
+            }
+            decoded @ (Decoded::Header(_) | Decoded::Need(_) | Decoded::Absent) => Ok(decoded),
+        }
     }
 
     /// Judges what has arrived of a header with TLVs. Apart from the other headers, which save fewer
@@ -259,7 +274,7 @@ fn judge_without_addresses(
         return Ok(Decoded::Need(fixed.len - received.len()));
     };
     let tlvs_at = best_effort_tlvs(header, fixed.family);
-    if options.crc32c == Crc32cPolicy::Verify {
+    if options.verifies() {
         let tlvs = Tlvs::new(header.get(tlvs_at..).unwrap_or_default(), tlvs_at);
         match crc32c::find(tlvs) {
             Found::No => {}
@@ -358,7 +373,7 @@ impl Walk {
         if strict && len - tlvs_at < tlv::TLV_HEADER_LEN {
             return Err(Error::new(ErrorKind::TlvHeaderTruncated, LEN_AT + 1));
         }
-        let verify = options.crc32c == Crc32cPolicy::Verify;
+        let verify = options.verifies();
         loop {
             let at = self.at;
             let Some(room) = len.checked_sub(at + tlv::TLV_HEADER_LEN) else {

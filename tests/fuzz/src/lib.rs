@@ -41,8 +41,10 @@ fn choose(data: &[u8]) -> Option<(Options, &[u8])> {
         optional: is_set(2),
         // A zero flag is the default of `ppserver decode`.
         verify_crc: !is_set(3),
+        require_crc: is_set(6),
         strict_tlv: is_set(4),
         reject_unspec: is_set(5),
+        mixed_v1: is_set(7),
         max_v2_len: 65_535 - usize::from(u16::from_be_bytes([high, low])),
     };
     Some((options, rest))

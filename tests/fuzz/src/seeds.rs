@@ -128,7 +128,9 @@ fn chosen(options: &Options) -> [u8; crate::CHOICE_BYTES] {
     let flags = u8::from(options.optional) << 2
         | u8::from(!options.verify_crc) << 3
         | u8::from(options.strict_tlv) << 4
-        | u8::from(options.reject_unspec) << 5;
+        | u8::from(options.reject_unspec) << 5
+        | u8::from(options.require_crc) << 6
+        | u8::from(options.mixed_v1) << 7;
     let below_max = u16::try_from(65_535 - options.max_v2_len).expect("it has 16 bits");
     let [high, low] = below_max.to_be_bytes();
     [flags, high, low]

@@ -20,6 +20,8 @@ pub(crate) fn decodes(
     input: &[u8],
     prefixes: impl IntoIterator<Item = usize>,
 ) {
+    // What C cannot ask for.
+    let options = &naive::Options { require_crc: false, mixed_v1: false, ..*options };
     let rust_options = subject::options(options);
     let c_options = Guarded::one(fence, c_options(options));
     // The default ones may be left out.
