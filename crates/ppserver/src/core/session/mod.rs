@@ -1,13 +1,13 @@
 //! A connection's life as a pure machine: readiness and outcomes go in, one [`Action`] comes out.
 //!
 //! ```text
-//! Header ---+------------> Lingering (LOCAL answered here) ----------+
-//!    |      v                                                         v
-//!    |   Routing -> Dialing <-> Connecting -> Relaying ------------> Over
-//!    |      ^           |           |            |                    ^
-//! Greeting -+           |           |            |                    |
-//!    |                  |           |            |                    |
-//!    +------------------+-----------+------------+---> Aborting ------+
+//! Header [-> Silence] -+---> Lingering (LOCAL answered here) --------+
+//!    |                 v                                              v
+//!    |              Routing -> Dialing <-> Connecting -> Relaying -> Over
+//!    |                 ^          |            |            |         ^
+//! Greeting ------------+          |            |            |         |
+//!    |                            |            |            |         |
+//!    +----------------------------+------------+------------+-> Aborting
 //! ```
 //!
 //! No socket, no clock, no buffer, no allocation: it counts bytes and never holds them, and takes
@@ -56,6 +56,9 @@ pub const UNSENT_CHECK_PART: u32 = 16;
 enum Phase {
     /// Reading the client's header.
     Header,
+    /// Nothing of it had been read by its deadline, and may be missing: a last look tells whether it has come
+    /// meanwhile, since a header must not be taken for payload.
+    Silence,
     /// There is no header to read: the first payload is picked up if it is there already, so that
     /// our header leaves together with it.
     Greeting,
@@ -132,6 +135,8 @@ pub struct Session {
     failed_attempts: u16,
     /// An event of the client's has been seen, so its readiness is known.
     met: bool,
+    /// Something of the client's has been read.
+    heard: bool,
     /// When the phase times out, whatever moves.
     deadline: Instant,
     progress: Progress,
@@ -145,7 +150,7 @@ impl Session {
         let mut up = Flow::new();
         up.readable = first_receive == FirstUse::AtOnce;
         let phase = match policy.first_bytes {
-            FirstBytes::Header => Phase::Header,
+            FirstBytes::Header | FirstBytes::HeaderOrSilence => Phase::Header,
             FirstBytes::Payload => Phase::Greeting,
         };
         Self {
@@ -160,6 +165,7 @@ impl Session {
             header: 0,
             failed_attempts: 0,
             met: false,
+            heard: false,
             deadline: now + policy.header_timeout,
             policy,
             progress: Progress::new(now),
@@ -187,9 +193,14 @@ impl Session {
             return self.handle_failure(Side::Client, Socket::Failed, failure, now);
         }
         let is_bytes = matches!(received, ReceiveResult::Bytes { .. });
+        self.heard |= is_bytes;
         self.up.note_received(received, Method::Copy);
         match verdict {
             // A header that ends early is told by a receive of 0, where the decoder sees it.
+            Verdict::Incomplete if self.phase == Phase::Silence && is_bytes => {
+                self.abort(CloseReason::HeaderTimeout, now);
+            }
+            Verdict::Incomplete if self.phase == Phase::Silence => self.phase = Phase::Routing,
             Verdict::Incomplete if self.up.eof && is_bytes => {
                 (self.up.eof, self.up.readable) = (false, true);
             }
@@ -362,6 +373,7 @@ impl Session {
                 }
                 Phase::Aborting(_) if self.progress.is_silent(LINGER_MAX, now) => self.give_up(),
                 Phase::Header
+                | Phase::Silence
                 | Phase::Greeting
                 | Phase::Routing
                 | Phase::Dialing
@@ -405,10 +417,15 @@ impl Session {
             return;
         }
         match self.phase {
+            Phase::Header
+                if self.policy.first_bytes == FirstBytes::HeaderOrSilence && !self.heard =>
+            {
+                self.phase = Phase::Silence;
+            }
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
             // They never wait.
-            Phase::Routing | Phase::Dialing => {}
+            Phase::Silence | Phase::Routing | Phase::Dialing => {}
             Phase::Connecting => {
                 self.upstream.fail();
                 self.retry_or_abort(CloseReason::ConnectTimeout, now);
@@ -452,6 +469,7 @@ impl Session {
                 self.deadline.min(self.progress.silent_at(LINGER_MAX)).min(self.check_at)
             }
             Phase::Header
+            | Phase::Silence
             | Phase::Greeting
             | Phase::Routing
             | Phase::Dialing
@@ -470,6 +488,7 @@ impl Session {
         match self.phase {
             Phase::Aborting(reason) | Phase::Over(reason) => Some(reason),
             Phase::Header
+            | Phase::Silence
             | Phase::Greeting
             | Phase::Routing
             | Phase::Dialing
@@ -580,6 +599,7 @@ impl Session {
         match self.phase {
             Phase::Aborting(_) | Phase::Over(_) => {}
             Phase::Header
+            | Phase::Silence
             | Phase::Greeting
             | Phase::Routing
             | Phase::Dialing

@@ -12,6 +12,7 @@ impl Session {
         match self.phase {
             Phase::Header if self.up.readable => Action::ReadHeader,
             Phase::Header => Action::Wait,
+            Phase::Silence => Action::ReadHeader,
             Phase::Greeting => self.next_greeting(),
             Phase::Routing => Action::Route,
             Phase::Dialing if self.upstream.socket == Socket::Failed => {

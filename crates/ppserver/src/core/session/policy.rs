@@ -9,6 +9,8 @@ use super::flow::Splicing;
 pub enum FirstBytes {
     /// With a header from the client.
     Header,
+    /// With a header from the client; or, where nothing has come by the header's deadline, with its payload.
+    HeaderOrSilence,
     /// With its payload.
     Payload,
 }

@@ -78,6 +78,45 @@ fn a_late_event_of_a_failed_attempt_says_nothing_of_the_next() {
     assert!(!session.down.eof, "it stands and has sent no FIN");
 }
 
+/// A server that speaks first: who may do without a header and says nothing is let in at the deadline.
+#[test]
+fn silence_until_the_deadline_is_no_header_where_it_may_be_missing() {
+    let policy = Policy { first_bytes: FirstBytes::HeaderOrSilence, ..policy() };
+    let begin = start();
+    let mut session = Session::new(policy, FirstUse::WhenReady, begin);
+    let deadline = session.deadline();
+    session.handle_time(deadline);
+    assert_eq!(session.next(), Action::ReadHeader);
+    session.handle_header(ReceiveResult::WouldBlock, Verdict::Incomplete, deadline);
+    route(&mut session);
+    session.handle_connecting(FirstUse::WhenReady, 0, deadline);
+    assert_eq!(session.deadline(), deadline + policy.connect_timeout);
+}
+
+/// The process stood still for longer than the deadline, and the header had come meanwhile: it would have been
+/// taken for payload.
+#[test]
+fn a_header_that_lies_there_at_the_deadline_is_no_silence() {
+    let policy = Policy { first_bytes: FirstBytes::HeaderOrSilence, ..policy() };
+    let received = ReceiveResult::Bytes { count: 20, asked: 4096 };
+    let mut session = Session::new(policy, FirstUse::WhenReady, start());
+    let now = session.deadline();
+    session.handle_time(now);
+    session.handle_header(received, Verdict::Relay { buffered: 4 }, now);
+    route(&mut session);
+    // A part of one is none, and not silent either: neither then nor before.
+    for is_late in [true, false] {
+        let mut session = Session::new(policy, FirstUse::WhenReady, start());
+        let now = session.deadline();
+        if is_late {
+            session.handle_time(now);
+        }
+        session.handle_header(received, Verdict::Incomplete, now);
+        session.handle_time(now);
+        assert_eq!(session.close_reason(), Some(CloseReason::HeaderTimeout));
+    }
+}
+
 /// The process was stopped for longer than the idle timeout (SIGSTOP, a frozen machine). When it
 /// went on, the event of waiting bytes was noted first, and the session was timed out all the same.
 #[test]

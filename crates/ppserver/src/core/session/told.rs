@@ -8,7 +8,7 @@ impl Session {
     /// Returns the word for where it is on its way.
     pub fn phase(&self) -> &'static str {
         match self.phase {
-            Phase::Header => "header",
+            Phase::Header | Phase::Silence => "header",
             Phase::Routing => "routing",
             Phase::Greeting | Phase::Dialing | Phase::Connecting => "connecting",
             Phase::Relaying => "relaying",

@@ -15,6 +15,7 @@ use super::pool::Pool;
 use super::rng::{Rng, Stream, byte_at};
 use super::shell::{Outcome, Shell, readiness};
 use super::socket::{Errno, Mask};
+use super::stage::Stage;
 use super::wire::Move;
 use crate::core::close_reason::CloseReason;
 use crate::core::schedule::Standing;
@@ -351,7 +352,15 @@ impl Case {
         env.trace.say(format_args!("{action:?} -> {outcome:?}"));
         let is_told = self.is_told(env.kernel);
         let view = View { shell: &self.shell, kernel: env.kernel, now: env.now, is_told };
+        let was_asked = self.oracle.story.stage == Stage::Silence;
         self.oracle.note_outcome(action, outcome, view);
+        if was_asked {
+            let story = &self.oracle.story;
+            let met =
+                [(story.was_silent, Quirk::SilentClient), (story.was_heard, Quirk::LateHeader)];
+            let met = met.into_iter().filter(|(is_met, _)| *is_met);
+            met.for_each(|(_, quirk)| env.kernel.cover.hit(quirk));
+        }
         if matches!(outcome, Outcome::Unsent(_)) {
             self.check_silence(env);
         }
@@ -471,12 +480,15 @@ impl Case {
             let expected = match side {
                 Side::Client => byte_at(Stream::Upstream, at),
                 Side::Upstream if at < greeting => byte_at(Stream::Header, at),
-                Side::Upstream => {
-                    byte_at(Stream::Client, at - greeting + self.plan.header.len as u64)
-                }
+                Side::Upstream => byte_at(Stream::Client, at - greeting + self.header_len()),
             };
             hold!(Prefix, *byte == expected, "byte {at} at the {side:?} is another one");
         }
+    }
+
+    /// Returns the bytes of the client that are its header.
+    fn header_len(&self) -> u64 {
+        if self.oracle.story.was_silent { 0 } else { self.plan.header.len as u64 }
     }
 
     /// Returns what a peer should have received once all of its stream has come.
@@ -484,8 +496,7 @@ impl Case {
         match side {
             Side::Client => self.upstream.as_ref().map_or(0, |peer| peer.sent),
             Side::Upstream => {
-                let header = self.plan.header.len as u64;
-                self.plan.greeting as u64 + self.client.sent.saturating_sub(header)
+                self.plan.greeting as u64 + self.client.sent.saturating_sub(self.header_len())
             }
         }
     }

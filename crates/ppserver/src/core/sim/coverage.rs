@@ -78,6 +78,8 @@ quirks! {
     NotAskedFor, "bytes come of which nobody is asked to tell";
     AskedAgain, "asked again, the epoll tells what is there";
     HeaderSplit, "a header comes in parts";
+    SilentClient, "a client that may send a header is silent until its deadline";
+    LateHeader, "a header lies there at its deadline";
     TimeJump, "the clock jumps";
     Stop, "the process stops";
     Fair, "both peers are fair, every byte must arrive";

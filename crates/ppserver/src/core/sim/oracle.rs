@@ -295,6 +295,7 @@ impl Oracle {
             // All that is left is the close.
             Stage::Lingering { .. } if !is_waiting => return,
             Stage::Header
+            | Stage::Silence
             | Stage::Greeting
             | Stage::Dialing
             | Stage::Connecting { .. }
@@ -340,7 +341,7 @@ impl Oracle {
                 let has_news = client.is_some_and(|client| client.has_news());
                 hold!(LostWakeup, !has_news, "the client is not read in {:?}", self.story.stage);
             }
-            Stage::Greeting | Stage::Dialing => {
+            Stage::Silence | Stage::Greeting | Stage::Dialing => {
                 panic!("{}: nothing holds it in {:?}", Rule::LostWakeup, self.story.stage)
             }
             Stage::Connecting { .. } | Stage::Relaying => {

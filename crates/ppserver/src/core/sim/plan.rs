@@ -87,7 +87,7 @@ impl Plan {
         let first_bytes = match mood {
             Mood::Flood => FirstBytes::Header,
             Mood::Fair | Mood::Rough | Mood::Storm | Mood::Retry | Mood::Bulk => {
-                rng.pick(&[FirstBytes::Payload, FirstBytes::Header, FirstBytes::Header])
+                rng.pick(&[FirstBytes::Payload, FirstBytes::Header, FirstBytes::HeaderOrSilence])
             }
         };
         let header = match first_bytes {
@@ -95,7 +95,7 @@ impl Plan {
                 HeaderPlan { len: 0, verdict: Verdict::Refuse(CloseReason::HeaderTooLong) }
             }
             FirstBytes::Payload => HeaderPlan { len: 0, verdict: Verdict::Relay { buffered: 0 } },
-            FirstBytes::Header => draw_header(rng, mood),
+            FirstBytes::Header | FirstBytes::HeaderOrSilence => draw_header(rng, mood),
         };
         let policy = Policy { first_bytes, ..terms };
         let attempts_max = rng.between(1, 3);
@@ -143,7 +143,15 @@ impl Plan {
                     self.upstream.ending = Ending::Fin;
                 }
             }
-            Mood::Rough => {}
+            Mood::Rough => {
+                if let (FirstBytes::HeaderOrSilence, Some((offset, pause))) =
+                    (self.policy.first_bytes, &mut self.client.pause)
+                {
+                    // It says nothing until about the deadline.
+                    let late = *pause / 1_000;
+                    (*offset, *pause) = (0, self.policy.header_timeout + late);
+                }
+            }
             Mood::Storm => self.brew_storm(rng),
             Mood::Retry => {
                 let soon = Duration::from_micros(rng.between(1, 20) as u64);

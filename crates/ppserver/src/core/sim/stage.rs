@@ -17,12 +17,21 @@ use crate::core::session::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     Header,
+    /// The header's deadline has passed, and nothing had come.
+    Silence,
     Greeting,
     Dialing,
-    Connecting { since: Instant },
+    Connecting {
+        since: Instant,
+    },
     Relaying,
-    Lingering { since: Instant },
-    Ending { since: Instant, reason: CloseReason },
+    Lingering {
+        since: Instant,
+    },
+    Ending {
+        since: Instant,
+        reason: CloseReason,
+    },
 }
 
 /// What is known of one direction.
@@ -52,6 +61,10 @@ pub(super) struct Story {
     policy: Policy,
     pub(super) stage: Stage,
     header_deadline: Instant,
+    /// Something of the client's has been read.
+    pub(super) was_heard: bool,
+    /// The client was silent where a header might come: all it sends is payload.
+    pub(super) was_silent: bool,
     up: Course,
     down: Course,
     attempts: usize,
@@ -84,10 +97,12 @@ impl Story {
         Self {
             policy,
             stage: match policy.first_bytes {
-                FirstBytes::Header => Stage::Header,
+                FirstBytes::Header | FirstBytes::HeaderOrSilence => Stage::Header,
                 FirstBytes::Payload => Stage::Greeting,
             },
             header_deadline: now + policy.header_timeout,
+            was_heard: false,
+            was_silent: false,
             up: Course::default(),
             down: Course::default(),
             attempts: 0,
@@ -145,8 +160,15 @@ impl Story {
             Outcome::Header(ReceiveResult::Failed(_), _) => self.end(CloseReason::ClientReset, now),
             Outcome::Header(received, verdict) => {
                 self.up.has_ended |= received == ReceiveResult::End;
+                let is_heard = received != ReceiveResult::WouldBlock;
+                self.was_heard |= is_heard;
                 match verdict {
-                    Verdict::Incomplete => {}
+                    Verdict::Incomplete if self.stage != Stage::Silence => {}
+                    Verdict::Incomplete if is_heard => self.end(CloseReason::HeaderTimeout, now),
+                    Verdict::Incomplete => {
+                        self.was_silent = true;
+                        self.stage = Stage::Dialing;
+                    }
                     Verdict::Relay { .. } => self.stage = Stage::Dialing,
                     Verdict::Answer => {
                         self.was_answered = true;
@@ -260,11 +282,20 @@ impl Story {
     /// The time has come, and the session had nothing else to do or would not wait for it.
     pub(super) fn note_timeout(&mut self, now: Instant) {
         match self.stage {
+            Stage::Header
+                if self.policy.first_bytes == FirstBytes::HeaderOrSilence && !self.was_heard =>
+            {
+                self.stage = Stage::Silence;
+            }
             Stage::Header => self.end(CloseReason::HeaderTimeout, now),
             Stage::Connecting { .. } => self.retry(CloseReason::ConnectTimeout, now),
             Stage::Lingering { .. } => self.end(CloseReason::LocalAnswered, now),
             // Of a silence the session says itself that it has lasted for too long.
-            Stage::Relaying | Stage::Greeting | Stage::Dialing | Stage::Ending { .. } => {}
+            Stage::Silence
+            | Stage::Relaying
+            | Stage::Greeting
+            | Stage::Dialing
+            | Stage::Ending { .. } => {}
         }
     }
 
@@ -289,7 +320,11 @@ impl Story {
             Stage::Lingering { since } => {
                 Some((since + self.policy.idle_timeout).min(self.moved_at + LINGER_MAX))
             }
-            Stage::Greeting | Stage::Dialing | Stage::Relaying | Stage::Ending { .. } => None,
+            Stage::Silence
+            | Stage::Greeting
+            | Stage::Dialing
+            | Stage::Relaying
+            | Stage::Ending { .. } => None,
         }
     }
 

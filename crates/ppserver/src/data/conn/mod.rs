@@ -125,7 +125,7 @@ impl Connection {
             client: Leg::accepted(client, is_early),
             upstream: Leg::absent(),
             stage: match policy.first_bytes {
-                FirstBytes::Header => Stage::Intro(rules.intro()),
+                FirstBytes::Header | FirstBytes::HeaderOrSilence => Stage::Intro(rules.intro()),
                 FirstBytes::Payload => Stage::Dial(Dial::default()),
             },
             intent: Intent::plain(peer),
@@ -180,6 +180,10 @@ impl Connection {
                 }
                 Action::ReadHeader => self.read_header(ctx),
                 Action::Route => {
+                    if matches!(self.stage, Stage::Intro(_)) {
+                        // It was silent until the deadline.
+                        self.stage = Stage::Dial(Dial::default());
+                    }
                     let route = self.rules.route(&self.intent);
                     self.session.handle_routed(route.upstream.attempts_max());
                 }
