@@ -6,7 +6,7 @@ use crate::common::far_end::FarEnd;
 use crate::common::payload::{MIB, assert_same, random};
 use crate::common::wire::hex;
 use crate::peers::go::{self, GoServer};
-use crate::rig::{BALANCER, STRANGER, ppserver};
+use crate::rig::{BALANCER, STRANGER, ppserver, ppserver_with};
 
 /// 192.168.100.200:55407 -> 192.168.100.201:8080 over TCP, 28 bytes.
 const EXAMPLE: &str = "0d0a0d0a000d0a515549540a 21 11 000c c0a864c8 c0a864c9 d86f 1f90";
@@ -29,6 +29,17 @@ fn the_go_clients_example_is_sent_on_to_the_byte() {
     let echoed = go::send(BALANCER, &[], ours.addr(), &payload).expect("it is echoed");
     assert_same(&far.ended(0).received, &[hex(EXAMPLE), payload].concat());
     assert_same(&echoed, &far.ended(0).received);
+}
+
+#[test]
+fn the_go_server_reads_a_tlv_that_we_set() {
+    let server = GoServer::start();
+    let value = "hex:01767063652d30386437373031313265333734";
+    let set = format!("tlv_set = [{{ type = 0xEA, value = \"{value}\" }}]");
+    let ours = ppserver_with(server.addr(), "", &set);
+    go::send(BALANCER, &[], ours.addr(), b"ping").expect("it is echoed");
+    let told = server.told();
+    assert!(told.ends_with("vpce=\"vpce-08d770112e374\""), "{told}");
 }
 
 #[test]

@@ -35,6 +35,12 @@ pub(crate) fn ppserver(upstream: SocketAddr, send: &str) -> Ppserver {
 /// The same, sending version 2 with every TLV that came in.
 #[track_caller]
 pub(crate) fn ppserver_passing_tlvs(upstream: SocketAddr) -> Ppserver {
+    ppserver_with(upstream, "", "tlv_pass = \"all\"")
+}
+
+/// The same, sending version 2, with these further lines for what is accepted and what is sent.
+#[track_caller]
+pub(crate) fn ppserver_with(upstream: SocketAddr, accept: &str, send: &str) -> Ppserver {
     Ppserver::with_config(&format!(
         r#"
         config_version = 1
@@ -48,13 +54,14 @@ pub(crate) fn ppserver_passing_tlvs(upstream: SocketAddr) -> Ppserver {
           accept = "require"
           versions = ["v1", "v2"]
           trust = ["{BALANCER}"]
+          {accept}
 
         [upstream.far]
         endpoints = ["{upstream}"]
 
           [upstream.far.proxy_protocol]
           send = "v2"
-          tlv_pass = "all"
+          {send}
         "#
     ))
 }

@@ -13,7 +13,7 @@ use ppcore::{Addresses, Command, Header, Transport, tlv};
 ///
 /// ```
 /// use pptrust::ppcore::{Decoded, Decoder, Options};
-/// use pptrust::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass};
+/// use pptrust::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvValue};
 ///
 /// let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
 /// let Decoded::Header(header) = Decoder::new(Options::new()).decode(line)? else { panic!() };
@@ -21,14 +21,15 @@ use ppcore::{Addresses, Command, Header, Transport, tlv};
 /// let mut out = [0; 128];
 ///
 /// let v1 = Outgoing::V1 { destination: Destination::Local };
-/// let len = v1.compose(&mut out, Some((&header, line)), socket)?;
+/// let len = v1.compose(&mut out, Some((&header, line)), socket, b"")?;
 /// assert_eq!(&out[..len], b"PROXY TCP4 203.0.113.7 10.0.0.1 51820 443\r\n");
 ///
 /// let (destination, tlv_pass) = (Destination::Original, TlvPass::All);
-/// let v2 = Outgoing::V2 { destination, tlv_pass, crc32c: ChecksumSent::WhenReceived };
-/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header));
-/// assert_eq!(v2.compose(&mut out, Some((&header, line)), socket), Ok(28));
-/// assert_eq!(Outgoing::Off.compose(&mut out, None, socket), Ok(0));
+/// let tlv_set = vec![TlvSet { kind: 0xE1, value: TlvValue::Bytes(b"edge-1".to_vec()) }];
+/// let v2 = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c: ChecksumSent::WhenReceived };
+/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header) && !v2.needs_id());
+/// assert_eq!(v2.compose(&mut out, Some((&header, line)), socket, b""), Ok(16 + 12 + 9));
+/// assert_eq!(Outgoing::Off.compose(&mut out, None, socket, b""), Ok(0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Outgoing {
         destination: Destination,
         /// The TLVs copied from the header that came in.
         tlv_pass: TlvPass,
+        /// The TLVs of its own, behind those and in this order; none of their types is copied.
+        tlv_set: Vec<TlvSet>,
         /// When it carries a checksum.
         crc32c: ChecksumSent,
     },
@@ -67,6 +70,24 @@ pub enum TlvPass {
     All,
     /// Those of these types, ascending; may be empty.
     Types(Vec<u8>),
+}
+
+/// A TLV that is made here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlvSet {
+    /// Its type; not that of CRC32C.
+    pub kind: u8,
+    /// What it holds.
+    pub value: TlvValue,
+}
+
+/// What a TLV that is made here holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlvValue {
+    /// The same for every connection.
+    Bytes(Vec<u8>),
+    /// The connection's id, of at most 128 bytes (spec 2.2.5).
+    Id,
 }
 
 /// When a v2 header that is sent carries a CRC32C TLV.
@@ -110,19 +131,28 @@ impl Outgoing {
         }
     }
 
+    /// Says whether [`compose`](Self::compose) needs the connection's id.
+    pub fn needs_id(&self) -> bool {
+        match self {
+            Self::Off | Self::V1 { .. } => false,
+            Self::V2 { tlv_set, .. } => tlv_set.iter().any(|set| set.value == TlvValue::Id),
+        }
+    }
+
     /// Writes the header into `out` and returns its length; 0 if none is sent.
     ///
     /// `received` is the header that came in, with its bytes. Without one, and where none of its addresses
-    /// count for a connection, those of the socket are told.
+    /// count for a connection, those of the socket are told. `id` is the connection's.
     ///
     /// # Errors
-    /// [`EncodeError::TooLong`] if the TLVs to be passed on do not fit a v2 header, and
+    /// [`EncodeError::TooLong`] if the TLVs do not fit a v2 header, and
     /// [`EncodeError::BufferTooSmall`] if `out` is shorter than that.
     pub fn compose(
         &self,
         out: &mut [u8],
         received: Option<(&Header, &[u8])>,
         socket: SocketAddrs,
+        id: &[u8],
     ) -> Result<usize, EncodeError> {
         let header = received.map(|(header, _)| header);
         let is_local = header.is_some_and(|header| header.command() == Command::Local);
@@ -132,7 +162,7 @@ impl Outgoing {
                 let told = addresses(header, *destination, socket);
                 encode::v1(out, if is_local { &Addresses::None } else { &told })
             }
-            Self::V2 { destination, tlv_pass, crc32c } => {
+            Self::V2 { destination, tlv_pass, tlv_set, crc32c } => {
                 let mut encoder = if is_local {
                     Encoder::local(out)
                 } else {
@@ -143,12 +173,26 @@ impl Outgoing {
                 for tlv in tlvs.flatten() {
                     if tlv.kind() == tlv::CRC32C {
                         has_crc = true;
-                    } else if tlv_pass.contains(tlv.kind()) {
+                    } else if tlv_pass.contains(tlv.kind())
+                        && !tlv_set.iter().any(|set| set.kind == tlv.kind())
+                    {
                         encoder = encoder.tlv(tlv.kind(), tlv.value());
                     }
                 }
+                for TlvSet { kind, value } in tlv_set {
+                    encoder = encoder.tlv(*kind, value.bytes(id));
+                }
                 if has_crc { encoder.crc32c().finish() } else { encoder.finish() }
             }
+        }
+    }
+}
+
+impl TlvValue {
+    fn bytes<'a>(&'a self, id: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Id => id,
         }
     }
 }
@@ -202,14 +246,19 @@ mod tests {
     }
 
     fn v2(tlv_pass: TlvPass) -> Outgoing {
+        setting(tlv_pass, Vec::new())
+    }
+
+    fn setting(tlv_pass: TlvPass, tlv_set: Vec<TlvSet>) -> Outgoing {
         let destination = Destination::Original;
-        Outgoing::V2 { destination, tlv_pass, crc32c: ChecksumSent::WhenReceived }
+        Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c: ChecksumSent::WhenReceived }
     }
 
     fn sent(outgoing: &Outgoing, received: Option<&[u8]>) -> Vec<u8> {
         let header = received.map(decode);
         let mut out = vec![0; ppcore::V2_LEN_MAX];
-        let len = outgoing.compose(&mut out, header.as_ref().zip(received), socket()).unwrap();
+        let len =
+            outgoing.compose(&mut out, header.as_ref().zip(received), socket(), b"id").unwrap();
         out.truncate(len);
         out
     }
@@ -271,6 +320,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_takes_the_place_of_what_would_pass_and_the_rest_keeps_order_and_duplicates() {
+        let addresses =
+            Addresses::pair("1.2.3.4:5".parse().unwrap(), "6.7.8.9:10".parse().unwrap());
+        let mut bytes = [0; 256];
+        let len = Encoder::stream(&mut bytes, &addresses)
+            .tlv(0xE1, b"a client's word")
+            .tlv(0xE2, b"2")
+            .tlv(tlv::UNIQUE_ID, b"theirs")
+            .tlv(0xE0, b"0")
+            .tlv(0xE2, b"")
+            .tlv(0xE1, b"and another")
+            .finish()
+            .unwrap();
+        let set = |kind, bytes: &[u8]| TlvSet { kind, value: TlvValue::Bytes(bytes.to_vec()) };
+        let ours = vec![
+            set(0xE1, b"edge-1"),
+            TlvSet { kind: tlv::UNIQUE_ID, value: TlvValue::Id },
+            set(0xE1, b"\0"),
+        ];
+        let outgoing = setting(TlvPass::All, ours);
+        let out = sent(&outgoing, Some(&bytes[..len]));
+        let fixed =
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x29\x01\x02\x03\x04\x06\x07\x08\x09\0\x05\0\x0a";
+        let tlvs = b"\xe2\0\x012\xe0\0\x010\xe2\0\0\xe1\0\x06edge-1\x05\0\x02id\xe1\0\x01\0";
+        assert_eq!(out, [&fixed[..], tlvs].concat());
+        assert!(outgoing.needs_id() && !v2(TlvPass::All).needs_id());
+        // Also where nothing came, and of LOCAL.
+        let plain = sent(&outgoing, None);
+        assert_eq!(plain[28..], tlvs[11..]);
+        let mut local = [0; 16];
+        Encoder::local(&mut local).finish().unwrap();
+        assert_eq!(sent(&outgoing, Some(&local))[16..], tlvs[11..]);
+    }
+
+    #[test]
     fn our_own_address_is_asked_for_only_where_it_is_sent() {
         let carried = decode(b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n");
         assert!(!v2(TlvPass::All).needs_local(Some(&carried)));
@@ -292,7 +376,8 @@ mod tests {
             let header = decode(received);
             for outgoing in [Outgoing::Off, v1(Destination::Original), v2(TlvPass::All)] {
                 let mut out = [0; 64];
-                let len = outgoing.compose(&mut out, Some((&header, &[])), socket()).unwrap();
+                let len =
+                    outgoing.compose(&mut out, Some((&header, &[])), socket(), b"id").unwrap();
                 let is_same = out[..len] == sent(&outgoing, Some(received));
                 assert_eq!(is_same, !outgoing.needs_bytes(&header), "{outgoing:?}");
             }

@@ -99,6 +99,28 @@ fn a_line_tells_the_carried_client_and_exact_payload_bytes() {
     assert_eq!(lines[0], expected);
 }
 
+/// A backend that logs the unique id as it comes has the text to search for here.
+#[test]
+fn the_id_of_a_line_is_the_one_that_upstream_is_told() {
+    let far = FarEnd::start();
+    let send = "[upstream.edge.proxy_protocol]\nsend = 'v2'\ntlv_pass = 'all'\n";
+    let text = file(&[ON], far.addr()) + send + "tlv_set = [{ type = 0x05, from = 'id' }]\n";
+    let mut server = Server::start(&text);
+    let mut told = Vec::new();
+    for index in 0..2 {
+        let client = Client::connect(IpAddr::from([127, 0, 0, 1]), server.addr());
+        client.exchange(&with_tlvs(b"\x05\0\x06theirs")).complete();
+        let received = far.ended(index).received;
+        let header = wire::V2::read(&received);
+        assert_eq!(header.values(0x05).len(), 1, "theirs is replaced");
+        told.push(String::from_utf8(header.values(0x05)[0].to_vec()).expect("digits"));
+    }
+    let lines = stdout(&mut server);
+    let logged: Vec<_> = lines.iter().map(|line| line["id"].as_str().expect("a text")).collect();
+    assert_eq!(told, logged);
+    assert_ne!(told[0], told[1]);
+}
+
 /// A v2 header for `client` with these TLVs.
 fn with_tlvs(tlvs: &[u8]) -> Vec<u8> {
     let len = u16::try_from(12 + tlvs.len()).expect("it is short").to_be_bytes();

@@ -230,6 +230,25 @@ fn only_the_listed_tlvs_are_passed_and_none_without_a_list() {
 }
 
 #[test]
+fn tlvs_that_are_set_follow_those_that_pass_and_replace_those_of_their_types() {
+    let set = "tlv_set = [{ type = 0xEA, value = 'edge-1' }, { type = 0xE1, value = 'hex:00ff' }]";
+    let all = format!("send = \"v2\"\ntlv_pass = \"all\"\n{set}");
+    let ours: [(u8, &[u8]); 2] = [(0xEA, b"edge-1"), (0xE1, b"\0\xff")];
+    let passed = [TLVS[0], TLVS[1], TLVS[3], TLVS[5], TLVS[6]];
+    let bare = v2(addr("192.0.2.7:51000"), addr("198.51.100.1:443"));
+    let both = [&passed[..], &ours].concat();
+    assert_same(&sent_for(&with_all_tlvs(), &all), &with_tlvs(bare.clone(), &both));
+    let only = format!("send = \"v2\"\n{set}");
+    assert_same(&sent_for(&with_all_tlvs(), &only), &with_tlvs(bare.clone(), &ours));
+    // Whatever came: a line, LOCAL, and with a checksum over all of it.
+    let line = v1(addr("192.0.2.7:51000"), addr("198.51.100.1:443"));
+    assert_same(&sent_for(&line, &only), &with_tlvs(bare.clone(), &ours));
+    assert_same(&sent_for(&local(), &only), &with_tlvs(local(), &ours));
+    let summed = format!("{only}\ncrc32c = true");
+    assert_same(&sent_for(&line, &summed), &sealed(with_tlvs(bare, &ours)));
+}
+
+#[test]
 fn a_checksum_is_computed_anew_over_what_is_sent() {
     // `V2::read` checks every checksum it meets.
     let header = sealed(with_all_tlvs());

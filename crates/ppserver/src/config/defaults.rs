@@ -19,6 +19,7 @@ pub(super) const RETRIES: usize = 1;
 // Keys with one word so far.
 pub(super) const LOG_OUTPUT: &str = "stderr";
 pub(super) const PROTOCOL: &str = "tcp";
+pub(super) const TLV_FROM: &str = "id";
 
 /// Whether peers send headers: they do not.
 pub(super) const ACCEPT: Option<Presence> = None;
@@ -121,9 +122,9 @@ impl HeaderPolicy {
 
 /// A header of this version with the defaults of the rest.
 pub(super) fn outgoing(version: Version) -> Outgoing {
-    let destination = DESTINATION;
+    let (destination, tlv_pass, crc32c) = (DESTINATION, TLV_PASS, CRC32C_SENT);
     match version {
         Version::V1 => Outgoing::V1 { destination },
-        Version::V2 => Outgoing::V2 { destination, tlv_pass: TLV_PASS, crc32c: CRC32C_SENT },
+        Version::V2 => Outgoing::V2 { destination, tlv_pass, tlv_set: Vec::new(), crc32c },
     }
 }

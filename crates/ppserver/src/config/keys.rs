@@ -135,13 +135,20 @@ pub(super) const PASSIVE: TableKeys = TableKeys {
 
 pub(super) const SEND: TableKeys = TableKeys {
     path: "upstream.NAME.proxy_protocol",
-    known: &["send", "destination", "tlv_pass", "crc32c"],
-    later: &["datagrams", "tlv_set"],
+    known: &["send", "destination", "tlv_pass", "tlv_set", "crc32c"],
+    later: &["datagrams"],
     example: "send = \"v2\"",
 };
 
+pub(super) const TLV_SET: TableKeys = TableKeys {
+    path: "upstream.NAME.proxy_protocol.tlv_set",
+    known: &["type", "value", "from"],
+    later: &[],
+    example: "type = 0xE1, value = \"edge-1\"",
+};
+
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 16] = [
+pub(super) const TABLES: [&TableKeys; 17] = [
     &TOP,
     &SERVER,
     &ADMIN,
@@ -158,6 +165,7 @@ pub(super) const TABLES: [&TableKeys; 16] = [
     &ENDPOINT,
     &PASSIVE,
     &SEND,
+    &TLV_SET,
 ];
 
 impl TableKeys {

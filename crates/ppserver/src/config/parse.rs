@@ -358,18 +358,28 @@ pub(super) fn ranged<T: PartialOrd + Copy>(
                 .add(Code::BadValue, text.place.clone(), message)
                 .with_help(format!("between \"{least}\" and \"{most}\""));
         }
-        Err(Misread { why, meant }) => {
-            let message = format!("`{key}` cannot be read: {why}");
-            let fault = faults.add(Code::BadValue, text.place.clone(), message);
-            match meant {
-                Some(meant) => fault
-                    .with_help(format!("did you mean \"{meant}\"?"))
-                    .with_suggestion(format!("\"{meant}\"")),
-                None => fault.with_help(format!("for example {example}")),
-            };
-        }
+        Err(misread) => unread(key, text, misread, example, faults),
     }
     None
+}
+
+/// Reports a text that cannot be read.
+pub(super) fn unread(
+    key: &str,
+    text: &At<&str>,
+    misread: Misread,
+    example: &str,
+    faults: &mut Diagnostics,
+) {
+    let Misread { why, meant } = misread;
+    let message = format!("`{key}` cannot be read: {why}");
+    let fault = faults.add(Code::BadValue, text.place.clone(), message);
+    match meant {
+        Some(meant) => fault
+            .with_help(format!("did you mean \"{meant}\"?"))
+            .with_suggestion(format!("\"{meant}\"")),
+        None => fault.with_help(format!("for example {example}")),
+    };
 }
 
 /// A string that is the value of `key` or stands in its list.

@@ -7,10 +7,10 @@
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-use super::units::{format_duration, format_size};
+use super::units::{format_bytes, format_duration, format_size};
 use super::{
     CONFIG_VERSION, Choice, Config, Count, Entry, HeaderMode, Listener, Outgoing, Output, Passive,
-    Presence, Timeouts, TlvPass, Toggle, Upstream, Version, Versions, defaults,
+    Presence, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions, defaults,
 };
 use pptrust::{Peers, Shortest};
 
@@ -144,7 +144,7 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
             writeln!(f, "send = {}", word(Version::V1))?;
             writeln!(f, "destination = {}", word(*destination))
         }
-        Outgoing::V2 { destination, tlv_pass, crc32c } => {
+        Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c } => {
             writeln!(f, "send = {}", word(Version::V2))?;
             writeln!(f, "destination = {}", word(*destination))?;
             match tlv_pass {
@@ -154,6 +154,7 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
                     writeln!(f, "tlv_pass = [{}]", list(types))?;
                 }
             }
+            writeln!(f, "tlv_set = [{}]", list(tlv_set.iter().map(tlv)))?;
             writeln!(f, "crc32c = {}", Toggle::from(*crc32c).is_on())
         }
     }
@@ -169,6 +170,16 @@ fn entry(entry: &Entry) -> String {
     format!(
         "{{ address = {address}, weight = {weight}, backup = {backup}, max_connections = {connections_max} }}"
     )
+}
+
+fn tlv(set: &TlvSet) -> String {
+    let kind = set.kind;
+    match &set.value {
+        TlvValue::Bytes(bytes) => {
+            format!("{{ type = 0x{kind:02X}, value = {} }}", quoted(format_bytes(bytes)))
+        }
+        TlvValue::Id => format!("{{ type = 0x{kind:02X}, from = {} }}", quoted(defaults::TLV_FROM)),
+    }
 }
 
 fn count(count: Count) -> String {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass};
+pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvValue};
 
 use super::{Bind, Endpoint, LoggedTlv, defaults};
 use pptrust::Peers;
@@ -333,7 +333,8 @@ pub struct Upstream {
     pub retries: usize,
     /// Who gets nobody for a while.
     pub passive: Passive,
-    /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03.
+    /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03; what
+    /// is in `tlv_set` fits a header.
     pub send: Outgoing,
 }
 

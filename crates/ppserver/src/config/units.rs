@@ -1,4 +1,4 @@
-//! Durations and sizes as they are written: `"3s"`, `"4KiB"`.
+//! Durations, sizes and bytes as they are written: `"3s"`, `"4KiB"`, `"hex:0a0b"`.
 //!
 //! A bare number is neither: `30` of what? Invariant: what is printed reads back as the same value; a
 //! duration is a whole number of milliseconds.
@@ -14,7 +14,10 @@ const DURATION_UNITS: [(&str, u64); 5] =
 const SIZE_UNITS: [(&str, usize); 4] =
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// Why a text is no duration or size.
+/// Stands in front of bytes that are no text.
+const HEX: &str = "hex:";
+
+/// Why a text is no duration or size, or no bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Misread {
     /// What is wrong with it.
@@ -110,6 +113,28 @@ pub(super) fn parse_size(text: &str) -> Result<usize, Misread> {
     };
     let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
     number.ok_or_else(|| Misread::new("the number is too large"))
+}
+
+/// Reads the bytes of a text, or those behind `"hex:"`.
+pub(super) fn parse_bytes(text: &str) -> Result<Vec<u8>, Misread> {
+    let Some(digits) = text.strip_prefix(HEX) else { return Ok(text.as_bytes().to_vec()) };
+    let digits: Option<Vec<u32>> = digits.chars().map(|digit| digit.to_digit(16)).collect();
+    let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) else {
+        return Err(Misread::new("behind `hex:` are two hexadecimal digits a byte"));
+    };
+    let byte = |pair: &[u32]| pair.iter().fold(0, |byte, digit| byte * 16 + digit);
+    let bytes = digits.chunks(2).map(|pair| u8::try_from(byte(pair)).expect("two digits"));
+    Ok(bytes.collect())
+}
+
+/// Writes bytes as a text, if that can be read by people, so that they read back exactly.
+pub(super) fn format_bytes(bytes: &[u8]) -> String {
+    let text = str::from_utf8(bytes).ok();
+    let is_plain = |text: &&str| !text.starts_with(HEX) && !text.contains(char::is_control);
+    match text.filter(is_plain) {
+        Some(text) => text.to_owned(),
+        None => bytes.iter().fold(HEX.to_owned(), |text, byte| format!("{text}{byte:02x}")),
+    }
 }
 
 /// Writes a size in the largest unit that divides it.

@@ -23,6 +23,17 @@ impl ConnectionId {
         self.0
     }
 
+    /// Returns its digits, as it is written.
+    pub fn digits(self) -> [u8; 16] {
+        let mut number = self.0;
+        let mut digits = [0; 16];
+        for digit in digits.iter_mut().rev() {
+            *digit = b"0123456789abcdef"[usize::try_from(number % 16).expect("it is below 16")];
+            number /= 16;
+        }
+        digits
+    }
+
     /// Reads one as it is written.
     pub fn parse(text: &str) -> Option<Self> {
         let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -74,6 +85,7 @@ mod tests {
         let mut ids = ConnectionIds::new(255, start);
         let first = ids.name_next();
         assert_eq!(first.to_string(), "ff0640fed1234568");
+        assert_eq!(first.digits(), *b"ff0640fed1234568");
         assert_eq!(first.get(), 0xFF06_40FE_D123_4568);
         assert_eq!((first.worker(), ConnectionId::parse(&first.to_string())), (255, Some(first)));
         for text in ["", "1", "+f0640fed1234568", "ff0640fed12345680"] {

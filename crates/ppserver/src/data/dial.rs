@@ -80,12 +80,13 @@ impl Dial {
         out: &mut [u8],
         send: &Outgoing,
         socket: SocketAddrs,
+        id: &[u8],
     ) -> Result<usize, EncodeError> {
         let received = self.received.as_ref().map(|(header, bytes)| {
             let bytes = bytes.as_ref().map_or(&[][..], Buffer::held);
             (header, bytes)
         });
-        send.compose(out, received, socket)
+        send.compose(out, received, socket, id)
     }
 
     /// Gives back what was kept.

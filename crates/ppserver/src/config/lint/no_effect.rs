@@ -6,7 +6,7 @@ use ppcore::tlv;
 
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place};
-use crate::config::parse::Written;
+use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
     AccessLog, Balance, Bind, Endpoint, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, Splice,
@@ -131,12 +131,18 @@ pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
             all_but(&upstream.send, "send", help, faults);
         }
         Outgoing::V1 { .. } => {
-            for key in ["tlv_pass", "crc32c"] {
+            for key in ["tlv_pass", "tlv_set", "crc32c"] {
                 let why = "a v1 line carries no TLVs";
                 warn_if(&upstream.send, key, true, why, "send = \"v2\" does", faults);
             }
         }
-        Outgoing::V2 { .. } => {}
+        Outgoing::V2 { tlv_set, .. } => {
+            let is_set = |kind: &&At<u8>| tlv_set.iter().any(|set| set.kind == kind.value);
+            for kind in upstream.passed.iter().filter(is_set) {
+                let message = format!("0x{:02X} is set, and so never passed", kind.value);
+                warn(kind.place.clone(), message, "remove it here, or from `tlv_set`", faults);
+            }
+        }
     }
     for kind in upstream.passed.iter().filter(|kind| kind.value == tlv::CRC32C) {
         let help = "remove it; crc32c = true sends one even if none came in";

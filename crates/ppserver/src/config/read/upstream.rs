@@ -1,4 +1,4 @@
-//! `[upstream.NAME]`, its endpoints, `passive` and `proxy_protocol`.
+//! `[upstream.NAME]`, its endpoints, `passive`, `proxy_protocol` and `tlv_set`.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -12,11 +12,12 @@ use super::{TLV_TYPES, is_name, missing, not_empty};
 use crate::config::address;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
-use crate::config::parse::{At, Section, element_number, element_text};
-use crate::config::units::format_duration;
+use crate::config::parse::{At, Section, element_number, element_text, unread};
+use crate::config::units::{format_duration, parse_bytes};
 use crate::config::validate::{EntryDraft, UpstreamDraft};
-use crate::config::{Entry, Outgoing, Passive, TlvPass, Version, WEIGHT_MAX};
-use crate::config::{defaults, keys};
+use crate::config::{
+    Entry, Outgoing, Passive, TlvPass, TlvSet, TlvValue, Version, WEIGHT_MAX, defaults, keys,
+};
 
 /// One less than the most attempts of a connection.
 const RETRIES: RangeInclusive<usize> = 0..=15;
@@ -27,6 +28,9 @@ const FAILURES: RangeInclusive<usize> = 0..=1_000;
 /// Who tries again sooner tries all the time.
 const EJECT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 const ENDPOINTS_EXAMPLE: &str = "endpoints = [\"127.0.0.1:8080\"]";
+/// What a header has room for behind the addresses of IPv6 and a checksum (spec 2.2).
+const TLV_SET_BYTES_MAX: usize = 65_535 - 36 - 7;
+const TLV_SET_EXAMPLE: &str = "tlv_set = [{ type = 0xE1, value = \"edge-1\" }]";
 const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
 pub(super) fn upstream(
@@ -121,12 +125,89 @@ fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -
     let version = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
     let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
     let tlv_pass = tlv_pass(section, passed, faults).unwrap_or(defaults::TLV_PASS);
+    let tlv_set = tlv_set(section, faults);
     let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
     match version {
         None => Outgoing::Off,
         Some(Version::V1) => Outgoing::V1 { destination },
-        Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, crc32c },
+        Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c },
     }
+}
+
+/// The TLVs that are set, as far as they can be read.
+fn tlv_set(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<TlvSet> {
+    let list = section.list("tlv_set", TLV_SET_EXAMPLE, faults).unwrap_or_default();
+    let set: Vec<_> = list.iter().filter_map(|value| tlv(value, faults)).collect();
+    let lens = set.iter().map(|tlv| match &tlv.value {
+        TlvValue::Bytes(bytes) => bytes.len(),
+        TlvValue::Id => tlv::UNIQUE_ID_LEN_MAX,
+    });
+    if lens.map(|len| tlv::TLV_HEADER_LEN + len).sum::<usize>() > TLV_SET_BYTES_MAX {
+        let place = section.get("tlv_set").map(Spanned::span);
+        faults
+            .add(Code::BadValue, place, "`tlv_set` does not fit a header")
+            .with_help(format!("{TLV_SET_BYTES_MAX} bytes at most, with 3 in front of each value"));
+    }
+    set
+}
+
+/// `None` after a fault.
+fn tlv(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<TlvSet> {
+    let section = Section::open(&keys::TLV_SET, value, faults);
+    let example = keys::TLV_SET.example;
+    if section.is_lacking("type") {
+        missing(section, "type", example, faults);
+    }
+    if section.is_lacking("value") && section.is_lacking("from") {
+        missing(section, "value", example, faults);
+    }
+    if let (Some(_), Some(from)) = (section.get("value"), section.get("from")) {
+        faults
+            .add(Code::BadValue, from.span(), "`value` and `from` both say what the TLV holds")
+            .with_help("remove one of them");
+    }
+    let kind = section.get("type").and_then(|value| kind(value, faults));
+    section.only_word("from", defaults::TLV_FROM, &["sni", "alpn"], faults);
+    let value = match section.text("value", "value = \"edge-1\" or value = \"hex:0a0b\"", faults) {
+        Some(text) => TlvValue::Bytes(bytes(&text, kind, faults)?),
+        None => section.get("from").map(|_| TlvValue::Id)?,
+    };
+    Some(TlvSet { kind: kind?, value })
+}
+
+/// A type that may be set: of the others a value says nothing, or what nobody has seen.
+fn kind(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<u8> {
+    let kind = element_number(value, "type", &TLV_TYPES, "type = 0xE1", faults)?;
+    let kind = u8::try_from(kind).ok()?;
+    let (message, help) = match kind {
+        tlv::CRC32C => ("a checksum is computed, not set", "crc32c = true sends one"),
+        tlv::NOOP => ("a NOOP is skipped by who receives it", "remove it"),
+        tlv::SSL..=tlv::SSL_CLIENT_CERT => {
+            ("this says that TLS ended here, which it does not", "remove it; 0xE0 to 0xEF are free")
+        }
+        _ => return Some(kind),
+    };
+    faults.add(Code::BadValue, value.span(), message).with_help(help);
+    None
+}
+
+/// The value of a TLV of this type, as far as that is known.
+fn bytes(text: &At<&str>, kind: Option<u8>, faults: &mut Diagnostics) -> Option<Vec<u8>> {
+    let bytes = match parse_bytes(text.value) {
+        Ok(bytes) => bytes,
+        Err(misread) => {
+            unread("value", text, misread, "value = \"hex:0a0b\"", faults);
+            return None;
+        }
+    };
+    if kind == Some(tlv::UNIQUE_ID) && bytes.len() > tlv::UNIQUE_ID_LEN_MAX {
+        let message = format!("a unique id has at most {} bytes", tlv::UNIQUE_ID_LEN_MAX);
+        faults
+            .add(Code::BadValue, text.place.clone(), message)
+            .with_help("from = \"id\" sends the connection's");
+        return None;
+    }
+    Some(bytes)
 }
 
 /// The entries of a list of types that can be read.

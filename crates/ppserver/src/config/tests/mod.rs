@@ -379,6 +379,7 @@ fn tlv_types_are_sorted_and_the_checksum_is_not_among_them() {
     let expected = Outgoing::V2 {
         destination: Destination::Original,
         tlv_pass: TlvPass::Types(vec![0xEA, 0xEE]),
+        tlv_set: Vec::new(),
         crc32c: ChecksumSent::WhenReceived,
     };
     assert_eq!(loaded(&text).upstreams[0].send, expected);
@@ -389,6 +390,53 @@ fn tlv_types_are_sorted_and_the_checksum_is_not_among_them() {
     assert_eq!(faults(&send("crc32c=true")), ["12:1 no-effect"]);
     let v1_only = send("send='v2'\ntlv_pass='all'").replace("trust=", "versions=['v1']\ntrust=");
     assert_eq!(faults(&v1_only), ["14:10 no-effect"]);
+}
+
+#[test]
+fn tlvs_that_are_set_keep_their_order_and_those_that_are_not_ours_to_make_are_refused() {
+    let set = |list: &str| {
+        format!(
+            "{HEAD}{LISTENER}{UPSTREAM}[upstream.u.proxy_protocol]\nsend='v2'\ntlv_set=[{list}]\n"
+        )
+    };
+    let text = set("{type=0xE1,value='edge-1'},{type=5,from='id'},{type=0xE0,value='hex:00fF'}");
+    assert_eq!(faults(&text), [""; 0]);
+    let Outgoing::V2 { tlv_set, .. } = &loaded(&text).upstreams[0].send else { panic!("v2") };
+    let bytes = |bytes: &[u8]| TlvValue::Bytes(bytes.to_vec());
+    let expected = [(0xE1, bytes(b"edge-1")), (0x05, TlvValue::Id), (0xE0, bytes(b"\0\xff"))];
+    assert_eq!(tlv_set[..], expected.map(|(kind, value)| TlvSet { kind, value }));
+    for (list, fault) in [
+        ("{type=3,value='a'}", "10:16 bad-value"),
+        ("{type=4,value=''}", "10:16 bad-value"),
+        ("{type=0x20,value='a'}", "10:16 bad-value"),
+        ("{type=0x28,value='a'}", "10:16 bad-value"),
+        ("{type=256,value='a'}", "10:16 bad-value"),
+        ("{type='0xE1',value='a'}", "10:16 wrong-type"),
+        ("{value='a'}", "10:10 missing-key"),
+        ("{type=1}", "10:10 missing-key"),
+        ("{type=1,value=1}", "10:24 wrong-type"),
+        ("{type=1,value='hex:0'}", "10:24 bad-value"),
+        ("{type=1,value='hex:0g'}", "10:24 bad-value"),
+        ("{type=1,value='a',from='id'}", "10:33 bad-value"),
+        ("{type=2,from='sni'}", "10:23 not-supported"),
+        ("{type=1,from='alpn'}", "10:23 not-supported"),
+        ("{type=1,from='ip'}", "10:23 bad-value"),
+        ("{type=1,value='a',valeu='a'}", "10:28 unknown-key"),
+        ("'edge-1'", "10:10 wrong-type"),
+    ] {
+        let found = faults(&set(list));
+        assert_eq!(found.first().map(String::as_str), Some(fault), "{list}: {found:?}");
+    }
+    let long = |len| format!("{{type=5,value='{}'}}", "a".repeat(len));
+    assert_eq!(faults(&set(&long(128))), [""; 0]);
+    assert_eq!(faults(&set(&long(129))), ["10:24 bad-value"]);
+    let most = |len| format!("{{type=0xE0,value='{}'}}", "a".repeat(len));
+    assert_eq!(faults(&set(&most(65_489))), [""; 0]);
+    assert_eq!(faults(&set(&most(65_490))), ["10:9 bad-value"]);
+    let v1 = text.replace("send='v2'", "send='v1'");
+    assert_eq!(faults(&v1), ["10:1 no-effect"]);
+    let both = text.replace("send='v2'", "send='v2'\ntlv_pass=[0xE1, 0xE2]");
+    assert!(faults(&both).contains(&"10:11 no-effect".to_owned()), "{:?}", faults(&both));
 }
 
 #[test]

@@ -77,11 +77,20 @@ fn send() -> impl Strategy<Value = Outgoing> {
     let types = types.prop_map(|types| TlvPass::Types(types.into_iter().collect()));
     let tlv_pass = prop_oneof![Just(TlvPass::All), types];
     let crc32c = prop_oneof![Just(ChecksumSent::WhenReceived), Just(ChecksumSent::Always)];
-    (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, crc32c).prop_map(
-        |(version, destination, tlv_pass, crc32c)| match version {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..20),
+        ".{0,20}".prop_map(String::into_bytes),
+        "hex:[0-9]{0,3}".prop_map(String::into_bytes),
+    ];
+    let value = prop_oneof![bytes.prop_map(TlvValue::Bytes), Just(TlvValue::Id)];
+    let kind = any::<u8>().prop_filter("ours", |kind| !matches!(kind, 3 | 4 | 0x20..=0x28));
+    let tlv = (kind, value).prop_map(|(kind, value)| TlvSet { kind, value });
+    let tlv_set = prop::collection::vec(tlv, 0..4);
+    (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, tlv_set, crc32c).prop_map(
+        |(version, destination, tlv_pass, tlv_set, crc32c)| match version {
             None => Outgoing::Off,
             Some(Version::V1) => Outgoing::V1 { destination },
-            Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, crc32c },
+            Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c },
         },
     )
 }

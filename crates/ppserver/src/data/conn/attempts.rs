@@ -17,6 +17,7 @@ use pptrust::{Outgoing, SocketAddrs};
 use super::{Connection, Ctx, Stage};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::connection_id::ConnectionId;
 use crate::core::session::Side;
 use crate::data::dial::Dial;
 use crate::data::leg::{self, Leg};
@@ -59,7 +60,8 @@ impl Connection {
             attempt = self.session.failed_attempts() + 1,
             "connecting",
         );
-        let header = match compose(dial, &route.send, &self.client, self.intent.peer, ctx.scratch) {
+        let (peer, id) = (self.intent.peer, self.id);
+        let header = match compose(dial, &route.send, &self.client, peer, id, ctx.scratch) {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
         };
@@ -216,6 +218,7 @@ fn compose(
     send: &Outgoing,
     client: &Leg,
     peer: SocketAddr,
+    id: ConnectionId,
     scratch: &mut [u8],
 ) -> Result<usize, CloseReason> {
     let local = if dial.needs_local(send) {
@@ -223,6 +226,8 @@ fn compose(
     } else {
         peer
     };
-    let composed = dial.compose(scratch, send, SocketAddrs { peer, local });
+    // Digits, as the access log has them, so that both can be searched for the same text.
+    let digits = if send.needs_id() { id.digits() } else { Default::default() };
+    let composed = dial.compose(scratch, send, SocketAddrs { peer, local }, &digits);
     composed.map_err(|_| CloseReason::HeaderTooLong)
 }
