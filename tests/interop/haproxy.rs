@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::{MIB, assert_same, random};
-use crate::common::socket::Client;
+use crate::common::socket::{Answer, Client};
 use crate::common::wire::{CRC32C, Command, V2};
 use crate::peers::curl::{assert_cut_off, fetch};
 use crate::peers::haproxy::Haproxy;
 use crate::peers::nginx::NginxHttp;
-use crate::rig::{BALANCER, CLIENT, STRANGER, ppserver, ppserver_passing_tlvs};
+use crate::rig::{BALANCER, CLIENT, STRANGER, ppserver, ppserver_passing_tlvs, ppserver_with};
 
 /// TLV types (PROXY protocol, section 2.2).
 const AUTHORITY: u8 = 0x02;
@@ -95,6 +95,20 @@ fn what_haproxy_says_of_tls_arrives_byte_for_byte() {
     assert_eq!(header.values(UNIQUE_ID), [unique_id(source).as_bytes()]);
     assert_same(&received[header.len..], &payload);
     assert_same(&echoed, &received);
+}
+
+#[test]
+fn a_haproxy_comes_through_with_the_checksum_that_is_required_and_not_without() {
+    let far = FarEnd::start();
+    let ours = ppserver_with(far.addr(), "crc32c = \"require\"", "");
+    for (options, is_taken) in [("", false), ("proxy-v2-options crc32c", true)] {
+        let options = format!("source {BALANCER} send-proxy-v2 {options}");
+        let haproxy = Haproxy::forwarding_to(ours.addr(), &options);
+        let answer = Client::connect(CLIENT, haproxy.addr()).exchange(b"ping");
+        assert_eq!(matches!(answer, Answer::Complete(bytes) if !bytes.is_empty()), is_taken);
+    }
+    assert_eq!(far.accepted(), 1, "only the second one");
+    assert_eq!(V2::read(&far.ended(0).received).values(CRC32C).len(), 1);
 }
 
 #[test]

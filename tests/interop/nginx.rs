@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 
+use crate::common::far_end::FarEnd;
 use crate::common::payload::{MIB, assert_same, random};
 use crate::common::socket::{Answer, Client};
 use crate::common::wire::{v1, v2};
 use crate::peers::go::GoServer;
 use crate::peers::nginx::{NginxHttp, NginxStream};
-use crate::rig::{BALANCER, CLIENT, STRANGER, ppserver};
+use crate::rig::{BALANCER, CLIENT, STRANGER, ppserver, ppserver_with};
 
 #[test]
 fn nginx_stream_reaches_go_as_v1() {
@@ -28,6 +29,35 @@ fn an_untrusted_nginx_stream_does_not_reach_go() {
 #[test]
 fn an_nginx_stream_without_a_header_does_not_reach_go() {
     refuses(&format!("proxy_bind {BALANCER};"));
+}
+
+/// Its realip module has put the carried client in the place of the socket's, and the two families of the line
+/// are as they come.
+#[test]
+fn an_nginx_stream_with_realip_writes_lines_of_mixed_families_which_are_taken_where_told_so() {
+    let client: SocketAddr = "[2001:db8::7]:55407".parse().expect("an address");
+    let far = FarEnd::start();
+    let strict = ppserver_with(far.addr(), "", "");
+    let mixed = ppserver_with(far.addr(), "v1_families = \"mixed\"", "");
+    let directives =
+        format!("set_real_ip_from {CLIENT}; proxy_bind {BALANCER}; proxy_protocol on;");
+    let header = v2(client, "[2001:db8:1::80]:443".parse().expect("an address"));
+    for (ours, is_taken) in [(&strict, false), (&mixed, true)] {
+        let nginx = NginxStream::behind_headers(ours.addr(), &directives);
+        let answer =
+            Client::connect(CLIENT, nginx.addr()).exchange(&[&header[..], b"ping"].concat());
+        let bytes = match answer {
+            Answer::Complete(bytes) => bytes,
+            Answer::Reset => Vec::new(),
+        };
+        assert_eq!(!bytes.is_empty(), is_taken);
+        if is_taken {
+            let SocketAddr::V4(own) = nginx.addr() else { panic!("it listens on IPv4") };
+            let own = SocketAddr::from((own.ip().to_ipv6_mapped(), own.port()));
+            assert_same(&far.ended(0).received, &[&v2(client, own)[..], b"ping"].concat());
+        }
+    }
+    assert_eq!(far.accepted(), 1);
 }
 
 #[test]

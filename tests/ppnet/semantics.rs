@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use ppnet::ppcore::{Command, ErrorKind, Family, Options, UnixAddr};
+use ppnet::ppcore::{Command, Crc32cPolicy, ErrorKind, Family, Options, UnixAddr, V1Families};
 use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
@@ -114,6 +114,26 @@ fn a_silent_client_of_a_server_that_speaks_first_comes_in_at_the_deadline() {
     for rig in both(&terms(Policy::Require).header_timeout(timeout).silence(Silence::Absent)) {
         assert_closed(connect(rig.addr));
         assert!(matches!(rig.refused(), Refused::TimedOut));
+    }
+}
+
+// Not in go-proxyproto: what the decoder accepts is for its options to say.
+#[test]
+fn a_checksum_may_be_required_and_a_line_may_mix_families_where_the_options_say_so() {
+    let mixed = b"PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\n";
+    let bare = v2(client(), server());
+    let lenient = terms(Policy::Require)
+        .options(|options| options.v1_families(V1Families::Mixed).crc32c(Crc32cPolicy::Require));
+    for rig in both(&lenient) {
+        let mut stream = connect(rig.addr);
+        echo(&mut stream, &[&mixed[..], b"ping"].concat(), b"ping");
+        let seen = rig.accepted();
+        assert_eq!(seen.peer_addr(), "[2001:db8::7]:51820".parse().expect("an address"));
+        assert_eq!(seen.local_addr(), "192.0.2.1:443".parse().expect("an address"));
+        let mut stream = connect(rig.addr);
+        stream.write_all(&bare).expect("it is open");
+        assert_closed(stream);
+        assert_kind(rig.refused(), ErrorKind::CrcMissing);
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use crate::common::far_end::{Conversation, End, FarEnd};
 use crate::common::payload::assert_same;
 use crate::common::wire::{Command, V2, v1, v2};
-use crate::support::{Listener, Peer, REQUIRE, Setup, link, sealed, wait_until_taken, with_tlvs};
+use crate::support::{
+    Listener, Peer, REQUIRE, Setup, link, local, sealed, wait_until_taken, with_tlvs,
+};
 
 const PAYLOAD: &[u8] = b"EHLO client.example\r\n\0\xff PROXY TCP4 is payload here\r\n";
 
@@ -170,6 +172,74 @@ fn a_header_of_exactly_the_longest_length_taken_is_relayed() {
     let client = Peer::connect(server.addr());
     client.send_with_fin(&[&header[..], PAYLOAD].concat());
     assert_same(&far.ended(0).received, &[&header[..], PAYLOAD].concat());
+}
+
+#[test]
+fn a_v2_header_without_a_checksum_is_refused_where_one_is_required() {
+    let far = FarEnd::start();
+    let accept = format!("{REQUIRE}\ncrc32c = \"require\"");
+    let server = Setup::to(&[far.addr()]).accept(&accept).send("send = \"v2\"").start();
+    let (source, destination) = told();
+    let bare = v2(source, destination);
+    for header in [bare.clone(), with_tlvs(bare, &TLVS), local()] {
+        let client = Peer::connect(server.addr());
+        client.send(&header);
+        client.expect_reset();
+    }
+    // A v1 line has none to be required.
+    for (index, header) in [v2_with_tlvs(), v1_line()].iter().enumerate() {
+        let client = Peer::connect(server.addr());
+        client.send_with_fin(&[&header[..], PAYLOAD].concat());
+        assert_relayed(&far.ended(index), 1 - index);
+    }
+    let (_, refusals) = server.stop_and_read();
+    assert_eq!(refusals.len(), 3);
+    for refusal in refusals {
+        assert_eq!(refusal["error"], "crc_missing");
+        let why = refusal["why"].as_str().expect("a text");
+        assert!(why.ends_with(": crc32c is \"require\""), "{why}");
+    }
+}
+
+/// What nginx's stream module writes where `set_real_ip_from` has changed the client's family.
+#[test]
+fn a_v1_line_of_mixed_families_is_taken_where_told_so_and_refused_with_the_key_elsewhere() {
+    let mixed: [(&[u8], &[u8], [&str; 3]); 2] = [
+        (
+            b"PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\n",
+            b"PROXY TCP6 2001:db8::7 ::ffff:c000:201 51820 443\r\n",
+            ["[2001:db8::7]:51820", "[2001:db8::7]:51820", "[::ffff:192.0.2.1]:443"],
+        ),
+        (
+            b"PROXY TCP4 192.0.2.7 2001:db8::1 51820 443\r\n",
+            b"PROXY TCP6 ::ffff:c000:207 2001:db8::1 51820 443\r\n",
+            ["192.0.2.7:51820", "[::ffff:192.0.2.7]:51820", "[2001:db8::1]:443"],
+        ),
+    ];
+    for (line, line_sent, [client_told, source, destination]) in mixed {
+        let strict = Setup::to(&[FarEnd::start().addr()]).accept(REQUIRE).start();
+        let client = Peer::connect(strict.addr());
+        client.send(line);
+        client.expect_reset();
+        let (_, refusals) = strict.stop_and_read();
+        let why = refusals[0]["why"].as_str().expect("a text");
+        assert!(why.ends_with("v1_families is \"strict\", \"mixed\" takes such a line"), "{why}");
+
+        let addr = |text: &str| text.parse().expect("an address");
+        let block_sent = v2(addr(source), addr(destination));
+        for (send, sent) in [("v1", line_sent), ("v2", &block_sent[..])] {
+            let far = FarEnd::start();
+            let setup = Setup::to(&[far.addr()]);
+            let setup = setup.accept(&format!("{REQUIRE}\nv1_families = \"mixed\""));
+            let mut server = setup.send(&format!("send = \"{send}\"")).start();
+            let client = Peer::connect(server.addr());
+            client.send(&line[..30]);
+            wait_until_taken(client.addr(), server.addr());
+            client.send_with_fin(&[&line[30..], PAYLOAD].concat());
+            assert_same(&far.ended(0).received, &[sent, PAYLOAD].concat());
+            assert_eq!(server.account_of(client.addr()).client, client_told);
+        }
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::common::far_end::{End, FarEnd};
 use crate::common::payload::assert_same;
-use crate::common::wire::SIGNATURE;
-use crate::support::{OPTIONAL, Peer, REQUIRE, Setup, assert_closed, wait_until_taken};
+use crate::common::wire::{SIGNATURE, v1};
+use crate::support::{Listener, OPTIONAL, Peer, REQUIRE, Setup, assert_closed, wait_until_taken};
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 51000 443\r\n";
 
@@ -154,6 +154,38 @@ fn optional_closes_a_silent_peer_at_the_header_deadline() {
         assert!(account.duration >= Duration::from_millis(300), "{account:?}");
     }
     assert_eq!(far.accepted(), 0);
+}
+
+/// The server speaks first, as SMTP's does, and its clients wait for that.
+#[test]
+fn a_silent_peer_is_let_in_at_the_header_deadline_where_silence_is_plain() {
+    let far = Listener::start();
+    let setup = Setup::to(&[far.addr()]).accept(&format!("{OPTIONAL}\nsilent = \"plain\""));
+    let mut server = setup.send("send = \"v1\"").timeouts("header = \"300ms\"").start();
+    let client = Peer::connect(server.addr());
+    let upstream = far.accept();
+    let header = v1(client.addr(), server.addr());
+    upstream.expect(&header);
+    upstream.send_with_fin(b"220 mail.example\r\n");
+    client.expect(b"220 mail.example\r\n");
+    // It had its time: what it says now is payload, a header too.
+    client.send_with_fin(LINE);
+    upstream.expect_last(LINE);
+    let account = server.account_of(client.addr());
+    assert_eq!((account.reason.as_str(), account.client), ("done", client.addr().to_string()));
+    assert!(account.duration >= Duration::from_millis(300), "{:?}", account.duration);
+    // Who has begun is not silent.
+    for begun in [&b"PRO"[..], &LINE[..20]] {
+        let client = Peer::connect(server.addr());
+        client.send(begun);
+        client.expect_reset();
+        assert_eq!(server.account_of(client.addr()).reason, "header_timeout");
+    }
+    // Who speaks in time is not waited for, whether with a header or without.
+    let client = Peer::connect(server.addr());
+    client.send(&[LINE, b"EHLO"].concat());
+    let upstream = far.accept();
+    upstream.expect(&[LINE, b"EHLO"].concat());
 }
 
 #[test]

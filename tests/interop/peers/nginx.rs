@@ -109,6 +109,17 @@ impl NginxStream {
     /// Starts it with these directives beside `proxy_pass`.
     #[track_caller]
     pub(crate) fn forwarding_to(target: SocketAddr, directives: &str) -> NginxStream {
+        NginxStream::listening("", target, directives)
+    }
+
+    /// The same, with clients that send headers.
+    #[track_caller]
+    pub(crate) fn behind_headers(target: SocketAddr, directives: &str) -> NginxStream {
+        NginxStream::listening("proxy_protocol", target, directives)
+    }
+
+    #[track_caller]
+    fn listening(parameter: &str, target: SocketAddr, directives: &str) -> NginxStream {
         let module = require_path("/usr/lib/nginx/modules/ngx_stream_module.so");
         let dir = TempDir::new().expect("a temporary directory can be made");
         let port = ReservedPort::new();
@@ -116,7 +127,7 @@ impl NginxStream {
         // Without proxy_half_close it drops the answer to a client that has sent its FIN.
         let stream = format!(
             "stream {{ server {{
-                listen {};
+                listen {} {parameter};
                 proxy_pass {target};
                 proxy_half_close on;
                 {directives}

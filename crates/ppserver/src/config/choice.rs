@@ -3,7 +3,7 @@
 
 use super::{
     AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat,
-    LogLevel, Presence, Probes, SpliceMode, Toggle, Untrusted, Version,
+    LogLevel, Presence, Probes, Silent, SpliceMode, Toggle, Untrusted, V1Families, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -40,7 +40,10 @@ choices! {
         "random2" = Self::RandomOfTwo, "source_hash" = Self::SourceHash, "first" = Self::First;
     Untrusted: "reject" = Self::Reject, "plain" = Self::Plain;
     LocalPolicy: "forward" = Self::Forward, "answer" = Self::Answer, "reject" = Self::Reject;
-    ChecksumPolicy: "verify" = Self::Verify, "ignore" = Self::Ignore;
+    V1Families: "strict" = Self::Strict, "mixed" = Self::Mixed;
+    Silent: "refuse" = Self::Refuse, "plain" = Self::Plain;
+    ChecksumPolicy: "verify" = Self::Verify, "ignore" = Self::Ignore,
+        "require" = Self::Require;
     Destination: "original" = Self::Original, "local" = Self::Local;
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{
     AccessLog, AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Count, Destination,
     HeaderPolicy, Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Passive,
-    Presence, Probes, Server, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted,
-    Version, Versions,
+    Presence, Probes, Server, Silent, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle,
+    Untrusted, V1Families, Version, Versions,
 };
 use pptrust::Peers;
 
@@ -111,6 +111,8 @@ impl HeaderPolicy {
         Self {
             presence,
             versions: Versions::Both,
+            v1_families: V1Families::Strict,
+            silent: Silent::Refuse,
             trust,
             untrusted: Untrusted::Reject,
             local: LocalPolicy::Forward,

@@ -107,8 +107,18 @@ pub(super) const LISTENER_TIMEOUTS: TableKeys = TableKeys {
 
 pub(super) const ACCEPT: TableKeys = TableKeys {
     path: "listener.proxy_protocol",
-    known: &["accept", "versions", "trust", "untrusted", "local", "header_max", "crc32c"],
-    later: &["v1_families", "silent", "datagrams"],
+    known: &[
+        "accept",
+        "versions",
+        "v1_families",
+        "silent",
+        "trust",
+        "untrusted",
+        "local",
+        "header_max",
+        "crc32c",
+    ],
+    later: &["datagrams"],
     example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
 };
 

@@ -102,6 +102,8 @@ fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt
                 Versions::Both => list([word(Version::V1), word(Version::V2)]),
             };
             writeln!(f, "versions = [{versions}]")?;
+            writeln!(f, "v1_families = {}", word(policy.v1_families))?;
+            writeln!(f, "silent = {}", word(policy.silent))?;
             match &policy.trust {
                 Peers::Any => writeln!(f, "trust = \"any\"")?,
                 Peers::Networks(networks) => {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use ppcore::V1Families;
 pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvValue};
 
 use super::{Bind, Endpoint, LoggedTlv, defaults};
@@ -250,6 +251,10 @@ pub struct HeaderPolicy {
     pub presence: Presence,
     /// The versions taken.
     pub versions: Versions,
+    /// What a v1 line may hold.
+    pub v1_families: V1Families,
+    /// What becomes of a peer that may speak plainly and says nothing.
+    pub silent: Silent,
     /// Whose word is taken.
     pub trust: Peers,
     /// What becomes of the others.
@@ -269,6 +274,15 @@ pub enum Presence {
     Required,
     /// It may speak plainly.
     Optional,
+}
+
+/// What becomes of a peer that may speak plainly and is silent until the header's deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silent {
+    /// It is reset.
+    Refuse,
+    /// It is one without a header, which waits for the server's first word.
+    Plain,
 }
 
 /// A version of the protocol.
@@ -318,6 +332,8 @@ pub enum ChecksumPolicy {
     Verify,
     /// Nobody looks.
     Ignore,
+    /// A wrong one refuses the header, and none a v2 header.
+    Require,
 }
 
 /// `[upstream.NAME]`: backends, and who of them is next.

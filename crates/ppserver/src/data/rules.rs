@@ -15,7 +15,8 @@ use pptrust::{Admission, Intro, Outgoing, Trust};
 use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
-    self, ChecksumPolicy, HeaderMode, LocalPolicy, Presence, SpliceMode, Untrusted, Versions,
+    self, ChecksumPolicy, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent, SpliceMode,
+    Untrusted, Versions,
 };
 use crate::core::early::Early;
 use crate::core::intent::Intent;
@@ -117,7 +118,7 @@ impl Rules {
             early_receive,
             ephemeral_ports: sys::ephemeral_ports(),
             trust: trust(&listener.accept),
-            policies: [FirstBytes::Header, FirstBytes::Payload].map(|first_bytes| {
+            policies: [first_bytes(&listener.accept), FirstBytes::Payload].map(|first_bytes| {
                 Arc::new(Policy {
                     first_bytes,
                     header_timeout: timeouts.header,
@@ -184,8 +185,8 @@ impl Rules {
     }
 
     /// Says why a header is refused, and by which key where one decides.
-    pub(super) fn why(&self, error: Error) -> String {
-        refusals::why(error, self.header_bytes_max())
+    pub(super) fn why(&self, error: Error, bytes: &[u8]) -> String {
+        refusals::why(error, bytes, self.header_bytes_max())
     }
 }
 
@@ -216,11 +217,25 @@ fn options(accept: &HeaderMode) -> Options {
             Versions::V2 => ppcore::Versions::V2,
             Versions::Both => ppcore::Versions::Both,
         })
+        .v1_families(header.v1_families)
         .crc32c(match header.crc32c {
             ChecksumPolicy::Verify => Crc32cPolicy::Verify,
             ChecksumPolicy::Ignore => Crc32cPolicy::Ignore,
+            ChecksumPolicy::Require => Crc32cPolicy::Require,
         })
         .v2_len_max(u16::try_from(v2_len_max).unwrap_or(u16::MAX))
+}
+
+/// How a peer begins whose header is read.
+fn first_bytes(accept: &HeaderMode) -> FirstBytes {
+    match accept {
+        HeaderMode::Headers(HeaderPolicy {
+            presence: Presence::Optional,
+            silent: Silent::Plain,
+            ..
+        }) => FirstBytes::HeaderOrSilence,
+        HeaderMode::Headers(_) | HeaderMode::Off => FirstBytes::Header,
+    }
 }
 
 /// What the header of a peer in `trust` is worth.
@@ -288,16 +303,25 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_too_long_is_refused_with_the_key_that_says_so() {
-        let accept = "accept = 'require', trust = 'any', header_max = '52B'";
+    fn a_header_is_refused_with_the_key_that_says_so() {
+        let accept = "accept = 'require', trust = 'any', header_max = '52B', crc32c = 'require'";
         let rules = rules("", &format!("proxy_protocol = {{ {accept} }}"));
-        for (head, expected) in [
-            (b"\x21\x11\x00\x25", "this receiver allows (byte 15, spec 2.2): header_max is 52 B"),
-            (b"\x31\x11\x00\x25", "(byte 12, spec 2.2)"),
+        let v2 = |rest: &[u8]| [&b"\r\n\r\n\0\r\nQUIT\n"[..], rest].concat();
+        for (bytes, expected) in [
+            (
+                v2(b"\x21\x11\x00\x25"),
+                "this receiver allows (byte 15, spec 2.2): header_max is 52 B",
+            ),
+            (v2(b"\x31\x11\x00\x25"), "(byte 12, spec 2.2)"),
+            (v2(b"\x20\0\0\0"), "(byte 16, spec 2.2.3): crc32c is \"require\""),
+            (
+                b"PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\n".to_vec(),
+                "(byte 26, spec 2.1): v1_families is \"strict\", \"mixed\" takes such a line",
+            ),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.256 51820 443\r\n".to_vec(), "(byte 31, spec 2.1)"),
         ] {
-            let bytes = [&b"\r\n\r\n\0\r\nQUIT\n"[..], head].concat();
             let error = ppcore::Decoder::new(rules.options).decode(&bytes).unwrap_err();
-            let why = rules.why(error);
+            let why = rules.why(error, &bytes);
             assert!(why.ends_with(expected), "{why}");
         }
     }

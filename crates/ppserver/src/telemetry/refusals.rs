@@ -103,7 +103,7 @@ impl Refused {
     /// Says why in words, with what the bytes look like.
     pub fn why(&self) -> String {
         let Some(error) = self.error else { return words(self.reason).to_owned() };
-        let why = why(error, self.header_bytes_max);
+        let why = why(error, self.bytes(), self.header_bytes_max);
         match like(error, self.bytes()) {
             Some(like) => format!("{why}; it looks like {like}"),
             None => why,
@@ -176,10 +176,17 @@ pub fn words(reason: CloseReason) -> &'static str {
     words.map_or(reason.name(), |(_, words)| words)
 }
 
-/// Says why a header is refused, and by which key where one decides.
-pub fn why(error: Error, header_bytes_max: usize) -> String {
-    if error.kind() == ErrorKind::V2TooLong {
+/// Says why a header that begins with these bytes is refused, and by which key where one decides.
+pub fn why(error: Error, bytes: &[u8], header_bytes_max: usize) -> String {
+    let kind = error.kind();
+    let is_mixed = kind == ErrorKind::V1BadDestinationAddress
+        && looks_like(bytes) == Some(Lookalike::MixedLine);
+    if kind == ErrorKind::V2TooLong {
         format!("{error}: header_max is {header_bytes_max} B")
+    } else if kind == ErrorKind::CrcMissing {
+        format!("{error}: crc32c is \"require\"")
+    } else if is_mixed {
+        format!("{error}: v1_families is \"strict\", \"mixed\" takes such a line")
     } else {
         error.to_string()
     }

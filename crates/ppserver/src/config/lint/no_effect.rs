@@ -9,8 +9,8 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Balance, Bind, Endpoint, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, Splice,
-    SpliceMode, TlvPass, Version, defaults,
+    AccessLog, Balance, Bind, Endpoint, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive,
+    Presence, Splice, SpliceMode, TlvPass, Version, defaults,
 };
 use pptrust::Peers;
 
@@ -59,6 +59,17 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
         let why = "`trust` holds everybody";
         let help = "name networks in `trust`, or remove the key";
         warn_if(table, "untrusted", is_said, why, help, faults);
+    }
+    if policy.presence == Presence::Required {
+        let why = "`accept` is \"require\", and silence is no header";
+        let help = "accept = \"optional\" takes peers without one; or remove the key";
+        warn_if(table, "silent", policy.silent != default.silent, why, help, faults);
+    }
+    if !policy.versions.contains(Version::V1) && !faults.has_error_at(&table.place_of("versions")) {
+        let why = "it is about v1 lines, which `versions` leaves out";
+        let help = "add \"v1\" to `versions`, or remove the key";
+        let is_said = policy.v1_families != default.v1_families;
+        warn_if(table, "v1_families", is_said, why, help, faults);
     }
     if !policy.versions.contains(Version::V2) && !faults.has_error_at(&table.place_of("versions")) {
         let why = "it is about v2 headers, which `versions` leaves out";

@@ -15,8 +15,8 @@ use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Timeouts,
-    Untrusted, Version, Versions,
+    Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent,
+    Timeouts, Untrusted, V1Families, Version, Versions,
 };
 use crate::config::{defaults, keys};
 use pptrust::{Peers, Shortest};
@@ -70,11 +70,14 @@ fn accept(
     let trust = trust(section, trusted, faults);
     let template = HeaderPolicy::new(Presence::Required, Peers::Any);
     let versions = versions(section, faults).unwrap_or(template.versions);
+    let v1_families =
+        section.choice::<V1Families>("v1_families", template.v1_families, &[], faults);
+    let silent = section.choice::<Silent>("silent", template.silent, &[], faults);
     let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, &[], faults);
     let local = section.choice::<LocalPolicy>("local", template.local, &[], faults);
     let header_bytes_max =
         section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
-    let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &["require"], faults);
+    let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &[], faults);
     // What is meant by a word that cannot be read is not known.
     if section.get("accept").is_some_and(|value| faults.has_error_at(&value.span().into())) {
         return None;
@@ -92,6 +95,8 @@ fn accept(
     Some(HeaderMode::Headers(HeaderPolicy {
         presence,
         versions,
+        v1_families,
+        silent,
         trust: trust?,
         untrusted,
         local,

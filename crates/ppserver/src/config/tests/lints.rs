@@ -236,6 +236,18 @@ fn what_only_v2_headers_have_is_warned_about_where_none_are_taken() {
 }
 
 #[test]
+fn what_only_v1_lines_have_or_peers_without_a_header_is_warned_about_where_there_are_none() {
+    let v2 = trusting("v1_families='mixed'\nversions=['v2']");
+    assert_eq!(faults(&v2), ["9:1 no-effect"]);
+    assert_eq!(faults(&v2.replace("'v2'", "'v1'")), [""; 0]);
+    assert_eq!(faults(&v2.replace("mixed", "strict")), [""; 0], "the default");
+    let required = trusting("silent='plain'");
+    assert_eq!(faults(&required), ["9:1 no-effect"]);
+    assert_eq!(faults(&required.replace("require", "optional")), [""; 0]);
+    assert_eq!(faults(&required.replace("plain", "refuse")), [""; 0], "the default");
+}
+
+#[test]
 fn trust_that_no_peer_of_these_addresses_can_have_is_warned_about() {
     for (bind, trust, expected) in [
         ("'127.0.0.1:1'", "['fd00::/8']", &["8:7 nobody-trusted"][..]),

@@ -533,7 +533,9 @@ fn every_choice_has_its_word() {
     words(&[None, Some(Version::V1), Some(Version::V2)]);
     words(&[Untrusted::Reject, Untrusted::Plain]);
     words(&[LocalPolicy::Forward, LocalPolicy::Answer, LocalPolicy::Reject]);
-    words(&[ChecksumPolicy::Verify, ChecksumPolicy::Ignore]);
+    words(&[V1Families::Strict, V1Families::Mixed]);
+    words(&[Silent::Refuse, Silent::Plain]);
+    words(&[ChecksumPolicy::Verify, ChecksumPolicy::Ignore, ChecksumPolicy::Require]);
     words(&[Destination::Original, Destination::Local]);
 }
 

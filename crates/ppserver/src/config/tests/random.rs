@@ -55,18 +55,22 @@ fn trust() -> impl Strategy<Value = Peers> {
 
 fn accept() -> impl Strategy<Value = HeaderMode> {
     let versions = prop_oneof![Just(Versions::V1), Just(Versions::V2), Just(Versions::Both)];
+    let versions = (versions, choice::<V1Families>(), choice::<Silent>());
     let words = (choice::<Untrusted>(), choice::<LocalPolicy>(), choice::<ChecksumPolicy>());
     (choice::<Option<Presence>>(), versions, trust(), words, 16..=65_551usize).prop_map(
-        |(presence, versions, trust, (untrusted, local, crc32c), header_bytes_max)| match presence {
+        |(presence, (versions, v1_families, silent), trust, words, header_bytes_max)| match presence
+        {
             None => HeaderMode::Off,
             Some(presence) => HeaderMode::Headers(HeaderPolicy {
                 presence,
                 versions,
+                v1_families,
+                silent,
                 trust,
-                untrusted,
-                local,
+                untrusted: words.0,
+                local: words.1,
                 header_bytes_max,
-                crc32c,
+                crc32c: words.2,
             }),
         },
     )

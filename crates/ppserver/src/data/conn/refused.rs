@@ -87,7 +87,7 @@ impl Connection {
                 bytes = log::first_bytes(bytes),
                 looks_like = refusals::like(error, bytes).map(tracing::field::display),
                 suppressed,
-                why = self.rules.why(error),
+                why = self.rules.why(error, bytes),
                 "refused",
             );
         }
