@@ -48,7 +48,8 @@ pub(super) fn serve_all(listener: &TcpListener, pattern: &Arc<Pattern>, faults: 
 fn serve(stream: &TcpStream, pattern: &Pattern, faults: &Faults) {
     let taken = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| take_order(stream));
     let (order, done) = match taken {
-        Ok(order) => (Some(order), follow(stream, order, pattern)),
+        Ok(Some(order)) => (Some(order), follow(stream, order, pattern)),
+        Ok(None) => return,
         Err(error) => (None, Err(error)),
     };
     match done {
@@ -93,8 +94,9 @@ fn follow(stream: &TcpStream, order: Order, pattern: &Pattern) -> io::Result<()>
     }
 }
 
-/// Reads a header of ours and the order behind it.
-fn take_order(stream: &TcpStream) -> io::Result<Order> {
+/// Reads a header of ours and the order behind it. There is none where nobody says a word: that was a connect which finds
+/// out whether an ejected endpoint is back; a client who is lost so notices himself.
+fn take_order(stream: &TcpStream) -> io::Result<Option<Order>> {
     let mut bytes = Vec::new();
     loop {
         let missing = match find_header(&bytes) {
@@ -102,13 +104,15 @@ fn take_order(stream: &TcpStream) -> io::Result<Order> {
             Found::Incomplete => 1,
             Found::At(end, ()) => match bytes[end..].first_chunk::<ORDER_BYTES>() {
                 Some(order) => {
-                    return Order::parse(order).ok_or_else(|| io::Error::other("no order follows"));
+                    let order = Order::parse(order).map(Some);
+                    return order.ok_or_else(|| io::Error::other("no order follows"));
                 }
                 None => end + ORDER_BYTES - bytes.len(),
             },
         };
         if stream.take(size(missing)).read_to_end(&mut bytes)? == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
+            let is_trial = bytes.is_empty();
+            return if is_trial { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
         }
     }
 }
