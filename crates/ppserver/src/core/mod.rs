@@ -1,9 +1,9 @@
 //! What decides: pure, without a socket, a clock or a thread, and simulated together.
 //!
 //! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
-//! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `early` what was learned of
-//! trying before an event, `intent` what a connection wants, `connection_id` what it is
-//! called, `words` how what is counted is named.
+//! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `resolution_result` what a
+//! question for them did, `early` what was learned of trying before an event, `intent` what a connection wants,
+//! `connection_id` what it is called, `words` how what is counted is named.
 
 pub mod accept_queue;
 pub mod close_reason;
@@ -12,6 +12,7 @@ pub mod connection_id;
 pub mod early;
 pub mod intent;
 pub mod pool;
+pub mod resolution_result;
 pub mod schedule;
 pub mod session;
 #[cfg(test)]

@@ -19,12 +19,12 @@ use crate::core::pool::Pool;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::Cells;
 
-/// A configuration whose names have been resolved.
+/// A configuration, and what its names stand for.
 #[derive(Debug)]
 pub struct Plan {
     /// The configuration.
     pub config: Config,
-    /// What each upstream is to be, by its index in the configuration.
+    /// What each upstream is to be, by its index in the configuration; without an endpoint as long as its names stand for nothing.
     pub pools: Vec<Pool>,
 }
 

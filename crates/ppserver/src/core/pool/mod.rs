@@ -5,7 +5,7 @@
 //!            \-> failed (and perhaps ejected), or cancelled
 //! ```
 //!
-//! No socket here, and no name: those are resolved before. What every worker must know of an endpoint (its
+//! No socket here, and no name: what those stand for is found out elsewhere. What every worker must know of an endpoint (its
 //! health, its load) is shared, by its address, also from one configuration to the next; whose turn it is and
 //! who is being waited for is each worker's own. Invariants: an endpoint that is not up is chosen only while
 //! nobody is; one that is full never; every pick is given back once.
@@ -14,6 +14,7 @@ pub mod balance;
 pub mod endpoint;
 pub mod health;
 pub mod maglev;
+pub mod resolution;
 mod round;
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,28 @@ fn nobody_is_tried_twice_nor_more_than_there_are() {
     let now = start();
     assert_eq!(upstream(&endpoints(2), Balance::RoundRobin, now).attempts_max(), 2);
     assert_eq!(upstream(&[], Balance::RoundRobin, now).attempts_max(), 1);
-    assert_eq!(pick(&upstream(&[], Balance::RoundRobin, now), 1, now), Err(Unavailable::None));
+}
+
+#[test]
+fn however_one_is_chosen_a_pool_without_an_endpoint_has_nobody_until_it_has_one() {
+    let now = start();
+    for balance in [
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+        Balance::RandomOfTwo,
+        maglev(&[]),
+        Balance::First,
+    ] {
+        let before = upstream(&[], balance.clone(), now);
+        assert_eq!(pick(&before, 1, now), Err(Unavailable::None), "{balance:?}");
+        let all = endpoints(1);
+        let balance =
+            if matches!(balance, Balance::SourceHash(_)) { maglev(&all) } else { balance };
+        let since = before.reloaded(pool(&all, balance.clone()));
+        assert_eq!(pick(&since, 1, now), Ok(0), "{balance:?}");
+        let after = since.reloaded(pool(&[], balance.clone()));
+        assert_eq!(pick(&after, 1, now), Err(Unavailable::None), "{balance:?}");
+    }
 }
 
 #[test]
