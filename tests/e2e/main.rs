@@ -8,6 +8,7 @@ mod common;
 
 mod admin;
 mod life;
+mod names;
 mod pools;
 mod relay;
 mod support;

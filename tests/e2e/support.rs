@@ -9,6 +9,7 @@ mod crowd;
 mod header;
 pub(crate) mod http;
 mod kernel;
+pub(crate) mod namespace;
 mod peer;
 pub(crate) mod tmux;
 mod usage;

@@ -63,7 +63,12 @@ const PEERS: &[Peer] = &[
     Peer {
         package: "iproute2",
         probe: Probe::Program("ip"),
-        used_for: "brings up lo in a network namespace without ports: tests/e2e/torment",
+        used_for: "brings up lo in a network namespace: tests/e2e/torment and names",
+    },
+    Peer {
+        package: "dnsmasq-base",
+        probe: Probe::Program("dnsmasq"),
+        used_for: "a name server whose answers change: tests/e2e/names",
     },
     Peer {
         package: "systemd",

@@ -165,12 +165,3 @@ fn wrong_flags_exit_2_and_say_what_is_meant() {
         &["--listen", "write \"127.0.0.1:0\"", "--to", "drop the \"http://\"", "2 errors"],
     );
 }
-
-#[test]
-fn an_endpoint_whose_name_has_no_address_is_named() {
-    // RFC 6761: no resolver knows a name below `invalid`.
-    let mut command = ppserver();
-    command.args(["run", "--listen", "127.0.0.1:0", "--to", "no-such-host.invalid:80"]);
-    let ran = run(command.env("RES_OPTIONS", "attempts:1 timeout:1"));
-    ran.assert_failed(1, &["cannot resolve `no-such-host.invalid`"]);
-}

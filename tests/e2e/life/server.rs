@@ -214,7 +214,7 @@ impl Server {
     /// The JSON records so far whose message begins with `message`.
     pub(crate) fn records(&self, message: &str) -> Vec<Value> {
         let lines = self.proc.lines(Stream::Stderr);
-        lines.iter().filter_map(|line| record(line, message)).collect()
+        lines.iter().filter_map(|line| record_of(line, message)).collect()
     }
 
     /// Waits for record number `nth` (from 0) whose message begins with `message`.
@@ -270,13 +270,14 @@ pub(crate) fn bound(proc: &Proc, ports: usize) -> Vec<SocketAddr> {
 pub(crate) fn wait_for(proc: &Proc, message: &str, nth: usize) -> Value {
     let mut seen = 0;
     proc.wait_for_line(Stream::Stderr, &format!("`{message}` number {nth}"), |line| {
-        let record = record(line, message)?;
+        let record = record_of(line, message)?;
         seen += 1;
         (seen > nth).then_some(record)
     })
 }
 
-fn record(line: &str, message: &str) -> Option<Value> {
+/// The JSON record on a line, if its message begins with `message`.
+pub(crate) fn record_of(line: &str, message: &str) -> Option<Value> {
     let record: Value = serde_json::from_str(line).ok()?;
     record["message"].as_str()?.starts_with(message).then_some(record)
 }

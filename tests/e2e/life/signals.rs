@@ -1,5 +1,5 @@
-//! Signals at every moment: also while the process waits for a file, a name server or a reader, for each of
-//! which it may wait for ever.
+//! Signals at every moment: also while the process waits for a file, an endpoint or a reader, for each of which it may
+//! wait for ever.
 
 use std::fs;
 use std::io::Write;
@@ -56,16 +56,19 @@ impl Wait {
         Wait { far: writer(&path), proc, fifo: path, _dir: dir }
     }
 
-    /// A start that waits for the address of a name: glibc looks names without a dot up in this file, and
-    /// waits for it as it would for a name server.
+    /// A start that waits until an upstream has an endpoint, which a file would say.
     #[track_caller]
-    fn for_a_name() -> Wait {
+    fn for_an_endpoint() -> Wait {
         let dir = TempDir::new().expect("a temporary directory can be made");
-        let path = dir.path().join("aliases");
+        let path = dir.path().join("web.txt");
         fifo(&path);
+        let endpoints = format!("endpoints = [{{ file = '{}' }}]", path.display());
+        let nobody = ([127, 0, 0, 1], 9).into();
+        let text = file(&[], nobody).replace("endpoints = ['127.0.0.1:9']", &endpoints);
+        let file = dir.path().join("ppserver.toml");
+        fs::write(&file, text).expect("the directory is ours");
         let mut command = ppserver();
-        command.args(["run", "--listen", "127.0.0.1:0", "--to", "no-such-host:80"]);
-        let proc = Proc::spawn("ppserver", command.env("HOSTALIASES", &path));
+        let proc = Proc::spawn("ppserver", command.args(["run", "--wait-names", "-c"]).arg(&file));
         Wait { far: writer(&path), proc, fifo: path, _dir: dir }
     }
 
@@ -86,7 +89,7 @@ impl Wait {
 fn a_start_that_waits_for_ever_ends_at_once_when_told_to() {
     for signal in [Signal::TERM, Signal::INT] {
         Wait::for_the_file().assert_ends_at_once(signal);
-        Wait::for_a_name().assert_ends_at_once(signal);
+        Wait::for_an_endpoint().assert_ends_at_once(signal);
     }
 }
 

@@ -135,24 +135,6 @@ fn trust_in_everybody_is_said_aloud() {
 }
 
 #[test]
-fn an_endpoint_that_resolves_to_a_listener_is_said_aloud_at_start_and_at_a_reload() {
-    let reserved = ReservedPort::new();
-    let addr = reserved.addr();
-    let text = file(&[], "127.0.0.1:9".parse().expect("an address"))
-        .replace("127.0.0.1:0", &addr.to_string());
-    // A name to us, and to every resolver a number (inet_aton(3)).
-    let round = text.replace("'127.0.0.1:9'", &format!("'0x7f.1:{}'", addr.port()));
-    let message = format!("upstream `edge`: {addr} leads back to {addr}");
-    let told = json!({ "level": "WARN", "code": "own-listener" });
-    let mut server = Server::start(&round);
-    assert_fields(&server.wait_for(&message, 0), &told);
-    server.stop();
-    let server = Server::start(&text);
-    server.reload(&round, "reloaded");
-    assert_fields(&server.wait_for(&message, 0), &told);
-}
-
-#[test]
 fn each_listener_serves_its_own_upstream() {
     let ends = [FarEnd::start(), FarEnd::start()];
     let text = file(&[], ends[0].addr()) + &listener("second", ends[1].addr());

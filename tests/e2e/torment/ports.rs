@@ -3,19 +3,14 @@
 //! The ports of this machine are not to be used up, so each test runs once more inside a network
 //! namespace of its own, where it may say how many there are. That takes root.
 
-use std::env;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
-use std::thread;
 
 use super::Victim;
-use crate::common::process::require_program;
 use crate::life::session::HEADER;
+use crate::support::namespace::in_a_namespace;
 use crate::support::{Listener, Peer, REQUIRE, Setup, assert_closed, fresh_address};
 
-/// Set in the run inside the namespace.
-const INSIDE: &str = "PPSERVER_TEST_NETNS";
 /// Ports for connections upstream.
 const PORTS: u16 = 8;
 /// Connections that find none.
@@ -31,29 +26,6 @@ fn without_a_local_port_a_connection_is_reset_and_the_next_is_served_when_there_
 #[test]
 fn a_connect_that_meets_itself_is_refused_and_leaves_the_port_free() {
     in_a_namespace(meet_itself);
-}
-
-/// Runs a test in a network namespace of its own.
-#[track_caller]
-fn in_a_namespace(test: fn()) {
-    if env::var_os(INSIDE).is_some() {
-        return test();
-    }
-    let unshare =
-        require_program("unshare", "apt-get install -y --no-install-recommends util-linux");
-    require_program("ip", "apt-get install -y --no-install-recommends iproute2");
-    let name = thread::current().name().expect("a test's thread has its name").to_owned();
-    let this = env::current_exe().expect("the test binary has a path");
-    let output = Command::new(unshare)
-        .args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
-        .arg(this)
-        .args(["--exact", "--nocapture", &name])
-        .env(INSIDE, "1")
-        .output()
-        .expect("unshare can be run");
-    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "in a network namespace, which needs root:\n{text}");
-    assert!(text.contains("1 passed"), "another test was run, or none:\n{text}");
 }
 
 /// Says which ports the kernel gives to sockets.

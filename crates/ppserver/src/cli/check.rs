@@ -4,6 +4,7 @@
 //! effective configuration) to stdout. Invariant: exit 0 means that `run -c` would take the file.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -11,9 +12,12 @@ use serde::Serialize;
 
 use crate::config::{self, Colour, JsonFault, Loaded, Report};
 use crate::control::limits;
+use crate::control::lookup::{self, Meaning};
 
 /// The file can be used.
 const EXIT_OK: u8 = 0;
+/// It can, and a name in it stands for nothing.
+const EXIT_UNRESOLVED: u8 = 1;
 /// It cannot, or not be read: EX_CONFIG of sysexits(3), which units act on.
 const EXIT_CONFIG: u8 = 78;
 
@@ -22,9 +26,11 @@ Examples:
   ppserver check -c ppserver.toml
   ppserver check -c ppserver.toml --format json
   ppserver check -c ppserver.toml --effective > whole.toml
+  ppserver check -c ppserver.toml --resolve
 
 Exit codes:
   0   the file can be used; warnings may have been shown
+  1   --resolve: a name among the endpoints stands for nothing, or nobody knows for what
   2   wrong arguments, or the answer cannot be written
   78  the file has errors, or cannot be read";
 
@@ -41,6 +47,9 @@ pub(super) struct Args {
     /// Print the whole configuration with every default filled in
     #[arg(long)]
     pub(super) effective: bool,
+    /// Say what the names among the endpoints stand for now; asks name servers and reads files
+    #[arg(long, conflicts_with = "effective")]
+    pub(super) resolve: bool,
 }
 
 /// How `check` answers.
@@ -64,11 +73,34 @@ pub(super) fn run(
     stderr: &mut impl Write,
 ) -> io::Result<u8> {
     let outcome = config::load(&args.file, limits::host());
+    let names = match &outcome {
+        Ok(Loaded { config, .. }) if args.resolve => Some(lookup::names(config)?),
+        Ok(_) | Err(_) => None,
+    };
     match args.format {
         CheckFormat::Text => text(args, &outcome, colour, stdout, stderr)?,
-        CheckFormat::Json => json(args, &outcome, stdout)?,
+        CheckFormat::Json => json(args, &outcome, names.as_deref(), stdout)?,
     }
-    Ok(if outcome.is_ok() { EXIT_OK } else { EXIT_CONFIG })
+    let names = names.unwrap_or_default();
+    if args.format == CheckFormat::Text {
+        names.iter().try_for_each(|meaning| said(meaning, stdout, stderr))?;
+    }
+    let is_lacking = names.iter().any(|meaning| meaning.addrs.is_empty());
+    Ok(match outcome {
+        Err(_) => EXIT_CONFIG,
+        Ok(_) if is_lacking => EXIT_UNRESOLVED,
+        Ok(_) => EXIT_OK,
+    })
+}
+
+/// Says what a name stands for, and on stderr why it does not.
+fn said(meaning: &Meaning, stdout: &mut impl Write, stderr: &mut impl Write) -> io::Result<()> {
+    let Meaning { upstream, name, addrs, why } = meaning;
+    if !addrs.is_empty() {
+        let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
+        writeln!(stdout, "upstream `{upstream}`: {name} stands for {}", addrs.join(", "))?;
+    }
+    why.iter().try_for_each(|why| writeln!(stderr, "upstream `{upstream}`: {name}: {why}"))
 }
 
 fn text(
@@ -99,9 +131,33 @@ struct Answer<'r> {
     /// The TOML text, with `--effective` and no errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<String>,
+    /// With `--resolve` and no errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<Vec<Name<'r>>>,
 }
 
-fn json(args: &Args, outcome: &Result<Loaded, Report>, stdout: &mut impl Write) -> io::Result<()> {
+/// What a name stands for.
+#[derive(Serialize)]
+struct Name<'r> {
+    upstream: &'r str,
+    name: &'r str,
+    addresses: &'r [SocketAddr],
+    why: Option<&'r str>,
+}
+
+impl<'r> Name<'r> {
+    fn of(meaning: &'r Meaning) -> Self {
+        let Meaning { upstream, name, addrs, why } = meaning;
+        Self { upstream, name, addresses: addrs, why: why.as_deref() }
+    }
+}
+
+fn json(
+    args: &Args,
+    outcome: &Result<Loaded, Report>,
+    names: Option<&[Meaning]>,
+    stdout: &mut impl Write,
+) -> io::Result<()> {
     let (Ok(Loaded { warnings: report, .. }) | Err(report)) = outcome;
     let (errors, warnings) = report.to_json();
     let effective = outcome.as_ref().ok().filter(|_| args.effective);
@@ -111,6 +167,7 @@ fn json(args: &Args, outcome: &Result<Loaded, Report>, stdout: &mut impl Write) 
         errors,
         warnings,
         effective: effective.map(|loaded| loaded.config.to_string()),
+        names: names.map(|names| names.iter().map(Name::of).collect()),
     };
     serde_json::to_writer(&mut *stdout, &answer)?;
     writeln!(stdout)
@@ -134,7 +191,7 @@ mod tests {
     }
 
     fn check_file(file: &Path, format: CheckFormat, effective: bool) -> (u8, String, String) {
-        let args = Args { file: file.to_owned(), format, effective };
+        let args = Args { file: file.to_owned(), format, effective, resolve: false };
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let code = run(&args, Colour::Off, &mut stdout, &mut stderr).unwrap();
         (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())

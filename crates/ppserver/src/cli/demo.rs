@@ -15,7 +15,7 @@ use crate::cli::{Exit, Failure, answer};
 use crate::config::{Config, Flags, Log, LogFormat, LogLevel, Version, Versions};
 use crate::control::error::ServerError;
 use crate::control::limits;
-use crate::control::prepare::Source;
+use crate::control::prepare::{Source, WaitForNames};
 use crate::control::server::Server;
 use crate::telemetry::log;
 
@@ -58,8 +58,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn serve(server: &mut Server, port: Option<u16>, whoami: SocketAddr) -> Result<(), Failure> {
-    let running = match server.start(source(port.unwrap_or(PORT), whoami)?) {
-        Err(ServerError::Bind { .. }) if port.is_none() => server.start(source(0, whoami)?),
+    let running = match server.start(source(port.unwrap_or(PORT), whoami)?, WaitForNames::Briefly) {
+        Err(ServerError::Bind { .. }) if port.is_none() => {
+            server.start(source(0, whoami)?, WaitForNames::Briefly)
+        }
         started => started,
     }?;
     // Told to end while it started.

@@ -17,7 +17,7 @@ use crate::config::{
 };
 use crate::control::error::ServerError;
 use crate::control::limits;
-use crate::control::prepare::{ConfigFile, Source};
+use crate::control::prepare::{ConfigFile, Source, WaitForNames};
 use crate::control::server::Server;
 use crate::control::supervise::{Stdin, Supervisor};
 use crate::telemetry::log;
@@ -33,8 +33,8 @@ Examples:
 
 Variables:
   Each flag has one, PPSERVER_LISTEN for --listen; lists have commas between. A flag beats a variable, and one that
-  is empty says nothing. -c goes with --admin, --access-log, --log-level, --log-format and --grace, which win over the file;
-  with --listen PPSERVER_CONFIG is ignored. In the file \"${NAME:-default}\" takes a variable of any name.
+  is empty says nothing. -c goes with --admin, --access-log, --log-level, --log-format and --grace, which win over the file,
+  and with --supervise and --wait-names; with --listen PPSERVER_CONFIG is ignored. In the file \"${NAME:-default}\" takes a variable of any name.
 
 Signals:
   SIGTERM, SIGINT  drain: stop accepting (after `lame_duck`), wait for connections up to
@@ -45,7 +45,7 @@ Signals:
 
 Exit codes:
   0   drained or stopped by a signal
-  1   a worker failed and was not replaced, an endpoint's name could not be resolved, or the access log not be opened
+  1   a worker failed and was not replaced, or the access log could not be opened
   2   wrong arguments
   69  a port could not be bound, or a socket was not passed
   77  no permission for a port
@@ -91,6 +91,9 @@ pub(super) struct Args {
     /// Hold the ports in a parent, which has another process serve at once when one is killed
     #[arg(long, env = "PPSERVER_SUPERVISE", value_parser = BoolishValueParser::new())]
     supervise: bool,
+    /// Listen only once every upstream in use has an endpoint, however long its names take
+    #[arg(long, env = "PPSERVER_WAIT_NAMES", value_parser = BoolishValueParser::new())]
+    wait_names: bool,
     /// Send a header of this version to the upstream: v1 or v2
     #[arg(long, value_name = "VERSION", env = "PPSERVER_SEND")]
     send: Option<Version>,
@@ -160,8 +163,9 @@ pub(super) fn run(args: Args, matches: &ArgMatches) -> Result<ExitCode, Failure>
         return Ok(ended?.into());
     }
     let mut server = Server::new()?;
+    let wait = if args.wait_names { WaitForNames::Always } else { WaitForNames::Briefly };
     let source = source(args, file).map_err(|report| Failure::report(&report, Exit::Usage))?;
-    let served = server.start(source).and_then(|running| match running {
+    let served = server.start(source, wait).and_then(|running| match running {
         Some(running) => server.serve(running),
         None => Ok(()),
     });
@@ -239,7 +243,6 @@ impl From<ServerError> for Failure {
             | ServerError::NotPassed { .. }
             | ServerError::Passed(_) => Exit::CannotBind,
             ServerError::AccessLog { .. }
-            | ServerError::Resolve(_)
             | ServerError::NeedsRestart
             | ServerError::System { .. }
             | ServerError::Worker(_) => Exit::Failed,
@@ -267,8 +270,16 @@ mod tests {
     #[test]
     fn what_stands_for_a_file_is_every_flag_that_does_not_go_with_one() {
         let command = Args::augment_args(Command::new("run"));
-        let common =
-            ["config", "admin", "access_log", "log_level", "log_format", "grace", "supervise"];
+        let common = [
+            "config",
+            "admin",
+            "access_log",
+            "log_level",
+            "log_format",
+            "grace",
+            "supervise",
+            "wait_names",
+        ];
         let others = command.get_arguments().map(|arg| arg.get_id().as_str());
         let others: Vec<_> = others.filter(|id| !common.contains(id)).collect();
         assert_eq!(others, INSTEAD_OF_A_FILE);

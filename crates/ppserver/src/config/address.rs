@@ -1,8 +1,8 @@
 //! Addresses and networks as people write them, behind a flag or in the file: one reading for both.
 //!
-//! Nothing is resolved here; the server does that, at start and at a reload. Invariant: an address that
-//! leaves is canonical (v4-mapped is IPv4), one to connect to is that of a single host, and the printed form
-//! of an endpoint reads back as the same endpoint.
+//! Nothing is resolved here; the server does that while it runs. Invariant: an address that leaves is canonical
+//! (v4-mapped is IPv4), one to connect to is that of a single host, and the printed form of an address or of a
+//! name with its port reads back as the same endpoint.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const INHERITED: &str = "fd:";
 const SOCKET_NAME_BYTES_MAX: usize = 255;
 
-/// A backend: a numeric address, or a name to be resolved at start.
+/// A backend: a numeric address, or what stands for some, which the server follows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// `10.0.0.7:8080`, `[fd00::7]:8080`.
@@ -39,6 +39,10 @@ pub enum Endpoint {
         /// 1..=65,535.
         port: u16,
     },
+    /// `{ srv = "_pp._tcp.web.internal" }`: a name of the same letters, whose SRV records say where.
+    Srv(String),
+    /// `{ file = "/etc/pp/web.txt" }`: a line an endpoint.
+    File(PathBuf),
 }
 
 /// Where a listener listens.
@@ -227,6 +231,32 @@ pub(super) fn endpoint(text: At<&str>, faults: &mut Diagnostics) -> Option<At<En
     }
 }
 
+/// Reads a name whose SRV records are endpoints.
+pub(super) fn srv(text: At<&str>, faults: &mut Diagnostics) -> Option<At<Endpoint>> {
+    if check_host(text.value).is_ok() {
+        return Some(At::new(Endpoint::Srv(text.value.to_owned()), text.place));
+    }
+    let (name, port) = text.value.rsplit_once(':').unwrap_or_default();
+    let help = if check_host(name).is_ok() && port.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("SRV records have the port: \"{name}\"")
+    } else {
+        "for example \"_pp._tcp.web.internal\"".to_owned()
+    };
+    let message = format!("`{}` is no name", text.value);
+    faults.add(Code::BadValue, text.place, message).with_help(help);
+    None
+}
+
+/// Reads the path of a file with endpoints.
+pub(super) fn file(text: At<&str>, faults: &mut Diagnostics) -> Option<At<Endpoint>> {
+    if !text.value.is_empty() && !text.value.contains('\0') {
+        return Some(At::new(Endpoint::File(PathBuf::from(text.value)), text.place));
+    }
+    let help = "for example \"/etc/pp/web.txt\"";
+    faults.add(Code::BadValue, text.place, "this is no path").with_help(help);
+    None
+}
+
 /// Reads one entry of a list of networks.
 pub(super) fn network(text: At<&str>, faults: &mut Diagnostics) -> Option<At<IpNet>> {
     if text.value == TRUST_ANY {
@@ -317,8 +347,11 @@ fn numeric(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     }
 }
 
-/// Only the address of a single host, canonical, can be connected to.
-fn single_host(addr: SocketAddr) -> Result<SocketAddr, AddressError> {
+/// Returns the address as it can be connected to: canonical, and that of a single host.
+///
+/// # Errors
+/// When it is of no host or of many, or has no port.
+pub fn single_host(addr: SocketAddr) -> Result<SocketAddr, AddressError> {
     let ip = addr.ip().to_canonical();
     let is_broadcast = match ip {
         IpAddr::V4(ip) => ip.is_broadcast(),
@@ -351,6 +384,16 @@ fn check_host(host: &str) -> Result<(), AddressError> {
     if is_name { Ok(()) } else { Err(AddressError::Host) }
 }
 
+impl Endpoint {
+    /// Whether it stands for endpoints that may become others.
+    pub fn is_followed(&self) -> bool {
+        match self {
+            Self::Addr(_) => false,
+            Self::Name { .. } | Self::Srv(_) | Self::File(_) => true,
+        }
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -365,6 +408,8 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Addr(addr) => addr.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Srv(name) => f.write_str(name),
+            Self::File(path) => path.display().fmt(f),
         }
     }
 }

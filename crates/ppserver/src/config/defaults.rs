@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Count, Destination,
+    AccessLog, AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Count, Destination, Dns,
     HeaderPolicy, Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Passive,
     Presence, Probes, Server, Silent, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle,
     Untrusted, V1Families, Version, Versions,
@@ -102,6 +102,12 @@ impl Default for Timeouts {
             idle: Duration::from_secs(300),
             half_closed: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(5), max: Duration::from_secs(300) }
     }
 }
 

@@ -103,6 +103,7 @@ impl Config {
             balance: defaults::BALANCE,
             retries: At::new(defaults::RETRIES, Place::Nowhere),
             passive: Written::default(),
+            dns: Written::default(),
             send: Written::new(send(&flags, &passed), Vec::new()),
             passed,
         };

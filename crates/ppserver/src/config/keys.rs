@@ -124,15 +124,15 @@ pub(super) const ACCEPT: TableKeys = TableKeys {
 
 pub(super) const UPSTREAM: TableKeys = TableKeys {
     path: "upstream.NAME",
-    known: &["endpoints", "balance", "retries", "passive", "proxy_protocol"],
-    later: &["source", "dns", "health"],
+    known: &["endpoints", "balance", "retries", "passive", "dns", "proxy_protocol"],
+    later: &["source", "health"],
     example: "endpoints = [\"127.0.0.1:8080\"]",
 };
 
 pub(super) const ENDPOINT: TableKeys = TableKeys {
     path: "upstream.NAME.endpoints",
-    known: &["address", "weight", "backup", "max_connections"],
-    later: &["srv", "file"],
+    known: &["address", "srv", "file", "weight", "backup", "max_connections"],
+    later: &[],
     example: "address = \"127.0.0.1:8080\"",
 };
 
@@ -141,6 +141,13 @@ pub(super) const PASSIVE: TableKeys = TableKeys {
     known: &["failures", "eject", "max"],
     later: &[],
     example: "failures = 2",
+};
+
+pub(super) const DNS: TableKeys = TableKeys {
+    path: "upstream.NAME.dns",
+    known: &["min", "max"],
+    later: &[],
+    example: "dns = { min = \"5s\", max = \"5m\" }",
 };
 
 pub(super) const SEND: TableKeys = TableKeys {
@@ -158,7 +165,7 @@ pub(super) const TLV_SET: TableKeys = TableKeys {
 };
 
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 17] = [
+pub(super) const TABLES: [&TableKeys; 18] = [
     &TOP,
     &SERVER,
     &ADMIN,
@@ -174,6 +181,7 @@ pub(super) const TABLES: [&TableKeys; 17] = [
     &UPSTREAM,
     &ENDPOINT,
     &PASSIVE,
+    &DNS,
     &SEND,
     &TLV_SET,
 ];

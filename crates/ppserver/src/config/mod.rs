@@ -38,14 +38,15 @@ mod units;
 mod validate;
 mod variables;
 
-pub use address::{AddressError, Bind, Endpoint};
+pub use address::{AddressError, Bind, Endpoint, single_host};
 pub use choice::Choice;
 pub use codes::{Code, Severity};
 pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use door::{Door, DoorError};
 pub use flags::Flags;
 pub use lint::{
-    DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, descriptors_reserved, open_trust, own_listeners,
+    DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, LeadsBack, descriptors_reserved, open_trust,
+    own_listeners,
 };
 pub use load::{FILE_BYTES_MAX, Host, Loaded, from_bytes, load, read_from};
 pub use logged_tlv::LoggedTlv;

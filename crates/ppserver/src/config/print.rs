@@ -9,8 +9,9 @@ use std::path::Path;
 
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
-    CONFIG_VERSION, Choice, Config, Count, Entry, HeaderMode, Listener, Outgoing, Output, Passive,
-    Presence, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions, defaults,
+    CONFIG_VERSION, Choice, Config, Count, Endpoint, Entry, HeaderMode, Listener, Outgoing, Output,
+    Passive, Presence, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions,
+    defaults,
 };
 use pptrust::{Peers, Shortest};
 
@@ -138,6 +139,8 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
     let Passive { failures, eject, max } = upstream.passive;
     let (eject, max) = (quoted(format_duration(eject)), quoted(format_duration(max)));
     writeln!(f, "passive = {{ failures = {failures}, eject = {eject}, max = {max} }}")?;
+    let (min, max) = (format_duration(upstream.dns.min), format_duration(upstream.dns.max));
+    writeln!(f, "dns = {{ min = {}, max = {} }}", quoted(min), quoted(max))?;
 
     writeln!(f, "\n[upstream.{name}.proxy_protocol]")?;
     match &upstream.send {
@@ -164,13 +167,18 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
 
 /// An address, or a table where there is more to say.
 fn entry(entry: &Entry) -> String {
-    if *entry == Entry::plain(entry.endpoint.clone()) {
-        return quoted(&entry.endpoint);
-    }
     let Entry { endpoint, weight, backup, connections_max } = entry;
-    let (address, backup) = (quoted(endpoint), backup.is_on());
+    let endpoint = match endpoint {
+        Endpoint::Addr(_) | Endpoint::Name { .. } if *entry == Entry::plain(endpoint.clone()) => {
+            return quoted(endpoint);
+        }
+        Endpoint::Addr(_) | Endpoint::Name { .. } => format!("address = {}", quoted(endpoint)),
+        Endpoint::Srv(name) => format!("srv = {}", quoted(name)),
+        Endpoint::File(file) => format!("file = {}", quoted(path(file))),
+    };
+    let backup = backup.is_on();
     format!(
-        "{{ address = {address}, weight = {weight}, backup = {backup}, max_connections = {connections_max} }}"
+        "{{ {endpoint}, weight = {weight}, backup = {backup}, max_connections = {connections_max} }}"
     )
 }
 

@@ -349,6 +349,8 @@ pub struct Upstream {
     pub retries: usize,
     /// Who gets nobody for a while.
     pub passive: Passive,
+    /// How often names among the endpoints are asked for.
+    pub dns: Dns,
     /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03; what
     /// is in `tlv_set` fits a header.
     pub send: Outgoing,
@@ -406,6 +408,15 @@ impl Entry {
             connections_max: defaults::ENDPOINT_CONNECTIONS_MAX,
         }
     }
+}
+
+/// `dns`: bounds of how long an answer counts, and of the pause behind a failure; 1 s..=366 d, `min <= max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dns {
+    /// At least so long, whatever the time to live.
+    pub min: Duration,
+    /// At most so long.
+    pub max: Duration,
 }
 
 impl Admin {

@@ -4,7 +4,7 @@
 //! Both ways in (file and flags) end here, so that both obey the same rules. Invariant: a `Config`
 //! is built only from a draft in which every listener has a name and an upstream that exists.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +15,12 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
-    AccessLog, Admin, Balance, Bind, Config, Endpoint, Entry, HeaderMode, Host, Listener, Log,
+    AccessLog, Admin, Balance, Bind, Config, Dns, Endpoint, Entry, HeaderMode, Host, Listener, Log,
     Outgoing, Passive, Server, Splice, Tcp, Timeouts, Upstream, lint,
 };
+
+/// Names and files that are followed; a tenth of it is a lot.
+const NAMES_MAX: usize = 1024;
 
 /// Everything that was read, with its places, before it is known to fit together.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ pub(super) struct UpstreamDraft {
     pub(super) balance: Balance,
     pub(super) retries: At<usize>,
     pub(super) passive: Written<Passive>,
+    pub(super) dns: Written<Dns>,
     pub(super) send: Written<Outgoing>,
     /// The entries of `tlv_pass` as they were written.
     pub(super) passed: Vec<At<u8>>,
@@ -107,6 +111,7 @@ pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Opti
     check_unique("bind", inherited.map(|bind| (&bind.value, &bind.place)), faults);
     check_overlaps(&draft, faults);
     check_upstreams(&draft, faults);
+    check_names(&draft, faults);
     lint::check(&draft, host, faults);
     build(draft)
 }
@@ -160,6 +165,25 @@ fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
     }
 }
 
+/// Each is a task of its own, and asks servers that are others'.
+fn check_names(draft: &Draft, faults: &mut Diagnostics) {
+    let mut names = HashSet::new();
+    for upstream in &draft.upstreams {
+        for EntryDraft { entry, place } in &upstream.endpoints {
+            let endpoint = &entry.value.endpoint;
+            if endpoint.is_followed()
+                && names.insert((endpoint.to_string(), upstream.dns.value))
+                && names.len() == NAMES_MAX + 1
+            {
+                let message = format!("there are more than {NAMES_MAX} names and files");
+                faults
+                    .add(Code::BadValue, place.clone(), message)
+                    .with_help("a name may stand for many endpoints, and a file have many lines");
+            }
+        }
+    }
+}
+
 fn build(draft: Draft) -> Option<Config> {
     let mut indices = HashMap::new();
     for (index, upstream) in draft.upstreams.iter().enumerate() {
@@ -180,6 +204,7 @@ fn build(draft: Draft) -> Option<Config> {
         balance: upstream.balance,
         retries: upstream.retries.value,
         passive: upstream.passive.value,
+        dns: upstream.dns.value,
         send: upstream.send.value,
     };
     Some(Config {

@@ -36,6 +36,18 @@ pub(super) enum Readiness {
     Draining,
 }
 
+impl Shown {
+    /// Returns the upstreams in use that have no endpoint, each once.
+    pub(super) fn without_endpoint(&self) -> impl Iterator<Item = &str> {
+        let upstreams = self.plan.config.upstreams.iter().zip(&self.plan.pools).enumerate();
+        let listeners = &self.plan.config.listeners;
+        let is_used = move |at| listeners.iter().any(|listener| listener.upstream == at);
+        let lacking =
+            upstreams.filter(move |(at, (_, pool))| pool.endpoints.is_empty() && is_used(*at));
+        lacking.map(|(_, (upstream, _))| &*upstream.name)
+    }
+}
+
 impl Board {
     pub(super) fn new(shown: Shown) -> Self {
         Self(Mutex::new(Arc::new(shown)))

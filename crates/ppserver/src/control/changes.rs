@@ -80,7 +80,7 @@ fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
 }
 
 fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> Vec<String> {
-    let Upstream { name: _, endpoints, balance, retries, passive, send } = old;
+    let Upstream { name: _, endpoints, balance, retries, passive, dns, send } = old;
     changed(&[
         ("endpoints", *endpoints != new.endpoints),
         // Names stand for others now.
@@ -88,6 +88,7 @@ fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> 
         ("balance", *balance != new.balance),
         ("retries", *retries != new.retries),
         ("passive", *passive != new.passive),
+        ("dns", *dns != new.dns),
         ("proxy_protocol", *send != new.send),
     ])
 }
@@ -175,6 +176,7 @@ mod tests {
             ("[upstream.u]\n", "[upstream.u]\nretries = 3\n", "upstream `u`: retries"),
             ("[upstream.u]\n", "[upstream.u]\nbalance = 'first'\n", "upstream `u`: balance"),
             ("[upstream.u]\n", "[upstream.u]\npassive.failures = 3\n", "upstream `u`: passive"),
+            ("[upstream.u]\n", "[upstream.u]\ndns = { max = '9m' }\n", "upstream `u`: dns"),
             (SECOND, "", "listener `b`: gone"),
         ] {
             assert!(FILE.contains(old), "{old}");

@@ -28,9 +28,6 @@ pub enum ServerError {
         /// What the system said.
         error: io::Error,
     },
-    /// An endpoint's name has no address.
-    #[error("{0}")]
-    Resolve(io::Error),
     /// A listener's address is not to be had.
     #[error("listener `{listener}`: cannot bind {addr}: {error}{}", bind_help(.error))]
     Bind {

@@ -2,8 +2,8 @@
 //! answers signals and reloads; it never touches a payload byte.
 //!
 //! ```text
-//! server -> start ------------> prepare -> bounded
-//!       \-> serve -> reload --/      \--> service -> workers, pools, ports, access_logs, admin
+//! server -> start ------------> prepare -> names -> bounded
+//!       \-> serve -> reload, refresh/  \--> service -> workers, pools, ports, access_logs, admin
 //!           ^    \-> recovery, trials ----/                                     /
 //!           \-------------- requests <-----------------------------------------/
 //! ```
@@ -24,6 +24,7 @@ mod handover;
 mod input;
 pub mod limits;
 mod local;
+pub mod lookup;
 mod names;
 mod notify;
 mod pools;
@@ -31,6 +32,7 @@ mod ports;
 pub mod prepare;
 mod privileges;
 mod recovery;
+mod refresh;
 mod reload;
 mod requests;
 pub mod running;

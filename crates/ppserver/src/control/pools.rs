@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::names::Member;
 use super::requests::{Answer, EndpointChange, EndpointSet, Refusal, Why};
 use crate::config::{self, Config};
 use crate::core::pool::Pool;
 use crate::core::pool::balance::Balance;
-use crate::core::pool::endpoint::{Endpoint, Member, Shared};
+use crate::core::pool::endpoint::{self, Endpoint, Shared};
 use crate::core::pool::health::{Ejection, EjectionTerms, Standing, Wish};
 
 /// An endpoint's name: its upstream's, and its address.
@@ -35,6 +36,8 @@ struct Entry {
     weight: u32,
     weight_set: Option<u32>,
     is_backup: bool,
+    /// The name or file that it came from, if it is not written in the configuration.
+    from: Option<Arc<str>>,
     terms: EjectionTerms,
     /// Since it was ejected first.
     ejection: Option<Ejection>,
@@ -51,6 +54,7 @@ pub(super) struct Shown {
     pub(super) standing: Standing,
     pub(super) weight: u32,
     pub(super) is_backup: bool,
+    pub(super) from: Option<Arc<str>>,
     /// Whether an operator has set its state or its weight.
     pub(super) is_set: bool,
     /// Why it is not up.
@@ -65,7 +69,7 @@ impl Pools {
     }
 
     /// Returns what the upstreams of a configuration, with these members, are to be.
-    pub(super) fn follow(&self, config: &Config, members: Vec<Vec<Member>>) -> Vec<Pool> {
+    pub(super) fn follow(&self, config: &Config, members: &[Vec<Member>]) -> Vec<Pool> {
         let mut entries = self.entries();
         entries.values_mut().for_each(|entry| entry.is_followed = false);
         let pools = config.upstreams.iter().zip(members);
@@ -79,16 +83,16 @@ impl Pools {
         &self,
         entries: &mut BTreeMap<Name, Entry>,
         upstream: &config::Upstream,
-        members: Vec<Member>,
+        members: &[Member],
     ) -> Pool {
-        let endpoint = |mut member: Member| {
-            let entry = entries.entry((upstream.name.clone(), member.addr));
+        let endpoint = |member: &Member| {
+            let entry = entries.entry((upstream.name.clone(), member.addr()));
             let entry = entry.or_insert_with(|| Entry::new(self.workers));
             entry.follow(member, &upstream.passive);
-            member.weight = entry.weight_now();
+            let member = endpoint::Member { weight: entry.weight_now(), ..member.member };
             Endpoint { member, shared: Arc::clone(&entry.shared) }
         };
-        let endpoints: Vec<_> = members.into_iter().map(endpoint).collect();
+        let endpoints: Vec<_> = members.iter().map(endpoint).collect();
         let balance = match upstream.balance {
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastConnections => Balance::LeastConnections,
@@ -218,6 +222,7 @@ impl Entry {
             weight: 0,
             weight_set: None,
             is_backup: false,
+            from: None,
             terms: EjectionTerms { first: Duration::ZERO, max: Duration::ZERO },
             ejection: None,
             is_on_trial: false,
@@ -227,10 +232,11 @@ impl Entry {
     }
 
     /// It stands in the configuration.
-    fn follow(&mut self, member: Member, passive: &config::Passive) {
+    fn follow(&mut self, member: &Member, passive: &config::Passive) {
         let config::Passive { failures, eject, max } = *passive;
+        let endpoint::Member { weight, is_backup, .. } = member.member;
         self.is_followed = true;
-        (self.weight, self.is_backup) = (member.weight, member.is_backup);
+        (self.weight, self.is_backup, self.from) = (weight, is_backup, member.from.clone());
         self.terms = EjectionTerms { first: eject, max };
         if failures == 0 && self.shared.health.readmit() {
             (self.ejection, self.why, self.since) = (None, None, SystemTime::now());
@@ -255,7 +261,7 @@ impl Entry {
         };
         let is_set = self.shared.health.wish() != Wish::Auto || self.weight_set.is_some();
         let (weight, is_backup, since) = (self.weight_now(), self.is_backup, self.since);
-        Shown { standing, weight, is_backup, is_set, why, since }
+        Shown { standing, weight, is_backup, from: self.from.clone(), is_set, why, since }
     }
 
     fn change(&self, (upstream, address): Name) -> EndpointChange {

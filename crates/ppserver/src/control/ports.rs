@@ -303,6 +303,19 @@ impl Ports {
         worker: usize,
         workers: usize,
     ) -> Vec<Share> {
+        self.shares(config, |port| of_worker(&port.sockets, worker, workers))
+    }
+
+    /// What every worker is told to go on with, by the listeners' names in a configuration.
+    pub(super) fn shares_kept(&self, config: &Config) -> Vec<Share> {
+        self.shares(config, |_| Vec::new())
+    }
+
+    fn shares(
+        &self,
+        config: &Config,
+        sockets: impl Fn(&Port) -> Vec<Arc<TcpListener>>,
+    ) -> Vec<Share> {
         let index = |port: &Port| {
             config.listeners.iter().position(|listener| listener.name == port.listener)
         };
@@ -310,7 +323,7 @@ impl Ports {
         let share = |(port, listener): (&Port, usize)| Share {
             claim: Arc::clone(&port.claim),
             listener,
-            sockets: of_worker(&port.sockets, worker, workers),
+            sockets: sockets(port),
         };
         of_listeners.map(share).collect()
     }

@@ -1,27 +1,34 @@
-//! What a start and a reload do before anything changes: read the file, open the access log, resolve names.
+//! What a start and a reload do before anything changes: read the file, open the access log, begin to follow names.
 //!
-//! All of it may block, and is bounded. Invariant: nothing that runs is touched.
+//! All of it may block, and is bounded; but for names that are waited for, where somebody said so.
+//! Invariant: nothing that runs is touched.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounded;
+use tokio::time::timeout;
+
 use super::error::ServerError;
 use super::input::{self, Input};
-use super::{limits, names};
-use crate::config::{self, Config, Loaded, Output, Overrides, Report};
-use crate::core::pool::endpoint::Member;
+use super::names::{Followed, Member, Names};
+use super::{bounded, limits};
+use crate::config::{self, Config, LeadsBack, Loaded, Output, Overrides, Report};
 use crate::telemetry::access_log::{self, Opened};
 use crate::telemetry::log;
 
 /// How long a file may take to be read or opened: a FIFO waits for its other end, a disk may hang.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long all names may take. glibc asks each of three servers twice, for 5 s, unless resolv.conf(5) says
-/// otherwise.
-const NAMES_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long is waited for names that nothing is known of; they are followed on.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the tables of this host's addresses may take to be read.
+const ADDRS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a configuration comes from.
 #[derive(Debug)]
@@ -47,10 +54,36 @@ pub struct ConfigFile {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) config: Config,
-    /// The members of each upstream, by its index in the configuration.
-    pub(super) members: Vec<Vec<Member>>,
+    pub(super) resolved: Resolved,
     /// Where the access log is to go, if it goes there no more than before.
     pub(super) opened: Option<Opened>,
+}
+
+/// The names of a configuration, and what they stand for.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) followed: Arc<Followed>,
+    /// The endpoints of each upstream, by its index.
+    pub(super) members: Arc<[Vec<Member>]>,
+    /// Those that lead back to a listener, by the index of the upstream: this has been told.
+    told: Arc<BTreeSet<(usize, SocketAddr)>>,
+}
+
+impl Resolved {
+    /// Begins with what names stand for now.
+    pub(super) fn of(followed: Followed) -> Self {
+        let members = followed.members().into();
+        Self { followed: Arc::new(followed), members, told: Arc::default() }
+    }
+}
+
+/// Whether a start waits until every pool has an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitForNames {
+    /// Not for long: clients of a pool without one are reset.
+    Briefly,
+    /// Until each that is used has one.
+    Always,
 }
 
 /// Reads a configuration.
@@ -89,13 +122,15 @@ fn overridden(
     Ok(loaded)
 }
 
-/// Opens the access log, unless it goes to `current` already, and resolves the names of all endpoints.
+/// Opens the access log, unless it goes to `current` already, and follows the names of all endpoints.
 ///
 /// # Errors
-/// When one of them is not to be had.
+/// When the access log is not to be had.
 pub(super) async fn prepare(
     config: Config,
     current: Option<&Output>,
+    names: &Names,
+    wait: WaitForNames,
 ) -> Result<Prepared, ServerError> {
     let config::AccessLog { state, output, .. } = &config.access_log;
     let opened = if state.is_on() && current != Some(output) {
@@ -103,23 +138,45 @@ pub(super) async fn prepare(
     } else {
         None
     };
-    let resolve = move |_: &dyn Fn() -> bool| resolve(config);
-    let resolved = bounded::run("resolver", NAMES_TIMEOUT, resolve).await;
-    let resolved = resolved.unwrap_or_else(|why| {
-        Err(io::Error::other(format!("cannot resolve the names of endpoints: {why}")))
-    });
-    let (config, members, warnings) = resolved.map_err(ServerError::Resolve)?;
-    log::warnings(&warnings);
-    Ok(Prepared { config, members, opened })
+    let followed = names.follow(&config);
+    if timeout(NAMES_TIMEOUT, followed.settled()).await.is_err() {
+        for name in followed.unsettled() {
+            tracing::warn!(name, "no answer within 2 s, asked on");
+        }
+    }
+    if wait == WaitForNames::Always {
+        for listener in &config.listeners {
+            followed.found(listener.upstream).await;
+        }
+    }
+    let resolved = resolve(&config, Resolved::of(followed)).await;
+    Ok(Prepared { config, resolved, opened })
 }
 
-/// Resolves names; of the addresses behind them some may lead back to a listener, which is a warning. Blocks.
-fn resolve(config: Config) -> io::Result<(Config, Vec<Vec<Member>>, Report)> {
-    let members = config.upstreams.iter().map(names::resolve).collect::<io::Result<Vec<_>>>()?;
-    let addrs = |members: &Vec<Member>| members.iter().map(|member| member.addr).collect();
-    let addrs: Vec<_> = members.iter().map(addrs).collect();
-    let warnings = config::own_listeners(&config, &addrs, limits::host());
-    Ok((config, members, warnings))
+/// Finds out what names stand for now. What leads back to a listener is told once; it is left out where nobody else
+/// can be there.
+pub(super) async fn resolve(config: &Config, resolved: Resolved) -> Resolved {
+    let Resolved { followed, told, .. } = resolved;
+    let mut members = followed.members();
+    let addrs = addrs(&members);
+    let of_config = config.clone();
+    let find =
+        move |_: &dyn Fn() -> bool| config::own_listeners(&of_config, &addrs, limits::host());
+    let found = bounded::run("resolver", ADDRS_TIMEOUT, find).await.unwrap_or_else(|why| {
+        tracing::warn!(%why, "whether names lead back to a listener is not known");
+        Vec::new()
+    });
+    let key = |one: &LeadsBack| (one.upstream, one.addr);
+    log::warnings(&LeadsBack::warnings(found.iter().filter(|one| !told.contains(&key(one)))));
+    for LeadsBack { upstream, addr, .. } in found.iter().filter(|one| one.is_certain) {
+        members[*upstream].retain(|member| member.addr() != *addr);
+    }
+    let told = Arc::new(found.iter().map(key).collect());
+    Resolved { followed, members: members.into(), told }
+}
+
+fn addrs(members: &[Vec<Member>]) -> Vec<Vec<SocketAddr>> {
+    members.iter().map(|members| members.iter().map(Member::addr).collect()).collect()
 }
 
 async fn open(output: Output) -> Result<Opened, ServerError> {

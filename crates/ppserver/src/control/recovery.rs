@@ -94,9 +94,9 @@ mod tests {
 
     use super::*;
     use crate::config::{Host, from_bytes};
-    use crate::control::prepare::Prepared;
+    use crate::control::names::Names;
+    use crate::control::prepare::{Prepared, Resolved};
     use crate::control::workers::End;
-    use crate::core::pool::endpoint::Member;
 
     const WORKERS: usize = 2;
     const SESSIONS: usize = 32;
@@ -120,9 +120,8 @@ mod tests {
         let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
         let config = loaded.unwrap().config;
         let mut service = Service::new(WORKERS, 1024, Vec::new()).unwrap();
-        let (_, replies) = service
-            .follow(Prepared { config, members: vec![vec![Member::at(endpoint)]], opened: None })
-            .unwrap();
+        let resolved = Resolved::of(Names::new().follow(&config));
+        let (_, replies) = service.follow(Prepared { config, resolved, opened: None }).unwrap();
         replies.all().await.unwrap();
         let addr = service.ports.places()[0].addr;
         (service, addr)

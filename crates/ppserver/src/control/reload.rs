@@ -15,7 +15,8 @@ use std::time::SystemTime;
 use tokio::task::JoinHandle;
 
 use super::error::{ServerError, system};
-use super::prepare::{self, ConfigFile, Prepared};
+use super::names::Names;
+use super::prepare::{self, ConfigFile, Prepared, WaitForNames};
 use super::requests::{Answer, Refusal, Reloaded, Reply, Why, answer};
 use super::running::Running;
 use super::service::Following;
@@ -62,8 +63,9 @@ impl Reload {
         notify::reloading();
         let workers = running.service.workers.count();
         let output = running.service.access_logs.output().cloned();
+        let names = running.names.clone();
         self.task = Some(tokio::spawn(async move {
-            Step::Prepared(prepare(file, workers, output).await.map(Box::new))
+            Step::Prepared(prepare(file, workers, output, &names).await.map(Box::new))
         }));
     }
 
@@ -90,6 +92,7 @@ impl Reload {
                 Ok((following, replies)) => {
                     let changes = changes::between(&running.plan, &following.plan);
                     running.plan = Arc::clone(&following.plan);
+                    running.resolved = following.resolved.clone();
                     running.log_level = running.plan.config.log.level;
                     if let Err(error) = log::follow(&running.plan.config.log) {
                         tracing::error!(%error, "the log stays as it was");
@@ -153,13 +156,14 @@ async fn prepare(
     file: ConfigFile,
     workers: usize,
     output: Option<Output>,
+    names: &Names,
 ) -> Result<Prepared, ServerError> {
     let loaded = prepare::read(&file).await?;
     if loaded.config.server.workers.or(limits::host().cpus) != workers {
         return Err(ServerError::NeedsRestart);
     }
     log::warnings(&loaded.warnings);
-    prepare::prepare(loaded.config, output.as_ref()).await
+    prepare::prepare(loaded.config, output.as_ref(), names, WaitForNames::Briefly).await
 }
 
 fn shown(running: &Running) -> String {

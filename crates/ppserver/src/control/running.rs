@@ -11,7 +11,8 @@ use super::admin::Reception;
 use super::board::{Board, Readiness, Shown};
 use super::handover::{Keeper, Successor};
 use super::input::Input;
-use super::prepare::ConfigFile;
+use super::names::Names;
+use super::prepare::{ConfigFile, Resolved};
 use super::requests::{
     self, Answer, EndpointChange, EndpointSet, Logging, Refusal, Reply, Requests, Why,
 };
@@ -28,6 +29,8 @@ use crate::telemetry::summary::Summary;
 pub struct Running {
     pub(super) service: Service,
     pub(super) plan: Arc<Plan>,
+    pub(super) names: Names,
+    pub(super) resolved: Resolved,
     /// What a reload reads; with flags, or from standard input, there is none.
     pub(super) file: Option<ConfigFile>,
     /// What was read instead, for another program to read it too.
@@ -49,6 +52,7 @@ impl Running {
         service: Service,
         following: Following,
         file: Option<ConfigFile>,
+        names: Names,
         generation: u32,
     ) -> Self {
         let (desk, requests) = requests::channel();
@@ -69,6 +73,8 @@ impl Running {
         let mut running = Self {
             service,
             plan,
+            names,
+            resolved: following.resolved.clone(),
             file,
             input: None,
             generation,
@@ -91,6 +97,24 @@ impl Running {
             shown.connections_max = following.connections_max;
         });
         self.service.announce(following, &self.reception);
+    }
+
+    /// Has every worker follow the same configuration with other endpoints, and shows them.
+    pub(super) fn refresh(&mut self, resolved: Resolved) {
+        let is_change = resolved.members != self.resolved.members;
+        self.resolved = resolved;
+        if !is_change {
+            return;
+        }
+        let members = Arc::clone(&self.resolved.members);
+        let Some((plan, replies)) = self.service.refresh(members) else { return };
+        self.reception.board.change(|shown| shown.plan = Arc::clone(&plan));
+        self.plan = plan;
+        tokio::spawn(async move {
+            if let Err(error) = replies.all().await {
+                tracing::error!(%error, "not every worker follows what names stand for");
+            }
+        });
     }
 
     /// Returns the addresses that are listened on, in the order of the configuration.

@@ -11,6 +11,7 @@ use super::error::ServerError;
 use super::handover::{Keeper, Successor, Verdict};
 use super::notify::{self, Watchdog};
 use super::recovery::{self, Recovery};
+use super::refresh::{self, Refresh};
 use super::reload::{Reload, Step};
 use super::requests::{self, Draining, Refusal, Reply, Request, Why, answer};
 use super::running::Running;
@@ -62,6 +63,7 @@ enum Event {
     Signal(Signal),
     Asked(Request),
     Reload(Step),
+    Refresh(refresh::Step),
     Upgrade(upgrade::Step),
     Supervisor(Verdict),
     Watchdog,
@@ -76,6 +78,7 @@ enum Event {
 pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result<(), ServerError> {
     let mut course = Course::Serving;
     let mut reload = Reload::default();
+    let mut refresh = Refresh::new(running.names.clone());
     let mut recovery = Recovery::default();
     let mut upgrade = Upgrade::default();
     let mut keeper = running.keeper.take();
@@ -89,6 +92,10 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             step = running.service.trials.next() => Event::Trial(step),
             signal = signals.next() => Event::Signal(signal),
             step = reload.next() => Event::Reload(step),
+            // A reload says what it changes, and that is not to change meanwhile.
+            step = refresh.next(), if course.is_open() && !reload.is_under_way() => {
+                Event::Refresh(step)
+            }
             request = running.requests.next() => Event::Asked(request),
             step = upgrade.next() => Event::Upgrade(step),
             verdict = said_by(&mut keeper) => Event::Supervisor(verdict),
@@ -178,6 +185,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                 }
                 reload.handle(step, &mut running);
             }
+            Event::Refresh(step) => refresh.handle(step, &mut running),
             Event::Signal(signal) if course == Course::Serving => {
                 // What is on its way is not followed any more.
                 (reload, upgrade) = (Reload::default(), Upgrade::default());

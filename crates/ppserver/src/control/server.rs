@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::error::{ServerError, system};
 use super::handover::Legacy;
-use super::prepare::Source;
+use super::prepare::{Source, WaitForNames};
 use super::running::Running;
 use super::signals::Signals;
 use super::{activation, privileges, serve, start};
@@ -42,7 +42,11 @@ impl Server {
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn start(&mut self, source: Source) -> Result<Option<Running>, ServerError> {
+    pub fn start(
+        &mut self,
+        source: Source,
+        wait: WaitForNames,
+    ) -> Result<Option<Running>, ServerError> {
         let Self { signals, given_up, .. } = self;
         self.runtime.block_on(async {
             let mut legacy = Legacy::take().await.map_err(system("cannot take over"))?;
@@ -53,7 +57,7 @@ impl Server {
             let ready = tokio::select! {
                 biased;
                 () = signals.stop() => None,
-                ready = start::prepare(source, parcels) => Some(ready),
+                ready = start::prepare(source, wait, parcels) => Some(ready),
             };
             if let Err(error) = given_up {
                 tracing::warn!(%error, "privileges could not be given up");

@@ -12,14 +12,14 @@ use super::admin::{self, Doors, Reception};
 use super::error::{ServerError, system};
 use super::handover::{Name, Parcel};
 use super::limits::Budget;
+use super::names::Member;
 use super::pools::Pools;
 use super::ports::{Place, Ports};
-use super::prepare::Prepared;
+use super::prepare::{Prepared, Resolved};
 use super::trials::Trials;
 use super::workers::{Replies, Workers};
 use super::{announce, limits};
 use crate::core::close_reason::CloseReason;
-use crate::core::pool::endpoint::Member;
 use crate::data::PipeLimits;
 use crate::data::orders::{Plan, Setup, Share};
 use crate::telemetry::access_log::AccessLog;
@@ -33,6 +33,7 @@ const TURN_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Following {
     pub(super) plan: Arc<Plan>,
+    pub(super) resolved: Resolved,
     /// Ports that were not there before.
     new_places: Vec<Place>,
     pub(super) doors: admin::Bound,
@@ -43,8 +44,8 @@ pub(super) struct Following {
 #[derive(Debug)]
 struct Told {
     plan: Arc<Plan>,
-    /// The members of each upstream, as they are configured.
-    members: Vec<Vec<Member>>,
+    /// The members of each upstream, as they are configured and found.
+    members: Arc<[Vec<Member>]>,
     access_log: Option<AccessLog>,
     connections_max: usize,
     /// Of one worker.
@@ -122,7 +123,7 @@ impl Service {
         &mut self,
         prepared: Prepared,
     ) -> Result<(Following, Replies), ServerError> {
-        let Prepared { config, members, opened } = prepared;
+        let Prepared { config, resolved, opened } = prepared;
         let workers = self.workers.count();
         let bound = self.ports.bind(&config, workers)?;
         let doors = self.doors.bind(&config.admin)?;
@@ -134,31 +135,43 @@ impl Service {
         if self.budget.replace(budget) != Some(budget) {
             announce::budget(&budget);
         }
-        let pools = self.pools.follow(&config, members.clone());
+        let members = Arc::clone(&resolved.members);
+        let pools = self.pools.follow(&config, &members);
         self.ledger.follow(&config, &pools);
+        self.ledger.follow_names(resolved.followed.cells());
         let (plan, pipes) = (Arc::new(Plan { config, pools }), pipes.share(workers));
         let told = Told { plan: Arc::clone(&plan), members, access_log, connections_max, pipes };
         let setup = |worker| told.setup(bound.shares(worker, workers), &self.ledger, worker);
         let replies = self.workers.follow((0..workers).map(setup));
         self.told = Some(told);
         self.ports.adopt(bound);
-        Ok((Following { plan, new_places, doors, connections_max }, replies))
+        Ok((Following { plan, resolved, new_places, doors, connections_max }, replies))
+    }
+
+    /// Has every worker follow the same configuration, whose names stand for others now. `None` if nothing is followed
+    /// any more.
+    pub(super) fn refresh(&mut self, members: Arc<[Vec<Member>]>) -> Option<(Arc<Plan>, Replies)> {
+        self.told.as_mut()?.members = members;
+        self.follow_again()
     }
 
     /// Has every worker follow what endpoints weigh now.
     pub(super) fn follow_weights(&mut self) -> Replies {
-        let Some(told) = &mut self.told else { return Replies::default() };
+        self.follow_again().map_or_else(Replies::default, |(_, replies)| replies)
+    }
+
+    /// Has every worker follow the same configuration, with its members as they are now.
+    fn follow_again(&mut self) -> Option<(Arc<Plan>, Replies)> {
+        let told = self.told.as_mut()?;
         let config = told.plan.config.clone();
-        let pools = self.pools.follow(&config, told.members.clone());
-        told.plan = Arc::new(Plan { config, pools });
-        let workers = self.workers.count();
-        let setup = |worker| {
-            let mut shares = self.ports.shares_again(&told.plan.config, worker, workers);
-            // It has them.
-            shares.iter_mut().for_each(|share| share.sockets.clear());
-            told.setup(shares, &self.ledger, worker)
-        };
-        self.workers.follow((0..workers).map(setup))
+        let pools = self.pools.follow(&config, &told.members);
+        self.ledger.follow(&config, &pools);
+        let plan = Arc::new(Plan { config, pools });
+        told.plan = Arc::clone(&plan);
+        let told = &*told;
+        let setup = |worker| told.setup(self.ports.shares_kept(&plan.config), &self.ledger, worker);
+        let replies = self.workers.follow((0..self.workers.count()).map(setup));
+        Some((plan, replies))
     }
 
     /// Counts the connections of a worker that has failed, which are gone.
@@ -230,7 +243,7 @@ impl Service {
 
     /// Opens the doors and says what is new, once every worker follows.
     pub(super) fn announce(&mut self, following: Following, reception: &Arc<Reception>) {
-        let Following { plan, new_places, connections_max, doors } = following;
+        let Following { plan, resolved: _, new_places, connections_max, doors } = following;
         self.doors.adopt(doors, reception);
         announce::open_trust(&plan.config, &self.ports.places());
         announce::idle_sockets(self.ports.idle());

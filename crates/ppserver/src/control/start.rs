@@ -1,7 +1,7 @@
 //! From a configuration to a service: what may block comes first, listening last.
 //!
 //! ```text
-//! read -> descriptors -> open the access log -> resolve names -> workers | listen -> say so
+//! read -> descriptors -> open the access log -> follow names -> workers | listen -> say so
 //! ```
 //!
 //! Invariant: up to the bar a start can be dropped, and leaves nothing behind but a thread that hangs; behind
@@ -10,7 +10,8 @@
 use super::error::{ServerError, system};
 use super::handover::{Legacy, Parcel};
 use super::input::Input;
-use super::prepare::{ConfigFile, Prepared, Source};
+use super::names::Names;
+use super::prepare::{ConfigFile, Prepared, Source, WaitForNames};
 use super::running::Running;
 use super::service::Service;
 use super::workers;
@@ -23,6 +24,7 @@ use crate::telemetry::log;
 pub(super) struct Ready {
     service: Service,
     prepared: Prepared,
+    names: Names,
     file: Option<ConfigFile>,
     input: Option<Input>,
 }
@@ -31,7 +33,11 @@ pub(super) struct Ready {
 ///
 /// # Errors
 /// See [`ServerError`].
-pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Ready, ServerError> {
+pub(super) async fn prepare(
+    source: Source,
+    wait: WaitForNames,
+    parcels: Vec<Parcel>,
+) -> Result<Ready, ServerError> {
     let (loaded, file, input) = match source {
         Source::File(file) => (prepare::read(&file).await?, Some(file), None),
         Source::Stdin(overrides) => {
@@ -46,8 +52,10 @@ pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Read
     let descriptors = sys::raise_descriptor_limit();
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;
     let count = loaded.config.server.workers.or(limits::host().cpus);
-    let prepared = prepare::prepare(loaded.config, None).await?;
-    Ok(Ready { service: Service::new(count, descriptors, parcels)?, prepared, file, input })
+    let names = Names::new();
+    let prepared = prepare::prepare(loaded.config, None, &names, wait).await?;
+    let service = Service::new(count, descriptors, parcels)?;
+    Ok(Ready { service, prepared, names, file, input })
 }
 
 /// Listens, and says so, first to whoever has handed over.
@@ -55,7 +63,7 @@ pub(super) async fn prepare(source: Source, parcels: Vec<Parcel>) -> Result<Read
 /// # Errors
 /// When a port is not to be had, or a worker fails.
 pub(super) async fn listen(ready: Ready, legacy: Option<&Legacy>) -> Result<Running, ServerError> {
-    let Ready { mut service, prepared, file, input } = ready;
+    let Ready { mut service, prepared, names, file, input } = ready;
     let (following, replies) = service.follow(prepared)?;
     replies.all().await?;
     if let Some(legacy) = legacy {
@@ -64,7 +72,7 @@ pub(super) async fn listen(ready: Ready, legacy: Option<&Legacy>) -> Result<Runn
         served.map_err(system("whoever hands over has given it up"))?;
     }
     let generation = legacy.map_or(1, |legacy| legacy.generation);
-    let mut running = Running::new(service, following, file, generation);
+    let mut running = Running::new(service, following, file, names, generation);
     running.input = input;
     if legacy.is_none() {
         notify::ready();

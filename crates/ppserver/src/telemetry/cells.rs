@@ -13,6 +13,7 @@ use ppcore::{Command, ErrorKind, Header, Version};
 
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::resolution_result::ResolutionResult;
 
 /// Upper bounds of a histogram's buckets; a last bucket has none. From below a round trip inside
 /// a data centre to beyond the longest timeout by default, 5 s; a segment that is sent again makes a step at 1 s.
@@ -57,6 +58,22 @@ pub struct PoolCells {
     pub upstream: Arc<UpstreamCells>,
     /// Of each of its endpoints.
     pub endpoints: Vec<Arc<EndpointCells>>,
+}
+
+/// What came of questions for what a name stands for; whoever asks is the one writer.
+#[derive(Debug, Default)]
+pub struct NameCells([Counter; ResolutionResult::COUNT]);
+
+impl NameCells {
+    /// Counts a round of questions.
+    pub fn count(&self, result: ResolutionResult) {
+        self.0[result.index()].add(1);
+    }
+
+    /// Returns how many came to each result, by its index.
+    pub fn counts(&self) -> [u64; ResolutionResult::COUNT] {
+        std::array::from_fn(|at| self.0[at].get())
+    }
 }
 
 /// A number with one writer.

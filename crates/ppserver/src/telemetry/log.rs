@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -69,13 +70,17 @@ fn form(config: &config::Log) -> Form {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let is_terminal = io::stderr().is_terminal();
+    // Libraries say more than an operator has to know, and whoever they talk to may make them.
+    let is_told =
+        move |line: &Metadata<'_>| *line.level() <= level && line.target().starts_with("ppserver");
+    let told = filter_fn(is_told).with_max_level_hint(level);
     let lines = fmt::layer().with_writer(Lines).with_timer(Clock);
     let lines = lines.with_target(false).with_ansi(is_terminal);
     if is_json(config) {
         let lines = lines.json().flatten_event(true);
-        level.and_then(lines.with_current_span(false).with_span_list(false)).boxed()
+        told.and_then(lines.with_current_span(false).with_span_list(false)).boxed()
     } else {
-        level.and_then(lines).boxed()
+        told.and_then(lines).boxed()
     }
 }
 

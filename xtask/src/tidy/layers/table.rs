@@ -59,6 +59,7 @@ const ABOVE: &[Layer] = &[
             "control::server",
             "control::prepare",
             "control::limits",
+            "control::lookup",
             "control::supervise",
             "control::error",
             "telemetry::hex",
@@ -296,6 +297,7 @@ const BELOW: &[Layer] = &[
             "core::close_reason",
             "core::connect_result",
             "core::pool",
+            "core::resolution_result",
             "config",
         ],
         world: World::Open,
@@ -308,6 +310,7 @@ const BELOW: &[Layer] = &[
             "core::close_reason",
             "core::connect_result",
             "core::pool",
+            "core::resolution_result",
             "core::words",
             "config",
         ],
@@ -316,7 +319,7 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "telemetry::cells",
-        uses: &["core::close_reason", "core::connect_result"],
+        uses: &["core::close_reason", "core::connect_result", "core::resolution_result"],
         world: World::Open,
         why: "a cell is counted in by one worker, and knows nobody who reads it",
     },
@@ -375,6 +378,7 @@ const BELOW: &[Layer] = &[
     pure("core::connection_id", &[]),
     pure("core::accept_queue", &[]),
     pure("core::pool", &["core::early"]),
+    pure("core::resolution_result", &["core::words"]),
     pure("core::early", &[]),
     pure("core::connect_result", &["core::words"]),
     pure("core::close_reason", &["core::words"]),
@@ -422,8 +426,8 @@ pub(super) const PURE_NET: [&str; 8] = [
 pub(super) const PURE_TESTS_MAY: [&[&str]; 2] = [&["env"], &["time", "Instant", "now"]];
 
 /// Async runtimes, and what stands on them: for the control plane.
-pub(super) const ASYNC_CRATES: [&str; 5] =
-    ["axum", "hyper", "hyper_util", "tokio", "tower_service"];
+pub(super) const ASYNC_CRATES: [&str; 6] =
+    ["axum", "hickory_resolver", "hyper", "hyper_util", "tokio", "tower_service"];
 
 pub(super) const STD: [&str; 3] = ["std", "core", "alloc"];
 

@@ -20,7 +20,7 @@ use super::parse::Written;
 use super::validate::{Draft, UpstreamDraft};
 
 pub use descriptors::{DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, descriptors_reserved};
-pub use own_listener::own_listeners;
+pub use own_listener::{LeadsBack, own_listeners};
 pub use trust::open_trust;
 
 /// The receiver's least patience (spec 2).
@@ -42,6 +42,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         unused_endpoints(upstream, faults);
         no_effect::endpoints(upstream, faults);
         no_effect::retries(upstream, faults);
+        no_effect::dns(upstream, faults);
         no_effect::send(upstream, faults);
         no_effect::tlv_pass(draft, upstream, faults);
     }

@@ -9,8 +9,8 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Balance, Bind, Endpoint, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive,
-    Presence, Splice, SpliceMode, TlvPass, Version, defaults,
+    AccessLog, Balance, Bind, Dns, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, Presence,
+    Splice, SpliceMode, TlvPass, Version, defaults,
 };
 use pptrust::Peers;
 
@@ -96,15 +96,12 @@ fn holds_all(policy: &HeaderPolicy, bind: &Bind) -> bool {
 
 /// Each endpoint is tried once; how many addresses a name has is not known here.
 pub(super) fn retries(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
-    let is_name = |draft: &EntryDraft| match draft.entry.value.endpoint {
-        Endpoint::Name { .. } => true,
-        Endpoint::Addr(_) => false,
-    };
+    let is_followed = |draft: &EntryDraft| draft.entry.value.endpoint.is_followed();
     let others = upstream.endpoints.len().saturating_sub(1);
     // The default is no surprise beside a single endpoint.
     if upstream.retries.value > others.max(defaults::RETRIES)
         && !upstream.endpoints.is_empty()
-        && !upstream.endpoints.iter().any(is_name)
+        && !upstream.endpoints.iter().any(is_followed)
     {
         let message = format!("each endpoint is tried once, and there are {others} others");
         let help = format!("retries = {others} has the same effect");
@@ -131,6 +128,21 @@ pub(super) fn endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
         let table = &upstream.passive;
         warn_if(table, "eject", passive.eject != default.eject, why, help, faults);
         warn_if(table, "max", passive.max != default.max, why, help, faults);
+    }
+}
+
+/// Nothing is asked for.
+pub(super) fn dns(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let is_said = upstream.dns.value != Dns::default();
+    let mut endpoints = upstream.endpoints.iter();
+    if is_said
+        && !upstream.endpoints.is_empty()
+        && !endpoints.any(|draft| draft.entry.value.endpoint.is_followed())
+    {
+        let why = "all endpoints are addresses";
+        for key in ["min", "max"] {
+            warn_if(&upstream.dns, key, true, why, "remove it, or name endpoints", faults);
+        }
     }
 }
 

@@ -55,24 +55,37 @@ fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &m
             .into_iter()
             .find_map(|addr| ports().find(|port| port.takes(addr, own)).map(|port| (addr, port)));
         if let Some((addr, port)) = found {
-            let is_certain = port.bind == addr || addr.ip().is_loopback();
-            let is_loop = is_certain && port.is_user && !port.takes_headers;
+            let is_loop = port.certainly_takes(addr) && port.is_user && !port.takes_headers;
             let code = if is_loop { Code::Loop } else { Code::OwnListener };
-            report(code, endpoint.place.clone(), value.to_string(), &port, faults);
+            let (message, help) = words(&value.to_string(), &port);
+            faults.add(code, endpoint.place.clone(), message).with_help(help);
         }
     }
 }
 
-/// Warns of addresses that lead back to a listener and were found behind names; what the check of the
-/// configuration knew is left out. `endpoints` are those of each upstream.
-pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host) -> Report {
-    let mut faults = Diagnostics::default();
+/// An address behind a name that leads back to a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeadsBack {
+    /// The index of its upstream.
+    pub upstream: usize,
+    /// The address.
+    pub addr: SocketAddr,
+    /// Whether a connection there comes to us and to nobody else.
+    pub is_certain: bool,
+    message: String,
+    help: String,
+}
+
+/// Finds addresses that lead back to a listener and were found behind names; what the check of the configuration knew
+/// is left out. `endpoints` are those of each upstream.
+pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host) -> Vec<LeadsBack> {
+    let mut found = Vec::new();
     let own = Own::new(host.own_networks);
     for (index, (upstream, addrs)) in config.upstreams.iter().zip(endpoints).enumerate() {
         let known: Vec<_> =
             upstream.endpoints.iter().flat_map(|entry| known(&entry.endpoint)).collect();
         for addr in addrs.iter().filter(|addr| !known.contains(addr)) {
-            let ports = config.listeners.iter().flat_map(|listener| {
+            let mut ports = config.listeners.iter().flat_map(|listener| {
                 listener.bind.iter().filter_map(Bind::addr).map(|bind| Port {
                     listener: &listener.name,
                     bind,
@@ -80,13 +93,27 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
                     takes_headers: listener.accept != HeaderMode::Off,
                 })
             });
-            if let Some(port) = ports.into_iter().find(|port| port.takes(*addr, &own)) {
-                let shown = format!("upstream `{}`: {addr}", upstream.name);
-                report(Code::OwnListener, Place::Nowhere, shown, &port, &mut faults);
+            if let Some(port) = ports.find(|port| port.takes(*addr, &own)) {
+                let is_certain = port.certainly_takes(*addr);
+                let (message, help) =
+                    words(&format!("upstream `{}`: {addr}", upstream.name), &port);
+                let help = if is_certain { format!("it is left out; {help}") } else { help };
+                found.push(LeadsBack { upstream: index, addr: *addr, is_certain, message, help });
             }
         }
     }
-    faults.into_report(None)
+    found
+}
+
+impl LeadsBack {
+    /// Warns of all of them.
+    pub fn warnings<'a>(all: impl Iterator<Item = &'a Self>) -> Report {
+        let mut faults = Diagnostics::default();
+        for LeadsBack { message, help, .. } in all {
+            faults.add(Code::OwnListener, Place::Nowhere, message.clone()).with_help(help.clone());
+        }
+        faults.into_report(None)
+    }
 }
 
 impl Port<'_> {
@@ -96,6 +123,11 @@ impl Port<'_> {
         let is_part = here.is_unspecified() && here.is_ipv4() == there.is_ipv4();
         let is_ours = || there.is_loopback() || own.iter().any(|network| network.contains(&there));
         self.bind.port() == addr.port() && (here == there || is_part && is_ours())
+    }
+
+    /// Whether one that comes here can come nowhere else.
+    fn certainly_takes(&self, addr: SocketAddr) -> bool {
+        self.bind == addr || addr.ip().is_loopback()
     }
 }
 
@@ -107,11 +139,12 @@ fn known(endpoint: &Endpoint) -> Vec<SocketAddr> {
             let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             loopback.map(|ip| SocketAddr::new(ip, *port)).into()
         }
-        Endpoint::Name { .. } => Vec::new(),
+        Endpoint::Name { .. } | Endpoint::Srv(_) | Endpoint::File(_) => Vec::new(),
     }
 }
 
-fn report(code: Code, place: Place, endpoint: String, port: &Port<'_>, faults: &mut Diagnostics) {
+/// Says that an endpoint leads back to a port, and what to do.
+fn words(endpoint: &str, port: &Port<'_>) -> (String, String) {
     let Port { listener, bind, is_user, takes_headers } = port;
     let (outcome, unless) = match (is_user, takes_headers) {
         (true, false) => ("each connection would open another", ""),
@@ -121,6 +154,5 @@ fn report(code: Code, place: Place, endpoint: String, port: &Port<'_>, faults: &
         }
     };
     let message = format!("{endpoint} leads back to {bind}, where `{listener}` listens: {outcome}");
-    let help = format!("name the address of the backend{unless}");
-    faults.add(code, place, message).with_help(help);
+    (message, format!("name the address of the backend{unless}"))
 }

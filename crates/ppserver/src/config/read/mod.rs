@@ -34,6 +34,8 @@ const CONNECTIONS: RangeInclusive<usize> = 1..=262_144;
 /// Longer than anybody waits; keeps every deadline within what a clock can add.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
+/// Nobody's name server is asked more often than once a second.
+const DNS: RangeInclusive<Duration> = Duration::from_secs(1)..=DURATION_MAX;
 /// A drain may reset everybody at once.
 pub(super) const GRACE: RangeInclusive<Duration> = Duration::ZERO..=DURATION_MAX;
 /// The kernel's own limits, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.

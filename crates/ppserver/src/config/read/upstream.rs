@@ -8,15 +8,16 @@ use ppcore::tlv;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{TLV_TYPES, is_name, missing, not_empty};
+use super::{DNS, TLV_TYPES, is_name, missing, not_empty};
 use crate::config::address;
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
-use crate::config::parse::{At, Section, element_number, element_text, unread};
+use crate::config::parse::{At, Section, Written, element_number, element_text, unread};
 use crate::config::units::{format_duration, parse_bytes};
 use crate::config::validate::{EntryDraft, UpstreamDraft};
 use crate::config::{
-    Entry, Outgoing, Passive, TlvPass, TlvSet, TlvValue, Version, WEIGHT_MAX, defaults, keys,
+    Dns, Endpoint, Entry, Outgoing, Passive, TlvPass, TlvSet, TlvValue, Version, WEIGHT_MAX,
+    defaults, keys,
 };
 
 /// One less than the most attempts of a connection.
@@ -51,6 +52,7 @@ pub(super) fn upstream(
         balance: section.choice("balance", defaults::BALANCE, &[], faults),
         passive: passive.written(self::passive(passive, faults)),
         retries: At::new(retries, section.get("retries").map(Spanned::span)),
+        dns: dns(section.section("dns", &keys::DNS, faults), faults),
         send: send.written(self::send(send, &passed, faults)),
         passed,
     }
@@ -73,19 +75,40 @@ fn entry(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<Entry
         return Some(EntryDraft::plain(address::endpoint(text, faults)?));
     }
     let section = Section::open(&keys::ENDPOINT, value, faults);
-    let example = "address = \"127.0.0.1:8080\"";
-    // Where the key of a later version stands in its place that has been said.
-    if section.is_lacking("address") && !faults.has_error_at(&value.span().into()) {
-        missing(section, "address", example, faults);
-    }
+    let found = origin(section, faults);
     let weight = number(section, "weight", WEIGHT, defaults::WEIGHT, faults);
     let backup = section.toggle("backup", defaults::BACKUP, faults);
     let most = defaults::ENDPOINT_CONNECTIONS_MAX;
     let connections_max = number(section, "max_connections", CONNECTIONS, most, faults);
-    let text = section.text("address", example, faults)?;
-    let At { value: endpoint, place } = address::endpoint(text, faults)?;
+    let At { value: endpoint, place } = found?;
     let entry = Entry { endpoint, weight, backup, connections_max };
     Some(EntryDraft { entry: section.written(entry), place })
+}
+
+/// What an entry stands for.
+fn origin(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<At<Endpoint>> {
+    let address = section.text("address", keys::ENDPOINT.example, faults);
+    let srv = section.text("srv", "srv = \"_pp._tcp.web.internal\"", faults);
+    let file = section.text("file", "file = \"/etc/pp/web.txt\"", faults);
+    let written = ["address", "srv", "file"].into_iter().filter(|key| section.has(key)).count();
+    match (address, srv, file) {
+        _ if written > 1 => {
+            let help = "make an entry of each: { srv = \"...\" }, { file = \"...\" }";
+            faults
+                .add(Code::BadValue, section.span(), "an entry is one thing, and this is several")
+                .with_help(help);
+            None
+        }
+        (Some(text), ..) => address::endpoint(text, faults),
+        (_, Some(name), _) => address::srv(name, faults),
+        (.., Some(path)) => address::file(path, faults),
+        (None, None, None) => {
+            if written == 0 {
+                missing(section, "address", keys::ENDPOINT.example, faults);
+            }
+            None
+        }
+    }
 }
 
 fn passive(section: Section<'_, '_>, faults: &mut Diagnostics) -> Passive {
@@ -119,6 +142,20 @@ fn number(
 ) -> u32 {
     let fallback = usize::try_from(default).unwrap_or(usize::MAX);
     u32::try_from(section.number(key, range, fallback, faults)).unwrap_or(default)
+}
+
+fn dns(section: Section<'_, '_>, faults: &mut Diagnostics) -> Written<Dns> {
+    let default = Dns::default();
+    let min = section.duration("min", DNS, default.min, faults);
+    // Who gives one of them means the other to go with it.
+    let max = section.duration("max", DNS, default.max.max(min), faults);
+    let min = if section.has("min") { min } else { min.min(max) };
+    if min > max {
+        let message = format!("`max` is less than `min`, {}", format_duration(min));
+        let help = format!("for example max = \"{}\"", format_duration(default.max.max(min)));
+        faults.add(Code::BadValue, section.get("max").map(Spanned::span), message).with_help(help);
+    }
+    section.written(Dns { min, max })
 }
 
 fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> Outgoing {

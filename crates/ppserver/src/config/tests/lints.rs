@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{HEAD, LISTENER, UPSTREAM, accept_faults, faults, loaded, places};
-use crate::config::{Code, Host, from_bytes, own_listeners};
+use crate::config::{Code, Host, LeadsBack, from_bytes, own_listeners};
 
 #[test]
 fn trust_without_accept_is_warned_about() {
@@ -104,10 +104,15 @@ fn an_endpoint_beside_the_listeners_is_not_warned_about() {
 
 #[test]
 fn a_name_that_leads_back_is_warned_about_once_it_is_resolved() {
+    let own_networks = || vec!["192.0.2.7/32".parse().unwrap()];
+    let host = Host { own_networks, ..Host::default() };
     let warnings = |endpoint: &str, resolved: &str| {
         let config = loaded(&relay("0.0.0.0:80", endpoint));
-        let resolved = vec![vec![resolved.parse().unwrap()]];
-        let report = own_listeners(&config, &resolved, Host::default());
+        let found = own_listeners(&config, &[vec![resolved.parse().unwrap()]], host);
+        // Others may be at an address of this host too.
+        let is_loopback = resolved.starts_with("127.");
+        assert!(found.iter().all(|one| one.is_certain == is_loopback), "{found:?}");
+        let report = LeadsBack::warnings(found.iter());
         report
             .warnings()
             .map(|fault| (fault.code(), fault.message().to_owned()))
@@ -117,12 +122,13 @@ fn a_name_that_leads_back_is_warned_about_once_it_is_resolved() {
                    each connection would open another";
     let expected = [(Code::OwnListener, message.to_owned())];
     assert_eq!(warnings("web:80", "127.0.0.1:80"), expected);
+    assert_eq!(warnings("web:80", "192.0.2.7:80").len(), 1);
     assert_eq!(warnings("web:80", "192.0.2.8:80"), []);
     // What the report of the file says is not said again.
     let text = relay("0.0.0.0:80", "127.0.0.1:80");
     let accept = "proxy_protocol={accept='require',trust=['127.0.0.1']}\n[upstream";
     let config = loaded(&text.replace("[upstream", accept));
-    let resolved = vec![vec!["127.0.0.1:80".parse().unwrap()]];
+    let resolved = [vec!["127.0.0.1:80".parse().unwrap()]];
     assert!(own_listeners(&config, &resolved, Host::default()).is_empty());
 }
 
@@ -191,6 +197,18 @@ fn trusting(lines: &str) -> String {
 fn retries_over_a_name_are_as_many_as_it_has_addresses() {
     let name = format!("{HEAD}{LISTENER}{}retries=3\n", UPSTREAM.replace("127.0.0.1:2", "web:2"));
     assert_eq!(faults(&name), Vec::<String>::new());
+}
+
+#[test]
+fn how_often_names_are_asked_for_has_no_effect_without_one() {
+    let with = |endpoints: &str, dns: &str| {
+        faults(&format!("{HEAD}{LISTENER}[upstream.u]\nendpoints=[{endpoints}]\ndns={dns}\n"))
+    };
+    assert_eq!(with("'127.0.0.1:2'", "{max='9m'}"), ["8:6 no-effect"]);
+    assert_eq!(with("'127.0.0.1:2'", "{min='5s',max='5m'}"), [""; 0], "defaults");
+    for followed in ["'web:2'", "{srv='_pp._tcp.web'}", "{file='/etc/pp/web.txt'}"] {
+        assert_eq!(with(followed, "{max='9m'}"), [""; 0], "{followed}");
+    }
 }
 
 #[test]

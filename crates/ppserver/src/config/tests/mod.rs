@@ -133,7 +133,7 @@ fn required_keys_are_missed_at_their_table() {
 }
 
 #[test]
-fn an_endpoint_is_an_address_or_a_table_with_one() {
+fn an_endpoint_is_an_address_or_a_table_with_what_it_is() {
     let pool = |lines: &str| faults(&format!("{HEAD}{LISTENER}[upstream.u]\n{lines}\n"));
     let one = |keys: &str| pool(&format!("endpoints=['127.0.0.1:2',{{{keys}}}]"));
     let good = "address='127.0.0.1:3',weight=1000,backup=true,max_connections=262144";
@@ -155,8 +155,8 @@ fn an_endpoint_is_an_address_or_a_table_with_one() {
         ("address='web:1',backup='yes'", "7:50 wrong-type"),
         ("address='web:1',max_connections=262145", "7:59 bad-value"),
         ("address='web:1',wieght=1", "7:43 unknown-key"),
-        ("srv='_a._tcp.web'", "7:27 not-supported"),
-        ("file='/etc/pp/web.txt'", "7:27 not-supported"),
+        ("srv='_a._tcp.web',weight=1001", "7:52 bad-value"),
+        ("address='web:1',srv='_a._tcp.web'", "7:26 bad-value"),
     ] {
         assert_eq!(one(keys), [expected], "{keys}");
     }
@@ -508,6 +508,60 @@ fn a_file_that_cannot_be_read_says_which_and_why() {
     assert!(error.message().contains("none.toml") && error.message().contains("No such file"));
     let report = load(directory.path(), Host::default()).unwrap_err();
     assert!(report.errors().next().unwrap().message().contains("Is a directory"));
+}
+
+/// The faults of the least file with these endpoints, at line 7, and this `dns`, at line 8.
+fn upstream_faults(endpoints: &str, dns: &str) -> Vec<String> {
+    let text = format!("{HEAD}{LISTENER}[upstream.u]\nendpoints=[{endpoints}]\ndns={dns}\n");
+    faults(&text)
+}
+
+#[test]
+fn endpoints_may_be_found_elsewhere() {
+    let text = "endpoints=[{srv='_pp._tcp.web.internal',weight=2}, 'web:80',\
+                {file='/etc/pp/web.txt'}]\ndns={min='1s', max='1m'}\n";
+    let upstream = loaded(&format!("{HEAD}{LISTENER}[upstream.u]\n{text}")).upstreams.remove(0);
+    let srv = Entry::plain(Endpoint::Srv("_pp._tcp.web.internal".to_owned()));
+    let expected = [
+        Entry { weight: 2, ..srv },
+        Entry::plain(Endpoint::Name { host: "web".to_owned(), port: 80 }),
+        Entry::plain(Endpoint::File("/etc/pp/web.txt".into())),
+    ];
+    assert_eq!(upstream.endpoints, expected);
+    assert_eq!((upstream.dns.min.as_secs(), upstream.dns.max.as_secs()), (1, 60));
+    // Who gives one bound does not want to hear of the other.
+    for (dns, expected) in [("{max='2s'}", (2, 2)), ("{min='10m'}", (600, 600)), ("{}", (5, 300))] {
+        let text = format!("{HEAD}{LISTENER}[upstream.u]\nendpoints=['web:80']\ndns={dns}\n");
+        let Dns { min, max } = loaded(&text).upstreams[0].dns;
+        assert_eq!((min.as_secs(), max.as_secs()), expected, "{dns}");
+    }
+}
+
+#[test]
+fn what_stands_for_no_endpoints_is_refused_at_its_place() {
+    for (endpoints, fault) in [
+        ("{srv='_pp._tcp.web:80'}", "7:17 bad-value"),
+        ("{srv=''}", "7:17 bad-value"),
+        ("{srv=1}", "7:17 wrong-type"),
+        ("{file=''}", "7:18 bad-value"),
+        ("{}", "7:12 missing-key"),
+        ("{srv='a', file='b'}", "7:12 bad-value"),
+    ] {
+        assert_eq!(upstream_faults(endpoints, "{}"), [fault], "{endpoints}");
+    }
+    let expected = ["7:12 missing-key", "7:13 unknown-key"];
+    assert_eq!(upstream_faults("{svr='_pp._tcp.web'}", "{}"), expected);
+    for (dns, fault) in [
+        ("{min='2m', max='1m'}", "8:20 bad-value"),
+        ("{min='100ms'}", "8:10 bad-value"),
+        ("{ttl='5s'}", "8:6 unknown-key"),
+        ("'5s'", "8:5 wrong-type"),
+    ] {
+        assert_eq!(upstream_faults("'web:80'", dns), [fault], "{dns}");
+    }
+    let many: Vec<_> = (0..1025).map(|nth| format!("'n{nth}:80'")).collect();
+    assert_eq!(upstream_faults(&many.join(","), "{}").len(), 1);
+    assert_eq!(upstream_faults(&many[1..].join(","), "{}"), [""; 0]);
 }
 
 #[test]

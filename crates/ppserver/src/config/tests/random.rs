@@ -116,7 +116,15 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     let host = ip().prop_filter("one host", is_host);
     let addr = (host, port()).prop_map(|(ip, port)| Endpoint::Addr(on_interface(ip, port)));
     let name = ("[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,8}){0,3}\\.?", port());
-    prop_oneof![addr, name.prop_map(|(host, port)| Endpoint::Name { host, port })]
+    let srv = "_[a-z]{1,8}\\._tcp(\\.[a-z]{1,8}){1,3}\\.?".prop_map(Endpoint::Srv);
+    let file = "[^\0]{1,20}".prop_filter("no variable", |path| !path.contains("${"));
+    let file = file.prop_map(|path| Endpoint::File(PathBuf::from(path)));
+    prop_oneof![addr, name.prop_map(|(host, port)| Endpoint::Name { host, port }), srv, file]
+}
+
+fn dns() -> impl Strategy<Value = Dns> {
+    let seconds = || (1..=366 * 86_400u64).prop_map(Duration::from_secs);
+    (seconds(), seconds()).prop_map(|(one, other)| Dns { min: one.min(other), max: one.max(other) })
 }
 
 fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
@@ -135,14 +143,15 @@ fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
         eject: Duration::from_millis(one.min(other)),
         max: Duration::from_millis(one.max(other)),
     });
-    let body = (endpoints, choice(), 0..=15usize, passive, send());
+    let body = (endpoints, choice(), 0..=15usize, passive, dns(), send());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
-        let upstream = |(name, (endpoints, balance, retries, passive, send))| Upstream {
+        let upstream = |(name, (endpoints, balance, retries, passive, dns, send))| Upstream {
             name,
             endpoints,
             balance,
             retries,
             passive,
+            dns,
             send,
         };
         map.into_iter().map(upstream).collect()

@@ -71,6 +71,7 @@ fn board() -> Board {
         file: None,
         ports: Vec::new(),
         connections_max: 1,
+        generation: 1,
         readiness: Readiness::Serving,
     })
 }

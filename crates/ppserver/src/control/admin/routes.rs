@@ -124,7 +124,13 @@ async fn livez(State(reception): Known) -> Response {
 
 async fn readyz(State(reception): Known) -> Response {
     let shown = reception.board.look();
+    let lacking = shown.without_endpoint();
+    let lacking: String =
+        lacking.map(|name| format!("upstream {name} has no endpoint yet\n")).collect();
     match shown.readiness {
+        Readiness::Serving if !lacking.is_empty() => {
+            typed(StatusCode::SERVICE_UNAVAILABLE, TEXT, lacking.into())
+        }
         Readiness::Serving => typed(StatusCode::OK, TEXT, "ok\n".into()),
         Readiness::Draining => typed(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
     }
@@ -150,7 +156,7 @@ async fn server_status(State(reception): Known) -> Json<Status> {
 }
 
 async fn upstreams(State(reception): Known) -> Json<Pools> {
-    Json(Pools::of(&reception.board.look(), &reception.ledger, &reception.pools))
+    Json(Pools::of(&reception.ledger, &reception.pools))
 }
 
 /// What a POST to an endpoint says.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::answers::seconds;
-use crate::config::{Endpoint, Upstream};
+use crate::config::Upstream;
 use crate::control::board::{Readiness, Shown};
 use crate::control::pools;
 use crate::telemetry::build;
@@ -91,7 +91,7 @@ struct Bucket {
 #[derive(Debug, Serialize)]
 struct EndpointState {
     address: SocketAddr,
-    /// What it was resolved from, where that is one name.
+    /// The name or file that it came from.
     name: Option<String>,
     weight: u32,
     /// Whether it is chosen only while no other is up.
@@ -170,15 +170,13 @@ impl PoolSummary {
 }
 
 impl Pools {
-    pub(super) fn of(shown: &Shown, ledger: &Ledger, pools: &pools::Pools) -> Self {
-        let upstreams = &shown.plan.config.upstreams;
+    pub(super) fn of(ledger: &Ledger, pools: &pools::Pools) -> Self {
         let pool = |totals: UpstreamTotals| {
-            let upstream = upstreams.iter().find(|upstream| upstream.name == totals.name);
             let endpoint = |it: &EndpointTotals| {
                 let known = pools.look(&(totals.name.clone(), it.addr))?;
                 Some(EndpointState {
                     address: it.addr,
-                    name: upstream.and_then(|upstream| origin(upstream, it.addr)),
+                    name: known.from.as_deref().map(str::to_owned),
                     weight: known.weight,
                     backup: known.is_backup,
                     state: known.standing.name(),
@@ -207,21 +205,6 @@ fn buckets(spans: &Spans) -> Vec<Bucket> {
     let bounds = BUCKETS.iter().map(|bound| Some(bound.as_secs_f64())).chain([None]);
     let bucket = |(seconds_max, count): (Option<f64>, &u64)| Bucket { seconds_max, count: *count };
     bounds.zip(&spans.counts).map(bucket).collect()
-}
-
-/// Returns the name that an address came from, unless it is written in the file, or several may be.
-fn origin(upstream: &Upstream, addr: SocketAddr) -> Option<String> {
-    let endpoints = || upstream.endpoints.iter().map(|entry| &entry.endpoint);
-    if endpoints().any(|endpoint| *endpoint == Endpoint::Addr(addr)) {
-        return None;
-    }
-    let is_name = |endpoint: &&Endpoint| match endpoint {
-        Endpoint::Name { port, .. } => *port == addr.port(),
-        Endpoint::Addr(_) => false,
-    };
-    let mut names = endpoints().filter(is_name);
-    let name = names.next()?;
-    names.next().is_none().then(|| name.to_string())
 }
 
 /// Says which workers have not turned for too long, a line each.

@@ -64,22 +64,20 @@ fn nobody_is_tried_twice_nor_more_than_there_are() {
 #[test]
 fn however_one_is_chosen_a_pool_without_an_endpoint_has_nobody_until_it_has_one() {
     let now = start();
-    for balance in [
-        Balance::RoundRobin,
-        Balance::LeastConnections,
-        Balance::RandomOfTwo,
-        maglev(&[]),
-        Balance::First,
-    ] {
-        let before = upstream(&[], balance.clone(), now);
-        assert_eq!(pick(&before, 1, now), Err(Unavailable::None), "{balance:?}");
-        let all = endpoints(1);
-        let balance =
-            if matches!(balance, Balance::SourceHash(_)) { maglev(&all) } else { balance };
-        let since = before.reloaded(pool(&all, balance.clone()));
-        assert_eq!(pick(&since, 1, now), Ok(0), "{balance:?}");
-        let after = since.reloaded(pool(&[], balance.clone()));
-        assert_eq!(pick(&after, 1, now), Err(Unavailable::None), "{balance:?}");
+    let ways: [fn(&[Endpoint]) -> Balance; 5] = [
+        |_| Balance::RoundRobin,
+        |_| Balance::LeastConnections,
+        |_| Balance::RandomOfTwo,
+        maglev,
+        |_| Balance::First,
+    ];
+    for way in ways {
+        let pool = |endpoints: &[Endpoint]| pool(endpoints, way(endpoints));
+        let before = Upstream::new("web".to_owned(), pool(&[]), 0, now);
+        let since = before.reloaded(pool(&endpoints(1)));
+        let after = since.reloaded(pool(&[]));
+        let picked = [&before, &since, &after].map(|upstream| pick(upstream, 1, now));
+        assert_eq!(picked, [Err(Unavailable::None), Ok(0), Err(Unavailable::None)]);
     }
 }
 

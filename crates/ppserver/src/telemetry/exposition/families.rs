@@ -13,11 +13,12 @@ use prometheus_client::metrics::MetricType;
 use super::process::Process;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::resolution_result::ResolutionResult;
 use crate::telemetry::build;
 use crate::telemetry::cells::{BUCKETS, header_place};
 use crate::telemetry::ledger::{
-    EndpointTotals, Ledger, ListenerTotals, ReloadResult, Reloads, Spans, Totals, UpstreamTotals,
-    WorkerTotals,
+    EndpointTotals, Ledger, ListenerTotals, NameTotals, ReloadResult, Reloads, Spans, Totals,
+    UpstreamTotals, WorkerTotals,
 };
 
 /// Headers that there are: LOCAL is of v2, UNKNOWN of v1.
@@ -36,6 +37,7 @@ const NONE: [(&str, &str); 0] = [];
 pub(super) struct Families {
     listeners: Vec<ListenerTotals>,
     upstreams: Vec<UpstreamTotals>,
+    names: Vec<NameTotals>,
     workers: Vec<WorkerTotals>,
     totals: Totals,
     reloads: Reloads,
@@ -49,6 +51,7 @@ impl Families {
         Self {
             listeners: ledger.listeners(),
             upstreams: ledger.upstreams(),
+            names: ledger.names(),
             workers: ledger.activity(),
             totals: ledger.totals(),
             reloads: ledger.reloads(),
@@ -164,6 +167,16 @@ impl Families {
         gauge(to, "ppserver_endpoint_connections_active", "Connections that stand there", active)
     }
 
+    fn of_names(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rounds = self.names.iter().flat_map(|totals| {
+            ResolutionResult::ALL.iter().map(|result| {
+                let labels = [("name", &*totals.name), ("result", result.name())];
+                (labels, totals.results[result.index()])
+            })
+        });
+        counter(to, "ppserver_resolutions", "Times a name or file was asked for, by result", rounds)
+    }
+
     fn of_process(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Totals { accept_pauses, pipes_missing, access_lines_dropped, .. } = self.totals;
         for (name, help, count) in [
@@ -215,6 +228,7 @@ impl Collector for Families {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.of_listeners(&mut to)?;
         self.of_upstreams(&mut to)?;
+        self.of_names(&mut to)?;
         self.of_process(&mut to)
     }
 }

@@ -22,12 +22,12 @@ use std::time::{Instant, SystemTime};
 
 use shelf::Shelf;
 pub use snapshot::{
-    EndpointTotals, ListenerTotals, ReloadResult, Reloads, Spans, Totals, UpstreamTotals,
-    WorkerTotals, by_reason,
+    EndpointTotals, ListenerTotals, NameTotals, ReloadResult, Reloads, Spans, Totals,
+    UpstreamTotals, WorkerTotals, by_reason,
 };
 
 use super::cells::{
-    self, Cells, EndpointCells, ListenerCells, PoolCells, UpstreamCells, WorkerCells,
+    self, Cells, EndpointCells, ListenerCells, NameCells, PoolCells, UpstreamCells, WorkerCells,
 };
 use crate::config::Config;
 use crate::core::close_reason::CloseReason;
@@ -55,6 +55,8 @@ struct Book {
     endpoints: Shelf<EndpointName, EndpointCells>,
     /// How those that are followed stand.
     shared: BTreeMap<EndpointName, Weak<Shared>>,
+    /// Of names that are followed; one may stand for addresses and for services.
+    names: BTreeMap<String, Vec<Arc<NameCells>>>,
     /// What listeners that are gone have counted.
     gone: ListenerTotals,
     /// What endpoints that are gone have.
@@ -72,6 +74,7 @@ impl Ledger {
             upstreams: Shelf::new(),
             endpoints: Shelf::new(),
             shared: BTreeMap::new(),
+            names: BTreeMap::new(),
             gone: ListenerTotals::new(String::new()),
             gone_connect_failures: 0,
             reloads: Reloads { counts: [0; ReloadResult::COUNT], last: started },
@@ -107,6 +110,18 @@ impl Ledger {
         book.shared = shared.collect();
         let Book { endpoints, shared, .. } = &mut *book;
         endpoints.follow(shared.keys().cloned(), workers);
+    }
+
+    /// Has these cells of names, and no others.
+    pub fn follow_names(&self, names: impl IntoIterator<Item = (String, Arc<NameCells>)>) {
+        let mut all = BTreeMap::<String, Vec<Arc<NameCells>>>::new();
+        for (name, cells) in names {
+            let of_name = all.entry(name).or_default();
+            if !of_name.iter().any(|other| Arc::ptr_eq(other, &cells)) {
+                of_name.push(cells);
+            }
+        }
+        self.book().names = all;
     }
 
     /// Returns a worker's cells for a configuration that is followed.
@@ -209,6 +224,16 @@ impl Ledger {
             upstreams[at.expect("an endpoint has an upstream")].endpoints.push(totals);
         }
         upstreams
+    }
+
+    /// Returns what came of questions for each name that is followed.
+    pub fn names(&self) -> Vec<NameTotals> {
+        let sum = |(name, cells): (&String, &Vec<Arc<NameCells>>)| {
+            let mut totals = NameTotals::new(name.clone());
+            cells.iter().for_each(|cells| totals.add(cells));
+            totals
+        };
+        self.book().names.iter().map(sum).collect()
     }
 
     /// Returns what each worker does.

@@ -10,9 +10,11 @@ use serde::{Serialize, Serializer};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::pool::health::Standing;
+use crate::core::resolution_result::ResolutionResult;
 use crate::core::words::words;
 use crate::telemetry::cells::{
-    BUCKETS, ByHeader, Counter, EndpointCells, Histogram, ListenerCells, UpstreamCells, WorkerCells,
+    BUCKETS, ByHeader, Counter, EndpointCells, Histogram, ListenerCells, NameCells, UpstreamCells,
+    WorkerCells,
 };
 
 /// What the whole process has counted since its start, listeners that are gone included.
@@ -84,6 +86,15 @@ pub struct EndpointTotals {
     pub active: u64,
     /// Attempts to connect, by the index of their result.
     pub connects: [u64; ConnectResult::COUNT],
+}
+
+/// What came of questions for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTotals {
+    /// The name, or the path of a file.
+    pub name: String,
+    /// Rounds of questions, by the index of their result.
+    pub results: [u64; ResolutionResult::COUNT],
 }
 
 /// What a worker does.
@@ -201,6 +212,17 @@ impl EndpointTotals {
         let connects = read(&cells.connects);
         self.active += connects[ConnectResult::Ok.index()] - ended;
         add(&mut self.connects, &connects);
+    }
+}
+
+impl NameTotals {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, results: [0; ResolutionResult::COUNT] }
+    }
+
+    /// Adds what was counted.
+    pub(super) fn add(&mut self, cells: &NameCells) {
+        add(&mut self.results, &cells.counts());
     }
 }
 
