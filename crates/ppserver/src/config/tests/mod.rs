@@ -616,6 +616,16 @@ fn every_key_is_documented_in_the_section_of_its_table() {
 }
 
 #[test]
+fn every_configuration_of_the_page_on_upstreams_can_be_used() {
+    let blocks: Vec<_> = UPSTREAMS.split("```toml\n").skip(1).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let (text, _) = block.split_once("```").expect("a block ends");
+        assert_eq!(faults(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
 fn every_code_is_documented() {
     for code in Code::ALL {
         let prefix = match code.severity() {

@@ -145,14 +145,15 @@ impl Follower {
 
     async fn follow_file(&mut self, path: &Path) {
         let mut changes = self.shared.files.changes();
+        // Held by whoever reads, also by one that hangs.
+        let reading = Arc::new(());
         loop {
             changes.mark_unchanged();
-            let (shared, file) = (Arc::clone(&self.shared), path.to_owned());
-            let read = {
-                let _permit = FILES.acquire().await;
-                bounded::run("reader", FILE_TIMEOUT, move |_| shared.files.read(&file)).await
+            let read = if Arc::strong_count(&reading) > 1 {
+                Err("an earlier try still waits for an answer".to_owned())
+            } else {
+                self.read(path, Arc::clone(&reading)).await
             };
-            let read = read.unwrap_or_else(|why| Err(why.to_string()));
             let (found, result, why) = match read {
                 Ok(found) => (found, ResolutionResult::Ok, None),
                 Err(why) => (Vec::new(), ResolutionResult::Failed, Some(why)),
@@ -162,6 +163,17 @@ impl Follower {
             // It may be somewhere that tells nothing.
             let _ = timeout(jittered(self.terms.min), changes.changed()).await;
         }
+    }
+
+    async fn read(&self, path: &Path, reading: Arc<()>) -> Result<Vec<Found>, String> {
+        let (shared, file) = (Arc::clone(&self.shared), path.to_owned());
+        let read = move |_: &dyn Fn() -> bool| {
+            let _reading = reading;
+            shared.files.read(&file)
+        };
+        let _permit = FILES.acquire().await;
+        let read = bounded::run("reader", FILE_TIMEOUT, read).await;
+        read.unwrap_or_else(|why| Err(why.to_string()))
     }
 
     /// Makes known what came of a round; what is not known now is what it was.
