@@ -1,7 +1,6 @@
 //! Every answer is what docs/api.schema.json says, and true.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::LazyLock;
 
@@ -20,7 +19,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 
 /// Fails unless `value` is what the schema calls `name`.
 #[track_caller]
-fn assert_is(name: &str, value: &Value) {
+pub(crate) fn assert_is(name: &str, value: &Value) {
     assert!(SCHEMA["$defs"][name].is_object(), "the schema has `{name}`");
     let mut schema = SCHEMA.clone();
     schema["$ref"] = format!("#/$defs/{name}").into();
@@ -205,17 +204,9 @@ fn what_is_followed_and_every_change_have_the_form_that_is_promised() {
 #[test]
 fn events_tell_of_reloads_refusals_and_the_drain_as_they_happen() {
     let open = Open::start("127.0.0.1:0");
-    let mut stream = open.tcp.connect();
-    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
-    assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
-    // The first one says that somebody listens.
-    assert!(lines.any(|line| line == ": still here"));
+    let mut events = open.tcp.events();
     let mut next = |name: &str, schema: &str| {
-        assert!(lines.any(|line| line == format!("event: {name}")));
-        let data = lines.next().unwrap();
-        let data = data.strip_prefix("data: ").unwrap();
-        let data: Value = serde_json::from_str(data).unwrap();
+        let data = events.next(name);
         assert_is(schema, &data);
         data
     };
@@ -231,7 +222,7 @@ fn events_tell_of_reloads_refusals_and_the_drain_as_they_happen() {
     open.unix.post("/api/v1/drain").json(200);
     assert_eq!(next("state", "state_event")["state"], "draining");
     // The end of the server ends it, in order.
-    assert_eq!(lines.last().unwrap(), "");
+    assert_eq!(events.last_line().unwrap(), "");
 }
 
 #[test]

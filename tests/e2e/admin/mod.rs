@@ -14,6 +14,8 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use answers::assert_is;
+
 use crate::life::server::{Server, file, wait_for};
 use crate::support::http::Door;
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::rig::{CHANGED, LOST, door, endpoints, text};
+use crate::admin::assert_is;
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::FarEnd;
 use crate::life::server::Server;
@@ -91,6 +92,28 @@ fn a_file_is_followed_when_it_is_replaced_edited_or_comes_back() {
     following.assert_follows(&[first]);
     link("2", "data");
     following.assert_follows(&[third]);
+}
+
+#[test]
+fn whoever_listens_is_told_what_endpoints_come_and_go() {
+    let following = Following::start("127.0.0.1:7\n127.0.0.1:8\n", TOLD);
+    let mut events = door(&following.server).events();
+    let mut told = |text: &str| {
+        replace(&following.file(), text);
+        let event = events.next("endpoints");
+        assert_is("endpoints_event", &event);
+        event
+    };
+    let expected = json!({
+        "upstream": "web",
+        "added": ["127.0.0.1:9"],
+        "removed": ["127.0.0.1:7"],
+        "count": 2,
+    });
+    assert_eq!(told("127.0.0.1:8\n127.0.0.1:9\n"), expected);
+    // Who weighs more now has been there before.
+    let expected = json!({ "upstream": "web", "added": [], "removed": [], "count": 2 });
+    assert_eq!(told("127.0.0.1:8\n127.0.0.1:9 weight=2 backup\n"), expected);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The least of HTTP that a test of the admin doors needs: one request a connection, read to its end.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -57,6 +57,19 @@ impl Door {
         }
     }
 
+    /// Listens to what happens from now on.
+    #[track_caller]
+    pub(crate) fn events(&self) -> Events {
+        let mut stream = self.connect();
+        let asked = stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        asked.expect("the door is open");
+        let mut events = Events(BufReader::new(stream).lines());
+        assert_eq!(events.lines().next().as_deref(), Some("HTTP/1.1 200 OK"));
+        // The first one says that somebody listens.
+        assert!(events.lines().any(|line| line == ": still here"));
+        events
+    }
+
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
@@ -101,6 +114,30 @@ impl Answer {
         assert_eq!(self.status, status, "{self:?}");
         assert!(self.head.contains("content-type: application/json"), "{self:?}");
         serde_json::from_str(&self.body).expect("the body is JSON")
+    }
+}
+
+/// The events of a door.
+pub(crate) struct Events(Lines<BufReader<Box<dyn Stream>>>);
+
+impl Events {
+    fn lines(&mut self) -> impl Iterator<Item = String> {
+        self.0.by_ref().map(|line| line.expect("it is read until it ends"))
+    }
+
+    /// Waits for the next one of this name, and returns what it says.
+    #[track_caller]
+    pub(crate) fn next(&mut self, name: &str) -> Value {
+        assert!(self.lines().any(|line| line == format!("event: {name}")), "{name} comes");
+        let data = self.lines().next().expect("an event is whole");
+        let data = data.strip_prefix("data: ").expect("it has data");
+        serde_json::from_str(data).expect("it is JSON")
+    }
+
+    /// Waits until they end, and returns the last line.
+    #[track_caller]
+    pub(crate) fn last_line(mut self) -> Option<String> {
+        self.lines().last()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A service that runs: what it follows, where that came from, and what is told of it.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::service::{Following, Service};
 use super::signals::Signal;
 use super::workers::Replies;
 use crate::config::{self, Choice, LogLevel};
+use crate::core::pool::Pool;
 use crate::data::orders::Plan;
 use crate::telemetry::log;
 use crate::telemetry::summary::Summary;
@@ -108,6 +110,13 @@ impl Running {
         }
         let members = Arc::clone(&self.resolved.members);
         let Some((plan, replies)) = self.service.refresh(members) else { return };
+        let upstreams =
+            self.plan.config.upstreams.iter().zip(self.plan.pools.iter().zip(&plan.pools));
+        for (upstream, (old, new)) in upstreams {
+            if let Some(change) = EndpointsChange::between(&upstream.name, old, new) {
+                self.tell("endpoints", &change);
+            }
+        }
         self.reception.board.change(|shown| shown.plan = Arc::clone(&plan));
         self.plan = plan;
         tokio::spawn(async move {
@@ -191,6 +200,34 @@ impl Running {
         );
         self.service.leave(names);
         grace
+    }
+}
+
+/// Told when the names of an upstream stand for others.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct EndpointsChange<'a> {
+    upstream: &'a str,
+    added: Vec<SocketAddr>,
+    removed: Vec<SocketAddr>,
+    /// How many there are now.
+    count: usize,
+}
+
+impl<'a> EndpointsChange<'a> {
+    /// Returns what has become of a pool; `None` if nothing has.
+    fn between(upstream: &'a str, old: &Pool, new: &Pool) -> Option<Self> {
+        let without = |these: &Pool, others: &Pool| {
+            let others: HashSet<_> = others.endpoints.iter().map(|it| it.member.addr).collect();
+            let these = these.endpoints.iter().map(|it| it.member.addr);
+            these.filter(|addr| !others.contains(addr)).collect::<Vec<_>>()
+        };
+        let members = |pool: &Pool| pool.endpoints.iter().map(|it| it.member).collect::<Vec<_>>();
+        (members(old) != members(new)).then(|| Self {
+            upstream,
+            added: without(new, old),
+            removed: without(old, new),
+            count: new.endpoints.len(),
+        })
     }
 }
 

@@ -153,6 +153,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::prepare",
             "control::signals",
             "control::workers",
+            "core::pool",
             "data::orders",
             "telemetry::log",
             "telemetry::summary",
