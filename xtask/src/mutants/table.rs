@@ -280,21 +280,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "quiet-behind-one-small-piece",
         file: "schedule.rs",
-        find: "standing.bulk -= u8::from(stint.cost > 0);",
-        replace: "standing.bulk = 0;",
+        find: "ticket.bulk -= u8::from(stint.cost > 0);",
+        replace: "ticket.bulk = 0;",
         origin: "ours, as it might have been: a download that paused went before who is quiet",
     },
     Mutant {
         name: "fresh-behind-bulk",
         file: "schedule.rs",
-        find: "if standing.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);",
+        find: "if ticket.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);",
         replace: "self.bulk.push_back(key);",
         origin: "ours: who had a byte waited for everybody who had a gigabyte",
     },
     Mutant {
         name: "filed-twice",
         file: "schedule.rs",
-        find: "standing.is_queued = true;",
+        find: "ticket.is_queued = true;",
         replace: "",
         origin: "ours, as it might have been: a place in the queue for each event",
     },
@@ -308,8 +308,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "reminder-outlives-its-connection",
         file: "schedule.rs",
-        find: "        if let Some((reminder, _)) = standing.reminder.take() {\n            self.timers.cancel(reminder);\n        }",
-        replace: "        standing.reminder = None;",
+        find: "        if let Some((reminder, _)) = ticket.reminder.take() {\n            self.timers.cancel(reminder);\n        }",
+        replace: "        ticket.reminder = None;",
         origin: "ours: 39 bytes for every connection served, until its idle limit had passed",
     },
     Mutant {

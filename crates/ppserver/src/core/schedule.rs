@@ -51,7 +51,7 @@ const QUIET_SPAN: Duration = Duration::from_millis(100);
 
 /// What the schedule knows of one thing; kept where the thing is.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct Ticket {
     is_queued: bool,
     /// Small stints until it is no longer taken for bulky.
     bulk: u8,
@@ -59,7 +59,7 @@ pub struct Standing {
     reminder: Option<(Reminder, Instant)>,
 }
 
-impl Standing {
+impl Ticket {
     /// A new thing, which nobody expects to be bulky.
     #[expect(clippy::new_without_default, reason = "a thing begins, it has no default")]
     pub const fn new() -> Self {
@@ -117,10 +117,10 @@ impl<K: Copy> Schedule<K> {
     }
 
     /// There is something to do for a thing.
-    pub fn file(&mut self, key: K, standing: &mut Standing) {
-        if !standing.is_queued {
-            standing.is_queued = true;
-            if standing.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);
+    pub fn file(&mut self, key: K, ticket: &mut Ticket) {
+        if !ticket.is_queued {
+            ticket.is_queued = true;
+            if ticket.bulk > 0 { &mut self.bulk } else { &mut self.fresh }.push_back(key);
         }
     }
 
@@ -147,31 +147,31 @@ impl<K: Copy> Schedule<K> {
     }
 
     /// One that was taken has worked.
-    pub fn handle_worked(&mut self, key: K, standing: &mut Standing, stint: Stint, now: Instant) {
-        standing.is_queued = false;
+    pub fn handle_worked(&mut self, key: K, ticket: &mut Ticket, stint: Stint, now: Instant) {
+        ticket.is_queued = false;
         if stint.cost >= self.shares.fresh {
-            standing.bulk = SMALL_STINTS;
-        } else if standing.bulk > 0 {
+            ticket.bulk = SMALL_STINTS;
+        } else if ticket.bulk > 0 {
             // Who was called for nothing was no less bulky for it.
-            standing.bulk -= u8::from(stint.cost > 0);
+            ticket.bulk -= u8::from(stint.cost > 0);
         } else if stint.moved > 0 {
             self.quiet_until = Some(now + QUIET_SPAN);
         }
         if stint.has_more {
-            self.file(key, standing);
+            self.file(key, ticket);
         }
     }
 
     /// Sees to it that a thing is reminded by `at`, in the next turn at the earliest. Who is reminded before
     /// its time asks again, so that a deadline which moves ahead with every byte costs nothing.
-    pub fn remind(&mut self, key: K, standing: &mut Standing, at: Instant, now: Instant) {
-        if let Some((reminder, set)) = standing.reminder {
+    pub fn remind(&mut self, key: K, ticket: &mut Ticket, at: Instant, now: Instant) {
+        if let Some((reminder, set)) = ticket.reminder {
             if set <= at {
                 return;
             }
             self.timers.cancel(reminder);
         }
-        standing.reminder = Some((self.timers.file(at.max(now), key), at));
+        ticket.reminder = Some((self.timers.file(at.max(now), key), at));
     }
 
     /// Takes one whose reminder is due; [`handle_due`](Self::handle_due) comes before anything else.
@@ -180,13 +180,13 @@ impl<K: Copy> Schedule<K> {
     }
 
     /// The reminder of a thing was handed out.
-    pub fn handle_due(&mut self, standing: &mut Standing) {
-        standing.reminder = None;
+    pub fn handle_due(&mut self, ticket: &mut Ticket) {
+        ticket.reminder = None;
     }
 
     /// A thing is gone, behind its last stint.
-    pub fn forget(&mut self, standing: &mut Standing) {
-        if let Some((reminder, _)) = standing.reminder.take() {
+    pub fn forget(&mut self, ticket: &mut Ticket) {
+        if let Some((reminder, _)) = ticket.reminder.take() {
             self.timers.cancel(reminder);
         }
     }
@@ -227,31 +227,31 @@ mod tests {
     }
 
     /// A schedule with things that have each used up a share, and have more.
-    fn with_bulk(count: usize, now: Instant) -> (Schedule<usize>, Vec<Standing>) {
+    fn with_bulk(count: usize, now: Instant) -> (Schedule<usize>, Vec<Ticket>) {
         let mut schedule = Schedule::new(SHARES, now);
-        let mut standings = vec![Standing::new(); count];
-        for (key, standing) in standings.iter_mut().enumerate() {
-            schedule.file(key, standing);
+        let mut tickets = vec![Ticket::new(); count];
+        for (key, ticket) in tickets.iter_mut().enumerate() {
+            schedule.file(key, ticket);
         }
         schedule.begin_turn();
         for _ in 0..count {
             let (key, _) = schedule.next(now).expect("all are fresh");
-            schedule.handle_worked(key, &mut standings[key], FULL, now);
+            schedule.handle_worked(key, &mut tickets[key], FULL, now);
         }
-        (schedule, standings)
+        (schedule, tickets)
     }
 
     #[test]
     fn who_is_fresh_works_before_all_who_are_bulky_and_one_of_these_works_a_turn() {
         let now = start();
-        let (mut schedule, mut standings) = with_bulk(3, now);
-        let mut quiet = Standing::new();
+        let (mut schedule, mut tickets) = with_bulk(3, now);
+        let mut quiet = Ticket::new();
         schedule.file(9, &mut quiet);
         schedule.begin_turn();
         assert_eq!(schedule.next(now), Some((9, SHARES.fresh)));
         schedule.handle_worked(9, &mut quiet, SMALL, now);
         assert_eq!(schedule.next(now), Some((0, SHARES.short)));
-        schedule.handle_worked(0, &mut standings[0], FULL, now);
+        schedule.handle_worked(0, &mut tickets[0], FULL, now);
         assert_eq!(schedule.next(now), None, "the kernel is asked again");
         schedule.begin_turn();
         assert_eq!(schedule.next(now), Some((1, SHARES.short)), "in turn");
@@ -261,38 +261,38 @@ mod tests {
     fn who_turns_out_to_be_bulky_has_one_share_before_who_is_fresh_behind_him() {
         let now = start();
         let mut schedule = Schedule::new(SHARES, now);
-        let mut standings = [Standing::new(); 3];
-        for (key, standing) in standings.iter_mut().enumerate() {
-            schedule.file(key, standing);
+        let mut tickets = [Ticket::new(); 3];
+        for (key, ticket) in tickets.iter_mut().enumerate() {
+            schedule.file(key, ticket);
         }
         schedule.begin_turn();
-        for (key, standing) in standings.iter_mut().enumerate() {
+        for (key, ticket) in tickets.iter_mut().enumerate() {
             assert_eq!(schedule.next(now), Some((key, SHARES.fresh)));
-            schedule.handle_worked(key, standing, FULL, now);
+            schedule.handle_worked(key, ticket, FULL, now);
         }
         assert_eq!(schedule.next(now), Some((0, SHARES.long)), "the second one comes behind all");
-        schedule.handle_worked(0, &mut standings[0], FULL, now);
+        schedule.handle_worked(0, &mut tickets[0], FULL, now);
         assert_eq!(schedule.next(now), None);
     }
 
     #[test]
     fn shares_are_long_while_nobody_quiet_is_there() {
         let now = start();
-        let (mut schedule, mut standings) = with_bulk(1, now);
+        let (mut schedule, mut tickets) = with_bulk(1, now);
         schedule.begin_turn();
         assert_eq!(schedule.next(now), Some((0, SHARES.long)));
-        schedule.handle_worked(0, &mut standings[0], SMALL, now);
-        schedule.file(0, &mut standings[0]);
+        schedule.handle_worked(0, &mut tickets[0], SMALL, now);
+        schedule.file(0, &mut tickets[0]);
         schedule.begin_turn();
         assert_eq!(schedule.next(now), Some((0, SHARES.long)), "a small piece makes nobody quiet");
-        schedule.handle_worked(0, &mut standings[0], FULL, now);
-        let mut quiet = Standing::new();
+        schedule.handle_worked(0, &mut tickets[0], FULL, now);
+        let mut quiet = Ticket::new();
         schedule.file(9, &mut quiet);
         schedule.begin_turn();
         schedule.next(now);
         schedule.handle_worked(9, &mut quiet, SMALL, now);
         assert_eq!(schedule.next(now), Some((0, SHARES.short)));
-        schedule.handle_worked(0, &mut standings[0], FULL, now);
+        schedule.handle_worked(0, &mut tickets[0], FULL, now);
         schedule.begin_turn();
         assert_eq!(schedule.next(now + QUIET_SPAN), Some((0, SHARES.long)));
     }
@@ -300,14 +300,14 @@ mod tests {
     #[test]
     fn who_was_called_for_nothing_stays_bulky() {
         let now = start();
-        let (mut schedule, mut standings) = with_bulk(1, now);
+        let (mut schedule, mut tickets) = with_bulk(1, now);
         for _ in 0..=SMALL_STINTS {
             schedule.begin_turn();
             schedule.next(now);
             let stint = Stint { cost: 0, moved: 0, has_more: true };
-            schedule.handle_worked(0, &mut standings[0], stint, now);
+            schedule.handle_worked(0, &mut tickets[0], stint, now);
         }
-        let mut quiet = Standing::new();
+        let mut quiet = Ticket::new();
         schedule.file(9, &mut quiet);
         schedule.begin_turn();
         assert_eq!(schedule.next(now), Some((9, SHARES.fresh)), "the quiet one goes first");
@@ -317,9 +317,9 @@ mod tests {
     fn a_crowd_of_fresh_ones_does_not_starve_who_is_bulky() {
         let now = start();
         let (mut schedule, _) = with_bulk(1, now);
-        let mut standings = vec![Standing::new(); 2 * FRESH_MAX];
-        for (key, standing) in standings.iter_mut().enumerate() {
-            schedule.file(100 + key, standing);
+        let mut tickets = vec![Ticket::new(); 2 * FRESH_MAX];
+        for (key, ticket) in tickets.iter_mut().enumerate() {
+            schedule.file(100 + key, ticket);
         }
         schedule.begin_turn();
         let turn: Vec<usize> =
@@ -331,16 +331,16 @@ mod tests {
     fn a_thing_has_one_reminder_the_earliest_and_none_once_it_is_gone() {
         let now = start();
         let mut schedule = Schedule::new(SHARES, now);
-        let mut standing = Standing::new();
+        let mut ticket = Ticket::new();
         let at = |seconds| now + Duration::from_secs(seconds);
         for seconds in [9, 20, 5] {
-            schedule.remind(1, &mut standing, at(seconds), now);
+            schedule.remind(1, &mut ticket, at(seconds), now);
         }
-        assert_eq!((schedule.len(), standing.remind_at()), ((0, 1), Some(at(5))));
+        assert_eq!((schedule.len(), ticket.remind_at()), ((0, 1), Some(at(5))));
         assert_eq!(schedule.next_due(at(6)), Some(1));
-        schedule.handle_due(&mut standing);
-        schedule.remind(1, &mut standing, at(9), at(6));
-        schedule.forget(&mut standing);
+        schedule.handle_due(&mut ticket);
+        schedule.remind(1, &mut ticket, at(9), at(6));
+        schedule.forget(&mut ticket);
         assert_eq!((schedule.len(), schedule.wakes_at()), ((0, 0), None));
     }
 }

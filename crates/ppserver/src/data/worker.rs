@@ -35,7 +35,7 @@ use super::table::Table;
 use crate::core::accept_queue::Accepting;
 use crate::core::close_reason::CloseReason;
 use crate::core::connection_id::{ConnectionId, ConnectionIds};
-use crate::core::schedule::{Schedule, Shares, Standing};
+use crate::core::schedule::{Schedule, Shares, Ticket};
 use crate::core::session::{Action, Readiness, Side};
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
@@ -61,7 +61,7 @@ pub struct Worker {
     schedule: Schedule<Task>,
     spares: Spares,
     /// Where the spares stand in the schedule.
-    spares_standing: Standing,
+    spares_ticket: Ticket,
     /// Of all workers; it writes to its own.
     cells: Arc<[WorkerCells]>,
     /// The last refusals of all workers.
@@ -128,7 +128,7 @@ impl Worker {
             ids: ConnectionIds::new(index, unix_time()),
             schedule: Schedule::new(Shares::WORKER, now),
             spares: Spares::new(PipeLimits { large: 0, large_bytes: 0, small: 0 }),
-            spares_standing: Standing::new(),
+            spares_ticket: Ticket::new(),
             cells,
             refused,
             access_log: None,
@@ -213,7 +213,7 @@ impl Worker {
             Source::Leg(key, side) => {
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 connection.note_event(side, readiness(event), now);
-                self.schedule.file(Task::Connection(key), &mut connection.standing);
+                self.schedule.file(Task::Connection(key), &mut connection.ticket);
             }
         }
     }
@@ -304,7 +304,7 @@ impl Worker {
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.handle_stop(CloseReason::Drained, now);
-                self.schedule.file(Task::Connection(key), &mut connection.standing);
+                self.schedule.file(Task::Connection(key), &mut connection.ticket);
             }
         }
     }
@@ -320,7 +320,7 @@ impl Worker {
         let found = self.connections.find(|connection| connection.id == id);
         let Some((key, connection)) = found else { return false };
         connection.session.handle_stop(CloseReason::ClosedByAdmin, now);
-        self.schedule.file(Task::Connection(key), &mut connection.standing);
+        self.schedule.file(Task::Connection(key), &mut connection.ticket);
         true
     }
 
@@ -374,10 +374,10 @@ impl Worker {
                 let mut connection = Connection::new(id, rules, policy, client, peer, now.instant);
                 let task = Task::Connection(key);
                 if connection.session.next() != Action::Wait {
-                    self.schedule.file(task, &mut connection.standing);
+                    self.schedule.file(task, &mut connection.ticket);
                 }
                 let deadline = connection.session.deadline();
-                self.schedule.remind(task, &mut connection.standing, deadline, now.instant);
+                self.schedule.remind(task, &mut connection.ticket, deadline, now.instant);
                 self.connections.insert(connection);
             }
             Err(reason) => {
@@ -393,20 +393,20 @@ impl Worker {
                 Task::Connection(key) => {
                     let (mut ctx, connections, schedule) = self.lend(now);
                     let Some(connection) = connections.get_mut(key) else { continue };
-                    schedule.handle_due(&mut connection.standing);
+                    schedule.handle_due(&mut connection.ticket);
                     connection.handle_time(&mut ctx);
-                    schedule.file(task, &mut connection.standing);
+                    schedule.file(task, &mut connection.ticket);
                     let deadline = connection.session.deadline();
-                    schedule.remind(task, &mut connection.standing, deadline, now.instant);
+                    schedule.remind(task, &mut connection.ticket, deadline, now.instant);
                 }
                 Task::Spares => {
-                    self.schedule.handle_due(&mut self.spares_standing);
+                    self.schedule.handle_due(&mut self.spares_ticket);
                     self.spares.trim();
                 }
             }
         }
         if let Some(at) = self.spares.trim_at(now.instant) {
-            self.schedule.remind(Task::Spares, &mut self.spares_standing, at, now.instant);
+            self.schedule.remind(Task::Spares, &mut self.spares_ticket, at, now.instant);
         }
     }
 
@@ -419,13 +419,13 @@ impl Worker {
             let Some(connection) = connections.get_mut(key) else { continue };
             match connection.work(key, share, schedule.action_cost(), &mut ctx) {
                 Worked::Ended => {
-                    schedule.forget(&mut connection.standing);
+                    schedule.forget(&mut connection.ticket);
                     connections.remove(key);
                 }
                 Worked::Stint(stint) => {
                     let deadline = connection.session.deadline();
-                    schedule.handle_worked(task, &mut connection.standing, stint, now.instant);
-                    schedule.remind(task, &mut connection.standing, deadline, now.instant);
+                    schedule.handle_worked(task, &mut connection.ticket, stint, now.instant);
+                    schedule.remind(task, &mut connection.ticket, deadline, now.instant);
                 }
             }
             // A stint may take milliseconds: a turn of many is not taken for standing still.

@@ -133,7 +133,7 @@ fn an_edge_upwards_is_caught_behind_another_name() {
     caught(FLOW, "use crate::*; fn f() { data::conn::run(); }", "data::conn");
     caught(FLOW, "extern crate self as me; fn f() { me::data::conn::run(); }", "data::conn");
     // Through a glob of a module that may be named to one that may not.
-    caught(CONN, "use super::*; fn f() { orders::run(); }", "data::orders");
+    caught(CONN, "use super::*; fn f() { worker::run(); }", "data::worker");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Whether an endpoint gets new clients: what they met there, and what an operator said.
+//! Whether an endpoint gets new clients: what they met there, and what an operator said. Who of them is next is
+//! chosen in `mod.rs`.
 //!
 //! ```text
 //!           failures in a row                    its time is over

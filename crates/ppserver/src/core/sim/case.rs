@@ -18,7 +18,7 @@ use super::socket::{Errno, Mask};
 use super::stage::Stage;
 use super::wire::Move;
 use crate::core::close_reason::CloseReason;
-use crate::core::schedule::Standing;
+use crate::core::schedule::Ticket;
 use crate::core::session::{Action, Direction, Readiness, Session, Side};
 
 /// What a case meets the rest of its world with.
@@ -99,7 +99,7 @@ pub(super) struct Case {
     pub(super) closed: Option<CloseReason>,
     pub(super) steps: usize,
     /// Where it stands in the world's schedule.
-    pub(super) place: Standing,
+    pub(super) ticket: Ticket,
     /// What all had done when it was filed there last, until it works.
     pub(super) filed_at: Option<Spent>,
     /// How often it has moved little since it moved much.
@@ -130,7 +130,7 @@ impl Case {
             oracle: Oracle::new(plan.policy, now),
             closed: None,
             steps: 0,
-            place: Standing::new(),
+            ticket: Ticket::new(),
             filed_at: None,
             // A session is quiet until it has moved much.
             small_stints: usize::MAX / 2,

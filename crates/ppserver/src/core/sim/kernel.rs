@@ -100,7 +100,7 @@ impl Kernel {
             return Err(Errno::ConnAborted);
         }
         self.budget.fds -= 1;
-        let fd = self.pair(State::Standing, sizes);
+        let fd = self.pair(State::Established, sizes);
         self.watch(fd);
         Ok(fd)
     }
@@ -343,12 +343,12 @@ impl Kernel {
     /// close(2): what is queued still goes out, with a FIN, unless unread data makes it a reset.
     pub(crate) fn close(&mut self, fd: Fd) {
         let socket = self.socket(fd);
-        if socket.state == State::Standing && !socket.received.is_empty() {
+        if socket.state == State::Established && !socket.received.is_empty() {
             self.cover.hit(Quirk::CloseUnread);
             return self.reset(fd);
         }
         socket.held = None;
-        if socket.state == State::Standing && socket.fin == Fin::No {
+        if socket.state == State::Established && socket.fin == Fin::No {
             socket.fin = Fin::Queued;
         }
         self.release(fd);

@@ -174,7 +174,7 @@ impl Oracle {
         }
         let inward = Direction::into(side);
         let socket_of = |side| shell.socket(side).map(|fd| kernel.look(fd));
-        let stands = |side| socket_of(side).is_some_and(|it| it.state == State::Standing);
+        let stands = |side| socket_of(side).is_some_and(|it| it.state == State::Established);
         if stands(side) {
             let is_empty = shell.conduit(inward).is_empty();
             hold!(Tail, is_empty, "{side:?} is reset, {inward:?} still holds bytes for it");
@@ -386,7 +386,7 @@ impl Oracle {
         hold!(LostWakeup, !are_dead, "nothing is left to wait for");
         let is_settled = left.all(|(side, socket)| {
             let is_flushed = shell.conduit(Direction::into(side)).is_empty();
-            socket.state == State::Standing && is_flushed && socket.outq() == 0
+            socket.state == State::Established && is_flushed && socket.outq() == 0
         });
         if !is_settled {
             return;
@@ -435,7 +435,7 @@ impl Oracle {
     fn can_send(&self, direction: Direction, view: View<'_>) -> bool {
         view.shell.socket(direction.sink()).is_some_and(|fd| {
             let socket = view.kernel.look(fd);
-            socket.state == State::Standing && socket.is_writable()
+            socket.state == State::Established && socket.is_writable()
         })
     }
 

@@ -212,7 +212,7 @@ impl Peer {
 
     pub(super) fn can_send(&self, kernel: &Kernel, now: Instant) -> bool {
         let socket = kernel.look(self.fd);
-        if self.is_gone || socket.state != State::Standing || is_later(self.send_pause, now) {
+        if self.is_gone || socket.state != State::Established || is_later(self.send_pause, now) {
             return false;
         }
         if self.has_ended {
@@ -234,7 +234,9 @@ impl Peer {
         let socket = kernel.look(self.fd);
         let may_read = match self.script.reading {
             Reading::Never => false,
-            Reading::ResetAt(offset) if self.received >= offset => socket.state == State::Standing,
+            Reading::ResetAt(offset) if self.received >= offset => {
+                socket.state == State::Established
+            }
             Reading::Eager
             | Reading::Dribble
             | Reading::Slow(_)

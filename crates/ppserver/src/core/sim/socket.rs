@@ -46,7 +46,7 @@ pub(crate) enum State {
     /// The connect is under way.
     Handshake,
     /// Bytes may move, each way until its FIN.
-    Standing,
+    Established,
     /// Reset, or never connected: TCP_CLOSE.
     Closed,
 }
@@ -184,7 +184,7 @@ impl Socket {
 
     /// Returns when what is held back leaves by itself: never, once the connection is over.
     pub(crate) fn held_until(&self) -> Option<Instant> {
-        let held = self.held.filter(|_| self.state == State::Standing)?;
+        let held = self.held.filter(|_| self.state == State::Established)?;
         Some(held.until)
     }
 

@@ -51,7 +51,7 @@ impl Kernel {
                 continue;
             }
             // What nobody can receive any more needs no window.
-            let is_wanted = other.is_owned && other.state == State::Standing;
+            let is_wanted = other.is_owned && other.state == State::Established;
             let may_arrive = other.window() > 0 || !is_wanted;
             if socket.held_until().is_some_and(|until| until <= now) {
                 moves.push(Move::Release(fd));
@@ -67,7 +67,7 @@ impl Kernel {
                 moves.push(Move::Fin(fd));
             }
             let is_waiting = socket.unacknowledged > 0 || socket.fin == Fin::Arrived;
-            if is_waiting && socket.state == State::Standing && !socket.reset_coming {
+            if is_waiting && socket.state == State::Established && !socket.reset_coming {
                 moves.push(Move::Acknowledge(fd));
                 if other.held_until().is_some() {
                     moves.push(Move::Again(fd));
@@ -97,7 +97,7 @@ impl Kernel {
             Move::Fin(fd) => {
                 self.socket(fd).fin = Fin::Arrived;
                 let other = self.socket(fd.other_end());
-                if other.state == State::Standing {
+                if other.state == State::Established {
                     other.fin_received = true;
                     other.held = None;
                     other.wake();
@@ -113,9 +113,9 @@ impl Kernel {
         let Some((_, outcome)) = self.socket(fd).handshake.take() else { return };
         match outcome {
             Handshake::Stands => {
-                self.socket(fd.other_end()).state = State::Standing;
+                self.socket(fd.other_end()).state = State::Established;
                 let socket = self.socket(fd);
-                socket.state = State::Standing;
+                socket.state = State::Established;
                 socket.wake();
             }
             Handshake::Fails(error) => self.socket(fd).die(error),
@@ -132,7 +132,7 @@ impl Kernel {
             let segment = self.socket(fd).unsent.pop_front().expect("it has one");
             let other = self.look(fd.other_end());
             if other.state == State::Closed || !other.is_owned {
-                let is_orphan = other.state == State::Standing;
+                let is_orphan = other.state == State::Established;
                 return self.refuse(fd, &segment, is_orphan);
             }
             if window == 0 {
@@ -176,7 +176,7 @@ impl Kernel {
             return self.abandon(fd.other_end());
         }
         let socket = self.socket(fd);
-        socket.reset_coming |= socket.state == State::Standing;
+        socket.reset_coming |= socket.state == State::Established;
     }
 
     fn acknowledge(&mut self, fd: Fd) {
@@ -229,14 +229,14 @@ impl Kernel {
             socket.fin = Fin::No;
         }
         let other = self.socket(fd.other_end());
-        if state == State::Standing && !is_over && other.state == State::Standing {
+        if state == State::Established && !is_over && other.state == State::Established {
             other.reset_coming = true;
         }
     }
 
     /// The path of an established connection breaks: `tcp_write_err`, and the peer hears nothing.
     pub(crate) fn break_path(&mut self, fd: Fd) {
-        if self.look(fd).state == State::Standing {
+        if self.look(fd).state == State::Established {
             self.cover.hit(Quirk::PathBroke);
             self.socket(fd).die(Errno::TimedOut);
         }

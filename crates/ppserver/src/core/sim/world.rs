@@ -174,7 +174,7 @@ impl World {
     fn file(&mut self, at: usize) {
         let case = &mut self.cases[at];
         if case.closed.is_none() {
-            self.schedule.file(at, &mut case.place);
+            self.schedule.file(at, &mut case.ticket);
             case.filed_at.get_or_insert(self.spent);
         }
     }
@@ -212,7 +212,7 @@ impl World {
         let stint = working.stint(case.moved(), true);
         if case.closed.is_some() {
             self.spent.add(case.is_quiet(), stint.cost);
-            self.schedule.forget(&mut case.place);
+            self.schedule.forget(&mut case.ticket);
             self.working = None;
         } else if stint.cost >= working.share {
             self.finish(working, true);
@@ -230,9 +230,9 @@ impl World {
             _ => case.small_stints + 1,
         };
         case.filed_at = has_more.then_some(self.spent);
-        self.schedule.handle_worked(working.at, &mut case.place, stint, self.now);
+        self.schedule.handle_worked(working.at, &mut case.ticket, stint, self.now);
         let deadline = case.session().deadline();
-        self.schedule.remind(working.at, &mut case.place, deadline, self.now);
+        self.schedule.remind(working.at, &mut case.ticket, deadline, self.now);
         self.working = None;
     }
 
@@ -393,7 +393,7 @@ impl World {
         let at = self.cases.len();
         let deadline = case.session().deadline();
         self.cases.push(case);
-        self.schedule.remind(at, &mut self.cases[at].place, deadline, self.now);
+        self.schedule.remind(at, &mut self.cases[at].ticket, deadline, self.now);
         if self.cases[at].is_busy() {
             self.file(at);
         }
@@ -460,11 +460,11 @@ impl World {
             self.is_blocked = false;
         }
         while let Some(at) = self.schedule.next_due(self.now) {
-            self.schedule.handle_due(&mut self.cases[at].place);
+            self.schedule.handle_due(&mut self.cases[at].ticket);
             self.with(at, Case::expire);
             self.file(at);
             let deadline = self.cases[at].session().deadline();
-            self.schedule.remind(at, &mut self.cases[at].place, deadline, self.now);
+            self.schedule.remind(at, &mut self.cases[at].ticket, deadline, self.now);
         }
     }
 
@@ -474,7 +474,7 @@ impl World {
             let is_to_work = case.filed_at.is_some() || self.working.is_some_and(|it| it.at == at);
             let is_waiting = case.closed.is_none() && !case.is_busy() && !is_to_work;
             let deadline = case.session().deadline();
-            let is_reminded = case.place.remind_at().is_some_and(|at| at <= deadline);
+            let is_reminded = case.ticket.remind_at().is_some_and(|at| at <= deadline);
             hold!(Deadline, !is_waiting || is_reminded, "nobody reminds it");
         }
         self.schedule.wakes_at()
@@ -485,7 +485,7 @@ impl World {
         let case = &mut self.cases[at];
         if case.closed.is_none() {
             let deadline = case.session().deadline();
-            self.schedule.remind(at, &mut case.place, deadline, self.now);
+            self.schedule.remind(at, &mut case.ticket, deadline, self.now);
         }
     }
 

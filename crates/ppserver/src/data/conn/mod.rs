@@ -9,7 +9,7 @@
 
 mod attempts;
 mod refused;
-mod told;
+mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
-use crate::core::schedule::{Standing, Stint};
+use crate::core::schedule::{Stint, Ticket};
 use crate::core::session::{
     Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness, ReceiveResult,
     SendResult, Session, Side, Verdict,
@@ -90,7 +90,7 @@ enum Stage {
 pub(super) struct Connection {
     pub(super) session: Session,
     /// Where it stands in the worker's schedule.
-    pub(super) standing: Standing,
+    pub(super) ticket: Ticket,
     pub(super) id: ConnectionId,
     rules: Arc<Rules>,
     client: Leg,
@@ -119,7 +119,7 @@ impl Connection {
         tracing::debug!(listener = rules.name(), %peer, "accepted");
         let is_early = rules.early_receive.is_due();
         Self {
-            standing: Standing::new(),
+            ticket: Ticket::new(),
             id,
             session: Session::new(Arc::clone(policy), first_use(is_early), now),
             client: Leg::accepted(client, is_early),
