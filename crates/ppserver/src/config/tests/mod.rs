@@ -97,7 +97,7 @@ fn every_configuration_of_a_page_is_clean() {
 #[test]
 fn the_full_shape_fails_only_for_what_this_version_lacks() {
     let report = check(FULL_SHAPE).unwrap_err();
-    assert!(report.errors().count() >= 14);
+    assert!(report.errors().count() >= 12);
     for error in report.errors() {
         assert_eq!(error.code(), Code::NotSupported, "{}", error.message());
     }
@@ -612,16 +612,6 @@ fn every_key_is_documented_in_the_section_of_its_table() {
             let is_row = section.contains(&format!("\n| `{key}` |"));
             assert!(is_row || is_header(key) || is_like_another, "{key} of {heading}");
         }
-    }
-}
-
-#[test]
-fn every_configuration_of_the_page_on_upstreams_can_be_used() {
-    let blocks: Vec<_> = UPSTREAMS.split("```toml\n").skip(1).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let (text, _) = block.split_once("```").expect("a block ends");
-        assert_eq!(faults(text), [""; 0], "{text}");
     }
 }
 
