@@ -37,6 +37,7 @@ edition = \"2024\"
 
 [dependencies]
 ppcore = { path = \"../../crates/ppcore\" }
+siphasher = \"1\"
 
 [profile.dev]
 opt-level = 1
