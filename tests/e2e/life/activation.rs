@@ -73,6 +73,16 @@ fn wait_in_queue(addr: SocketAddr) -> Session {
     session
 }
 
+/// Who comes while nobody is there is served by the server that starts then.
+#[track_caller]
+fn next_start_serves(manager: &Manager, addr: SocketAddr, text: &str) {
+    let mut waiting = wait_in_queue(addr);
+    let mut server = manager.start("web:other", text, 1);
+    waiting.echo(b"served");
+    drop(waiting);
+    server.stop();
+}
+
 #[test]
 fn what_is_passed_is_served_by_all_workers_and_nothing_is_bound_beside() {
     let far_end = FarEnd::start();
@@ -109,11 +119,7 @@ fn who_waits_in_the_queue_is_served_by_the_next_start() {
     waiting.iter_mut().for_each(|session| session.echo(b"served"));
     server.proc.signal(Signal::KILL);
     server.proc.wait_for_exit();
-    let mut waiting = wait_in_queue(server.addr());
-    let mut server = manager.start("web:other", &text, 1);
-    waiting.echo(b"served");
-    drop(waiting);
-    server.stop();
+    next_start_serves(&manager, server.addr(), &text);
 }
 
 #[test]
@@ -190,11 +196,7 @@ fn an_upgrade_hands_over_what_was_passed_too() {
     running.rest();
     assert!(server.ends_within(SOON), "{}", server.proc.transcript());
     heir.stop();
-    let mut waiting = wait_in_queue(manager.addr(0));
-    let mut server = manager.start("web:other", &text, 1);
-    waiting.echo(b"served");
-    drop(waiting);
-    server.stop();
+    next_start_serves(&manager, manager.addr(0), &text);
 }
 
 #[test]
@@ -222,11 +224,7 @@ fn a_supervisor_is_passed_them_and_gives_them_to_who_serves() {
     server.proc.signal(Signal::TERM);
     assert!(server.ends_within(SOON), "{}", server.proc.transcript());
     server.ended();
-    let mut waiting = wait_in_queue(manager.addr(0));
-    let mut server = manager.start("web:other", &text, 1);
-    waiting.echo(b"served");
-    drop(waiting);
-    server.stop();
+    next_start_serves(&manager, manager.addr(0), &text);
 }
 
 #[test]
