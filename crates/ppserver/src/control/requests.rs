@@ -87,7 +87,7 @@ pub(super) struct Upgrade {
 }
 
 /// Another program has taken over, and this one drains.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Upgraded {
     /// Its process.
     pub(super) pid: u32,

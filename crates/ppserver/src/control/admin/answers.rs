@@ -188,13 +188,6 @@ pub(super) struct Draining {
     pub(super) grace_seconds: f64,
 }
 
-/// An answer to a POST that upgraded.
-#[derive(Debug, Serialize)]
-pub(super) struct Upgraded {
-    pub(super) pid: u32,
-    pub(super) generation: u32,
-}
-
 /// An answer to a POST that changed the level of the log.
 #[derive(Debug, Serialize)]
 pub(super) struct Logging {

@@ -306,12 +306,11 @@ struct UpgradeQuery {
 async fn upgrade(
     State(reception): Known,
     query: Asked<UpgradeQuery>,
-) -> Result<Json<answers::Upgraded>, Problem> {
+) -> Result<Json<requests::Upgraded>, Problem> {
     let UpgradeQuery { binary } = asked(query)?;
     let upgrade = requests::Upgrade { binary };
     let upgraded = reception.desk.ask(|reply| Request::Upgrade(upgrade, reply)).await?;
-    let requests::Upgraded { pid, generation } = upgraded;
-    Ok(Json(answers::Upgraded { pid, generation }))
+    Ok(Json(upgraded))
 }
 
 /// What a POST to `log` says.
