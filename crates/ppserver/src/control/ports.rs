@@ -331,9 +331,12 @@ impl Ports {
     /// Sets the options of every socket, which may have had another process's.
     pub(super) fn set_options(&self, tcp: &config::Tcp) {
         let options = data::listen_options(tcp);
-        for socket in self.held.iter().flat_map(|port| &port.sockets) {
-            if let Err(error) = sys::listen(&SockRef::from(&**socket), &options) {
-                tracing::warn!(%error, "a listening socket refused an option");
+        for port in &self.held {
+            for socket in &port.sockets {
+                if let Err(error) = sys::listen(&SockRef::from(&**socket), &options) {
+                    let addr = port.claim.addr;
+                    tracing::warn!(%error, %addr, "a listening socket refused an option");
+                }
             }
         }
     }

@@ -11,12 +11,11 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Registry, Token};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
-use socket2::SockRef;
 
 use super::orders::Claim;
 use super::rules::Rules;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
-use crate::data::sys::{self, ListenOptions};
+use crate::data::sys;
 
 /// Connections accepted from one port before others are looked at.
 const BATCH_MAX: usize = 64;
@@ -56,12 +55,9 @@ impl Port {
         }
     }
 
-    /// Goes on with other terms and options, for those who come from now on.
-    pub(super) fn follow(&mut self, rules: &Arc<Rules>, options: &ListenOptions) {
+    /// Goes on with other terms, for those who come from now on.
+    pub(super) fn follow(&mut self, rules: &Arc<Rules>) {
         self.rules = Arc::clone(rules);
-        if let Err(error) = sys::listen(&SockRef::from(&*self.socket), options) {
-            tracing::warn!(%error, addr = %self.claim.addr, "a listening socket refused an option");
-        }
     }
 
     /// Whether it is to be closed once its queue is empty.

@@ -29,7 +29,7 @@ use super::listing::{Filter, Listing};
 use super::orders::{Claim, Ejections, Line, Order, Reply, Setup, Share};
 use super::pipes::PipeLimits;
 use super::port::Port;
-use super::rules::{self, Rules};
+use super::rules::Rules;
 use super::source::{Source, Task};
 use super::table::Table;
 use crate::core::accept_queue::Accepting;
@@ -246,11 +246,10 @@ impl Worker {
         self.access_log = access_log;
         self.connections_max = connections_max;
         self.spares.set_limits(pipes);
-        let options = rules::listen_options(&plan.config.tcp);
         for at in 0..self.ports.len() {
             let Some(port) = &mut self.ports[at] else { continue };
             match ports.iter().find(|share| Arc::ptr_eq(&share.claim, &port.claim)) {
-                Some(share) => port.follow(&self.rules[share.listener], &options),
+                Some(share) => port.follow(&self.rules[share.listener]),
                 None => self.drain_port(at),
             }
         }
