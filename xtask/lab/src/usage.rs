@@ -91,10 +91,23 @@ impl Family {
 
     /// Resident bytes of all members.
     pub(crate) fn resident(&self) -> Result<u64> {
+        self.memory(&["Rss:"])
+    }
+
+    /// Bytes of all members that have no file behind them: what they allocated. Resident memory has the
+    /// program's text too, which comes as it is first run and goes when the kernel wants its pages.
+    pub(crate) fn allocated(&self) -> Result<u64> {
+        self.memory(&["Anonymous:", "Swap:"])
+    }
+
+    fn memory(&self, kinds: &[&str]) -> Result<u64> {
         let mut bytes = 0;
         for pid in &self.pids {
             let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-            bytes += parse_resident(&text).context("smaps_rollup has no Rss")?;
+            for kind in kinds {
+                bytes += parse_rollup(&text, kind)
+                    .with_context(|| format!("smaps_rollup has no {kind}"))?;
+            }
         }
         Ok(bytes)
     }
@@ -227,8 +240,8 @@ fn parse_schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn parse_resident(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+fn parse_rollup(rollup: &str, kind: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix(kind))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -367,7 +380,10 @@ mod tests {
         let family = found.unwrap().expect("the shell starts another one");
         assert_eq!(family.pids()[0], shell.id());
         assert!(family.cpu().unwrap() > Duration::ZERO);
-        assert!(family.resident().unwrap() > Family { pids: vec![shell.id()] }.resident().unwrap());
+        let alone = Family { pids: vec![shell.id()] };
+        assert!(family.resident().unwrap() > alone.resident().unwrap());
+        assert!(family.allocated().unwrap() > alone.allocated().unwrap());
+        assert!(alone.allocated().unwrap() < alone.resident().unwrap());
         // Its descriptors above stderr, if any, came from whoever started the tests.
         assert!(family.pipe_ends().unwrap() >= 2, "both have the pipe of their input");
         drop(shell.stdin.take());
@@ -377,7 +393,9 @@ mod tests {
     #[test]
     fn the_forms_of_proc_are_understood() {
         assert_eq!(parse_schedstat("123456 789 10\n"), Some(123_456));
-        assert_eq!(parse_resident("5500-7fff ---p [rollup]\nRss:     2048 kB\n"), Some(2 << 20));
+        let rollup = "5500-7fff ---p [rollup]\nRss:     2048 kB\nSwap:       4 kB\n";
+        assert_eq!(parse_rollup(rollup, "Rss:"), Some(2 << 20));
+        assert_eq!(parse_rollup(rollup, "Swap:"), Some(4096));
         let earlier = Machine { at: host::now(), cores: vec![Core::default(); 2] };
         let core = |busy, stolen| {
             let [busy, stolen] = [busy, stolen].map(Duration::from_millis);

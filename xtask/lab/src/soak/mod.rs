@@ -163,7 +163,7 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
             samples += 1;
             if at >= warm_up {
                 let sample = server.sample()?;
-                memory.add(at.as_secs_f64(), host::real(sample.resident));
+                memory.add(at.as_secs_f64(), host::real(sample.allocated));
                 descriptors.add(at.as_secs_f64(), host::real(sample.descriptors));
             }
         }
@@ -182,7 +182,7 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
                 "{minutes:>4} min: {begun} sessions, {} active, lost {lost}, faults {other}; \
                  {} KiB, {} descriptors, {} pipe ends; probe p99 {:.0} us; CPU {:.1} %",
                 counters["active"],
-                sample.resident / 1024,
+                sample.allocated / 1024,
                 sample.descriptors,
                 sample.pipe_ends,
                 Latency::read(&minute).p99,
@@ -221,12 +221,12 @@ fn soak(args: &SoakArgs, seed: u64, program: &std::path::Path) -> Result<Report>
         fault_words: shared.faults.words(),
         probe: Latency::read(&total),
         memory: Memory {
-            first: first.resident,
+            first: first.allocated,
             min: memory_min,
             max: memory_max,
             slope_per_hour: memory.slope_per_hour(),
             growth: memory.slope_per_hour() * measured / 3600.0,
-            last: last.resident,
+            last: last.allocated,
         },
         descriptors: Descriptors {
             first: first.descriptors,

@@ -38,7 +38,7 @@ pub(super) fn run(program: &Path, sessions: u64, seed: u64) -> Result<()> {
         at_rest.push(batch(&mut server, &shared, numbers)?);
     }
     let last = at_rest.last().copied().unwrap_or_default();
-    let memory: Vec<u64> = at_rest.iter().map(|sample| sample.resident / 1024).collect();
+    let memory: Vec<u64> = at_rest.iter().map(|sample| sample.allocated / 1024).collect();
     let seconds = (host::now() - began).as_secs_f64();
     let (counters, _) = server.stop()?;
     let (lost, faults) = shared.faults.counts();
@@ -49,7 +49,7 @@ pub(super) fn run(program: &Path, sessions: u64, seed: u64) -> Result<()> {
          memory        {} KiB at start, {memory:?} at rest\n\
          descriptors   {} at start, {} at rest, {} pipe ends kept\n\
          counters      {counters}",
-        first.resident / 1024,
+        first.allocated / 1024,
         first.descriptors,
         last.descriptors,
         last.pipe_ends,

@@ -50,7 +50,7 @@ pub(super) struct Report {
     pub(super) life: Option<Life>,
 }
 
-/// Resident bytes of the server.
+/// Bytes that the server allocated, as the kernel counts them: resident ones without a file behind them.
 #[derive(Debug, Serialize)]
 pub(super) struct Memory {
     pub(super) first: u64,

@@ -46,7 +46,8 @@ pub(super) struct Upstreams {
 /// What the kernel says of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
-    pub(super) resident: u64,
+    /// Bytes without a file behind them.
+    pub(super) allocated: u64,
     /// Sockets, files and the like, without pipes: the server keeps those for later.
     pub(super) descriptors: u64,
     pub(super) pipe_ends: u64,
@@ -87,7 +88,7 @@ impl Server {
 
     /// What it holds at this moment.
     pub(super) fn sample(&self) -> Result<Sample> {
-        let mut sample = Sample { resident: self.family.resident()?, ..Sample::default() };
+        let mut sample = Sample { allocated: self.family.allocated()?, ..Sample::default() };
         for fd in fs::read_dir(format!("/proc/{}/fd", self.process.id()))? {
             // A descriptor may be closed between the two looks.
             let Ok(target) = fs::read_link(fd?.path()) else { continue };
