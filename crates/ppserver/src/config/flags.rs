@@ -13,7 +13,7 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place};
 use super::parse::{At, Key, Written, ranged};
 use super::read::{self, TIMEOUT};
-use super::units::{format_duration, parse_duration};
+use super::units::{format_duration, parse_duration, parse_tlv_type};
 use super::validate::{self, AdminDraft, Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use super::{
     Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Loaded, LocalPolicy, Log,
@@ -206,16 +206,13 @@ fn passed(flags: &Flags, faults: &mut Diagnostics) -> Vec<At<u8>> {
     }
     let words = text.split(',').map(str::trim).filter(|_| text != TLVS_ALL);
     let kind = |word: &str| {
-        let kind = match word.strip_prefix("0x") {
-            Some(digits) => u8::from_str_radix(digits, 16),
-            None => word.parse(),
-        };
-        if kind.is_err() {
+        let kind = parse_tlv_type(word);
+        if kind.is_none() {
             let message = format!("`{word}` is no type of a TLV");
             let help = "all, or numbers from 0x00 to 0xFF with commas between: 0xEA,0xEE";
             faults.add(Code::BadValue, TLV_PASS, message).with_help(help);
         }
-        kind.ok().map(|kind| At::new(kind, TLV_PASS))
+        kind.map(|kind| At::new(kind, TLV_PASS))
     };
     words.filter_map(kind).collect()
 }

@@ -52,3 +52,4 @@ pub use load::{FILE_BYTES_MAX, Host, Loaded, from_bytes, load, read_from};
 pub use logged_tlv::LoggedTlv;
 pub use overrides::{CommonFlags, Overrides};
 pub use types::*;
+pub use units::parse_tlv_type;

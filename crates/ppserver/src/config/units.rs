@@ -1,6 +1,6 @@
-//! Durations, sizes and bytes as they are written: `"3s"`, `"4KiB"`, `"hex:0a0b"`.
+//! Durations, sizes, bytes and types of TLVs as they are written: `"3s"`, `"4KiB"`, `"hex:0a0b"`, `0xEA`.
 //!
-//! A bare number is neither: `30` of what? Invariant: what is printed reads back as the same value; a
+//! A bare number is neither duration nor size: `30` of what? Invariant: what is printed reads back as the same value; a
 //! duration is a whole number of milliseconds.
 
 use std::time::Duration;
@@ -113,6 +113,17 @@ pub(super) fn parse_size(text: &str) -> Result<usize, Misread> {
     };
     let number = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
     number.ok_or_else(|| Misread::new("the number is too large"))
+}
+
+/// Reads the type of a TLV: `234`, `0xEA` or `0xea`.
+pub fn parse_tlv_type(text: &str) -> Option<u8> {
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    // `from_str_radix` alone would take a sign.
+    let digits = Some(digits).filter(|digits| !digits.starts_with('+'))?;
+    u8::from_str_radix(digits, radix).ok()
 }
 
 /// Reads the bytes of a text, or those behind `"hex:"`.

@@ -87,7 +87,7 @@ fn every_flag_is_judged_as_the_file_is_and_all_at_once() {
         trust: Some("10.0.0.0/33,any".to_owned()),
         header_timeout: Some("3".to_owned()),
         send: Some(Version::V2),
-        tlv_pass: Some("all,0x100".to_owned()),
+        tlv_pass: Some("all,0x100,+1".to_owned()),
         common: CommonFlags {
             access_log: Some("disk".to_owned()),
             grace: Some("1y".to_owned()),
@@ -107,6 +107,7 @@ fn every_flag_is_judged_as_the_file_is_and_all_at_once() {
             "--header-timeout: `header` cannot be read: a unit is missing: ms, s, m, h, d",
             "--tlv-pass: `all` is no type of a TLV",
             "--tlv-pass: `0x100` is no type of a TLV",
+            "--tlv-pass: `+1` is no type of a TLV",
             "--grace: `shutdown_grace` cannot be read: no unit is called `y`; there are ms, s, m, h, d",
             "--access-log: `output` cannot be \"disk\"",
         ]
