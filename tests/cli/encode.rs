@@ -93,6 +93,43 @@ fn tlvs_keep_their_order_and_the_checksum_comes_last() {
 }
 
 #[test]
+fn tlvs_that_have_a_name_take_what_people_write() {
+    for (given, kind, value) in [
+        ("alpn=h2", 0x01, b"h2".as_slice()),
+        ("authority=www.ex\u{e4}mple.com=x", 0x02, b"www.ex\xc3\xa4mple.com=x"),
+        ("unique_id=0a-17", 0x05, b"0a-17"),
+        ("netns=blue", 0x30, b"blue"),
+        ("gcp_psc_connection_id=18446744072635879970", 0xE0, &[255, 255, 255, 255, 192, 1, 18, 34]),
+        ("aws_vpc_endpoint_id=vpce-08d2", 0xEA, b"\x01vpce-08d2"),
+        ("azure_link_id=553665985", 0xEE, b"\x01\xc1\x45\x00\x21"),
+        ("alpn=", 0x01, b""),
+        ("0XEA=", 0xEA, b""),
+    ] {
+        let got = there_and_back(&[&IPV4[..], &["--tlv", given]].concat());
+        let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        let got = &got["tlvs"][0];
+        assert_eq!((&got["type"], &got["value_hex"]), (&json!(kind), &json!(hex)), "{given}");
+    }
+}
+
+#[test]
+fn ssl_says_whether_the_client_was_verified() {
+    let ssl = |more: &[&str]| {
+        let tlv = there_and_back(&[&IPV4[..], &["--tlv", "alpn=h2", "--ssl"], more].concat());
+        let tlv = &tlv["tlvs"][1];
+        assert_eq!(tlv["type"], 0x20);
+        tlv["value_hex"].as_str().unwrap().to_owned()
+    };
+    let version = "210007544c5376312e33";
+    assert_eq!(ssl(&["TLSv1.3"]), format!("0100000001{version}"));
+    assert_eq!(ssl(&["TLSv1.3", "--ssl-verify", "0"]), format!("0100000000{version}"));
+    let with_cn = format!("{version}220004 4ac3b667").replace(' ', "");
+    assert_eq!(ssl(&["TLSv1.3", "--ssl-cn", "J\u{f6}g"]), format!("0700000000{with_cn}"));
+    let expired = ssl(&["TLSv1.3", "--ssl-cn", "J\u{f6}g", "--ssl-verify", "10"]);
+    assert_eq!(expired, format!("070000000a{with_cn}"));
+}
+
+#[test]
 fn unix_names_come_back_as_they_were_given() {
     let got = there_and_back(&["--src", "unix:/run/a.sock", "--dst", "unix-abstract:6100ff"]);
     let want = json!({
@@ -125,6 +162,8 @@ fn refusals_say_what_to_do() {
     encode(&IPV4[..2]).assert_refused(&["--dst is missing"]);
     encode(&IPV4[2..]).assert_refused(&["--src is missing"]);
     with(&["--v1", "--tlv", "1=00"]).assert_refused(&["v1 has no TLVs", "--tlv"]);
+    with(&["--v1", "--ssl", "TLSv1.3"]).assert_refused(&["v1 has no TLVs", "--ssl"]);
+    with(&["--ssl-cn", "alice"]).assert_refused(&["--ssl <VERSION>"]);
     with(&["--v1", "--crc32c"]).assert_refused(&["v1 has no TLVs", "--crc32c"]);
     with(&["--v1", "--udp"]).assert_refused(&["--udp"]);
     with(&["--v1", "--v2"]).assert_refused(&["--v1", "--v2"]);
@@ -145,13 +184,21 @@ fn bad_arguments_are_named() {
         ("--dst", "[fe80::1%3]:80", "drop `%3`"),
         ("--dst", "unix-abstract:6", "odd"),
         ("--tlv", "1", "TYPE=HEX"),
+        ("--tlv", "host=a", "authority, unique_id"),
+        ("--tlv", "ssl_cn=alice", "--ssl-cn"),
+        ("--tlv", "gcp_psc_connection_id=-1", "invalid digit"),
+        ("--tlv", "azure_link_id=4294967296", "too large"),
+        ("--tlv", "aws_vpc_endpoint_id=vpce/1", "not the text"),
+        ("--tlv", "netns=b\u{fc}ro", "not the text"),
+        ("--ssl", "\u{fc}", "US-ASCII"),
         ("--tlv", "256=00", "0..255"),
         ("--tlv", "0x100=00", "0..255"),
         ("--tlv", "+1=00", "0..255"),
         ("--tlv", "0x=00", "0..255"),
         ("--tlv", "1=0g", "column 2"),
     ];
-    for (flag, value, word) in cases {
+    let long = format!("unique_id={}", "x".repeat(129));
+    for (flag, value, word) in [&cases[..], &[("--tlv", &long, "length")]].concat() {
         encode(&[flag, value]).assert_refused(&[flag, value, word]);
     }
 }

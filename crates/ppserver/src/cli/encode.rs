@@ -9,17 +9,23 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use ppcore::encode::{EncodeError, Encoder, v1};
-use ppcore::{Addresses, Transport, V2_LEN_MAX, tlv};
+use ppcore::tlv::{self, Tlvs};
+use ppcore::{Addresses, Transport, V2_LEN_MAX};
 
 use crate::cli::{Exit, Failure, answer, hex};
+use crate::config::{LoggedTlv, parse_tlv_type};
 
 const HELP: &str = "\
 Addresses: 192.0.2.1:443, [2001:db8::1]:443, unix:/path, unix: (no name), unix-abstract:HEX.
 IPv4 beside IPv6 is written as v4-mapped IPv6; v4-mapped pairs are written as IPv4.
 
+TLVs by name: alpn, authority, unique_id, netns and aws_vpc_endpoint_id take text,
+gcp_psc_connection_id and azure_link_id a number. Any other is its type and the value's bytes in hex.
+
 Examples:
   ppserver encode --src 203.0.113.7:51820 --dst 192.0.2.1:443 --v1
-  ppserver encode --src 203.0.113.7:51820 --dst 192.0.2.1:443 --tlv 1=6832 --crc32c --hex
+  ppserver encode --src 203.0.113.7:51820 --dst 192.0.2.1:443 --tlv alpn=h2 --tlv 0xE1=01ff \
+    --ssl TLSv1.3 --ssl-cn alice --crc32c --hex
   (ppserver encode --local; cat payload.bin) | nc 127.0.0.1 8080
 
 Exit codes:
@@ -48,15 +54,29 @@ pub(super) struct Args {
     /// The addresses are of a datagram socket
     #[arg(long)]
     udp: bool,
-    /// Add a TLV; may be repeated. TYPE is decimal or 0x.., HEX may be empty
-    #[arg(long, value_name = "TYPE=HEX")]
+    /// Add a TLV, as alpn=h2 or TYPE=HEX; may be repeated. TYPE is decimal or 0x.., HEX may be empty
+    #[arg(long, value_name = "NAME=VALUE")]
     tlv: Vec<TlvArg>,
+    /// Add an SSL TLV behind them: the client speaks TLS of this version, such as TLSv1.3
+    #[arg(long, value_name = "VERSION", value_parser = tls_version)]
+    ssl: Option<String>,
+    /// In the SSL TLV, the client gave a certificate with this common name
+    #[arg(long, value_name = "NAME", requires = "ssl")]
+    ssl_cn: Option<String>,
+    /// In the SSL TLV, what verifying the certificate came to: 0 is good [default: 0 with --ssl-cn, else 1]
+    #[arg(long, value_name = "N", requires = "ssl")]
+    ssl_verify: Option<u32>,
     /// Add a CRC32C TLV behind the others
     #[arg(long)]
     crc32c: bool,
     /// Write hex text and a newline instead of bytes
     #[arg(long)]
     hex: bool,
+}
+
+/// The version's name is US-ASCII (spec 2.2.6).
+fn tls_version(text: &str) -> Result<String, &'static str> {
+    if text.is_ascii() { Ok(text.to_owned()) } else { Err("not US-ASCII") }
 }
 
 /// Runs the command.
@@ -73,7 +93,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn line(args: &Args) -> Result<Vec<u8>, Failure> {
-    for (is_given, flag) in [(!args.tlv.is_empty(), "--tlv"), (args.crc32c, "--crc32c")] {
+    let tlvs =
+        [(!args.tlv.is_empty(), "--tlv"), (args.ssl.is_some(), "--ssl"), (args.crc32c, "--crc32c")];
+    for (is_given, flag) in tlvs {
         if is_given {
             return Err(Failure::usage(format!("v1 has no TLVs: drop {flag} or --v1")));
         }
@@ -111,6 +133,9 @@ fn block(args: &Args) -> Result<Vec<u8>, Failure> {
         for tlv in &args.tlv {
             encoder = encoder.tlv(tlv.kind, &tlv.value);
         }
+        if let Some(version) = &args.ssl {
+            encoder = args.ssl(encoder, version);
+        }
         if args.crc32c { encoder.crc32c().finish() } else { encoder.finish() }
     })
 }
@@ -132,6 +157,18 @@ enum Pair<'a> {
 }
 
 impl Args {
+    fn ssl<'a>(&self, encoder: Encoder<'a>, version: &str) -> Encoder<'a> {
+        let version = (tlv::SSL_VERSION, version.as_bytes());
+        let verify = |default| self.ssl_verify.unwrap_or(default);
+        match &self.ssl_cn {
+            Some(name) => {
+                let client = tlv::CLIENT_SSL | tlv::CLIENT_CERT_CONN | tlv::CLIENT_CERT_SESS;
+                encoder.ssl(client, verify(0), &[version, (tlv::SSL_CN, name.as_bytes())])
+            }
+            None => encoder.ssl(tlv::CLIENT_SSL, verify(1), &[version]),
+        }
+    }
+
     /// Returns the addresses to write; `None` for LOCAL.
     fn pair(&self) -> Result<Option<Pair<'_>>, Failure> {
         if self.local {
@@ -200,21 +237,48 @@ impl FromStr for TlvArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (kind, value) = text
-            .split_once('=')
-            .ok_or("expected TYPE=HEX, such as 0xEA=01ff or, for no value, 4=")?;
-        let (digits, radix) = match kind.strip_prefix("0x").or_else(|| kind.strip_prefix("0X")) {
-            Some(digits) => (digits, 16),
-            None => (kind, 10),
+        let (name, value) = text.split_once('=').ok_or(
+            "expected NAME=VALUE or TYPE=HEX, such as alpn=h2, 0xEA=01ff or, for no value, 4=",
+        )?;
+        match LoggedTlv::of_name(name) {
+            Some(LoggedTlv::Type(kind)) => Self::named(kind, value),
+            Some(LoggedTlv::InSsl(_)) => {
+                Err(format!("`{name}` stands inside an SSL TLV: --ssl and --ssl-cn write one"))
+            }
+            None => {
+                let kind = parse_tlv_type(name).ok_or_else(|| unknown(name))?;
+                let value = hex::parse(value.as_bytes())
+                    .map_err(|error| format!("in the value, {error}"))?;
+                Ok(Self { kind, value })
+            }
+        }
+    }
+}
+
+impl TlvArg {
+    /// Takes a value in the form that the access log shows it in.
+    fn named(kind: u8, value: &str) -> Result<Self, String> {
+        let number = |error| format!("in the value, {error}");
+        // Behind the subtype that is known, as ppcore reads it.
+        let value = match kind {
+            tlv::GCP => value.parse::<u64>().map_err(number)?.to_be_bytes().to_vec(),
+            tlv::AWS => [&[1], value.as_bytes()].concat(),
+            tlv::AZURE => [&[1], &value.parse::<u32>().map_err(number)?.to_le_bytes()[..]].concat(),
+            _ => value.as_bytes().to_vec(),
         };
-        // `from_str_radix` alone would take a sign.
-        let parsed = Some(digits)
-            .filter(|digits| !digits.starts_with('+'))
-            .and_then(|digits| u8::from_str_radix(digits, radix).ok());
-        let kind = parsed
-            .ok_or_else(|| format!("the type must be 0..255 or 0x00..0xff, and is `{kind}`"))?;
-        let value =
-            hex::parse(value.as_bytes()).map_err(|error| format!("in the value, {error}"))?;
+        let len = u16::try_from(value.len()).map_err(|_| "the value is too long".to_owned())?;
+        let framed = [&[kind][..], &len.to_be_bytes(), &value].concat();
+        for tlv in Tlvs::new(&framed, 0).flatten() {
+            tlv.view().map_err(|error| error.to_string())?;
+        }
         Ok(Self { kind, value })
     }
+}
+
+fn unknown(name: &str) -> String {
+    let names = LoggedTlv::names().filter(|name| {
+        LoggedTlv::of_name(name).is_some_and(|tlv| matches!(tlv, LoggedTlv::Type(_)))
+    });
+    let names: Vec<&str> = names.collect();
+    format!("the type must be 0..255, 0x00..0xff or one of {}, and is `{name}`", names.join(", "))
 }
