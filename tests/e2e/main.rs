@@ -11,5 +11,6 @@ mod life;
 mod names;
 mod pools;
 mod relay;
+mod routes;
 mod support;
 mod torment;

@@ -22,6 +22,7 @@ const MAPPED_PREFIX_LEN: u8 = 96;
 /// let networks = Networks::new([parse_network("10.0.0.0/9")?, parse_network("10.128.0.0/9")?])?;
 /// assert!(networks.contains("::ffff:10.1.2.3".parse().unwrap()));
 /// assert_eq!(networks.iter().next(), Some("10.0.0.0/8".parse().unwrap()));
+/// assert!(networks.covers(&Networks::new([parse_network("10.2.0.0/16")?])?));
 /// assert_eq!(parse_network("10/8"), Err(NetworkError::Invalid("10/8".to_owned())));
 /// # Ok::<(), NetworkError>(())
 /// ```
@@ -75,6 +76,20 @@ impl Networks {
                 self.v6[..after].last().is_some_and(|network| network.contains(&addr))
             }
         }
+    }
+
+    /// Whether every address that `other` holds is held here too.
+    pub fn covers(&self, other: &Self) -> bool {
+        // Both are aggregated, so that one network of ours must hold each of theirs whole.
+        let covers_v4 = |it: &Ipv4Net| {
+            let after = self.v4.partition_point(|network| network.network() <= it.network());
+            self.v4[..after].last().is_some_and(|network| network.contains(it))
+        };
+        let covers_v6 = |it: &Ipv6Net| {
+            let after = self.v6.partition_point(|network| network.network() <= it.network());
+            self.v6[..after].last().is_some_and(|network| network.contains(it))
+        };
+        other.v4.iter().all(covers_v4) && other.v6.iter().all(covers_v6)
     }
 
     /// The networks, IPv4 first, each family in ascending order.
@@ -168,6 +183,16 @@ mod tests {
         ) {
             let naive = list.iter().any(|network| network.contains(&peer));
             prop_assert_eq!(Networks::new(list).unwrap().contains(peer), naive);
+        }
+
+        #[test]
+        fn a_set_covers_another_if_joining_both_changes_nothing(
+            list in prop::collection::vec(any_network(), 1..12),
+            other in prop::collection::vec(any_network(), 1..3),
+        ) {
+            let (list, other) = (Networks::new(list).unwrap(), Networks::new(other).unwrap());
+            let joined = Networks::new(list.iter().chain(other.iter())).unwrap();
+            prop_assert_eq!(list.covers(&other), joined == list);
         }
 
         #[test]

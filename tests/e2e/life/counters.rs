@@ -15,11 +15,12 @@ use crate::life::server::{Server, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
-const REASONS: [&str; 23] = [
+const REASONS: [&str; 24] = [
     "client_reset",
     "closed_by_admin",
     "connect_failed",
     "connect_timeout",
+    "denied",
     "done",
     "drained",
     "endpoints_full",

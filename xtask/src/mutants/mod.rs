@@ -37,6 +37,7 @@ edition = \"2024\"
 
 [dependencies]
 ppcore = { path = \"../../crates/ppcore\" }
+pptrust = { path = \"../../crates/pptrust\" }
 siphasher = \"1\"
 
 [profile.dev]

@@ -61,7 +61,7 @@ codes! {
     Error MissingKey = "missing-key";
     /// A name or an address is used twice.
     Error Duplicate = "duplicate";
-    /// A listener's upstream does not exist.
+    /// The upstream of a listener or a route does not exist.
     Error UnknownUpstream = "unknown-upstream";
     /// A listener that takes no headers relays to itself.
     Error Loop = "loop";
@@ -71,6 +71,8 @@ codes! {
     Warning UnusedUpstream = "unused-upstream";
     /// An endpoint that gets no connection.
     Warning UnusedEndpoint = "unused-endpoint";
+    /// A route behind one that takes all of its connections.
+    Warning UnreachableRoute = "unreachable-route";
     /// A key that changes nothing as things stand.
     Warning NoEffect = "no-effect";
     /// A network with bits set behind its prefix.

@@ -95,6 +95,7 @@ impl Config {
             accept: Written::new(accept(&flags, &trusted, &mut faults), accept_keys(&flags)),
             trusted,
             timeouts: timeouts(&flags, &mut faults),
+            routes: Vec::new(),
         };
         let passed = passed(&flags, &mut faults);
         let upstream = UpstreamDraft {

@@ -93,8 +93,8 @@ pub(super) const SPLICE: TableKeys = TableKeys {
 
 pub(super) const LISTENER: TableKeys = TableKeys {
     path: "listener",
-    known: &["name", "bind", "protocol", "upstream", "proxy_protocol", "timeouts"],
-    later: &["unix_mode", "responses", "dont_fragment", "limits", "route"],
+    known: &["name", "bind", "protocol", "upstream", "proxy_protocol", "timeouts", "route"],
+    later: &["unix_mode", "responses", "dont_fragment", "limits"],
     example: "name, bind and upstream",
 };
 
@@ -120,6 +120,20 @@ pub(super) const ACCEPT: TableKeys = TableKeys {
     ],
     later: &["datagrams"],
     example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
+};
+
+pub(super) const ROUTE: TableKeys = TableKeys {
+    path: "listener.route",
+    known: &["when", "upstream", "deny"],
+    later: &[],
+    example: "when = { client = [\"192.0.2.0/24\"] } and upstream = \"web\"",
+};
+
+pub(super) const WHEN: TableKeys = TableKeys {
+    path: "listener.route.when",
+    known: &["client", "peer", "tlv"],
+    later: &["sni", "alpn"],
+    example: "client = [\"192.0.2.0/24\"]",
 };
 
 pub(super) const UPSTREAM: TableKeys = TableKeys {
@@ -165,7 +179,7 @@ pub(super) const TLV_SET: TableKeys = TableKeys {
 };
 
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 18] = [
+pub(super) const TABLES: [&TableKeys; 20] = [
     &TOP,
     &SERVER,
     &ADMIN,
@@ -178,6 +192,8 @@ pub(super) const TABLES: [&TableKeys; 18] = [
     &LISTENER,
     &LISTENER_TIMEOUTS,
     &ACCEPT,
+    &ROUTE,
+    &WHEN,
     &UPSTREAM,
     &ENDPOINT,
     &PASSIVE,
@@ -191,7 +207,7 @@ impl TableKeys {
     pub(super) fn title(&self) -> String {
         match self.path {
             "" => "the top of the file".to_owned(),
-            "listener" => "[[listener]]".to_owned(),
+            "listener" | "listener.route" => format!("[[{}]]", self.path),
             path => format!("[{path}]"),
         }
     }

@@ -7,12 +7,15 @@
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
+use pptrust::Networks;
+
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
     CONFIG_VERSION, Choice, Config, Count, Endpoint, Entry, HeaderMode, Listener, Outgoing, Output,
-    Passive, Presence, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions,
-    defaults,
+    Passive, Presence, Route, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version,
+    Versions, Way, defaults,
 };
+use crate::core::route::{Pattern, When};
 use pptrust::{Peers, Shortest};
 
 /// The effective configuration, as `check --effective` shows it.
@@ -22,8 +25,7 @@ impl Display for Config {
         process(self, f)?;
         sockets(self, f)?;
         for listener in &self.listeners {
-            let upstream = self.upstreams.get(listener.upstream).ok_or(fmt::Error)?;
-            self::listener(listener, upstream, f)?;
+            self::listener(listener, &self.upstreams, f)?;
         }
         self.upstreams.iter().try_for_each(|upstream| self::upstream(upstream, f))
     }
@@ -85,7 +87,8 @@ fn sockets(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "max_pipes = {}", count(config.splice.max_pipes))
 }
 
-fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
+fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> fmt::Result {
+    let upstream = upstreams.get(listener.upstream).ok_or(fmt::Error)?;
     writeln!(f, "\n[[listener]]")?;
     writeln!(f, "name = {}", quoted(&listener.name))?;
     writeln!(f, "bind = [{}]", list(listener.bind.iter().map(quoted)))?;
@@ -118,7 +121,50 @@ fn listener(listener: &Listener, upstream: &Upstream, f: &mut impl Write) -> fmt
             writeln!(f, "crc32c = {}", word(policy.crc32c))?;
         }
     }
-    timeouts(&listener.timeouts, f)
+    timeouts(&listener.timeouts, f)?;
+    listener.routes.iter().try_for_each(|route| self::route(route, upstreams, f))
+}
+
+fn route(route: &Route, upstreams: &[Upstream], f: &mut impl Write) -> fmt::Result {
+    writeln!(f, "\n[[listener.route]]")?;
+    writeln!(f, "when = {}", when(&route.when))?;
+    match route.way {
+        Way::To(upstream) => {
+            let upstream = upstreams.get(upstream).ok_or(fmt::Error)?;
+            writeln!(f, "upstream = {}", quoted(&upstream.name))
+        }
+        Way::Deny => writeln!(f, "deny = true"),
+    }
+}
+
+fn when(when: &When) -> String {
+    let When { client, peer, tlvs, sni: _, alpn: _ } = when;
+    let networks = |key: &str, networks: &Option<Networks>| {
+        let networks = networks.as_ref()?.iter().map(|network| quoted(Shortest(network)));
+        Some(format!("{key} = [{}]", list(networks)))
+    };
+    let tlv = |(kind, patterns): &(u8, Vec<Pattern>)| {
+        format!("\"0x{kind:02X}\" = [{}]", list(patterns.iter().map(pattern)))
+    };
+    let tlvs = (!tlvs.is_empty()).then(|| format!("tlv = {{ {} }}", list(tlvs.iter().map(tlv))));
+    let keys = [networks("client", client), networks("peer", peer), tlvs];
+    match list(keys.into_iter().flatten()).as_str() {
+        "" => "{}".to_owned(),
+        keys => format!("{{ {keys} }}"),
+    }
+}
+
+fn pattern(pattern: &Pattern) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match pattern {
+        Pattern::Present => quoted("*"),
+        Pattern::Id(text) => quoted(text),
+        Pattern::IdPrefix(text) => quoted(format_args!("{text}*")),
+        // Not every one is a number of TOML.
+        Pattern::Number(number) => quoted(number),
+        Pattern::Bytes(bytes) => quoted(format_args!("hex:{}", hex(bytes))),
+        Pattern::BytesPrefix(bytes) => quoted(format_args!("hex:{}*", hex(bytes))),
+    }
 }
 
 fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {

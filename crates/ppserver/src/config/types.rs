@@ -9,6 +9,8 @@ use std::time::Duration;
 pub use ppcore::V1Families;
 pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvValue};
 
+pub use crate::core::route::{Route, Way, When};
+
 use super::{Bind, Endpoint, LoggedTlv, defaults};
 use pptrust::Peers;
 
@@ -233,6 +235,8 @@ pub struct Listener {
     pub accept: HeaderMode,
     /// The times of its connections: `[timeouts]` with `[listener.timeouts]` over it.
     pub timeouts: Timeouts,
+    /// The first whose condition holds is taken; without one, a connection goes to `upstream`. 0..=1,000.
+    pub routes: Vec<Route>,
 }
 
 /// `[listener.proxy_protocol]`: whether peers send PROXY headers.
@@ -417,6 +421,17 @@ pub struct Dns {
     pub min: Duration,
     /// At most so long.
     pub max: Duration,
+}
+
+impl Listener {
+    /// The indices of all upstreams that its connections may go to; one may come more than once.
+    pub fn upstreams(&self) -> impl Iterator<Item = usize> {
+        let of_route = |route: &Route| match route.way {
+            Way::To(upstream) => Some(upstream),
+            Way::Deny => None,
+        };
+        std::iter::once(self.upstream).chain(self.routes.iter().filter_map(of_route))
+    }
 }
 
 impl Admin {

@@ -2,7 +2,7 @@
 //! that must exist.
 //!
 //! Both ways in (file and flags) end here, so that both obey the same rules. Invariant: a `Config`
-//! is built only from a draft in which every listener has a name and an upstream that exists.
+//! is built only from a draft in which every listener has a name, and every upstream that is named exists.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -16,8 +16,9 @@ use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
     AccessLog, Admin, Balance, Bind, Config, Dns, Endpoint, Entry, HeaderMode, Host, Listener, Log,
-    Outgoing, Passive, Server, Splice, Tcp, Timeouts, Upstream, lint,
+    Outgoing, Passive, Route, Server, Splice, Tcp, Timeouts, Upstream, Way, lint,
 };
+use crate::core::route::When;
 
 /// Names and files that are followed; a tenth of it is a lot.
 const NAMES_MAX: usize = 1024;
@@ -69,6 +70,41 @@ pub(super) struct ListenerDraft {
     /// The entries of `trust` as they were written.
     pub(super) trusted: Vec<At<IpNet>>,
     pub(super) timeouts: Written<Timeouts>,
+    pub(super) routes: Vec<RouteDraft>,
+}
+
+impl ListenerDraft {
+    /// The names of all upstreams that its connections may go to.
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = &At<String>> {
+        self.upstream.iter().chain(self.routes.iter().filter_map(|route| match &route.way {
+            Some(WayDraft::To(upstream)) => Some(upstream),
+            Some(WayDraft::Deny) | None => None,
+        }))
+    }
+
+    /// Whether its connections may go to the upstream of this name.
+    pub(super) fn may_use(&self, upstream: &str) -> bool {
+        self.upstreams().any(|used| used.value == upstream)
+    }
+}
+
+/// A route whose upstream is still a name.
+#[derive(Debug)]
+pub(super) struct RouteDraft {
+    pub(super) place: Place,
+    /// `None` after a fault.
+    pub(super) when: Written<Option<When>>,
+    /// Its networks as they were written.
+    pub(super) networks: Vec<At<IpNet>>,
+    /// `None` after a fault.
+    pub(super) way: Option<WayDraft>,
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+pub(super) enum WayDraft {
+    To(At<String>),
+    Deny,
 }
 
 /// An upstream with its places.
@@ -152,7 +188,7 @@ fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
 
 fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
     let names = || draft.upstreams.iter().map(|upstream| upstream.name.value.as_str());
-    for used in draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref()) {
+    for used in draft.listeners.iter().flat_map(ListenerDraft::upstreams) {
         let name = used.value.as_str();
         if names().any(|known| known == name) {
             continue;
@@ -189,6 +225,13 @@ fn build(draft: Draft) -> Option<Config> {
     for (index, upstream) in draft.upstreams.iter().enumerate() {
         indices.insert(upstream.name.value.clone(), index);
     }
+    let route = |route: RouteDraft| {
+        let way = match route.way? {
+            WayDraft::To(upstream) => Way::To(*indices.get(&upstream.value)?),
+            WayDraft::Deny => Way::Deny,
+        };
+        Some(Route { when: route.when.value?, way })
+    };
     let listener = |listener: ListenerDraft| {
         Some(Listener {
             name: listener.name?.value,
@@ -196,6 +239,7 @@ fn build(draft: Draft) -> Option<Config> {
             upstream: *indices.get(&listener.upstream?.value)?,
             accept: listener.accept.value?,
             timeouts: listener.timeouts.value,
+            routes: listener.routes.into_iter().map(route).collect::<Option<_>>()?,
         })
     };
     let upstream = |upstream: UpstreamDraft| Upstream {

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{self, Config, Listener, Upstream};
+use crate::config::{self, Config, Listener, Route, Upstream, Way, When};
 use crate::core::pool::Pool;
 use crate::data::orders::Plan;
 
@@ -44,28 +44,41 @@ fn of_sections(old: &Config, new: &Config) -> Vec<String> {
     ])
 }
 
-/// A listener, and the name of its upstream: an index means another one in another configuration.
-type NamedListener<'a> = (&'a Listener, &'a str);
-
-fn listeners(plan: &Plan) -> Vec<(&str, NamedListener<'_>)> {
-    let upstream = |listener: &Listener| &*plan.config.upstreams[listener.upstream].name;
-    let listeners = plan.config.listeners.iter();
-    listeners.map(|listener| (&*listener.name, (listener, upstream(listener)))).collect()
+/// A listener, and the names of its upstreams: an index means another one in another configuration.
+struct NamedListener<'a> {
+    listener: &'a Listener,
+    /// Of those that no route takes.
+    upstream: &'a str,
+    /// Who takes each route, and where it leads if it is not denied.
+    routes: Vec<(&'a When, Option<&'a str>)>,
 }
 
-fn of_listener(
-    (old, old_upstream): &NamedListener<'_>,
-    (new, upstream): &NamedListener<'_>,
-) -> Vec<String> {
-    let Listener { name: _, bind, upstream: _, accept, timeouts } = old;
+fn listeners(plan: &Plan) -> Vec<(&str, NamedListener<'_>)> {
+    let upstream = |index: usize| &*plan.config.upstreams[index].name;
+    let route = |route: &'_ Route| match route.way {
+        Way::To(index) => Some(upstream(index)),
+        Way::Deny => None,
+    };
+    let listeners = plan.config.listeners.iter().map(|listener| {
+        let routes = listener.routes.iter().map(|it| (&it.when, route(it))).collect();
+        let upstream = upstream(listener.upstream);
+        (&*listener.name, NamedListener { listener, upstream, routes })
+    });
+    listeners.collect()
+}
+
+fn of_listener(old_named: &NamedListener<'_>, named: &NamedListener<'_>) -> Vec<String> {
+    let (old, new) = (old_named.listener, named.listener);
+    let Listener { name: _, bind, upstream: _, accept, timeouts, routes: _ } = old;
     let gained = new.bind.iter().filter(|addr| !bind.contains(addr)).map(|addr| format!("+{addr}"));
     let lost = bind.iter().filter(|addr| !new.bind.contains(addr)).map(|addr| format!("-{addr}"));
     let moved: Vec<String> = gained.chain(lost).collect();
     let bind = (!moved.is_empty()).then(|| format!("bind ({})", moved.join(" ")));
     let others = changed(&[
-        ("upstream", old_upstream != upstream),
+        ("upstream", old_named.upstream != named.upstream),
         ("proxy_protocol", *accept != new.accept),
         ("timeouts", *timeouts != new.timeouts),
+        ("route", old_named.routes != named.routes),
     ]);
     bind.into_iter().chain(others).collect()
 }
@@ -178,6 +191,11 @@ mod tests {
             ("[upstream.u]\n", "[upstream.u]\npassive.failures = 3\n", "upstream `u`: passive"),
             ("[upstream.u]\n", "[upstream.u]\ndns = { max = '9m' }\n", "upstream `u`: dns"),
             (SECOND, "", "listener `b`: gone"),
+            (
+                "[[listener]]\nname = 'b'",
+                "[[listener.route]]\nwhen = {}\ndeny = true\n[[listener]]\nname = 'b'",
+                "listener `a`: route",
+            ),
         ] {
             assert!(FILE.contains(old), "{old}");
             let next = FILE.replacen(old, new, 1);

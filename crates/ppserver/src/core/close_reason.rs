@@ -35,6 +35,8 @@ words! {
         HeaderTimeout, "header_timeout";
         /// The header we would have to send is too long for the format.
         HeaderTooLong, "header_too_long";
+        /// A route that denies.
+        Denied, "denied";
         /// The upstream has no endpoint that may be tried.
         NoEndpoint, "no_endpoint";
         /// Every endpoint of the upstream has as many connections as it may.

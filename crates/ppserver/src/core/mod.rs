@@ -3,7 +3,8 @@
 //! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
 //! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `resolution_result` what a
 //! question for them did, `early` what was learned of trying before an event, `intent` what a connection wants,
-//! `connection_id` what it is called, `words` how what is counted is named.
+//! `route` where it goes, `connection_id` what it is called, `words` how what is
+//! counted is named.
 
 pub mod accept_queue;
 pub mod close_reason;
@@ -13,6 +14,7 @@ pub mod early;
 pub mod intent;
 pub mod pool;
 pub mod resolution_result;
+pub mod route;
 pub mod schedule;
 pub mod session;
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use ppcore::{Header, encode::EncodeError};
+use ppcore::Header;
+use ppcore::encode::EncodeError;
+use ppcore::tlv::Tlvs;
 use pptrust::{Outgoing, SocketAddrs};
 
 use super::conduit::{Buffer, Spares};
@@ -14,7 +16,7 @@ use crate::core::pool::{Tried, Unavailable, Upstream};
 /// The attempts to reach an upstream.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
-    /// The header that came, and its bytes as long as a header that is sent needs them.
+    /// The header that came, and its bytes as long as a route or a header that is sent needs them.
     received: Option<(Header, Option<Buffer>)>,
     /// Those that were tried.
     tried: Tried,
@@ -25,16 +27,17 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Behind a header, whose bytes are kept if what is sent needs more of it than it says.
-    pub(super) fn behind(
-        header: Header,
-        bytes: &[u8],
-        send: &Outgoing,
-        spares: &mut Spares,
-    ) -> Self {
-        let bytes = bytes.get(..header.len()).filter(|_| send.needs_bytes(&header));
+    /// Behind a header, whose bytes are kept if more is needed of it than it says.
+    pub(super) fn behind(header: Header, bytes: Option<&[u8]>, spares: &mut Spares) -> Self {
+        let bytes = bytes.and_then(|bytes| bytes.get(..header.len()));
         let kept = bytes.map(|bytes| spares.buffer_of(bytes));
         Self { received: Some((header, kept)), ..Self::default() }
+    }
+
+    /// Returns the TLVs of the header that came, if it did and its bytes are kept.
+    pub(super) fn tlvs(&self) -> Option<Tlvs<'_>> {
+        let (header, bytes) = self.received.as_ref()?;
+        Some(header.tlvs(bytes.as_ref()?.held()))
     }
 
     /// Returns the place of the next endpoint to be tried for a client, now, who counts there.

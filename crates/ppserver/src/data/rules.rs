@@ -9,18 +9,20 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ppcore::{Crc32cPolicy, Error, Options, TlvFraming};
+use ppcore::tlv::Tlvs;
+use ppcore::{Crc32cPolicy, Error, Header, Options, TlvFraming};
 use pptrust::{Admission, Intro, Outgoing, Trust};
 
 use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
     self, ChecksumPolicy, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent, SpliceMode,
-    Untrusted, Versions,
+    Untrusted, Versions, Way,
 };
 use crate::core::early::Early;
-use crate::core::intent::Intent;
+use crate::core::intent::{Intent, Purpose};
 use crate::core::pool::Upstream;
+use crate::core::route::{Known, When};
 use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
 use crate::telemetry::cells::{Cells, ListenerCells, PoolCells};
@@ -28,7 +30,9 @@ use crate::telemetry::refusals;
 
 /// Where a connection goes.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(super) struct Target {
+    /// The listener's name and the upstream's, as they are shown.
+    pub(super) labels: Labels,
     pub(super) upstream: Arc<Upstream>,
     /// Where it is counted, endpoints in the upstream's order.
     pub(super) cells: PoolCells,
@@ -36,17 +40,35 @@ pub(super) struct Route {
     pub(super) send: Outgoing,
 }
 
+/// One of a listener's routes.
+#[derive(Debug)]
+struct Route {
+    when: When,
+    /// `None` denies.
+    target: Option<Target>,
+}
+
+/// A route that was taken, by its place among its listener's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken(u16);
+
+impl Taken {
+    /// Returns how it is called: its number in the file, from 1 on.
+    pub(super) fn number(self) -> u32 {
+        u32::from(self.0) + 1
+    }
+}
+
 /// The terms of one listener.
 #[derive(Debug)]
 pub(super) struct Rules {
     /// Where its connections are counted.
     pub(super) cells: Arc<ListenerCells>,
-    /// Its name and the upstream's, as they are shown.
-    pub(super) labels: Labels,
     pub(super) accept: HeaderMode,
     pub(super) options: Options,
-    /// Where all of its connections go.
-    route: Route,
+    /// Where those go that take no route.
+    own: Target,
+    routes: Box<[Route]>,
     pub(super) nodelay: bool,
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
@@ -75,9 +97,9 @@ impl Rules {
             .iter()
             .zip(&plan.pools)
             .map(|(config::Upstream { name, .. }, pool)| {
-                let old = old.iter().find(|rules| rules.route.upstream.name == *name);
-                let upstream = match old {
-                    Some(old) => old.route.upstream.reloaded(pool.clone()),
+                let mut old = old.iter().flat_map(|rules| rules.targets());
+                let upstream = match old.find(|old| old.upstream.name == *name) {
+                    Some(old) => old.upstream.reloaded(pool.clone()),
                     None => Upstream::new(name.clone(), pool.clone(), worker, now),
                 };
                 Arc::new(upstream)
@@ -87,12 +109,26 @@ impl Rules {
             let old = old.iter().find(|rules| rules.name() == listener.name);
             let early = old
                 .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
-            let route = Route {
-                upstream: Arc::clone(&upstreams[listener.upstream]),
-                cells: cells.upstreams[listener.upstream].clone(),
-                send: config.upstreams[listener.upstream].send.clone(),
+            let name: Arc<str> = listener.name.as_str().into();
+            let target = |index: usize| Target {
+                labels: Labels {
+                    listener: Arc::clone(&name),
+                    upstream: upstreams[index].name.as_str().into(),
+                },
+                upstream: Arc::clone(&upstreams[index]),
+                cells: cells.upstreams[index].clone(),
+                send: config.upstreams[index].send.clone(),
             };
-            Self::new(config, listener, Arc::clone(own), route, early).into()
+            let route = |route: &config::Route| Route {
+                when: route.when.clone(),
+                target: match route.way {
+                    Way::To(index) => Some(target(index)),
+                    Way::Deny => None,
+                },
+            };
+            let routes = listener.routes.iter().map(route).collect();
+            let own_target = target(listener.upstream);
+            Self::new(config, listener, Arc::clone(own), own_target, routes, early).into()
         });
         rules.collect()
     }
@@ -101,16 +137,13 @@ impl Rules {
         config: &config::Config,
         listener: &config::Listener,
         cells: Arc<ListenerCells>,
-        route: Route,
+        own: Target,
+        routes: Box<[Route]>,
         early_receive: Arc<Early>,
     ) -> Self {
         let timeouts = &listener.timeouts;
         Self {
             cells,
-            labels: Labels {
-                listener: listener.name.as_str().into(),
-                upstream: route.upstream.name.as_str().into(),
-            },
             options: options(&listener.accept),
             accept: listener.accept.clone(),
             nodelay: config.tcp.nodelay.is_on(),
@@ -132,13 +165,19 @@ impl Rules {
                     },
                 })
             }),
-            route,
+            own,
+            routes,
         }
     }
 
     /// Returns the listener's name.
     pub(super) fn name(&self) -> &str {
-        &self.labels.listener
+        &self.own.labels.listener
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        let routed = self.routes.iter().filter_map(|route| route.target.as_ref());
+        std::iter::once(&self.own).chain(routed)
     }
 
     /// Says on what terms a peer is let in; `None` if it is not.
@@ -151,9 +190,33 @@ impl Rules {
         }
     }
 
-    /// Says where a connection goes: all of a listener's to one upstream.
-    pub(super) fn route(&self, _: &Intent) -> &Route {
-        &self.route
+    /// Finds the route that a connection takes, if it takes one. A LOCAL one goes where nobody is chosen.
+    pub(super) fn route(&self, intent: &Intent, tlvs: Option<Tlvs<'_>>) -> Option<Taken> {
+        if self.routes.is_empty() || intent.purpose == Purpose::HealthCheck {
+            return None;
+        }
+        let (client, peer) = (intent.client.ip(), intent.peer.ip());
+        let known = Known { client, peer, tlvs, hello: None };
+        let at = self.routes.iter().position(|route| route.when.holds(&known))?;
+        u16::try_from(at).ok().map(Taken)
+    }
+
+    /// Says where a connection goes that has taken this route, or none.
+    pub(super) fn target(&self, taken: Option<Taken>) -> &Target {
+        let routed = taken.and_then(|Taken(at)| self.routes[usize::from(at)].target.as_ref());
+        routed.unwrap_or(&self.own)
+    }
+
+    /// Whether a route is a denial.
+    pub(super) fn is_denied(&self, taken: Option<Taken>) -> bool {
+        taken.is_some_and(|Taken(at)| self.routes[usize::from(at)].target.is_none())
+    }
+
+    /// Whether more is needed of a header than it says, to choose a route or to compose what is sent.
+    pub(super) fn needs_bytes(&self, header: &Header) -> bool {
+        let goes_by_tlvs = |route: &Route| !route.when.tlvs.is_empty();
+        self.targets().any(|target| target.send.needs_bytes(header))
+            || self.routes.iter().any(goes_by_tlvs) && header.tlvs_offset() < header.len()
     }
 
     /// Says what becomes of a LOCAL connection.

@@ -40,6 +40,8 @@ pub struct Record<'a> {
     pub listener: &'a str,
     /// Who came, from where, and what the header said.
     pub intent: &'a Intent,
+    /// The number of the route that was taken.
+    pub route: Option<u32>,
     /// The upstream's name.
     pub upstream: &'a str,
     /// The endpoint of the last attempt.
@@ -67,6 +69,7 @@ impl Record<'_> {
             peer: self.intent.peer,
             destination: self.intent.destination,
             version: self.intent.version.map_or("none", Version::name),
+            route: self.route,
             upstream: self.upstream,
             endpoint: self.endpoint,
             bytes_in: self.bytes_in,
@@ -95,6 +98,8 @@ struct Line<'a> {
     peer: SocketAddr,
     destination: Option<SocketAddr>,
     version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<u32>,
     upstream: &'a str,
     endpoint: Option<SocketAddr>,
     bytes_in: u64,
@@ -132,6 +137,7 @@ impl Line<'_> {
             peer,
             destination,
             version,
+            route,
             upstream,
             endpoint,
             bytes_in,
@@ -148,6 +154,7 @@ impl Line<'_> {
         put("peer", peer);
         destination.iter().for_each(|destination| put("destination", destination));
         put("version", version);
+        route.iter().for_each(|route| put("route", route));
         put("upstream", &logfmt(upstream));
         endpoint.iter().for_each(|endpoint| put("endpoint", endpoint));
         put("bytes_in", bytes_in);
@@ -370,6 +377,7 @@ mod tests {
             id: ids().name_next(),
             listener,
             intent,
+            route: None,
             upstream: "web",
             endpoint: None,
             bytes_in: 1,

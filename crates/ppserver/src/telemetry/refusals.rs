@@ -24,9 +24,10 @@ pub const BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 64;
 
 /// Why, where there is no header to be judged.
-const WORDS: [(CloseReason, &str); 4] = [
+const WORDS: [(CloseReason, &str); 5] = [
     (CloseReason::Untrusted, "the peer is outside `trust`"),
     (CloseReason::HeaderTimeout, "the header was not complete in time"),
+    (CloseReason::Denied, "a route denies this client"),
     (CloseReason::Overload, "there were `max_connections` already"),
     (CloseReason::Resources, "the system had no descriptor or memory left"),
 ];

@@ -170,6 +170,7 @@ const BELOW: &[Layer] = &[
             "config",
             "data::sys",
             "core::intent",
+            "core::route",
             "telemetry::cells",
             "data::listing",
             "telemetry::refusals",
@@ -355,7 +356,7 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "config",
-        uses: &[],
+        uses: &["core::route"],
         world: World::Open,
         why: "a configuration is a value: it knows nothing that runs",
     },
@@ -375,6 +376,7 @@ const BELOW: &[Layer] = &[
     pure("core::schedule", &["core::timers"]),
     pure("core::timers", &[]),
     pure("core::intent", &[]),
+    pure("core::route", &[]),
     pure("core::connection_id", &[]),
     pure("core::accept_queue", &[]),
     pure("core::pool", &["core::early"]),
@@ -432,7 +434,7 @@ pub(super) const ASYNC_CRATES: [&str; 6] =
 pub(super) const STD: [&str; 3] = ["std", "core", "alloc"];
 
 /// Crates that only compute.
-pub(super) const PURE_CRATES: [&str; 2] = ["ppcore", "siphasher"];
+pub(super) const PURE_CRATES: [&str; 3] = ["ppcore", "pptrust", "siphasher"];
 
 /// The crates ppcore may name and depend on.
 pub(super) const CORE_CRATES: [&str; 2] = ["crc", "thiserror"];

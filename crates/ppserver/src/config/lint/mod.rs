@@ -8,6 +8,7 @@
 mod descriptors;
 mod no_effect;
 mod own_listener;
+mod routes;
 mod trust;
 
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         trust::open(listener, faults);
         trust::nobody(listener, faults);
         no_effect::accept(listener, faults);
+        no_effect::tlv_routes(listener, faults);
+        routes::unreachable(listener, faults);
     }
     for upstream in &draft.upstreams {
         unused_upstream(draft, upstream, faults);
@@ -73,8 +76,7 @@ fn unused_endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
 
 fn unused_upstream(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
     let name = upstream.name.value.as_str();
-    let mut used = draft.listeners.iter().filter_map(|listener| listener.upstream.as_ref());
-    if !used.any(|used| used.value == name) {
+    if !draft.listeners.iter().any(|listener| listener.may_use(name)) {
         let message = format!("no listener uses the upstream `{name}`");
         faults
             .add(Code::UnusedUpstream, upstream.name.place.clone(), message)

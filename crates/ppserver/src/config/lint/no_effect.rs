@@ -181,14 +181,7 @@ pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Dia
         Outgoing::V2 { tlv_pass: TlvPass::All, .. } => true,
         Outgoing::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
     };
-    let takes_v2 = |listener: &ListenerDraft| match &listener.accept.value {
-        Some(HeaderMode::Off) => false,
-        Some(HeaderMode::Headers(policy)) => policy.versions.contains(Version::V2),
-        None => true,
-    };
-    let is_user = |listener: &&ListenerDraft| {
-        listener.upstream.as_ref().is_some_and(|used| used.value == upstream.name.value)
-    };
+    let is_user = |listener: &&ListenerDraft| listener.may_use(&upstream.name.value);
     let users: Vec<_> = draft.listeners.iter().filter(is_user).collect();
     // An upstream that nobody uses has its own warning.
     if passes && !users.is_empty() && !users.into_iter().any(takes_v2) {
@@ -196,6 +189,27 @@ pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Dia
             "there are no TLVs to pass: no listener in front accepts v2 headers".to_owned();
         let help = "accept \"v2\" in the listener's proxy_protocol, or remove tlv_pass";
         warn(upstream.send.place_of("tlv_pass"), message, help, faults);
+    }
+}
+
+/// A listener that takes no v2 headers sees no TLV to go by.
+pub(super) fn tlv_routes(listener: &ListenerDraft, faults: &mut Diagnostics) {
+    if takes_v2(listener) {
+        return;
+    }
+    let why = "the listener accepts no v2 headers, so it never holds";
+    let help = "accept \"v2\" in its proxy_protocol, or remove the route";
+    for route in &listener.routes {
+        warn_if(&route.when, "tlv", true, why, help, faults);
+    }
+}
+
+/// Whether a listener takes v2 headers, as far as is known.
+fn takes_v2(listener: &ListenerDraft) -> bool {
+    match &listener.accept.value {
+        Some(HeaderMode::Off) => false,
+        Some(HeaderMode::Headers(policy)) => policy.versions.contains(Version::V2),
+        None => true,
     }
 }
 

@@ -39,12 +39,12 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
 fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &mut Diagnostics) {
     let ports = || {
         draft.listeners.iter().flat_map(|listener| {
-            let used = listener.upstream.as_ref();
+            let is_user = listener.may_use(&upstream.name.value);
             let addrs = listener.bind.iter().filter_map(|bind| bind.value.addr());
             addrs.map(move |bind| Port {
                 listener: listener.name.as_ref().map_or("", |name| &name.value),
                 bind,
-                is_user: used.is_some_and(|used| used.value == upstream.name.value),
+                is_user,
                 takes_headers: listener.accept.value != Some(HeaderMode::Off),
             })
         })
@@ -89,7 +89,7 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
                 listener.bind.iter().filter_map(Bind::addr).map(|bind| Port {
                     listener: &listener.name,
                     bind,
-                    is_user: listener.upstream == index,
+                    is_user: listener.upstreams().any(|used| used == index),
                     takes_headers: listener.accept != HeaderMode::Off,
                 })
             });

@@ -11,7 +11,8 @@ use pptrust::{Peers, Shortest, is_public};
 
 /// The bits behind the prefix are dropped.
 pub(super) fn host_bits(listener: &ListenerDraft, faults: &mut Diagnostics) {
-    for entry in &listener.trusted {
+    let routed = listener.routes.iter().flat_map(|route| &route.networks);
+    for entry in listener.trusted.iter().chain(routed) {
         let (network, meant) = (entry.value, Shortest(entry.value.trunc()));
         if network.addr() != network.network() {
             let message = format!("`{network}` has bits set behind its prefix");

@@ -1,4 +1,4 @@
-//! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`.
+//! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`; its routes stand beside this.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use pptrust::{Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, not_empty, required};
+use super::{is_name, missing, not_empty, required, route};
 use crate::config::address::{self, TRUST_ANY};
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
@@ -42,6 +42,7 @@ pub(super) fn listener(
         accept: accept.written(self::accept(accept, &trusted, faults)),
         trusted,
         timeouts: super::timeouts(timeouts, base, faults),
+        routes: route::routes(section, faults),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admin;
 mod listener;
+mod route;
 mod upstream;
 
 pub(super) use upstream::types_passed;

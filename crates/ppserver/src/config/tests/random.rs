@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use ppcore::tlv;
 use pptrust::Networks;
 use proptest::prelude::*;
 
 use super::{BROKEN, EXAMPLE, FULL_SHAPE, check};
 use crate::config::*;
+use crate::core::route::Pattern;
 use pptrust::Peers;
 
 fn duration(range: RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
@@ -43,14 +45,16 @@ fn name() -> impl Strategy<Value = String> {
     "[A-Za-z0-9_-]{1,64}"
 }
 
-fn trust() -> impl Strategy<Value = Peers> {
+fn networks() -> impl Strategy<Value = Networks> {
     let network = (ip(), 0..=128u8).prop_map(|(ip, len)| match ip {
         IpAddr::V4(_) => IpNet::new(ip, len % 33).unwrap(),
         IpAddr::V6(_) => IpNet::new(ip, len).unwrap(),
     });
-    let networks = prop::collection::vec(network, 1..8)
-        .prop_map(|networks| Peers::Networks(Networks::new(networks).unwrap()));
-    prop_oneof![Just(Peers::Any), networks]
+    prop::collection::vec(network, 1..8).prop_map(|networks| Networks::new(networks).unwrap())
+}
+
+fn trust() -> impl Strategy<Value = Peers> {
+    prop_oneof![Just(Peers::Any), networks().prop_map(Peers::Networks)]
 }
 
 fn accept() -> impl Strategy<Value = HeaderMode> {
@@ -158,10 +162,49 @@ fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
     })
 }
 
+fn pattern(kind: u8) -> BoxedStrategy<Pattern> {
+    let bytes = || prop::collection::vec(any::<u8>(), 1..6);
+    let any_kind = prop_oneof![
+        Just(Pattern::Present),
+        bytes().prop_map(Pattern::Bytes),
+        bytes().prop_map(Pattern::BytesPrefix),
+    ];
+    let text = || "[^*]{1,8}".prop_filter("no scheme", |text| !text.starts_with("hex:"));
+    let text = || text().prop_filter("no variable", |text| !text.contains("${"));
+    match kind {
+        tlv::AZURE => {
+            prop_oneof![any_kind, any::<u32>().prop_map(|it| Pattern::Number(it.into()))].boxed()
+        }
+        tlv::GCP => prop_oneof![any_kind, any::<u64>().prop_map(Pattern::Number)].boxed(),
+        _ => {
+            prop_oneof![any_kind, text().prop_map(Pattern::Id), text().prop_map(Pattern::IdPrefix),]
+                .boxed()
+        }
+    }
+}
+
+/// To the upstreams of these indices, of which some do not exist.
+fn routes() -> impl Strategy<Value = Vec<Route>> {
+    let kind = prop_oneof![any::<u8>(), Just(tlv::AZURE), Just(tlv::GCP), Just(tlv::AWS)];
+    let patterns = |kind| (Just(kind), prop::collection::vec(pattern(kind), 1..3));
+    let tlvs = prop::collection::vec(kind.prop_flat_map(patterns), 0..3);
+    let tlvs = tlvs.prop_map(|mut tlvs| {
+        tlvs.sort_by_key(|(kind, _)| *kind);
+        tlvs.dedup_by_key(|(kind, _)| *kind);
+        tlvs
+    });
+    let set = || prop::option::of(networks());
+    let when = (set(), set(), tlvs);
+    let when = when.prop_map(|(client, peer, tlvs)| When { client, peer, tlvs, ..When::default() });
+    let way = prop_oneof![Just(Way::Deny), any::<usize>().prop_map(Way::To)];
+    let route = (when, way).prop_map(|(when, way)| Route { when, way });
+    prop::collection::vec(route, 0..4)
+}
+
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let timeouts = (timeout(), timeout(), timeout(), timeout());
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
-    let body = (bind, any::<usize>(), accept(), timeouts);
+    let body = (bind, any::<usize>(), accept(), timeouts, routes());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
         let mut port = 0;
         // Without an address it is a socket that is passed.
@@ -173,12 +216,16 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             )
         };
         map.into_iter()
-            .map(|(name, (ips, upstream, accept, (header, connect, idle, half_closed)))| Listener {
-                name,
-                bind: ips.into_iter().map(&mut bind).collect(),
-                upstream,
-                accept,
-                timeouts: Timeouts { header, connect, idle, half_closed },
+            .map(|(name, (ips, upstream, accept, times, routes))| {
+                let (header, connect, idle, half_closed) = times;
+                Listener {
+                    name,
+                    bind: ips.into_iter().map(&mut bind).collect(),
+                    upstream,
+                    accept,
+                    timeouts: Timeouts { header, connect, idle, half_closed },
+                    routes,
+                }
             })
             .collect()
     })
@@ -235,6 +282,11 @@ fn any_config() -> impl Strategy<Value = Config> {
         |(server, admin, log, access_log, tcp, splice, mut listeners, upstreams)| {
             for listener in &mut listeners {
                 listener.upstream %= upstreams.len();
+                for route in &mut listener.routes {
+                    if let Way::To(upstream) = &mut route.way {
+                        *upstream %= upstreams.len();
+                    }
+                }
             }
             Config { server, admin, log, access_log, tcp, splice, listeners, upstreams }
         },

@@ -92,8 +92,9 @@ pub enum Action {
     Wait,
     /// Receive from the client and decode: `handle_header`.
     ReadHeader,
-    /// Find out where it goes: `handle_routed`. Where the header was to be read and none has come, the client was
-    /// silent until its deadline, and what it says later is payload.
+    /// Find out where it goes: `handle_routed` or `handle_refused`. Where the
+    /// header was to be read and none has come, the client was silent until its deadline, and what it says later is
+    /// payload.
     Route,
     /// Begin to connect to the next endpoint, and put our header for it in front of the payload in the upward
     /// conduit, in place of the one for an endpoint before: `handle_connecting`, `handle_connect_failed` or

@@ -226,7 +226,8 @@ impl Session {
         self.phase = Phase::Dialing;
     }
 
-    /// [`Action::Connect`] was performed: there is no header we could send.
+    /// [`Action::Route`] was performed: the client is turned away. Or [`Action::Connect`] was: there is no header we
+    /// could send, or nobody to send it to.
     pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
         self.abort(reason, now);
     }

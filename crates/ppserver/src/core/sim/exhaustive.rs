@@ -227,6 +227,7 @@ impl Small {
             policy,
             header: HeaderPlan { len: header, verdict: self.verdict },
             greeting: 1,
+            turned_away: None,
             conduit: 2,
             sizes: Sizes { received_max: 2, unsent_max: 2, segment_max: 1 },
             connects: vec![

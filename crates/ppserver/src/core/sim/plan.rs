@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) header: HeaderPlan,
     /// The header we send: bytes.
     pub(super) greeting: usize,
+    /// Why it is turned away where it would be routed.
+    pub(super) turned_away: Option<CloseReason>,
     /// A conduit's buffer: bytes.
     pub(super) conduit: usize,
     pub(super) sizes: Sizes,
@@ -111,6 +113,7 @@ impl Plan {
             policy,
             header,
             greeting: if rng.one_in(4) { 0 } else { rng.between(1, GREETING_MAX) },
+            turned_away: None,
             conduit: rng.between(8, if is_crowded { CROWDED_CONDUIT_MAX } else { 128 }),
             sizes: Sizes {
                 received_max: rng.between(16, 256),
@@ -131,6 +134,10 @@ impl Plan {
     }
 
     fn suit_mood(&mut self, rng: &mut Rng) {
+        // Without a draw of its own: seeds keep their stories.
+        if self.mood == Mood::Rough && self.greeting % 16 == 5 {
+            self.turned_away = Some(CloseReason::Denied);
+        }
         match self.mood {
             Mood::Fair | Mood::Bulk => {
                 if self.mood == Mood::Bulk {

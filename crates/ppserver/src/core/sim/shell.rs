@@ -33,7 +33,7 @@ pub(super) enum Outcome {
     Header(ReceiveResult, Verdict),
     /// So many endpoints may be tried.
     Routed(usize),
-    /// There is no header we could send.
+    /// There is no header we could send, or nobody it may go to.
     Refused(CloseReason),
     Connecting,
     ConnectFailed(CloseReason),
@@ -152,6 +152,10 @@ impl Shell {
             Action::Route => {
                 hold!(Contract, !self.is_routed, "it is routed twice");
                 self.is_routed = true;
+                if let Some(reason) = plan.turned_away {
+                    self.session.handle_refused(reason, now);
+                    return Outcome::Refused(reason);
+                }
                 let planned = plan.connects.len();
                 let attempts_max = pool.map_or(planned, |pool| planned.min(pool.attempts_max()));
                 self.is_cut = attempts_max < planned;

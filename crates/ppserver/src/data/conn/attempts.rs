@@ -23,7 +23,7 @@ use crate::data::dial::Dial;
 use crate::data::leg::{self, Leg};
 use crate::data::orders::Ejected;
 use crate::data::outcome::{connect_result, first_use, met_itself};
-use crate::data::rules::Route;
+use crate::data::rules::Target;
 use crate::data::source::Source;
 use crate::data::sys;
 use crate::data::table::Key;
@@ -43,7 +43,7 @@ impl Connection {
         let Stage::Dial(dial) = &mut self.stage else {
             unreachable!("a session connects behind its header, and before it relays")
         };
-        let route = self.rules.route(&self.intent);
+        let route = self.rules.target(self.taken);
         let place = match dial.next(&route.upstream, self.intent.client.ip(), ctx.now) {
             Ok(place) => place,
             Err(reason) => {
@@ -109,7 +109,7 @@ impl Connection {
     fn count_connect(&mut self, place: usize, now: Instant) {
         if let Stage::Dial(dial) = &self.stage {
             self.hold = Hold::Connection(place);
-            let Route { upstream, cells, .. } = self.rules.route(&self.intent);
+            let Target { upstream, cells, .. } = self.rules.target(self.taken);
             upstream.handle_connected(place, now);
             cells.upstream.connect_duration.observe_since(dial.began().unwrap_or(now), now);
             cells.endpoints[place].connect(ConnectResult::Ok);
@@ -118,7 +118,7 @@ impl Connection {
 
     /// Gives back what it counts for at an endpoint.
     pub(super) fn let_go(&mut self) {
-        let Route { upstream, cells, .. } = self.rules.route(&self.intent);
+        let Target { upstream, cells, .. } = self.rules.target(self.taken);
         match std::mem::replace(&mut self.hold, Hold::Nothing) {
             Hold::Nothing => {}
             Hold::Attempt(place) => upstream.handle_cancelled(place),
@@ -158,7 +158,7 @@ impl Connection {
         if let Stage::Dial(dial) = &mut self.stage {
             dial.handle_failed(reason);
         }
-        let Route { upstream, cells, .. } = self.rules.route(&self.intent);
+        let Target { upstream, cells, .. } = self.rules.target(self.taken);
         cells.endpoints[place].connect(result);
         if reason == CloseReason::Resources {
             upstream.handle_cancelled(place);
@@ -190,7 +190,7 @@ impl Connection {
         {
             tracing::warn!(
                 listener = self.rules.name(),
-                upstream = self.rules.route(&self.intent).upstream.name,
+                upstream = self.rules.target(self.taken).upstream.name,
                 reason = reason.name(),
                 suppressed,
                 "nobody to connect to",
@@ -200,7 +200,7 @@ impl Connection {
 
     /// Returns the address of the last attempt's endpoint.
     pub(super) fn endpoint_addr(&self) -> Option<SocketAddr> {
-        let upstream = &self.rules.route(&self.intent).upstream;
+        let upstream = &self.rules.target(self.taken).upstream;
         self.endpoint.map(|place| upstream.endpoint(place).member.addr)
     }
 }

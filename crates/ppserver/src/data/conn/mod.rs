@@ -26,7 +26,7 @@ use super::dial::Dial;
 use super::leg::{self, Leg};
 use super::orders::Ejections;
 use super::outcome::{failure, first_use, received, sent};
-use super::rules::Rules;
+use super::rules::{Rules, Taken, Target};
 use super::source::Source;
 use super::table::Key;
 use crate::config::LocalPolicy;
@@ -97,6 +97,8 @@ pub(super) struct Connection {
     upstream: Leg,
     stage: Stage,
     intent: Intent,
+    /// The route that it has taken.
+    taken: Option<Taken>,
     /// The place of the last attempt's among its upstream's.
     endpoint: Option<usize>,
     hold: Hold,
@@ -129,6 +131,7 @@ impl Connection {
                 FirstBytes::Payload => Stage::Dial(Dial::default()),
             },
             intent: Intent::plain(peer),
+            taken: None,
             endpoint: None,
             hold: Hold::Nothing,
             header_len: 0,
@@ -184,8 +187,7 @@ impl Connection {
                         // It was silent until the deadline.
                         self.stage = Stage::Dial(Dial::default());
                     }
-                    let route = self.rules.route(&self.intent);
-                    self.session.handle_routed(route.upstream.attempts_max());
+                    self.route(ctx);
                 }
                 Action::Connect => self.connect(key, ctx),
                 Action::TakeError(side) => {
@@ -343,8 +345,8 @@ impl Connection {
                 if let Some(log) = ctx.access_log {
                     self.tlvs = log.tell_tlvs(&header, bytes);
                 }
-                let send = &self.rules.route(&self.intent).send;
-                let dial = Dial::behind(header, bytes, send, ctx.spares);
+                let needed = self.rules.needs_bytes(&header).then_some(bytes);
+                let dial = Dial::behind(header, needed, ctx.spares);
                 buffer.skip(taken);
                 dial
             }
@@ -362,6 +364,23 @@ impl Connection {
         };
         self.stage = Stage::Dial(dial);
         Verdict::Relay { buffered: buffer.held().len() }
+    }
+
+    /// Finds out where it goes, now that all is known that it goes by.
+    fn route(&mut self, ctx: &mut Ctx<'_>) {
+        let Stage::Dial(dial) = &self.stage else {
+            unreachable!("a session is routed behind its header")
+        };
+        self.taken = self.rules.route(&self.intent, dial.tlvs());
+        if self.rules.is_denied(self.taken) {
+            return self.turn_away(CloseReason::Denied, ctx);
+        }
+        self.session.handle_routed(self.target().upstream.attempts_max());
+    }
+
+    /// Returns where it goes.
+    fn target(&self) -> &Target {
+        self.rules.target(self.taken)
     }
 
     fn fill(&mut self, direction: Direction, method: Method, ctx: &mut Ctx<'_>) {
@@ -406,7 +425,7 @@ impl Connection {
         let result = source.conduit.send(sink.socket(), follow, ctx.spares);
         let sent = sent(&result);
         if is_up && self.upstream.take_early() {
-            let early_send = &self.rules.route(&self.intent).upstream.early_send;
+            let early_send = &self.target().upstream.early_send;
             early_send.handle_tried(sent == SendResult::WouldBlock);
         }
         let failed_before = self.session.failed_attempts();
@@ -452,7 +471,8 @@ impl Connection {
             id: self.id,
             listener: self.rules.name(),
             intent: &self.intent,
-            upstream: &self.rules.route(&self.intent).upstream.name,
+            route: self.taken.map(Taken::number),
+            upstream: &self.target().upstream.name,
             endpoint: self.endpoint_addr(),
             bytes_in: self.payload(Direction::Up),
             bytes_out: self.payload(Direction::Down),

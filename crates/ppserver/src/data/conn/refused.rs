@@ -11,7 +11,7 @@ use crate::core::close_reason::CloseReason;
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::session::Verdict;
-use crate::data::rules::Rules;
+use crate::data::rules::{Rules, Taken};
 use crate::data::sys;
 use crate::telemetry::access_log::Record;
 use crate::telemetry::refusals::{self, Refused};
@@ -47,7 +47,8 @@ impl Connection {
             id,
             listener: rules.name(),
             intent: &intent,
-            upstream: &rules.route(&intent).upstream.name,
+            route: None,
+            upstream: &rules.target(None).upstream.name,
             endpoint: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -109,6 +110,25 @@ impl Connection {
                 "refused",
             );
         }
+    }
+
+    /// Refuses a client for who it is.
+    #[cold]
+    pub(super) fn turn_away(&mut self, reason: CloseReason, ctx: &mut Ctx<'_>) {
+        self.note_refusal(reason, None, &[], ctx);
+        if let Some(suppressed) = ctx.refusal_lines.allow(ctx.now) {
+            tracing::warn!(
+                listener = self.rules.name(),
+                peer = %self.intent.peer,
+                client = %self.intent.client,
+                reason = reason.name(),
+                route = self.taken.map(Taken::number),
+                suppressed,
+                why = refusals::words(reason),
+                "refused",
+            );
+        }
+        self.session.handle_refused(reason, ctx.now);
     }
 
     /// Makes a note of its refusal.

@@ -19,7 +19,7 @@ impl Connection {
             age: now.saturating_duration_since(self.began),
             idle: self.session.idle(now),
             phase: self.session.phase(),
-            labels: self.rules.labels.clone(),
+            labels: self.target().labels.clone(),
         }
     }
 }
