@@ -86,7 +86,8 @@ endpoints = [\"{endpoint}\"]
         failures_max: 2,
         balance: Balance::RoundRobin,
     };
-    let plan = Plan { config, pools: vec![pool] };
+    let limits = config.listeners.iter().map(|_| None).collect();
+    let plan = Plan { config, pools: vec![pool], limits };
     let ledger = Ledger::new(1);
     ledger.follow(&plan.config, &plan.pools);
     let setup = Setup {

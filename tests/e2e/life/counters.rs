@@ -15,7 +15,7 @@ use crate::life::server::{Server, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
-const REASONS: [&str; 24] = [
+const REASONS: [&str; 25] = [
     "client_reset",
     "closed_by_admin",
     "connect_failed",
@@ -31,6 +31,7 @@ const REASONS: [&str; 24] = [
     "header_too_long",
     "header_truncated",
     "idle_timeout",
+    "limited",
     "local_answered",
     "local_rejected",
     "no_endpoint",

@@ -87,6 +87,16 @@ impl Session {
         self.stream.shutdown(Shutdown::Write).expect("the connection stands");
     }
 
+    /// As `finish`, where a reset may have come before.
+    #[track_caller]
+    pub(crate) fn try_finish(&mut self) {
+        match self.stream.shutdown(Shutdown::Write) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            Err(error) => panic!("neither finished nor reset: {error}"),
+        }
+    }
+
     /// Ends with a reset.
     pub(crate) fn reset(self) {
         let linger = SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));

@@ -1,5 +1,6 @@
 //! Routes: who goes where, who is denied, and that nothing of a client's bytes changes by it.
 
+mod limits;
 mod reload;
 mod taken;
 
@@ -23,9 +24,35 @@ struct Routed {
 impl Routed {
     #[track_caller]
     fn start(routes: &str) -> Routed {
+        Routed::start_workers(routes, 1)
+    }
+
+    #[track_caller]
+    fn start_workers(routes: &str, workers: usize) -> Routed {
         let (web, other) = (FarEnd::start(), FarEnd::start());
-        let server = Server::start(&text(routes, &web, &other));
+        let server = Server::start(&text(routes, workers, &web, &other));
         Routed { server, web, other }
+    }
+
+    #[track_caller]
+    fn reload(&self, routes: &str) -> Value {
+        self.reload_workers(routes, 1)
+    }
+
+    #[track_caller]
+    fn reload_workers(&self, routes: &str, workers: usize) -> Value {
+        let text = text(routes, workers, &self.web, &self.other);
+        self.server.reload(&text, "reloaded, for new connections")
+    }
+
+    /// Whether a client that begins with these bytes is served to its end; else it is reset.
+    #[track_caller]
+    fn is_served(&self, header: &[u8]) -> bool {
+        let mut session = Session::connect(self.server.addr());
+        session.send(header);
+        // A FIN that a reset has overtaken cannot be sent.
+        session.try_finish();
+        session.rest().1 == End::Fin
     }
 
     /// Has a client served that begins with these bytes, to its end.
@@ -67,9 +94,9 @@ impl Routed {
     }
 }
 
-fn text(routes: &str, web: &FarEnd, other: &FarEnd) -> String {
+fn text(routes: &str, workers: usize, web: &FarEnd, other: &FarEnd) -> String {
     format!(
-        "config_version = 1\nserver.workers = 1\nserver.shutdown_grace = '100ms'\n\
+        "config_version = 1\nserver.workers = {workers}\nserver.shutdown_grace = '100ms'\n\
          access_log.enabled = true\naccess_log.log_probes = true\n\
          [[listener]]\nname = 'edge'\nbind = ['127.0.0.1:0']\nupstream = 'web'\n\
          [listener.proxy_protocol]\naccept = 'optional'\ntrust = ['127.0.0.1']\n{routes}\n\
@@ -83,5 +110,6 @@ fn text(routes: &str, web: &FarEnd, other: &FarEnd) -> String {
 /// A v2 header of a client with these TLVs.
 fn header(client: &str, tlvs: &[(u8, &[u8])]) -> Vec<u8> {
     let client: SocketAddr = client.parse().expect("an address");
-    with_tlvs(wire::v2(client, "192.0.2.1:443".parse().expect("an address")), tlvs)
+    let destination = if client.is_ipv4() { "192.0.2.1:443" } else { "[2001:db8::f]:443" };
+    with_tlvs(wire::v2(client, destination.parse().expect("an address")), tlvs)
 }

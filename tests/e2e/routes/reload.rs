@@ -1,6 +1,6 @@
 //! Other routes, while connections run.
 
-use super::{Routed, header, text};
+use super::{Routed, header};
 
 #[test]
 fn a_reload_routes_who_comes_behind_it_and_nobody_who_is_there() {
@@ -9,14 +9,10 @@ fn a_reload_routes_who_comes_behind_it_and_nobody_who_is_there() {
     let routed = Routed::start(to_other);
     let client = header("203.0.113.7:1", &[]);
     let mut session = routed.open(&client);
-    let reload = |routes| {
-        let text = text(routes, &routed.web, &routed.other);
-        routed.server.reload(&text, "reloaded, for new connections")
-    };
-    assert_eq!(reload(denied)["changes"], "listener `edge`: route");
+    assert_eq!(routed.reload(denied)["changes"], "listener `edge`: route");
     routed.deny(&client);
     session.echo(b"who is there stays");
-    assert_eq!(reload("")["changes"], "listener `edge`: route");
+    assert_eq!(routed.reload("")["changes"], "listener `edge`: route");
     routed.serve(&client);
     assert_eq!(routed.seen(), [1, 1]);
     session.finish();

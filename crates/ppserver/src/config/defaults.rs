@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{
     AccessLog, AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Count, Destination, Dns,
     HeaderPolicy, Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Passive,
-    Presence, Probes, Server, Silent, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle,
-    Untrusted, V1Families, Version, Versions,
+    PerClient, Presence, Probes, Server, Silent, Splice, SpliceMode, Tcp, Timeouts, TlvPass,
+    Toggle, Untrusted, V1Families, Version, Versions,
 };
 use pptrust::Peers;
 
@@ -39,6 +39,12 @@ impl Default for Passive {
     fn default() -> Self {
         let (eject, max) = (Duration::from_secs(10), Duration::from_secs(120));
         Self { failures: 2, eject, max }
+    }
+}
+
+impl Default for PerClient {
+    fn default() -> Self {
+        Self { connections: 0, rate: 0, burst: 0, ipv6_prefix: 64 }
     }
 }
 

@@ -16,7 +16,7 @@ use super::read::{self, TIMEOUT};
 use super::units::{format_duration, parse_duration, parse_tlv_type};
 use super::validate::{self, AdminDraft, Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use super::{
-    Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Loaded, LocalPolicy, Log,
+    Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Limits, Loaded, LocalPolicy, Log,
     Outgoing, Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions,
     defaults,
 };
@@ -95,6 +95,8 @@ impl Config {
             accept: Written::new(accept(&flags, &trusted, &mut faults), accept_keys(&flags)),
             trusted,
             timeouts: timeouts(&flags, &mut faults),
+            limits: Limits::default(),
+            per_client: Written::default(),
             routes: Vec::new(),
         };
         let passed = passed(&flags, &mut faults);

@@ -93,8 +93,17 @@ pub(super) const SPLICE: TableKeys = TableKeys {
 
 pub(super) const LISTENER: TableKeys = TableKeys {
     path: "listener",
-    known: &["name", "bind", "protocol", "upstream", "proxy_protocol", "timeouts", "route"],
-    later: &["unix_mode", "responses", "dont_fragment", "limits"],
+    known: &[
+        "name",
+        "bind",
+        "protocol",
+        "upstream",
+        "proxy_protocol",
+        "timeouts",
+        "limits",
+        "route",
+    ],
+    later: &["unix_mode", "responses", "dont_fragment"],
     example: "name, bind and upstream",
 };
 
@@ -120,6 +129,20 @@ pub(super) const ACCEPT: TableKeys = TableKeys {
     ],
     later: &["datagrams"],
     example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
+};
+
+pub(super) const LIMITS: TableKeys = TableKeys {
+    path: "listener.limits",
+    known: &["connections", "rate", "per_client"],
+    later: &["flows"],
+    example: "per_client = { connections = 100 }",
+};
+
+pub(super) const PER_CLIENT: TableKeys = TableKeys {
+    path: "listener.limits.per_client",
+    known: &["connections", "rate", "burst", "ipv6_prefix"],
+    later: &[],
+    example: "connections = 100",
 };
 
 pub(super) const ROUTE: TableKeys = TableKeys {
@@ -179,7 +202,7 @@ pub(super) const TLV_SET: TableKeys = TableKeys {
 };
 
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 20] = [
+pub(super) const TABLES: [&TableKeys; 22] = [
     &TOP,
     &SERVER,
     &ADMIN,
@@ -192,6 +215,8 @@ pub(super) const TABLES: [&TableKeys; 20] = [
     &LISTENER,
     &LISTENER_TIMEOUTS,
     &ACCEPT,
+    &LIMITS,
+    &PER_CLIENT,
     &ROUTE,
     &WHEN,
     &UPSTREAM,

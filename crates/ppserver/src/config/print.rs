@@ -11,9 +11,9 @@ use pptrust::Networks;
 
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
-    CONFIG_VERSION, Choice, Config, Count, Endpoint, Entry, HeaderMode, Listener, Outgoing, Output,
-    Passive, Presence, Route, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version,
-    Versions, Way, defaults,
+    CONFIG_VERSION, Choice, Config, Count, Endpoint, Entry, HeaderMode, Limits, Listener, Outgoing,
+    Output, Passive, PerClient, Presence, Route, Timeouts, TlvPass, TlvSet, TlvValue, Toggle,
+    Upstream, Version, Versions, Way, defaults,
 };
 use crate::core::route::{Pattern, When};
 use pptrust::{Peers, Shortest};
@@ -122,7 +122,20 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
         }
     }
     timeouts(&listener.timeouts, f)?;
+    limits(&listener.limits, f)?;
     listener.routes.iter().try_for_each(|route| self::route(route, upstreams, f))
+}
+
+fn limits(limits: &Limits, f: &mut impl Write) -> fmt::Result {
+    let Limits { connections, rate, per_client } = limits;
+    writeln!(f, "\n[listener.limits]")?;
+    writeln!(f, "connections = {connections}")?;
+    writeln!(f, "rate = {rate}")?;
+    let PerClient { connections, rate, burst, ipv6_prefix } = per_client;
+    writeln!(
+        f,
+        "per_client = {{ connections = {connections}, rate = {rate}, burst = {burst}, ipv6_prefix = {ipv6_prefix} }}"
+    )
 }
 
 fn route(route: &Route, upstreams: &[Upstream], f: &mut impl Write) -> fmt::Result {

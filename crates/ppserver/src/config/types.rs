@@ -235,8 +235,34 @@ pub struct Listener {
     pub accept: HeaderMode,
     /// The times of its connections: `[timeouts]` with `[listener.timeouts]` over it.
     pub timeouts: Timeouts,
+    /// How much its clients may have.
+    pub limits: Limits,
     /// The first whose condition holds is taken; without one, a connection goes to `upstream`. 0..=1,000.
     pub routes: Vec<Route>,
+}
+
+/// `[listener.limits]`: how much clients may have; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Connections at a time, of all clients together. 0..=262,144.
+    pub connections: u32,
+    /// New connections a second, of all clients together. 0..=1,000,000.
+    pub rate: u32,
+    /// How much each of them may have.
+    pub per_client: PerClient,
+}
+
+/// `listener.limits.per_client`: how much a client may have; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerClient {
+    /// Connections at a time. 0..=262,144.
+    pub connections: u32,
+    /// New connections a second. 0..=1,000,000.
+    pub rate: u32,
+    /// New connections at once, behind a quiet time; 0 is as many as `rate`. 0..=1,000,000.
+    pub burst: u32,
+    /// So many bits of an IPv6 address are one client. 1..=128.
+    pub ipv6_prefix: u8,
 }
 
 /// `[listener.proxy_protocol]`: whether peers send PROXY headers.

@@ -15,8 +15,9 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
-    AccessLog, Admin, Balance, Bind, Config, Dns, Endpoint, Entry, HeaderMode, Host, Listener, Log,
-    Outgoing, Passive, Route, Server, Splice, Tcp, Timeouts, Upstream, Way, lint,
+    AccessLog, Admin, Balance, Bind, Config, Dns, Endpoint, Entry, HeaderMode, Host, Limits,
+    Listener, Log, Outgoing, Passive, PerClient, Route, Server, Splice, Tcp, Timeouts, Upstream,
+    Way, lint,
 };
 use crate::core::route::When;
 
@@ -70,6 +71,9 @@ pub(super) struct ListenerDraft {
     /// The entries of `trust` as they were written.
     pub(super) trusted: Vec<At<IpNet>>,
     pub(super) timeouts: Written<Timeouts>,
+    pub(super) limits: Limits,
+    /// Its part for each client.
+    pub(super) per_client: Written<PerClient>,
     pub(super) routes: Vec<RouteDraft>,
 }
 
@@ -239,6 +243,7 @@ fn build(draft: Draft) -> Option<Config> {
             upstream: *indices.get(&listener.upstream?.value)?,
             accept: listener.accept.value?,
             timeouts: listener.timeouts.value,
+            limits: Limits { per_client: listener.per_client.value, ..listener.limits },
             routes: listener.routes.into_iter().map(route).collect::<Option<_>>()?,
         })
     };

@@ -69,7 +69,7 @@ fn listeners(plan: &Plan) -> Vec<(&str, NamedListener<'_>)> {
 
 fn of_listener(old_named: &NamedListener<'_>, named: &NamedListener<'_>) -> Vec<String> {
     let (old, new) = (old_named.listener, named.listener);
-    let Listener { name: _, bind, upstream: _, accept, timeouts, routes: _ } = old;
+    let Listener { name: _, bind, upstream: _, accept, timeouts, limits, routes: _ } = old;
     let gained = new.bind.iter().filter(|addr| !bind.contains(addr)).map(|addr| format!("+{addr}"));
     let lost = bind.iter().filter(|addr| !new.bind.contains(addr)).map(|addr| format!("-{addr}"));
     let moved: Vec<String> = gained.chain(lost).collect();
@@ -78,6 +78,7 @@ fn of_listener(old_named: &NamedListener<'_>, named: &NamedListener<'_>) -> Vec<
         ("upstream", old_named.upstream != named.upstream),
         ("proxy_protocol", *accept != new.accept),
         ("timeouts", *timeouts != new.timeouts),
+        ("limits", *limits != new.limits),
         ("route", old_named.routes != named.routes),
     ]);
     bind.into_iter().chain(others).collect()
@@ -160,7 +161,8 @@ mod tests {
             failures_max: 0,
             balance: Balance::RoundRobin,
         };
-        Plan { pools: config.upstreams.iter().map(pool).collect(), config }
+        let limits = config.listeners.iter().map(|_| None).collect();
+        Plan { pools: config.upstreams.iter().map(pool).collect(), limits, config }
     }
 
     #[test]
@@ -191,6 +193,11 @@ mod tests {
             ("[upstream.u]\n", "[upstream.u]\npassive.failures = 3\n", "upstream `u`: passive"),
             ("[upstream.u]\n", "[upstream.u]\ndns = { max = '9m' }\n", "upstream `u`: dns"),
             (SECOND, "", "listener `b`: gone"),
+            (
+                "[[listener]]\nname = 'b'",
+                "[listener.limits]\nrate = 9\n[[listener]]\nname = 'b'",
+                "listener `a`: limits",
+            ),
             (
                 "[[listener]]\nname = 'b'",
                 "[[listener.route]]\nwhen = {}\ndeny = true\n[[listener]]\nname = 'b'",

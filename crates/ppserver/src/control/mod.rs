@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! server -> start ------------> prepare -> names -> bounded
-//!       \-> serve -> reload, refresh/  \--> service -> workers, pools, ports, access_logs, admin
+//!       \-> serve -> reload, refresh/  \--> service -> workers, pools, counts, ports, access_logs, admin
 //!           ^    \-> recovery, trials ----/                                     /
 //!           \-------------- requests <-----------------------------------------/
 //! ```
@@ -19,6 +19,7 @@ mod board;
 mod bounded;
 mod changes;
 pub mod client;
+mod counts;
 pub mod error;
 mod handover;
 mod input;

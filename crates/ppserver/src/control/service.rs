@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::access_logs::AccessLogs;
 use super::admin::{self, Doors, Reception};
+use super::counts::Counts;
 use super::error::{ServerError, system};
 use super::handover::{Name, Parcel};
 use super::limits::Budget;
@@ -77,6 +78,8 @@ pub(super) struct Service {
     /// What is known of endpoints.
     pub(super) pools: Arc<Pools>,
     pub(super) trials: Trials,
+    /// What is counted for limits.
+    counts: Counts,
     /// `None` until there is something to follow, and once nobody is replaced any more: who writes the access log
     /// waits for everybody who may.
     told: Option<Told>,
@@ -107,6 +110,7 @@ impl Service {
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
             pools,
             trials,
+            counts: Counts::default(),
             ledger,
             doors,
             told: None,
@@ -139,7 +143,8 @@ impl Service {
         let pools = self.pools.follow(&config, &members);
         self.ledger.follow(&config, &pools);
         self.ledger.follow_names(resolved.followed.cells());
-        let (plan, pipes) = (Arc::new(Plan { config, pools }), pipes.share(workers));
+        let limits = self.counts.follow(&config);
+        let (plan, pipes) = (Arc::new(Plan { config, pools, limits }), pipes.share(workers));
         let told = Told { plan: Arc::clone(&plan), members, access_log, connections_max, pipes };
         let setup = |worker| told.setup(bound.shares(worker, workers), &self.ledger, worker);
         let replies = self.workers.follow((0..workers).map(setup));
@@ -166,7 +171,8 @@ impl Service {
         let config = told.plan.config.clone();
         let pools = self.pools.follow(&config, &told.members);
         self.ledger.follow(&config, &pools);
-        let plan = Arc::new(Plan { config, pools });
+        let limits = told.plan.limits.clone();
+        let plan = Arc::new(Plan { config, pools, limits });
         told.plan = Arc::clone(&plan);
         let told = &*told;
         let setup = |worker| told.setup(self.ports.shares_kept(&plan.config), &self.ledger, worker);

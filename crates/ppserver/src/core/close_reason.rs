@@ -35,6 +35,8 @@ words! {
         HeaderTimeout, "header_timeout";
         /// The header we would have to send is too long for the format.
         HeaderTooLong, "header_too_long";
+        /// The client, or the listener, has as many connections as it may, or too many came at once.
+        Limited, "limited";
         /// A route that denies.
         Denied, "denied";
         /// The upstream has no endpoint that may be tried.

@@ -3,7 +3,7 @@
 //! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
 //! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `resolution_result` what a
 //! question for them did, `early` what was learned of trying before an event, `intent` what a connection wants,
-//! `route` where it goes, `connection_id` what it is called, `words` how what is
+//! `limits` whether it is one too many, `route` where it goes, `connection_id` what it is called, `words` how what is
 //! counted is named.
 
 pub mod accept_queue;
@@ -12,6 +12,7 @@ pub mod connect_result;
 pub mod connection_id;
 pub mod early;
 pub mod intent;
+pub mod limits;
 pub mod pool;
 pub mod resolution_result;
 pub mod route;

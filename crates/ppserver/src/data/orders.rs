@@ -15,6 +15,7 @@ use super::listing::{Filter, Listing};
 use super::pipes::PipeLimits;
 use crate::config::Config;
 use crate::core::connection_id::ConnectionId;
+use crate::core::limits::Limits;
 use crate::core::pool::Pool;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::Cells;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub config: Config,
     /// What each upstream is to be, by its index in the configuration; without an endpoint as long as its names stand for nothing.
     pub pools: Vec<Pool>,
+    /// How much each listener's clients may have, if that is limited, by its index in the configuration.
+    pub limits: Vec<Option<Limits>>,
 }
 
 /// What a worker is told.

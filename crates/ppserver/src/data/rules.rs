@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::core::early::Early;
 use crate::core::intent::{Intent, Purpose};
+use crate::core::limits::Limits;
 use crate::core::pool::Upstream;
 use crate::core::route::{Known, When};
 use crate::core::session::{FirstBytes, Policy, Splicing};
@@ -66,6 +67,8 @@ pub(super) struct Rules {
     pub(super) cells: Arc<ListenerCells>,
     pub(super) accept: HeaderMode,
     pub(super) options: Options,
+    /// How much its clients may have; `None` where that is not limited.
+    pub(super) limits: Option<Limits>,
     /// Where those go that take no route.
     own: Target,
     routes: Box<[Route]>,
@@ -105,7 +108,8 @@ impl Rules {
                 Arc::new(upstream)
             })
             .collect();
-        let rules = config.listeners.iter().zip(&cells.listeners).map(|(listener, own)| {
+        let listeners = config.listeners.iter().zip(&cells.listeners).zip(&plan.limits);
+        let rules = listeners.map(|((listener, own), limits)| {
             let old = old.iter().find(|rules| rules.name() == listener.name);
             let early = old
                 .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
@@ -128,7 +132,8 @@ impl Rules {
             };
             let routes = listener.routes.iter().map(route).collect();
             let own_target = target(listener.upstream);
-            Self::new(config, listener, Arc::clone(own), own_target, routes, early).into()
+            let limits = limits.clone();
+            Self::new(config, listener, Arc::clone(own), limits, own_target, routes, early).into()
         });
         rules.collect()
     }
@@ -137,6 +142,7 @@ impl Rules {
         config: &config::Config,
         listener: &config::Listener,
         cells: Arc<ListenerCells>,
+        limits: Option<Limits>,
         own: Target,
         routes: Box<[Route]>,
         early_receive: Arc<Early>,
@@ -165,6 +171,7 @@ impl Rules {
                     },
                 })
             }),
+            limits,
             own,
             routes,
         }
@@ -348,7 +355,7 @@ mod tests {
         let endpoints = Vec::new();
         let balance = Balance::RoundRobin;
         let pool = Pool { endpoints, attempts_max: 1, failures_max: 0, balance };
-        let plan = Plan { config: loaded.unwrap().config, pools: vec![pool] };
+        let plan = Plan { config: loaded.unwrap().config, pools: vec![pool], limits: vec![None] };
         let pool = PoolCells { upstream: Arc::default(), endpoints: Vec::new() };
         let cells = Cells { listeners: vec![Arc::default()], upstreams: vec![pool] };
         Arc::clone(&Rules::all(&plan, &cells, &[], 0, now())[0])

@@ -445,6 +445,7 @@ impl Worker {
             ejections: &self.ejections,
             scratch: &mut self.scratch,
             now: now.instant,
+            elapsed_ns: self.clock.elapsed_ns(),
             unix_time: now.unix_time,
         };
         (ctx, &mut self.connections, &mut self.schedule)

@@ -24,10 +24,11 @@ pub const BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 64;
 
 /// Why, where there is no header to be judged.
-const WORDS: [(CloseReason, &str); 5] = [
+const WORDS: [(CloseReason, &str); 6] = [
     (CloseReason::Untrusted, "the peer is outside `trust`"),
     (CloseReason::HeaderTimeout, "the header was not complete in time"),
     (CloseReason::Denied, "a route denies this client"),
+    (CloseReason::Limited, "the client or the listener has as much as `limits` allow"),
     (CloseReason::Overload, "there were `max_connections` already"),
     (CloseReason::Resources, "the system had no descriptor or memory left"),
 ];

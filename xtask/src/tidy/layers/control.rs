@@ -172,6 +172,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::access_logs",
             "control::admin",
             "control::announce",
+            "control::counts",
             "control::limits",
             "control::names",
             "control::pools",
@@ -254,6 +255,12 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &["control::requests", "control::pools", "data::orders"],
         world: World::Async,
         why: "a trial connects, and closes; what it means is the pools'",
+    },
+    Layer {
+        name: "control::counts",
+        uses: &["core::limits", "config"],
+        world: World::Async,
+        why: "what is counted is kept by name; who is too many is decided by the core",
     },
     Layer {
         name: "control::pools",

@@ -37,6 +37,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         trust::open(listener, faults);
         trust::nobody(listener, faults);
         no_effect::accept(listener, faults);
+        no_effect::per_client(&listener.per_client, faults);
         no_effect::tlv_routes(listener, faults);
         routes::unreachable(listener, faults);
     }

@@ -9,8 +9,8 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Balance, Bind, Dns, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, Presence,
-    Splice, SpliceMode, TlvPass, Version, defaults,
+    AccessLog, Balance, Bind, Dns, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, PerClient,
+    Presence, Splice, SpliceMode, TlvPass, Version, defaults,
 };
 use pptrust::Peers;
 
@@ -190,6 +190,18 @@ pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Dia
         let help = "accept \"v2\" in the listener's proxy_protocol, or remove tlv_pass";
         warn(upstream.send.place_of("tlv_pass"), message, help, faults);
     }
+}
+
+/// Nothing is limited that these are about.
+pub(super) fn per_client(table: &Written<PerClient>, faults: &mut Diagnostics) {
+    let (limits, default) = (&table.value, PerClient::default());
+    let (why, help) = ("there is no `rate`", "add rate = 10, or remove the key");
+    let is_burst = limits.rate == 0 && limits.burst != default.burst;
+    warn_if(table, "burst", is_burst, why, help, faults);
+    let (why, help) = ("no client is limited", "add connections = 100, or remove the key");
+    let is_prefix = limits.rate == 0 && limits.connections == 0;
+    let is_prefix = is_prefix && limits.ipv6_prefix != default.ipv6_prefix;
+    warn_if(table, "ipv6_prefix", is_prefix, why, help, faults);
 }
 
 /// A listener that takes no v2 headers sees no TLV to go by.

@@ -1,4 +1,4 @@
-//! `[[listener]]`, `[listener.proxy_protocol]` and `[listener.timeouts]`; its routes stand beside this.
+//! `[[listener]]`, `[listener.proxy_protocol]`, `[listener.timeouts]` and `[listener.limits]`; its routes stand beside this.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,21 +8,27 @@ use pptrust::{Networks, parse_network};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{is_name, missing, not_empty, required, route};
+use super::{is_name, missing, not_empty, required, route, small};
 use crate::config::address::{self, TRUST_ANY};
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent,
-    Timeouts, Untrusted, V1Families, Version, Versions,
+    Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, Limits, LocalPolicy, PerClient,
+    Presence, Silent, Timeouts, Untrusted, V1Families, Version, Versions,
 };
 use crate::config::{defaults, keys};
 use pptrust::{Peers, Shortest};
 
 /// The fixed part of a v2 header alone, to the most its length field can say (spec 2.2).
 const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
+/// As many as a process may have; 0 is no limit.
+const CONNECTIONS: RangeInclusive<usize> = 0..=262_144;
+/// More than a machine takes; 0 is no limit.
+const RATE: RangeInclusive<usize> = 0..=1_000_000;
+/// One client for all of IPv6 is no client.
+const IPV6_PREFIX: RangeInclusive<usize> = 1..=128;
 
 pub(super) fn listener(
     value: &Spanned<DeValue<'_>>,
@@ -34,6 +40,8 @@ pub(super) fn listener(
     let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
     let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
     let trusted = trusted(accept, faults);
+    let limits = section.section("limits", &keys::LIMITS, faults);
+    let per_client = limits.section("per_client", &keys::PER_CLIENT, faults);
     ListenerDraft {
         name: required(section, "name", "name = \"edge\"", faults)
             .filter(|name| is_name(name, faults)),
@@ -42,7 +50,29 @@ pub(super) fn listener(
         accept: accept.written(self::accept(accept, &trusted, faults)),
         trusted,
         timeouts: super::timeouts(timeouts, base, faults),
+        limits: self::limits(limits, faults),
+        per_client: per_client.written(self::per_client(per_client, faults)),
         routes: route::routes(section, faults),
+    }
+}
+
+fn limits(section: Section<'_, '_>, faults: &mut Diagnostics) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connections: small(section, "connections", CONNECTIONS, default.connections, faults),
+        rate: small(section, "rate", RATE, default.rate, faults),
+        per_client: default.per_client,
+    }
+}
+
+fn per_client(section: Section<'_, '_>, faults: &mut Diagnostics) -> PerClient {
+    let default = PerClient::default();
+    let prefix = section.number("ipv6_prefix", IPV6_PREFIX, default.ipv6_prefix.into(), faults);
+    PerClient {
+        connections: small(section, "connections", CONNECTIONS, default.connections, faults),
+        rate: small(section, "rate", RATE, default.rate, faults),
+        burst: small(section, "burst", RATE, default.burst, faults),
+        ipv6_prefix: u8::try_from(prefix).expect("the range ends below 256"),
     }
 }
 

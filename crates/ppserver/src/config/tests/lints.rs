@@ -280,3 +280,20 @@ fn trust_that_no_peer_of_these_addresses_can_have_is_warned_about() {
         assert_eq!(faults(&text), expected, "{bind} {trust}");
     }
 }
+
+#[test]
+fn limits_of_clients_that_limit_nothing_are_warned_about() {
+    let limits = |table: &str| {
+        let limits = format!("[listener.limits]\nper_client = {{ {table} }}\n");
+        faults(&format!("{HEAD}{LISTENER}{limits}{UPSTREAM}"))
+    };
+    assert_eq!(limits("connections = 9, burst = 3"), ["7:33 no-effect"]);
+    assert_eq!(limits("ipv6_prefix = 48"), ["7:16 no-effect"]);
+    for fine in ["connections = 9, ipv6_prefix = 48", "rate = 1, burst = 3, ipv6_prefix = 128", ""]
+    {
+        assert_eq!(limits(fine), [""; 0], "{fine}");
+    }
+    for bad in ["ipv6_prefix = 0", "ipv6_prefix = 129", "rate = -1", "connections = 262145"] {
+        assert_eq!(limits(bad).len(), 1, "{bad}");
+    }
+}

@@ -201,10 +201,23 @@ fn routes() -> impl Strategy<Value = Vec<Route>> {
     prop::collection::vec(route, 0..4)
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    let rate = || 0..=1_000_000u32;
+    let per_client = (0..=262_144u32, rate(), rate(), 1..=128u8);
+    let per_client = per_client.prop_map(|(connections, rate, burst, ipv6_prefix)| PerClient {
+        connections,
+        rate,
+        burst,
+        ipv6_prefix,
+    });
+    let limits = (0..=262_144u32, rate(), per_client);
+    limits.prop_map(|(connections, rate, per_client)| Limits { connections, rate, per_client })
+}
+
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let timeouts = (timeout(), timeout(), timeout(), timeout());
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
-    let body = (bind, any::<usize>(), accept(), timeouts, routes());
+    let body = (bind, any::<usize>(), accept(), timeouts, limits(), routes());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
         let mut port = 0;
         // Without an address it is a socket that is passed.
@@ -216,7 +229,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             )
         };
         map.into_iter()
-            .map(|(name, (ips, upstream, accept, times, routes))| {
+            .map(|(name, (ips, upstream, accept, times, limits, routes))| {
                 let (header, connect, idle, half_closed) = times;
                 Listener {
                     name,
@@ -224,6 +237,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
                     upstream,
                     accept,
                     timeouts: Timeouts { header, connect, idle, half_closed },
+                    limits,
                     routes,
                 }
             })

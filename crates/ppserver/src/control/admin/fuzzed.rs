@@ -65,7 +65,11 @@ fn board() -> Board {
     const FILE: &[u8] = b"config_version = 1\n[[listener]]\nname='a'\nbind=['127.0.0.1:1']\n\
         upstream='u'\n[upstream.u]\nendpoints=['127.0.0.1:2']\n";
     let loaded = config::from_bytes("f".into(), FILE, Host::default());
-    let plan = Plan { config: loaded.expect("it has no error").config, pools: Vec::new() };
+    let plan = Plan {
+        config: loaded.expect("it has no error").config,
+        pools: Vec::new(),
+        limits: Vec::new(),
+    };
     Board::new(Shown {
         plan: Arc::new(plan),
         file: None,

@@ -135,8 +135,10 @@ impl Plan {
 
     fn suit_mood(&mut self, rng: &mut Rng) {
         // Without a draw of its own: seeds keep their stories.
-        if self.mood == Mood::Rough && self.greeting % 16 == 5 {
-            self.turned_away = Some(CloseReason::Denied);
+        if self.mood == Mood::Rough && self.greeting % 8 == 5 {
+            let is_limited = self.conduit.is_multiple_of(2);
+            let reason = if is_limited { CloseReason::Limited } else { CloseReason::Denied };
+            self.turned_away = Some(reason);
         }
         match self.mood {
             Mood::Fair | Mood::Bulk => {

@@ -116,8 +116,11 @@ impl Connection {
         }
     }
 
-    /// Gives back what it counts for at an endpoint.
+    /// Gives back what it counts for: at its listener, and at an endpoint.
     pub(super) fn let_go(&mut self) {
+        if let (Some(held), Some(limits)) = (self.limited.take(), &self.rules.limits) {
+            limits.release(held);
+        }
         let Target { upstream, cells, .. } = self.rules.target(self.taken);
         match std::mem::replace(&mut self.hold, Hold::Nothing) {
             Hold::Nothing => {}

@@ -34,6 +34,7 @@ use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
+use crate::core::limits::{Held, Limited};
 use crate::core::schedule::{Stint, Ticket};
 use crate::core::session::{
     Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness, ReceiveResult,
@@ -61,6 +62,8 @@ pub(super) struct Ctx<'a> {
     /// Room for the longest header we may send.
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,
+    /// Nanoseconds since the origin of all workers; those in which the process stood still count.
+    pub(super) elapsed_ns: u64,
     /// Unix time of `now`.
     pub(super) unix_time: Duration,
 }
@@ -97,6 +100,8 @@ pub(super) struct Connection {
     upstream: Leg,
     stage: Stage,
     intent: Intent,
+    /// What counts for it at its listener's limits.
+    limited: Option<Held>,
     /// The route that it has taken.
     taken: Option<Taken>,
     /// The place of the last attempt's among its upstream's.
@@ -131,6 +136,7 @@ impl Connection {
                 FirstBytes::Payload => Stage::Dial(Dial::default()),
             },
             intent: Intent::plain(peer),
+            limited: None,
             taken: None,
             endpoint: None,
             hold: Hold::Nothing,
@@ -371,6 +377,14 @@ impl Connection {
         let Stage::Dial(dial) = &self.stage else {
             unreachable!("a session is routed behind its header")
         };
+        if let Some(limits) = &self.rules.limits
+            && self.intent.purpose == Purpose::Service
+        {
+            match limits.admit(self.intent.client.ip(), Duration::from_nanos(ctx.elapsed_ns)) {
+                Ok(held) => self.limited = Some(held),
+                Err(Limited) => return self.turn_away(CloseReason::Limited, ctx),
+            }
+        }
         self.taken = self.rules.route(&self.intent, dial.tlvs());
         if self.rules.is_denied(self.taken) {
             return self.turn_away(CloseReason::Denied, ctx);
