@@ -11,6 +11,8 @@ pub(crate) mod http;
 mod kernel;
 pub(crate) mod namespace;
 mod peer;
+#[path = "../../crates/ppserver/src/data/hello/written.rs"]
+pub(crate) mod tls;
 pub(crate) mod tmux;
 mod usage;
 

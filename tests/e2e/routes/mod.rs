@@ -3,6 +3,7 @@
 mod limits;
 mod reload;
 mod taken;
+mod tls;
 
 use std::net::SocketAddr;
 

@@ -370,7 +370,7 @@ pub fn single_host(addr: SocketAddr) -> Result<SocketAddr, AddressError> {
     }
 }
 
-fn check_host(host: &str) -> Result<(), AddressError> {
+pub(super) fn check_host(host: &str) -> Result<(), AddressError> {
     let is_label = |label: &str| {
         let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         (1..=LABEL_BYTES_MAX).contains(&label.len()) && label.bytes().all(is_letter)

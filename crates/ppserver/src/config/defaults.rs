@@ -104,6 +104,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(3),
+            tls_hello: Duration::from_secs(3),
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(300),
             half_closed: Duration::from_secs(60),

@@ -65,8 +65,8 @@ pub(super) const ACCESS_LOG: TableKeys = TableKeys {
 
 pub(super) const TIMEOUTS: TableKeys = TableKeys {
     path: "timeouts",
-    known: &["header", "connect", "idle", "half_closed"],
-    later: &["tls_hello", "flow", "flow_unanswered"],
+    known: &["header", "tls_hello", "connect", "idle", "half_closed"],
+    later: &["flow", "flow_unanswered"],
     example: "idle = \"10m\"",
 };
 
@@ -154,8 +154,8 @@ pub(super) const ROUTE: TableKeys = TableKeys {
 
 pub(super) const WHEN: TableKeys = TableKeys {
     path: "listener.route.when",
-    known: &["client", "peer", "tlv"],
-    later: &["sni", "alpn"],
+    known: &["client", "peer", "tlv", "sni", "alpn"],
+    later: &[],
     example: "client = [\"192.0.2.0/24\"]",
 };
 

@@ -15,7 +15,7 @@ use super::{
     Output, Passive, PerClient, Presence, Route, Timeouts, TlvPass, TlvSet, TlvValue, Toggle,
     Upstream, Version, Versions, Way, defaults,
 };
-use crate::core::route::{Pattern, When};
+use crate::core::route::{Name, Pattern, When};
 use pptrust::{Peers, Shortest};
 
 /// The effective configuration, as `check --effective` shows it.
@@ -151,7 +151,7 @@ fn route(route: &Route, upstreams: &[Upstream], f: &mut impl Write) -> fmt::Resu
 }
 
 fn when(when: &When) -> String {
-    let When { client, peer, tlvs, sni: _, alpn: _ } = when;
+    let When { client, peer, tlvs, sni, alpn } = when;
     let networks = |key: &str, networks: &Option<Networks>| {
         let networks = networks.as_ref()?.iter().map(|network| quoted(Shortest(network)));
         Some(format!("{key} = [{}]", list(networks)))
@@ -160,7 +160,13 @@ fn when(when: &When) -> String {
         format!("\"0x{kind:02X}\" = [{}]", list(patterns.iter().map(pattern)))
     };
     let tlvs = (!tlvs.is_empty()).then(|| format!("tlv = {{ {} }}", list(tlvs.iter().map(tlv))));
-    let keys = [networks("client", client), networks("peer", peer), tlvs];
+    let name = |name: &Name| match name {
+        Name::Exact(name) => quoted(name),
+        Name::Below(apex) => quoted(format_args!("*.{apex}")),
+    };
+    let sni = (!sni.is_empty()).then(|| format!("sni = [{}]", list(sni.iter().map(name))));
+    let alpn = (!alpn.is_empty()).then(|| format!("alpn = [{}]", list(alpn.iter().map(quoted))));
+    let keys = [networks("client", client), networks("peer", peer), tlvs, sni, alpn];
     match list(keys.into_iter().flatten()).as_str() {
         "" => "{}".to_owned(),
         keys => format!("{{ {keys} }}"),
@@ -181,9 +187,10 @@ fn pattern(pattern: &Pattern) -> String {
 }
 
 fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {
-    let Timeouts { header, connect, idle, half_closed } = *timeouts;
+    let Timeouts { header, tls_hello, connect, idle, half_closed } = *timeouts;
     writeln!(f, "\n[listener.timeouts]")?;
     writeln!(f, "header = {}", quoted(format_duration(header)))?;
+    writeln!(f, "tls_hello = {}", quoted(format_duration(tls_hello)))?;
     writeln!(f, "connect = {}", quoted(format_duration(connect)))?;
     writeln!(f, "idle = {}", quoted(format_duration(idle)))?;
     writeln!(f, "half_closed = {}", quoted(format_duration(half_closed)))

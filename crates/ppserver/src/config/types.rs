@@ -214,6 +214,8 @@ pub enum SpliceMode {
 pub struct Timeouts {
     /// The whole header, counted from accept.
     pub header: Duration,
+    /// The ClientHello, from when a route asks for it.
+    pub tls_hello: Duration,
     /// One attempt to reach one endpoint.
     pub connect: Duration,
     /// No byte in either direction.

@@ -89,26 +89,31 @@ pub struct Hello<'a> {
     pub alpn: &'a [Vec<u8>],
 }
 
-/// Whether one of the routes goes by the ClientHello.
-pub fn needs_hello<'a>(conditions: impl IntoIterator<Item = &'a When>) -> bool {
-    conditions.into_iter().any(|when| !when.sni.is_empty() || !when.alpn.is_empty())
-}
-
 impl When {
+    /// Whether it goes by the ClientHello.
+    pub fn needs_hello(&self) -> bool {
+        !self.sni.is_empty() || !self.alpn.is_empty()
+    }
+
     /// Whether it holds.
     pub fn holds(&self, known: &Known<'_>) -> bool {
-        let is_in = |networks: &Option<Networks>, addr| {
-            networks.as_ref().is_none_or(|networks| networks.contains(addr))
-        };
         let asks_for = |sni: &str| self.sni.iter().any(|name| name.covers(sni));
         let offers = |alpn: &[Vec<u8>]| {
             alpn.iter().any(|offered| self.alpn.iter().any(|it| it.as_bytes() == offered))
         };
+        self.may_hold(known)
+            && (self.sni.is_empty() || known.hello.and_then(|it| it.sni).is_some_and(asks_for))
+            && (self.alpn.is_empty() || known.hello.is_some_and(|it| offers(it.alpn)))
+    }
+
+    /// Whether it holds but for what a ClientHello might still say.
+    pub fn may_hold(&self, known: &Known<'_>) -> bool {
+        let is_in = |networks: &Option<Networks>, addr| {
+            networks.as_ref().is_none_or(|networks| networks.contains(addr))
+        };
         is_in(&self.client, known.client)
             && is_in(&self.peer, known.peer)
             && self.tlvs.iter().all(|(kind, patterns)| has(known.tlvs.as_ref(), *kind, patterns))
-            && (self.sni.is_empty() || known.hello.and_then(|it| it.sni).is_some_and(asks_for))
-            && (self.alpn.is_empty() || known.hello.is_some_and(|it| offers(it.alpn)))
     }
 
     /// Whether this holds for everybody for whom `other` does, so that `other` behind it is never reached. What

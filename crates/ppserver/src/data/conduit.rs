@@ -12,6 +12,9 @@ use super::buffers::{Buffers, HEADROOM, TRIM_INTERVAL};
 use super::pipes::{Pipe, PipeLimits, Pipes};
 use crate::data::sys::{self, Follow};
 
+/// Room for a receive behind what is held: less would be filled by who is not bulky.
+const MORE_BYTES_MIN: usize = 4 * 1024;
+
 /// What came of a receive or a splice out of a socket.
 #[derive(Debug)]
 pub(super) struct Moved {
@@ -36,6 +39,24 @@ impl Buffer {
         let asked = room.len();
         let result = uninterrupted(|| source.read(room));
         (self.start, self.end) = (HEADROOM, HEADROOM + *result.as_ref().unwrap_or(&0));
+        Moved { asked, result }
+    }
+
+    /// Receives once behind what is held.
+    fn receive_more(&mut self, mut source: &TcpStream, spares: &mut Spares) -> Moved {
+        if self.bytes.len() - self.end < MORE_BYTES_MIN {
+            let held = self.held();
+            let end = held.len();
+            let room = end + MORE_BYTES_MIN;
+            let bytes = spares.buffers.take(room);
+            let mut bytes = bytes.unwrap_or_else(|| vec![0; room].into_boxed_slice());
+            bytes[..end].copy_from_slice(held);
+            spares.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+        }
+        let room = &mut self.bytes[self.end..];
+        let asked = room.len();
+        let result = uninterrupted(|| source.read(room));
+        self.end += *result.as_ref().unwrap_or(&0);
         Moved { asked, result }
     }
 
@@ -145,6 +166,20 @@ impl Conduit {
         let moved = buffer.receive(source);
         self.put(buffer, spares);
         moved
+    }
+
+    /// Receives behind what is held; it is in a buffer or nowhere.
+    pub(super) fn receive_more(&mut self, source: &TcpStream, spares: &mut Spares) -> Moved {
+        let Self::Buffer(buffer) = self else { return self.receive(source, spares) };
+        buffer.receive_more(source, spares)
+    }
+
+    /// Returns the bytes that a buffer holds.
+    pub(super) fn buffered(&self) -> &[u8] {
+        match self {
+            Self::Buffer(buffer) => buffer.held(),
+            Self::Empty | Self::Pipe(_) => &[],
+        }
     }
 
     /// Splices into an empty conduit; `None` if there is no pipe to be had.

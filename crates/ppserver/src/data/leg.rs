@@ -100,6 +100,12 @@ impl Leg {
         self.conduit.receive(socket, spares)
     }
 
+    /// Receives behind what the conduit holds.
+    pub(super) fn receive_more(&mut self, spares: &mut Spares) -> Moved {
+        let socket = self.socket.as_ref().expect("a session acts on sockets it has");
+        self.conduit.receive_more(socket, spares)
+    }
+
     /// Splices into the empty conduit; `None` if there is no pipe to be had.
     pub(super) fn splice(&mut self, spares: &mut Spares, now: Instant) -> Option<Moved> {
         let socket = self.socket.as_ref().expect("a session acts on sockets it has");

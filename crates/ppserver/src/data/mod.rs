@@ -18,6 +18,7 @@ mod conduit;
 mod conformance;
 mod conn;
 mod dial;
+mod hello;
 mod leg;
 mod outcome;
 mod pipes;

@@ -13,6 +13,7 @@ use ppcore::tlv::Tlvs;
 use ppcore::{Crc32cPolicy, Error, Header, Options, TlvFraming};
 use pptrust::{Admission, Intro, Outgoing, Trust};
 
+use super::hello::Hello;
 use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
@@ -52,6 +53,15 @@ struct Route {
 /// A route that was taken, by its place among its listener's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken(u16);
+
+/// What is known of where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// The route that it takes, if it takes one.
+    Made(Option<Taken>),
+    /// The first route that may hold goes by the ClientHello.
+    NeedsHello,
+}
 
 impl Taken {
     /// Returns how it is called: its number in the file, from 1 on.
@@ -161,6 +171,7 @@ impl Rules {
                 Arc::new(Policy {
                     first_bytes,
                     header_timeout: timeouts.header,
+                    hello_timeout: timeouts.tls_hello,
                     connect_timeout: timeouts.connect,
                     idle_timeout: timeouts.idle,
                     half_closed_timeout: timeouts.half_closed,
@@ -197,15 +208,28 @@ impl Rules {
         }
     }
 
-    /// Finds the route that a connection takes, if it takes one. A LOCAL one goes where nobody is chosen.
-    pub(super) fn route(&self, intent: &Intent, tlvs: Option<Tlvs<'_>>) -> Option<Taken> {
+    /// Finds the route that a connection takes, if it takes one. A LOCAL one goes where nobody is chosen. `hello` is
+    /// `None` until it was read, or has had its time.
+    pub(super) fn route(
+        &self,
+        intent: &Intent,
+        tlvs: Option<Tlvs<'_>>,
+        hello: Option<&Hello>,
+    ) -> Choice {
         if self.routes.is_empty() || intent.purpose == Purpose::HealthCheck {
-            return None;
+            return Choice::Made(None);
         }
         let (client, peer) = (intent.client.ip(), intent.peer.ip());
-        let known = Known { client, peer, tlvs, hello: None };
-        let at = self.routes.iter().position(|route| route.when.holds(&known))?;
-        u16::try_from(at).ok().map(Taken)
+        let known = Known { client, peer, tlvs, hello: hello.map(Hello::asked) };
+        let decides = |route: &Route| match hello {
+            None => route.when.may_hold(&known),
+            Some(_) => route.when.holds(&known),
+        };
+        let Some(at) = self.routes.iter().position(decides) else { return Choice::Made(None) };
+        match hello {
+            None if self.routes[at].when.needs_hello() => Choice::NeedsHello,
+            None | Some(_) => Choice::Made(u16::try_from(at).ok().map(Taken)),
+        }
     }
 
     /// Says where a connection goes that has taken this route, or none.

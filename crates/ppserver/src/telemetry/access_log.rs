@@ -42,6 +42,8 @@ pub struct Record<'a> {
     pub intent: &'a Intent,
     /// The number of the route that was taken.
     pub route: Option<u32>,
+    /// The name that the client asked for in TLS, if that was read.
+    pub sni: Option<&'a str>,
     /// The upstream's name.
     pub upstream: &'a str,
     /// The endpoint of the last attempt.
@@ -70,6 +72,7 @@ impl Record<'_> {
             destination: self.intent.destination,
             version: self.intent.version.map_or("none", Version::name),
             route: self.route,
+            sni: self.sni,
             upstream: self.upstream,
             endpoint: self.endpoint,
             bytes_in: self.bytes_in,
@@ -100,6 +103,8 @@ struct Line<'a> {
     version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sni: Option<&'a str>,
     upstream: &'a str,
     endpoint: Option<SocketAddr>,
     bytes_in: u64,
@@ -138,6 +143,7 @@ impl Line<'_> {
             destination,
             version,
             route,
+            sni,
             upstream,
             endpoint,
             bytes_in,
@@ -155,6 +161,7 @@ impl Line<'_> {
         destination.iter().for_each(|destination| put("destination", destination));
         put("version", version);
         route.iter().for_each(|route| put("route", route));
+        sni.iter().for_each(|sni| put("sni", &logfmt(sni)));
         put("upstream", &logfmt(upstream));
         endpoint.iter().for_each(|endpoint| put("endpoint", endpoint));
         put("bytes_in", bytes_in);
@@ -378,6 +385,7 @@ mod tests {
             listener,
             intent,
             route: None,
+            sni: None,
             upstream: "web",
             endpoint: None,
             bytes_in: 1,

@@ -137,6 +137,7 @@ const BELOW: &[Layer] = &[
             "core::schedule",
             "data::source",
             "data::dial",
+            "data::hello",
             "data::leg",
             "data::outcome",
             "core::intent",
@@ -164,6 +165,7 @@ const BELOW: &[Layer] = &[
     Layer {
         name: "data::rules",
         uses: &[
+            "data::hello",
             "data::orders",
             "core::pool",
             "core::early",
@@ -200,6 +202,12 @@ const BELOW: &[Layer] = &[
         uses: &["core::connection_id"],
         world: World::Open,
         why: "what is shown of a connection is a value",
+    },
+    Layer {
+        name: "data::hello",
+        uses: &["core::route"],
+        world: World::Open,
+        why: "a ClientHello is read from bytes: it knows no socket and no session",
     },
     Layer {
         name: "data::dial",

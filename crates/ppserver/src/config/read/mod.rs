@@ -294,6 +294,7 @@ fn timeouts(
 ) -> Written<Timeouts> {
     section.written(Timeouts {
         header: section.duration("header", TIMEOUT, base.header, faults),
+        tls_hello: section.duration("tls_hello", TIMEOUT, base.tls_hello, faults),
         connect: section.duration("connect", TIMEOUT, base.connect, faults),
         idle: section.duration("idle", TIMEOUT, base.idle, faults),
         half_closed: section.duration("half_closed", TIMEOUT, base.half_closed, faults),

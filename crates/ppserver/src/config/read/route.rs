@@ -1,5 +1,6 @@
 //! `[[listener.route]]` and its `when`.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use crate::config::diagnostics::{Diagnostics, Quote};
 use crate::config::parse::{At, Section, element_text, wrong_type};
 use crate::config::validate::{RouteDraft, WayDraft};
 use crate::config::{LoggedTlv, Toggle, address, keys};
-use crate::core::route::{Pattern, When};
+use crate::core::route::{Name, Pattern, When};
 
 /// They are tried one after the other.
 const ROUTES_MAX: usize = 1_000;
@@ -44,12 +45,15 @@ fn route(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> RouteDraft {
     let client = networks(when, "client", faults);
     let peer = networks(when, "peer", faults);
     let tlvs = tlvs(when, faults);
+    let sni = texts(when, "sni", "sni = [\"*.example.com\"]", sni, faults);
+    let alpn = texts(when, "alpn", "alpn = [\"h2\"]", alpn, faults);
     let is_good = section.get("when").is_some_and(|it| !faults.has_error_at(&it.span().into()));
     let set = |networks: &Option<Vec<At<IpNet>>>| {
         let networks = networks.iter().flatten().map(|entry| entry.value);
         Networks::new(networks).ok()
     };
-    let condition = When { client: set(&client), peer: set(&peer), tlvs, ..When::default() };
+    let (client_set, peer_set) = (set(&client), set(&peer));
+    let condition = When { client: client_set, peer: peer_set, tlvs, sni, alpn };
     RouteDraft {
         place: value.span().into(),
         when: when.written(is_good.then_some(condition)),
@@ -92,6 +96,51 @@ fn networks(when: Section<'_, '_>, key: &str, faults: &mut Diagnostics) -> Optio
         address::network(text, faults)
     };
     Some(list.iter().filter_map(network).collect())
+}
+
+/// What can be read of a list of texts.
+fn texts<T>(
+    when: Section<'_, '_>,
+    key: &str,
+    example: &str,
+    read: impl Fn(&str) -> Result<T, &'static str>,
+    faults: &mut Diagnostics,
+) -> Vec<T> {
+    let Some(list) = when.list(key, example, faults) else { return Vec::new() };
+    not_empty(when, key, list, example, faults);
+    let mut text = |value| {
+        let text = element_text(value, key, example, faults)?;
+        let outcome = read(text.value);
+        if let Err(why) = outcome {
+            let help = format!("for example {example}");
+            faults.add(Code::BadValue, text.place, why).with_help(help);
+        }
+        outcome.ok()
+    };
+    list.iter().filter_map(&mut text).collect()
+}
+
+/// A name of TLS, in lower case, or all below one.
+fn sni(text: &str) -> Result<Name, &'static str> {
+    let (host, is_below) = match text.strip_prefix("*.") {
+        Some(apex) => (apex, true),
+        None => (text, false),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    if host.contains('*') {
+        return Err("`*` stands for all names below one, in front of it");
+    }
+    if host.parse::<IpAddr>().is_ok() {
+        return Err("TLS asks for names, never for addresses");
+    }
+    address::check_host(&host).map_err(|_| "this is not a host name")?;
+    Ok(if is_below { Name::Below(host) } else { Name::Exact(host) })
+}
+
+fn alpn(text: &str) -> Result<String, &'static str> {
+    // RFC 7301 3.1.
+    let is_name = (1..=255).contains(&text.len());
+    is_name.then(|| text.to_owned()).ok_or("a protocol has a name of 1 to 255 bytes")
 }
 
 fn tlvs(when: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<(u8, Vec<Pattern>)> {

@@ -99,7 +99,7 @@ fn every_configuration_of_a_page_is_clean() {
 #[test]
 fn the_full_shape_fails_only_for_what_this_version_lacks() {
     let report = check(FULL_SHAPE).unwrap_err();
-    assert!(report.errors().count() >= 11);
+    assert!(report.errors().count() >= 10);
     for error in report.errors() {
         assert_eq!(error.code(), Code::NotSupported, "{}", error.message());
     }

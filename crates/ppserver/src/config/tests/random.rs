@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::{BROKEN, EXAMPLE, FULL_SHAPE, check};
 use crate::config::*;
-use crate::core::route::Pattern;
+use crate::core::route::{Name, Pattern};
 use pptrust::Peers;
 
 fn duration(range: RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
@@ -194,8 +194,12 @@ fn routes() -> impl Strategy<Value = Vec<Route>> {
         tlvs
     });
     let set = || prop::option::of(networks());
-    let when = (set(), set(), tlvs);
-    let when = when.prop_map(|(client, peer, tlvs)| When { client, peer, tlvs, ..When::default() });
+    let host = || "[a-z][a-z0-9]{0,9}(\\.[a-z]{1,5}){0,2}";
+    let name = prop_oneof![host().prop_map(Name::Exact), host().prop_map(Name::Below)];
+    let (sni, alpn) = (prop::collection::vec(name, 0..3), prop::collection::vec("[^$]{1,9}", 0..3));
+    let when = (set(), set(), tlvs, sni, alpn);
+    let when =
+        when.prop_map(|(client, peer, tlvs, sni, alpn)| When { client, peer, tlvs, sni, alpn });
     let way = prop_oneof![Just(Way::Deny), any::<usize>().prop_map(Way::To)];
     let route = (when, way).prop_map(|(when, way)| Route { when, way });
     prop::collection::vec(route, 0..4)
@@ -215,7 +219,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let timeouts = (timeout(), timeout(), timeout(), timeout());
+    let timeouts = (timeout(), timeout(), timeout(), timeout(), timeout());
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
     let body = (bind, any::<usize>(), accept(), timeouts, limits(), routes());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
@@ -230,13 +234,13 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         };
         map.into_iter()
             .map(|(name, (ips, upstream, accept, times, limits, routes))| {
-                let (header, connect, idle, half_closed) = times;
+                let (header, tls_hello, connect, idle, half_closed) = times;
                 Listener {
                     name,
                     bind: ips.into_iter().map(&mut bind).collect(),
                     upstream,
                     accept,
-                    timeouts: Timeouts { header, connect, idle, half_closed },
+                    timeouts: Timeouts { header, tls_hello, connect, idle, half_closed },
                     limits,
                     routes,
                 }

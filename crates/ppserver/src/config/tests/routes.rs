@@ -2,7 +2,7 @@
 
 use super::{HEAD, LISTENER, UPSTREAM, check, faults, loaded};
 use crate::config::{Colour, Way};
-use crate::core::route::{Pattern, When};
+use crate::core::route::{Name, Pattern, When};
 
 const ACCEPT: &str = "proxy_protocol={accept='require',trust=['10.0.0.0/8']}\n";
 
@@ -63,6 +63,12 @@ fn what_a_condition_cannot_be_is_said_where_it_is() {
         ("{ client = ['10/8'] }", 20, "bad-value"),
         ("{ peer = ['10.0.0.1/8'] }", 18, "host-bits"),
         ("{ peers = ['10.0.0.0/8'] }", 10, "unknown-key"),
+        ("{ sni = [] }", 16, "bad-value"),
+        ("{ sni = ['a.*.test'] }", 17, "bad-value"),
+        ("{ sni = ['*'] }", 17, "bad-value"),
+        ("{ sni = ['192.0.2.1'] }", 17, "bad-value"),
+        ("{ sni = ['a b'] }", 17, "bad-value"),
+        ("{ alpn = [''] }", 18, "bad-value"),
         ("{ tlv = 'x' }", 16, "wrong-type"),
         ("{ tlv = { 0xEA = [] } }", 25, "bad-value"),
         ("{ tlv = { 0x100 = 'x' } }", 18, "bad-value"),
@@ -108,6 +114,14 @@ fn a_pattern_says_what_a_tlv_is_compared_with() {
         let config = loaded(&route(&format!("{{ tlv = {{ {text} }} }}")));
         assert_eq!(config.listeners[0].routes[0].when.tlvs, [(kind, expected)], "{text}");
     }
+}
+
+#[test]
+fn names_are_read_without_their_case_and_last_dot() {
+    let config = loaded(&route("{ sni = ['A.Test.', '*.Example.com'], alpn = ['h2'] }"));
+    let when = &config.listeners[0].routes[0].when;
+    let names = [Name::Exact("a.test".to_owned()), Name::Below("example.com".to_owned())];
+    assert_eq!((&when.sni[..], &when.alpn[..]), (&names[..], &["h2".to_owned()][..]));
 }
 
 #[test]

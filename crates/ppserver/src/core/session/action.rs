@@ -92,10 +92,12 @@ pub enum Action {
     Wait,
     /// Receive from the client and decode: `handle_header`.
     ReadHeader,
-    /// Find out where it goes: `handle_routed` or `handle_refused`. Where the
+    /// Find out where it goes: `handle_routed`, `handle_hello_needed` the first time, or `handle_refused`. Where the
     /// header was to be read and none has come, the client was silent until its deadline, and what it says later is
     /// payload.
     Route,
+    /// Receive from the client behind what the upward conduit holds: `handle_hello`.
+    ReadHello,
     /// Begin to connect to the next endpoint, and put our header for it in front of the payload in the upward
     /// conduit, in place of the one for an endpoint before: `handle_connecting`, `handle_connect_failed` or
     /// `handle_refused`.
@@ -176,6 +178,15 @@ pub enum Verdict {
     Answer,
     /// The connection ends here.
     Refuse(CloseReason),
+}
+
+/// What is known of the ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// It goes on.
+    Incomplete,
+    /// All that will be: it is complete, or none.
+    Judged,
 }
 
 /// What a socket's readiness event said.

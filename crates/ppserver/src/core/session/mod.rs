@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Header [-> Silence] -+---> Lingering (LOCAL answered here) --------+
-//!    |                 v                                              v
+//!    |                 v <-> Hello (where a route asks for it)        v
 //!    |              Routing -> Dialing <-> Connecting -> Relaying -> Over
 //!    |                 ^          |            |            |         ^
 //! Greeting ------------+          |            |            |         |
@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 use crate::core::close_reason::CloseReason;
 
 pub use action::{
-    Action, Direction, Failure, Interest, Method, Readiness, ReceiveResult, SendResult, Side,
-    Verdict,
+    Action, Direction, Failure, Hello, Interest, Method, Readiness, ReceiveResult, SendResult,
+    Side, Verdict,
 };
 use flow::Flow;
 use progress::{FirstLook, Progress};
@@ -64,6 +64,8 @@ enum Phase {
     Greeting,
     /// Where it goes is to be found out.
     Routing,
+    /// Reading the ClientHello, which stays payload.
+    Hello,
     /// An endpoint is to be connected to.
     Dialing,
     /// A connect is under way since the deadline was set.
@@ -226,6 +228,29 @@ impl Session {
         self.phase = Phase::Dialing;
     }
 
+    /// [`Action::Route`] was performed: where it goes depends on the ClientHello, of which no more than what has come
+    /// with the header is known. It is performed again when there is more to go by, or when it has had its time.
+    pub fn handle_hello_needed(&mut self, now: Instant) {
+        debug_assert!(matches!(self.phase, Phase::Routing | Phase::Greeting));
+        self.phase = if self.up.eof { Phase::Routing } else { Phase::Hello };
+        self.deadline = now + self.policy.hello_timeout;
+    }
+
+    /// [`Action::ReadHello`] was performed: what was received stands behind the payload before it.
+    pub fn handle_hello(&mut self, received: ReceiveResult, hello: Hello, now: Instant) {
+        debug_assert_eq!(self.phase, Phase::Hello);
+        if let ReceiveResult::Failed(failure) = received {
+            return self.handle_failure(Side::Client, Socket::Failed, failure, now);
+        }
+        self.up.note_received(received, Method::Copy);
+        if let ReceiveResult::Bytes { count, .. } = received {
+            self.up.buffered += count;
+        }
+        if hello == Hello::Judged || self.up.eof {
+            self.phase = Phase::Routing;
+        }
+    }
+
     /// [`Action::Route`] was performed: the client is turned away. Or [`Action::Connect`] was: there is no header we
     /// could send, or nobody to send it to.
     pub fn handle_refused(&mut self, reason: CloseReason, now: Instant) {
@@ -377,6 +402,7 @@ impl Session {
                 | Phase::Silence
                 | Phase::Greeting
                 | Phase::Routing
+                | Phase::Hello
                 | Phase::Dialing
                 | Phase::Connecting
                 | Phase::Relaying
@@ -425,6 +451,7 @@ impl Session {
             }
             Phase::Header => self.abort(CloseReason::HeaderTimeout, now),
             Phase::Greeting => self.met = true,
+            Phase::Hello => self.phase = Phase::Routing,
             // They never wait.
             Phase::Silence | Phase::Routing | Phase::Dialing => {}
             Phase::Connecting => {
@@ -473,6 +500,7 @@ impl Session {
             | Phase::Silence
             | Phase::Greeting
             | Phase::Routing
+            | Phase::Hello
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Over(_) => self.deadline,
@@ -492,6 +520,7 @@ impl Session {
             | Phase::Silence
             | Phase::Greeting
             | Phase::Routing
+            | Phase::Hello
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying
@@ -603,6 +632,7 @@ impl Session {
             | Phase::Silence
             | Phase::Greeting
             | Phase::Routing
+            | Phase::Hello
             | Phase::Dialing
             | Phase::Connecting
             | Phase::Relaying

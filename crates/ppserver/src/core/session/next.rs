@@ -15,6 +15,9 @@ impl Session {
             Phase::Silence => Action::ReadHeader,
             Phase::Greeting => self.next_greeting(),
             Phase::Routing => Action::Route,
+            Phase::Hello if self.client.suspect => Action::TakeError(Side::Client),
+            Phase::Hello if self.up.readable => Action::ReadHello,
+            Phase::Hello => Action::Wait,
             Phase::Dialing if self.upstream.socket == Socket::Failed => {
                 Action::Reset(Side::Upstream)
             }

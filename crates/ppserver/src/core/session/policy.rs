@@ -32,6 +32,8 @@ pub struct Policy {
     pub first_bytes: FirstBytes,
     /// For the whole header, from accept.
     pub header_timeout: Duration,
+    /// For the ClientHello, from when it is asked for.
+    pub hello_timeout: Duration,
     /// For each attempt to connect.
     pub connect_timeout: Duration,
     /// Without a byte either way.

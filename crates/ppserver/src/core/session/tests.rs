@@ -11,6 +11,7 @@ fn policy() -> Policy {
     Policy {
         first_bytes: FirstBytes::Payload,
         header_timeout: Duration::from_secs(5),
+        hello_timeout: Duration::from_secs(4),
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         half_closed_timeout: Duration::from_secs(60),

@@ -9,7 +9,7 @@ impl Session {
     pub fn phase(&self) -> &'static str {
         match self.phase {
             Phase::Header | Phase::Silence => "header",
-            Phase::Routing => "routing",
+            Phase::Routing | Phase::Hello => "routing",
             Phase::Greeting | Phase::Dialing | Phase::Connecting => "connecting",
             Phase::Relaying => "relaying",
             Phase::Aborting(_) | Phase::Lingering { .. } | Phase::Over(_) => "closing",

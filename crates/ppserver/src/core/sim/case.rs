@@ -373,6 +373,8 @@ impl Case {
                 self.disturb(reason, env.now);
             }
             Outcome::Header(..)
+            | Outcome::HelloNeeded
+            | Outcome::Hello(..)
             | Outcome::Routed(_)
             | Outcome::Refused(_)
             | Outcome::ConnectFailed(_)

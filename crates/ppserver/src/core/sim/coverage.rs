@@ -105,6 +105,7 @@ const ACTIONS: &[&str] = &[
     "Watch(Room)",
     "Reset",
     "Close",
+    "ReadHello",
 ];
 
 fn index(action: Action) -> usize {
@@ -128,6 +129,7 @@ fn index(action: Action) -> usize {
         Action::Watch(_, Interest::Room) => 16,
         Action::Reset(_) => 17,
         Action::Close(_) => 18,
+        Action::ReadHello => 19,
     }
 }
 

@@ -208,6 +208,7 @@ impl Small {
         let policy = Policy {
             first_bytes: self.first_bytes,
             header_timeout: second,
+            hello_timeout: second,
             connect_timeout: second,
             idle_timeout: second * 2,
             half_closed_timeout: second * 3,
@@ -228,6 +229,7 @@ impl Small {
             header: HeaderPlan { len: header, verdict: self.verdict },
             greeting: 1,
             turned_away: None,
+            hello: 0,
             conduit: 2,
             sizes: Sizes { received_max: 2, unsent_max: 2, segment_max: 1 },
             connects: vec![

@@ -130,6 +130,7 @@ impl Oracle {
             Action::Close(reason) => self.check_close(reason, view),
             Action::Wait
             | Action::ReadHeader
+            | Action::ReadHello
             | Action::Route
             | Action::Connect
             | Action::TakeError(_)
@@ -229,6 +230,7 @@ impl Oracle {
         let now = view.now;
         let is_useless = match outcome {
             Outcome::Header(received, _)
+            | Outcome::Hello(received, _)
             | Outcome::Filled(Method::Copy, received)
             | Outcome::Discarded(received) => received == ReceiveResult::WouldBlock,
             Outcome::Filled(Method::Splice, received) => {
@@ -238,7 +240,8 @@ impl Oracle {
             Outcome::ErrorTaken(failure) => failure.is_none(),
             Outcome::Unsent(unsent) => unsent > 0,
             Outcome::Unpiped => true,
-            Outcome::Routed(_)
+            Outcome::HelloNeeded
+            | Outcome::Routed(_)
             | Outcome::Refused(_)
             | Outcome::Connecting
             | Outcome::ConnectFailed(_)
@@ -253,6 +256,7 @@ impl Oracle {
             self.blocked.push(action);
         }
         if let Outcome::Header(ReceiveResult::Bytes { .. }, _)
+        | Outcome::Hello(ReceiveResult::Bytes { .. }, _)
         | Outcome::Filled(_, ReceiveResult::Bytes { .. }) = outcome
         {
             self.story.note_bytes(action, view);
@@ -297,6 +301,7 @@ impl Oracle {
             Stage::Header
             | Stage::Silence
             | Stage::Greeting
+            | Stage::Hello { .. }
             | Stage::Dialing
             | Stage::Connecting { .. }
             | Stage::Relaying
@@ -337,7 +342,7 @@ impl Oracle {
         let client = shell.client.map(|fd| kernel.look(fd));
         let upstream = shell.upstream.map(|fd| kernel.look(fd));
         match self.story.stage {
-            Stage::Header | Stage::Lingering { .. } => {
+            Stage::Header | Stage::Hello { .. } | Stage::Lingering { .. } => {
                 let has_news = client.is_some_and(|client| client.has_news());
                 hold!(LostWakeup, !has_news, "the client is not read in {:?}", self.story.stage);
             }
@@ -444,6 +449,7 @@ impl Oracle {
             Action::Fill(blocked, _) | Action::Drain(blocked) => *blocked == direction,
             Action::Wait
             | Action::ReadHeader
+            | Action::ReadHello
             | Action::Route
             | Action::Connect
             | Action::TakeError(_)
@@ -472,7 +478,7 @@ fn touches(action: Action, side: Side) -> bool {
         | Action::CheckUnsent(at)
         | Action::Watch(at, _)
         | Action::Reset(at) => at == side,
-        Action::ReadHeader | Action::Discard => side == Side::Client,
+        Action::ReadHeader | Action::ReadHello | Action::Discard => side == Side::Client,
         Action::Wait | Action::Route | Action::Connect | Action::Close(_) => false,
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) greeting: usize,
     /// Why it is turned away where it would be routed.
     pub(super) turned_away: Option<CloseReason>,
+    /// So many bytes of payload say where it goes; 0 where nobody asks.
+    pub(super) hello: usize,
     /// A conduit's buffer: bytes.
     pub(super) conduit: usize,
     pub(super) sizes: Sizes,
@@ -114,6 +116,7 @@ impl Plan {
             header,
             greeting: if rng.one_in(4) { 0 } else { rng.between(1, GREETING_MAX) },
             turned_away: None,
+            hello: 0,
             conduit: rng.between(8, if is_crowded { CROWDED_CONDUIT_MAX } else { 128 }),
             sizes: Sizes {
                 received_max: rng.between(16, 256),
@@ -139,6 +142,9 @@ impl Plan {
             let is_limited = self.conduit.is_multiple_of(2);
             let reason = if is_limited { CloseReason::Limited } else { CloseReason::Denied };
             self.turned_away = Some(reason);
+        }
+        if matches!(self.mood, Mood::Fair | Mood::Rough) && self.greeting % 4 == 3 {
+            self.hello = 1 + self.conduit / 2;
         }
         match self.mood {
             Mood::Fair | Mood::Bulk => {
@@ -263,10 +269,12 @@ impl Setting {
 pub(super) fn draw_terms(rng: &mut Rng) -> Policy {
     let mut seconds = || SILENCE_MIN + Duration::from_millis(rng.between(0, 8_000) as u64);
     let (idle_timeout, half_closed_timeout) = (seconds(), seconds());
+    let header_timeout = seconds();
     Policy {
         // Each session says how it opens.
         first_bytes: FirstBytes::Payload,
-        header_timeout: seconds(),
+        header_timeout,
+        hello_timeout: header_timeout + Duration::from_micros(2),
         connect_timeout: seconds(),
         idle_timeout,
         // Never the same, so that a deadline tells which of them it is.

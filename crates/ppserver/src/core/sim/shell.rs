@@ -15,7 +15,7 @@ use super::socket::{Errno, Mask};
 use crate::core::close_reason::CloseReason;
 use crate::core::pool::Tried;
 use crate::core::session::{
-    Action, Direction, Failure, Method, Readiness, ReceiveResult, SendResult, Session, Side,
+    Action, Direction, Failure, Hello, Method, Readiness, ReceiveResult, SendResult, Session, Side,
     Verdict,
 };
 
@@ -31,6 +31,9 @@ pub(super) enum Conduit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Header(ReceiveResult, Verdict),
+    /// It goes by what the client says first.
+    HelloNeeded,
+    Hello(ReceiveResult, Hello),
     /// So many endpoints may be tried.
     Routed(usize),
     /// There is no header we could send, or nobody it may go to.
@@ -62,6 +65,9 @@ pub(super) struct Shell {
     /// How much of the upward conduit is our header.
     our_header: usize,
     is_routed: bool,
+    has_asked_hello: bool,
+    /// Bytes of payload that came while it was read.
+    hello: usize,
     attempts: usize,
     /// The endpoints that were tried.
     tried: Tried,
@@ -91,6 +97,8 @@ impl Shell {
             header: Vec::new(),
             our_header: 0,
             is_routed: false,
+            has_asked_hello: false,
+            hello: 0,
             attempts: 0,
             tried: Tried::default(),
             hold: Hold::Nothing,
@@ -149,8 +157,14 @@ impl Shell {
         match action {
             Action::Wait => unreachable!("the shell sleeps instead"),
             Action::ReadHeader => self.read_header(kernel, plan, now),
+            Action::ReadHello => self.read_hello(kernel, plan, now),
             Action::Route => {
                 hold!(Contract, !self.is_routed, "it is routed twice");
+                if plan.hello > 0 && !self.has_asked_hello {
+                    self.has_asked_hello = true;
+                    self.session.handle_hello_needed(now);
+                    return Outcome::HelloNeeded;
+                }
                 self.is_routed = true;
                 if let Some(reason) = plan.turned_away {
                     self.session.handle_refused(reason, now);
@@ -246,6 +260,26 @@ impl Shell {
         };
         self.session.handle_header(received, verdict, now);
         Outcome::Header(received, verdict)
+    }
+
+    fn read_hello(&mut self, kernel: &mut Kernel, plan: &Plan, now: Instant) -> Outcome {
+        hold!(Contract, self.has_asked_hello && !self.is_routed, "nobody asks for a hello");
+        let answer = kernel.recv(self.fd(Side::Client), plan.conduit);
+        let received = received(answer.as_ref().map(Vec::len).map_err(|e| *e), plan.conduit);
+        let bytes = answer.unwrap_or_default();
+        self.hello += bytes.len();
+        let mut held = match std::mem::replace(&mut self.up, Conduit::Nowhere) {
+            Conduit::Nowhere => Vec::new(),
+            Conduit::Buffer(held) => held,
+            Conduit::Pipe(_) => {
+                panic!("{}: nothing is spliced before it is routed", Rule::Contract)
+            }
+        };
+        held.extend(bytes);
+        self.up = Conduit::of(held);
+        let hello = if self.hello < plan.hello { Hello::Incomplete } else { Hello::Judged };
+        self.session.handle_hello(received, hello, now);
+        Outcome::Hello(received, hello)
     }
 
     /// Puts our header in front of the payload, in place of the one for an endpoint before.

@@ -9,8 +9,8 @@ use super::oracle::View;
 use super::shell::Outcome;
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, LINGER_MAX, Method, Policy, Readiness, ReceiveResult,
-    SILENCE_PART, SendResult, Side, Verdict,
+    Action, Direction, Failure, FirstBytes, Hello, LINGER_MAX, Method, Policy, Readiness,
+    ReceiveResult, SILENCE_PART, SendResult, Side, Verdict,
 };
 
 /// Where a session is, as far as one can tell from outside.
@@ -20,6 +20,9 @@ pub(super) enum Stage {
     /// The header's deadline has passed, and nothing had come.
     Silence,
     Greeting,
+    Hello {
+        since: Instant,
+    },
     Dialing,
     Connecting {
         since: Instant,
@@ -138,6 +141,7 @@ impl Story {
             Action::Fill(direction, _) => direction,
             Action::Wait
             | Action::ReadHeader
+            | Action::ReadHello
             | Action::Route
             | Action::Connect
             | Action::TakeError(_)
@@ -176,6 +180,14 @@ impl Story {
                         self.stage = Stage::Lingering { since: now };
                     }
                     Verdict::Refuse(reason) => self.end(reason, now),
+                }
+            }
+            Outcome::HelloNeeded => self.stage = Stage::Hello { since: now },
+            Outcome::Hello(ReceiveResult::Failed(_), _) => self.end(CloseReason::ClientReset, now),
+            Outcome::Hello(received, hello) => {
+                self.up.has_ended |= received == ReceiveResult::End;
+                if hello == Hello::Judged {
+                    self.stage = Stage::Dialing;
                 }
             }
             Outcome::Routed(attempts_max) => {
@@ -288,6 +300,7 @@ impl Story {
                 self.stage = Stage::Silence;
             }
             Stage::Header => self.end(CloseReason::HeaderTimeout, now),
+            Stage::Hello { .. } => self.stage = Stage::Dialing,
             Stage::Connecting { .. } => self.retry(CloseReason::ConnectTimeout, now),
             Stage::Lingering { .. } => self.end(CloseReason::LocalAnswered, now),
             // Of a silence the session says itself that it has lasted for too long.
@@ -316,6 +329,7 @@ impl Story {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Header => Some(self.header_deadline),
+            Stage::Hello { since } => Some(since + self.policy.hello_timeout),
             Stage::Connecting { since } => Some(since + self.policy.connect_timeout),
             Stage::Lingering { since } => {
                 Some((since + self.policy.idle_timeout).min(self.moved_at + LINGER_MAX))

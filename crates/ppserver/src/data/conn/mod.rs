@@ -23,10 +23,11 @@ use attempts::Hold;
 
 use super::conduit::{Buffer, Spares};
 use super::dial::Dial;
+use super::hello::{Hello, Judged};
 use super::leg::{self, Leg};
 use super::orders::Ejections;
 use super::outcome::{failure, first_use, received, sent};
-use super::rules::{Rules, Taken, Target};
+use super::rules::{Choice, Rules, Taken, Target};
 use super::source::Source;
 use super::table::Key;
 use crate::config::LocalPolicy;
@@ -37,8 +38,8 @@ use crate::core::intent::{Intent, Purpose};
 use crate::core::limits::{Held, Limited};
 use crate::core::schedule::{Stint, Ticket};
 use crate::core::session::{
-    Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness, ReceiveResult,
-    SendResult, Session, Side, Verdict,
+    self, Action, Direction, Failure, FirstBytes, Interest, Method, Policy, Readiness,
+    ReceiveResult, SendResult, Session, Side, Verdict,
 };
 use crate::data::sys::{self, Follow};
 use crate::telemetry::access_log::{AccessLog, Record};
@@ -100,6 +101,8 @@ pub(super) struct Connection {
     upstream: Leg,
     stage: Stage,
     intent: Intent,
+    /// What it asks for in TLS, where a route goes by that.
+    hello: Option<Box<Hello>>,
     /// What counts for it at its listener's limits.
     limited: Option<Held>,
     /// The route that it has taken.
@@ -136,6 +139,7 @@ impl Connection {
                 FirstBytes::Payload => Stage::Dial(Dial::default()),
             },
             intent: Intent::plain(peer),
+            hello: None,
             limited: None,
             taken: None,
             endpoint: None,
@@ -195,6 +199,7 @@ impl Connection {
                     }
                     self.route(ctx);
                 }
+                Action::ReadHello => self.read_hello(ctx),
                 Action::Connect => self.connect(key, ctx),
                 Action::TakeError(side) => {
                     let pending = self.leg(side).socket().take_error();
@@ -378,6 +383,7 @@ impl Connection {
             unreachable!("a session is routed behind its header")
         };
         if let Some(limits) = &self.rules.limits
+            && self.limited.is_none()
             && self.intent.purpose == Purpose::Service
         {
             match limits.admit(self.intent.client.ip(), Duration::from_nanos(ctx.elapsed_ns)) {
@@ -385,11 +391,39 @@ impl Connection {
                 Err(Limited) => return self.turn_away(CloseReason::Limited, ctx),
             }
         }
-        self.taken = self.rules.route(&self.intent, dial.tlvs());
+        let mut choice = self.rules.route(&self.intent, dial.tlvs(), self.hello.as_deref());
+        if choice == Choice::NeedsHello {
+            let hello = self.hello.insert(Box::new(Hello::new()));
+            if hello.push(self.client.conduit.buffered()) == Judged::NotYet {
+                return self.session.handle_hello_needed(ctx.now);
+            }
+            choice = self.rules.route(&self.intent, dial.tlvs(), self.hello.as_deref());
+        }
+        if let Choice::Made(taken) = choice {
+            self.taken = taken;
+        }
+        if let Some(hello) = &mut self.hello {
+            hello.give_up();
+        }
         if self.rules.is_denied(self.taken) {
             return self.turn_away(CloseReason::Denied, ctx);
         }
         self.session.handle_routed(self.target().upstream.attempts_max());
+    }
+
+    /// Receives more of the ClientHello, which is payload.
+    fn read_hello(&mut self, ctx: &mut Ctx<'_>) {
+        let received = received(self.client.receive_more(ctx.spares));
+        self.learn_from(received);
+        let judged = match &mut self.hello {
+            Some(hello) => hello.push(self.client.conduit.buffered()),
+            None => Judged::Yes,
+        };
+        let hello = match judged {
+            Judged::NotYet => session::Hello::Incomplete,
+            Judged::Yes => session::Hello::Judged,
+        };
+        self.session.handle_hello(received, hello, ctx.now);
     }
 
     /// Returns where it goes.
@@ -486,6 +520,7 @@ impl Connection {
             listener: self.rules.name(),
             intent: &self.intent,
             route: self.taken.map(Taken::number),
+            sni: self.hello.as_deref().and_then(Hello::sni),
             upstream: &self.target().upstream.name,
             endpoint: self.endpoint_addr(),
             bytes_in: self.payload(Direction::Up),

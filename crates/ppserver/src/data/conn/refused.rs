@@ -48,6 +48,7 @@ impl Connection {
             listener: rules.name(),
             intent: &intent,
             route: None,
+            sni: None,
             upstream: &rules.target(None).upstream.name,
             endpoint: None,
             bytes_in: 0,
