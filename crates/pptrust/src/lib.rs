@@ -9,9 +9,9 @@
 //! | [`Networks`], [`Peers`] | a set of networks, and those whose word counts |
 //! | [`Trust`], [`Policy`], [`Admission`] | whom to believe, and what no header means |
 //! | [`Intro`] | how a connection begins: a header, from pieces, or none |
-//! | [`datagram`] | one datagram's header |
+//! | [`datagram`] | one datagram's header, or its flow's |
 //! | [`Received`] | a header with its bytes |
-//! | [`Outgoing`] | the header that is sent for a connection, made of the one that came with it |
+//! | [`Outgoing`] | the header that is sent for a connection or a datagram, made of the one that came with it |
 //! | [`Greeting`] | a header to be sent, made of nothing but words |
 //! | [`looks_like`] | what bytes look like that are no header |
 //! | [`is_of_one_accept`] | which errors of accept(2) are one connection's and not the listener's |

@@ -1,5 +1,5 @@
-//! The header that is sent for a connection: made of the one that came with it, or of the socket's
-//! addresses.
+//! The header that is sent for a connection, or a datagram: made of the one that came with it, or of the
+//! socket's addresses.
 //!
 //! Pure: bytes and addresses in, bytes out, whenever they are wanted and as often. LOCAL stays LOCAL,
 //! families are never mixed, and a checksum is never copied but computed anew.
@@ -7,7 +7,10 @@
 use std::net::SocketAddr;
 
 use ppcore::encode::{self, EncodeError, Encoder};
-use ppcore::{Addresses, Command, Header, Transport, tlv};
+use ppcore::tlv::{self, Tlv};
+use ppcore::{Addresses, Command, Error, Header, Transport};
+
+use crate::datagram::Datagram;
 
 /// What header is sent.
 ///
@@ -156,35 +159,86 @@ impl Outgoing {
     ) -> Result<usize, EncodeError> {
         let header = received.map(|(header, _)| header);
         let is_local = header.is_some_and(|header| header.command() == Command::Local);
+        let told = |destination| addresses(header.and_then(carried), destination, socket);
         match self {
             Self::Off => Ok(0),
             Self::V1 { destination } => {
-                let told = addresses(header, *destination, socket);
-                encode::v1(out, if is_local { &Addresses::None } else { &told })
+                encode::v1(out, &if is_local { Addresses::None } else { told(*destination) })
             }
-            Self::V2 { destination, tlv_pass, tlv_set, crc32c } => {
-                let mut encoder = if is_local {
-                    Encoder::local(out)
-                } else {
-                    Encoder::stream(out, &addresses(header, *destination, socket))
+            Self::V2 { destination, .. } => {
+                let encoder = match is_local {
+                    true => Encoder::local(out),
+                    false => Encoder::stream(out, &told(*destination)),
                 };
-                let mut has_crc = *crc32c == ChecksumSent::Always;
                 let tlvs = received.into_iter().flat_map(|(header, bytes)| header.tlvs(bytes));
-                for tlv in tlvs.flatten() {
-                    if tlv.kind() == tlv::CRC32C {
-                        has_crc = true;
-                    } else if tlv_pass.contains(tlv.kind())
-                        && !tlv_set.iter().any(|set| set.kind == tlv.kind())
-                    {
-                        encoder = encoder.tlv(tlv.kind(), tlv.value());
-                    }
-                }
-                for TlvSet { kind, value } in tlv_set {
-                    encoder = encoder.tlv(*kind, value.bytes(id));
-                }
-                if has_crc { encoder.crc32c().finish() } else { encoder.finish() }
+                self.finish(encoder, tlvs, id)
             }
         }
+    }
+
+    /// Writes the header of a datagram into `out` and returns its length; 0 if none is sent, and so with v1,
+    /// which is of connections. `local` is our own address that the datagram came to.
+    ///
+    /// ```
+    /// use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, datagram::Datagram};
+    ///
+    /// let (client, service) = ("203.0.113.7:53".parse()?, "192.0.2.1:53".parse()?);
+    /// let (balancer, ours) = ("10.0.0.1:9".parse()?, "10.0.0.2:53".parse()?);
+    /// let (tlv_set, crc32c) = (Vec::new(), ChecksumSent::WhenReceived);
+    /// let (destination, tlv_pass) = (Destination::Original, TlvPass::All);
+    /// let v2 = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c };
+    /// let later = Datagram::continuing(balancer, Some((client, service)), false, b"query");
+    /// let mut out = [0; 64];
+    /// assert_eq!(v2.compose_datagram(&mut out, &later, ours, b""), Ok(28));
+    /// assert_eq!(out[13], 0x12, "IPv4 and datagrams");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`compose`](Self::compose).
+    pub fn compose_datagram(
+        &self,
+        out: &mut [u8],
+        datagram: &Datagram<'_>,
+        local: SocketAddr,
+        id: &[u8],
+    ) -> Result<usize, EncodeError> {
+        match self {
+            Self::Off | Self::V1 { .. } => Ok(0),
+            Self::V2 { destination, .. } => {
+                let socket = SocketAddrs { peer: datagram.socket_peer_addr(), local };
+                let told = addresses(datagram.carried(), *destination, socket);
+                let encoder = match datagram.is_local() {
+                    true => Encoder::local(out),
+                    false => Encoder::datagram(out, &told),
+                };
+                self.finish(encoder, datagram.tlvs(), id)
+            }
+        }
+    }
+
+    /// Writes the TLVs behind what `encoder` has begun with.
+    fn finish<'a>(
+        &self,
+        mut encoder: Encoder<'_>,
+        received: impl Iterator<Item = Result<Tlv<'a>, Error>>,
+        id: &[u8],
+    ) -> Result<usize, EncodeError> {
+        let Self::V2 { tlv_pass, tlv_set, crc32c, .. } = self else { return encoder.finish() };
+        let mut has_crc = *crc32c == ChecksumSent::Always;
+        for tlv in received.flatten() {
+            if tlv.kind() == tlv::CRC32C {
+                has_crc = true;
+            } else if tlv_pass.contains(tlv.kind())
+                && !tlv_set.iter().any(|set| set.kind == tlv.kind())
+            {
+                encoder = encoder.tlv(tlv.kind(), tlv.value());
+            }
+        }
+        for TlvSet { kind, value } in tlv_set {
+            encoder = encoder.tlv(*kind, value.bytes(id));
+        }
+        if has_crc { encoder.crc32c().finish() } else { encoder.finish() }
     }
 }
 
@@ -206,8 +260,13 @@ impl TlvPass {
     }
 }
 
-fn addresses(header: Option<&Header>, destination: Destination, socket: SocketAddrs) -> Addresses {
-    match (header.and_then(carried), destination) {
+/// What is told: what the header that came carried, or what the socket says.
+fn addresses(
+    carried: Option<(SocketAddr, SocketAddr)>,
+    destination: Destination,
+    socket: SocketAddrs,
+) -> Addresses {
+    match (carried, destination) {
         (Some((source, original)), Destination::Original) => Addresses::pair(source, original),
         (Some((source, _)), Destination::Local) => Addresses::pair(source, socket.local),
         (None, Destination::Original | Destination::Local) => {
@@ -226,6 +285,7 @@ mod tests {
     use ppcore::{Crc32cStatus, Decoded, Decoder, Options};
 
     use super::*;
+    use crate::{Policy, datagram};
 
     fn socket() -> SocketAddrs {
         SocketAddrs {
@@ -352,6 +412,49 @@ mod tests {
         let mut local = [0; 16];
         Encoder::local(&mut local).finish().unwrap();
         assert_eq!(sent(&outgoing, Some(&local))[16..], tlvs[11..]);
+    }
+
+    #[test]
+    fn a_datagram_is_told_as_a_connection_is_and_with_its_own_transport() {
+        let (peer, ours) = (socket().peer, socket().local);
+        let [source, service] = ["1.2.3.4:5", "6.7.8.9:10"].map(|addr| addr.parse().unwrap());
+        let sent = |outgoing: &Outgoing, datagram: &Datagram<'_>| {
+            let mut out = [0; 128];
+            let len = outgoing.compose_datagram(&mut out, datagram, ours, b"id").unwrap();
+            out[..len].to_vec()
+        };
+        let read = |bytes: &[u8]| {
+            let datagram = datagram::read_v2(Policy::Use, Options::new(), peer, bytes).unwrap();
+            sent(&v2(TlvPass::All), &datagram)
+        };
+        let mut bytes = [0; 128];
+        let len = Encoder::datagram(&mut bytes, &Addresses::pair(source, service))
+            .tlv(tlv::AWS, b"\x01vpce")
+            .crc32c()
+            .finish()
+            .unwrap();
+        let header = bytes[..len].to_vec();
+        bytes[len..len + 5].copy_from_slice(b"query");
+        assert_eq!(read(&bytes[..len + 5]), header);
+        let plain = datagram::write_v2(peer, ours, b"");
+        assert_eq!(read(b"query"), plain);
+        let of_a_stream = Encoder::stream(&mut bytes, &Addresses::pair(source, service)).finish();
+        assert_eq!(read(&bytes[..of_a_stream.unwrap()]), plain, "no addresses of datagrams");
+        let local = Encoder::local(&mut bytes).finish().unwrap();
+        assert_eq!(read(&bytes[..local]), bytes[..local]);
+        let later = Datagram::continuing(peer, None, true, b"query");
+        assert_eq!(sent(&v2(TlvPass::All), &later), bytes[..local]);
+        let later = Datagram::continuing(peer, Some((source, service)), false, b"query");
+        for (destination, second) in [(Destination::Original, service), (Destination::Local, ours)]
+        {
+            let (tlv_pass, tlv_set) = (TlvPass::All, Vec::new());
+            let crc32c = ChecksumSent::WhenReceived;
+            let outgoing = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c };
+            assert_eq!(sent(&outgoing, &later), datagram::write_v2(source, second, b""));
+        }
+        for none in [Outgoing::Off, v1(Destination::Original)] {
+            assert_eq!(sent(&none, &later), b"");
+        }
     }
 
     #[test]

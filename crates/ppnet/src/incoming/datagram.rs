@@ -1,6 +1,7 @@
 //! UDP: a header in front of every datagram's payload, read and written.
 //!
-//! Each datagram stands alone: header and payload share it (spec 2), so nothing is kept between two.
+//! Each datagram stands alone: header and payload share it (spec 2), so nothing is kept between two. For
+//! senders that put it into a flow's first datagram alone there is [`read_v2_in_flow`].
 //! Not a socket: these take what `recv_from` gave and make what `send_to` takes. v2 and Cloudflare's
 //! Simple Proxy Protocol are told apart by configuration, never by guessing.
 //!
@@ -18,8 +19,9 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
-pub use pptrust::datagram::{Datagram, write_spp, write_v2};
+pub use pptrust::datagram::{Datagram, Flows, write_spp, write_v2};
 
 use super::{Config, Refused};
 
@@ -35,7 +37,45 @@ pub fn read_v2<'a>(
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
     let policy = config.policy_for_datagrams(peer);
-    let read = pptrust::datagram::read_v2(policy, config.options, peer, datagram)?;
+    validated(config, pptrust::datagram::read_v2(policy, config.options, peer, datagram)?)
+}
+
+/// Reads a datagram of a sender that puts the v2 header into a flow's first datagram alone, as Cloudflare Spectrum
+/// does: `flows` knows who sends the later ones. Otherwise as [`read_v2`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use ppnet::datagram::{self, Flows};
+/// use ppnet::{Config, Trust};
+///
+/// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
+/// let mut flows = Flows::new(65_536, Duration::from_secs(120));
+/// let client = "203.0.113.7:53".parse()?;
+/// let first = datagram::write_v2(client, "192.0.2.1:53".parse()?, b"one");
+/// # #[expect(clippy::disallowed_methods, reason = "an example")]
+/// let now = Instant::now();
+/// for sent in [&first[..], b"two"] {
+///     let read = datagram::read_v2_in_flow(&config, &mut flows, "10.0.0.1:9".parse()?, sent, now)?;
+///     assert_eq!((read.peer_addr(), read.payload().len()), (client, 3));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`read_v2`], and for a first one where `flows` has no room. A flow whose header is not acceptable stays refused.
+pub fn read_v2_in_flow<'a>(
+    config: &Config,
+    flows: &mut Flows,
+    peer: SocketAddr,
+    datagram: &'a [u8],
+    now: Instant,
+) -> Result<Datagram<'a>, Refused> {
+    let policy = config.policy_for_datagrams(peer);
+    let read = flows.read_v2(policy, config.options, peer, datagram, now)?;
+    validated(config, read).inspect_err(|_| flows.deny(peer))
+}
+
+fn validated<'a>(config: &Config, read: Datagram<'a>) -> Result<Datagram<'a>, Refused> {
     if let Some(validate) = config.validator() {
         read.received().map_or(Ok(()), |header| validate(&header)).map_err(Refused::Invalid)?;
     }
@@ -93,6 +133,25 @@ mod tests {
         assert_eq!(read_v2(&config, service, &good).unwrap().payload(), b"query");
         let refused = read_v2(&config, service, &write_v2(service, client, b"query")).unwrap_err();
         assert_eq!(refused.to_string(), "the header is not acceptable: another");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+    fn a_flow_whose_header_is_not_acceptable_stays_refused() {
+        let [client, service] = ["203.0.113.7:1", "192.0.2.1:53"].map(|addr| addr.parse().unwrap());
+        let config = Config::new(Trust::any()).validate(move |header| {
+            if header.source() == Some(client) { Ok(()) } else { Err("another") }
+        });
+        let (mut flows, now) = (Flows::new(9, std::time::Duration::from_secs(9)), Instant::now());
+        let mut read = |peer, sent: &[u8]| {
+            let read = read_v2_in_flow(&config, &mut flows, peer, sent, now);
+            read.map(|read| (read.peer_addr(), read.payload().to_vec()))
+        };
+        let (good, bad) = (write_v2(client, service, b"1"), write_v2(service, client, b"1"));
+        assert_eq!(read(client, &good).unwrap(), (client, b"1".to_vec()));
+        assert_eq!(read(client, &bad).unwrap(), (client, bad.clone()), "payload by now");
+        assert!(matches!(read(service, &bad), Err(Refused::Invalid(_))));
+        assert!(matches!(read(service, &good), Err(Refused::Denied)));
     }
 
     #[test]

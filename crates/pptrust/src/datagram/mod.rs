@@ -1,6 +1,7 @@
 //! UDP: a header in front of every datagram's payload, read and written.
 //!
-//! Each datagram stands alone: header and payload share it (spec 2), so nothing is kept between two.
+//! Each datagram stands alone: header and payload share it (spec 2), so nothing is kept between two. Senders that
+//! put a header into a flow's first datagram alone break that rule: for them there are [`Flows`].
 //! Not a socket: these take what `recv_from` gave and make what `send_to` takes. v2 and Cloudflare's
 //! Simple Proxy Protocol are told apart by configuration, never by guessing.
 //!
@@ -18,13 +19,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod flows;
+
 use std::net::SocketAddr;
 
+pub use flows::Flows;
 use ppcore::encode::Encoder;
 use ppcore::tlv::Tlvs;
 use ppcore::{
-    Addresses, Decoded, Error, Header, Options, Transport, V2_FIXED_LEN, Versions, canonical,
-    decode_datagram, spp,
+    Addresses, Command, Decoded, Error, Header, Options, Transport, V2_FIXED_LEN, Versions,
+    canonical, decode_datagram, spp,
 };
 
 use crate::policy::{Admission, Policy, Refusal};
@@ -53,6 +57,8 @@ pub struct Datagram<'a> {
     socket_peer: SocketAddr,
     /// What the header carries that counts for datagrams: the client and whom it sent to.
     carried: Option<(SocketAddr, SocketAddr)>,
+    /// It is the balancer's own: its header, or that of its flow, is LOCAL.
+    is_local: bool,
     header: Option<Header>,
     /// The whole datagram.
     bytes: &'a [u8],
@@ -60,6 +66,28 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
+    /// One without a header, of a flow whose first datagram said who sends it: what that one carried, and
+    /// whether it was LOCAL.
+    ///
+    /// ```
+    /// use pptrust::datagram::Datagram;
+    ///
+    /// let (client, service) = ("203.0.113.7:53".parse()?, "192.0.2.1:53".parse()?);
+    /// let balancer = "10.0.0.1:9".parse()?;
+    /// let later = Datagram::continuing(balancer, Some((client, service)), false, b"more");
+    /// assert_eq!((later.peer_addr(), later.payload()), (client, &b"more"[..]));
+    /// assert!(later.header().is_none() && !later.is_local() && later.header_len() == 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn continuing(
+        socket_peer: SocketAddr,
+        carried: Option<(SocketAddr, SocketAddr)>,
+        is_local: bool,
+        payload: &'a [u8],
+    ) -> Self {
+        Self { socket_peer, carried, is_local, header: None, bytes: payload, payload }
+    }
+
     /// Returns the client's address: that in the header, or the socket's peer if none counts, it is
     /// LOCAL, or it carries no IP address of datagrams. A v4-mapped address is the IPv4 one.
     pub fn peer_addr(&self) -> SocketAddr {
@@ -74,6 +102,21 @@ impl<'a> Datagram<'a> {
     /// Returns the socket's peer: the balancer. The answer goes there.
     pub fn socket_peer_addr(&self) -> SocketAddr {
         self.socket_peer
+    }
+
+    /// Returns whether the balancer speaks for itself, by a LOCAL header that counts.
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Returns the client and whom it sent to, if a header that counts says so for datagrams.
+    pub(crate) fn carried(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.carried
+    }
+
+    /// Returns how many bytes the header takes, whether it counts or was only taken off.
+    pub fn header_len(&self) -> usize {
+        self.bytes.len() - self.payload.len()
     }
 
     /// Returns the v2 header, if one came and counts. SPP has nothing but addresses.
@@ -165,7 +208,7 @@ fn read<'a>(
     bytes: &'a [u8],
     decode: impl FnOnce() -> Result<Option<Found>, Error>,
 ) -> Result<Datagram<'a>, Refusal> {
-    let plain = Datagram { socket_peer, carried: None, header: None, bytes, payload: bytes };
+    let plain = Datagram::continuing(socket_peer, None, false, bytes);
     let found = match policy.admission() {
         Admission::Denied => return Err(Refusal::Denied),
         Admission::Plain => None,
@@ -173,7 +216,9 @@ fn read<'a>(
     };
     let Some((carried, header, len)) = found else { return Ok(plain) };
     let (carried, header) = policy.credit((carried, header))?.unwrap_or_default();
-    Ok(Datagram { carried, header, payload: bytes.get(len..).unwrap_or_default(), ..plain })
+    let is_local = header.is_some_and(|header| header.command() == Command::Local);
+    let payload = bytes.get(len..).unwrap_or_default();
+    Ok(Datagram { carried, is_local, header, payload, ..plain })
 }
 
 /// Makes a datagram of a v2 header and `payload`. For TLVs, put the bytes of a
@@ -294,6 +339,22 @@ mod tests {
         let mapped = addr("[::ffff:203.0.113.7]:1");
         let plain = read_default(Policy::Skip, mapped, b"query").unwrap();
         assert_eq!((plain.peer_addr(), plain.socket_peer_addr()), (client, mapped));
+    }
+
+    #[test]
+    fn local_is_the_balancers_own_if_it_counts() {
+        let mut sent = [0; V2_FIXED_LEN + 5];
+        Encoder::local(&mut sent).finish().unwrap();
+        let read = |policy| read_default(policy, addr(BALANCER), &sent).unwrap();
+        for (policy, is_local) in
+            [(Policy::Require, true), (Policy::Use, true), (Policy::Ignore, false)]
+        {
+            let local = read(policy);
+            assert_eq!((local.is_local(), local.peer_addr()), (is_local, addr(BALANCER)));
+            assert_eq!((local.header_len(), local.payload().len()), (V2_FIXED_LEN, 5));
+        }
+        let plain = read(Policy::Skip);
+        assert_eq!((plain.is_local(), plain.header_len()), (false, 0));
     }
 
     #[test]
