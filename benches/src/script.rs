@@ -17,6 +17,7 @@ static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
     Arc::new(Policy {
         first_bytes: FirstBytes::Header,
         header_timeout: Duration::from_secs(3),
+        hello_timeout: Duration::from_secs(3),
         connect_timeout: Duration::from_secs(3),
         idle_timeout: Duration::from_secs(300),
         half_closed_timeout: Duration::from_secs(60),
@@ -128,6 +129,7 @@ pub fn play(script: &Script, now: Instant) -> usize {
             Action::Shutdown(direction) => session.handle_shut(direction, None, now),
             Action::Close(CloseReason::Done) => return actions - 1,
             Action::TakeError(_)
+            | Action::ReadHello
             | Action::Discard
             | Action::CheckUnsent(_)
             | Action::Watch(..)
