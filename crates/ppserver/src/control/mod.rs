@@ -26,6 +26,7 @@ mod input;
 pub mod limits;
 mod local;
 pub mod lookup;
+mod moment;
 mod names;
 mod notify;
 mod pools;

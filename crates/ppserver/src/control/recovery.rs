@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::error::ServerError;
+use super::moment;
 use super::service::Service;
 
 /// Between two replacements of one worker: short, since clients wait, and long enough not to be all that the
@@ -51,14 +52,8 @@ impl Recovery {
     pub(super) async fn next(&mut self) -> Step {
         let next = self.due.iter().enumerate().min_by_key(|(_, (_, at))| *at);
         let next = next.map(|(index, (_, at))| (index, *at));
-        let is_due = async {
-            match next {
-                Some((_, at)) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = is_due => {
+            () = moment::reached(next.map(|(_, at)| at)) => {
                 let (index, _) = next.expect("it has been waited for");
                 Step::Due(self.due.swap_remove(index).0)
             }

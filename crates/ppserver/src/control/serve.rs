@@ -5,10 +5,11 @@
 //!     \--another process serves------------------------------^     \--SIGTERM, SIGINT again----------^
 //! ```
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::error::ServerError;
 use super::handover::{Keeper, Successor, Verdict};
+use super::moment;
 use super::notify::{self, Watchdog};
 use super::recovery::{self, Recovery};
 use super::refresh::{self, Refresh};
@@ -45,11 +46,11 @@ impl Course {
         }
     }
 
-    /// Waits until it is over.
-    async fn is_over(self) {
+    /// When it is over by itself.
+    fn until(self) -> Option<Instant> {
         match self {
-            Self::LameDuck { until } | Self::Draining { until } => sleep_until(until).await,
-            Self::Serving | Self::Stopping => std::future::pending().await,
+            Self::LameDuck { until } | Self::Draining { until } => Some(until),
+            Self::Serving | Self::Stopping => None,
         }
     }
 }
@@ -100,7 +101,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             step = upgrade.next() => Event::Upgrade(step),
             verdict = said_by(&mut keeper) => Event::Supervisor(verdict),
             () = watchdog.next() => Event::Watchdog,
-            () = course.is_over() => Event::Over,
+            () = moment::reached(course.until()) => Event::Over,
         };
         match event {
             Event::Ended(End { worker, how: Err(error) }) => {

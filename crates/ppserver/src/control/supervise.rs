@@ -18,12 +18,13 @@ use rustix::process::Signal as Number;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::activation;
 use super::error::{ServerError, system};
 use super::handover::{Candidate, Channel, Heir, Legacy, Parcel, Process, Terms, Word, give};
 use super::input::Input;
+use super::moment;
 use super::notify::{self, Watchdog};
 use super::signals::{Signal, Signals};
 use crate::config::Log;
@@ -195,12 +196,6 @@ impl Care {
 
     async fn next(&mut self) -> Event {
         let due = self.due;
-        let is_due = async {
-            match due {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let channel = self.ward.as_ref().and_then(|ward| ward.channel.as_ref());
         let said = async {
             match channel {
@@ -218,7 +213,7 @@ impl Care {
             Some(upgraded) = self.upgrade.join_next() => {
                 Event::Upgraded(upgraded.unwrap_or_else(broke))
             }
-            () = is_due => Event::Due,
+            () = moment::reached(due) => Event::Due,
         }
     }
 

@@ -16,8 +16,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use super::moment;
 use super::pools::{Name, Pools};
 use super::requests::EndpointChange;
 use crate::data::orders::{Ejected, Ejections};
@@ -61,16 +62,10 @@ impl Trials {
     pub(super) async fn next(&mut self) -> Step {
         let is_full = self.trials.len() >= TRIALS_MAX;
         let due = self.pools.trial_at().filter(|_| !is_full);
-        let is_due = async {
-            match due {
-                Some(at) => sleep_until(Instant::from_std(at)).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(ejected) = self.ejected.recv() => Step::Ejected(ejected),
             Some(Ok((name, outcome))) = self.trials.join_next() => Step::Ended(name, outcome),
-            () = is_due => Step::Due,
+            () = moment::reached(due.map(Instant::from_std)) => Step::Due,
         }
     }
 

@@ -16,6 +16,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::activation",
             "control::handover",
             "control::input",
+            "control::moment",
             "control::notify",
             "control::signals",
             "control::error",
@@ -66,6 +67,7 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &[
             "control::trials",
             "control::handover",
+            "control::moment",
             "control::notify",
             "control::upgrade",
             "control::recovery",
@@ -120,6 +122,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::recovery",
         uses: &[
+            "control::moment",
             "control::service",
             "control::error",
             // Its test starts a service.
@@ -252,7 +255,7 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::trials",
-        uses: &["control::requests", "control::pools", "data::orders"],
+        uses: &["control::moment", "control::requests", "control::pools", "data::orders"],
         world: World::Async,
         why: "a trial connects, and closes; what it means is the pools'",
     },
@@ -286,6 +289,12 @@ pub(super) const CONTROL: &[Layer] = &[
         ],
         world: World::Async,
         why: "a port is bound for workers that it does not know",
+    },
+    Layer {
+        name: "control::moment",
+        uses: &[],
+        world: World::Async,
+        why: "it is waited for by whoever has something to do then",
     },
     Layer {
         name: "control::notify",
