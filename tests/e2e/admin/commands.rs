@@ -183,6 +183,7 @@ fn flags_alone_open_doors_too_and_have_nothing_to_reload() {
     wait_for(&proc, "listening", 0);
     let door = Door::Unix(path);
     assert_failed(&at(&door, &["reload"]), 1, &["started without a file"]);
+    assert!(!proc.transcript().contains("SIGHUP"), "no signal asked\n{}", proc.transcript());
     assert_eq!(door.get("/api/v1/config").json(200)["file"], Value::Null);
 }
 

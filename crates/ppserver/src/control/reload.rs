@@ -49,7 +49,9 @@ impl Reload {
     pub(super) fn ask(&mut self, running: &Running, reply: Reply<Reloaded>) {
         let Some(file) = running.file.clone() else {
             let why = "nothing to reload, the server was started without a file";
-            tracing::warn!("SIGHUP: {why}");
+            if reply.is_none() {
+                tracing::warn!("SIGHUP: {why}");
+            }
             return answer(reply, Err(Refusal::new(Why::Untimely, why)));
         };
         if self.task.is_some() {
