@@ -141,8 +141,8 @@ fn a_reader_of_screens_finds_landmarks_names_and_what_has_changed() {
 /// Where the pictures for the docs go, if they are to be taken.
 const PHOTOS: &str = "DASHBOARD_PHOTOS";
 
-/// The largest picture, in bytes: who reads the docs waits for all of them.
-const PHOTO_BYTES_MAX: usize = 150_000;
+/// The largest picture, in bytes: who reads the docs waits for all of them. They vary by thousands with what is drawn.
+const PHOTO_BYTES_MAX: usize = 200_000;
 
 #[test]
 fn photos_are_small_and_show_a_server_at_work() {

@@ -77,8 +77,11 @@ fn a_user_without_capabilities_has_none_to_give_up() {
 fn a_read_only_root_no_tmp_and_no_proc_are_no_hindrance() {
     let far_end = FarEnd::start();
     let to = far_end.addr().to_string();
-    let bare = "mount -t tmpfs -o ro none /proc && mount -t tmpfs -o ro none /tmp && \
-                mount -o remount,bind,ro / && ! touch /tmp/x /x 2>/dev/null && exec \"$@\"";
+    // The program may lie in /tmp.
+    let bare = "program=$1 && shift && mount -t tmpfs none /mnt && : > /mnt/ppserver && \
+                mount --bind \"$program\" /mnt/ppserver && mount -o remount,ro /mnt && \
+                mount -t tmpfs -o ro none /proc && mount -t tmpfs -o ro none /tmp && \
+                mount -o remount,bind,ro / && ! touch /tmp/x /x /mnt/x 2>/dev/null && exec /mnt/ppserver \"$@\"";
     let mut command = as_root(&["--mount"]);
     command.args(["sh", "-c", bare, "sh", env!("CARGO_BIN_EXE_ppserver"), "run"]);
     command.args(["--listen", "127.0.0.1:0", "--to", &to, "--accept", "v1", "--trust", "any"]);

@@ -2,18 +2,15 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::process::Proc;
 use crate::common::socket::ReservedPort;
-use crate::life::server::{Ran, bound, file, ppserver, run};
+use crate::life::server::{Ran, bound, file, ppserver, privileged_port, run, without_low_ports};
 
 impl Ran {
     /// Asserts this exit code, an empty stdout, and all of `words` on stderr.
@@ -103,24 +100,12 @@ fn an_address_of_no_interface_exits_69_and_says_so() {
 
 #[test]
 fn a_privileged_port_exits_77_without_the_privilege() {
-    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-    let first_free: u16 =
-        fs::read_to_string(path).expect("Linux has it").trim().parse().expect("it is a port");
-    // Anybody may execute the copy; the original may lie in a home directory.
-    let dir = TempDir::new().expect("a temporary directory can be made");
-    let binary = dir.path().join("ppserver");
-    fs::copy(env!("CARGO_BIN_EXE_ppserver"), &binary).expect("the binary can be copied");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     let unprivileged = |port: u16| {
-        let mut command = Command::new(&binary);
+        let mut command = without_low_ports(env!("CARGO_BIN_EXE_ppserver"));
         command.args(["run", "--to", "127.0.0.1:9", "--listen", &format!("127.0.0.1:{port}")]);
-        if geteuid().is_root() {
-            command.uid(65_534).gid(65_534);
-        }
         command
     };
-    if first_free > 1 {
-        let port = first_free - 1;
+    if let Some(port) = privileged_port() {
         let words = [&format!("127.0.0.1:{port}"), "Permission denied", "CAP_NET_BIND_SERVICE"];
         run(&mut unprivileged(port)).assert_failed(77, &words);
     } else {

@@ -3,6 +3,7 @@
 //! `common::ppserver` is for tests of what goes through a server. This one keeps the file, so that
 //! it can be changed, takes any number of ports, and can be started with limits of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, prlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -80,6 +81,24 @@ pub(crate) fn wildcard_port() -> u16 {
     let port = (low / 2..low).find(is_free).expect("a port below the ephemeral range is free");
     taken.push(port);
     port
+}
+
+/// A program without the permission for low ports.
+pub(crate) fn without_low_ports(program: impl AsRef<OsStr>) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-net_bind_service").arg(program);
+    command
+}
+
+/// The highest port that takes a permission, unless none does.
+pub(crate) fn privileged_port() -> Option<u16> {
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let first_free: u16 =
+        fs::read_to_string(path).expect("Linux has it").trim().parse().expect("it is a port");
+    first_free.checked_sub(1).filter(|port| *port > 0)
 }
 
 /// A configuration in a file, which is there as long as its directory.
