@@ -36,6 +36,16 @@ fn the_documented_example_is_clean() {
 }
 
 #[test]
+fn standard_input_is_checked_too() {
+    let (_dir, path) = write(BROKEN);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$0\" check -c - < \"$1\"", env!("CARGO_BIN_EXE_ppserver")]);
+    let ran = run(shell.arg(path));
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(78), ""));
+    assert!(ran.stderr.contains("<stdin>:2:8"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_broken_file_exits_78_with_a_caret_below_each_fault() {
     let (_dir, path) = write(BROKEN);
     let ran = check(&path, &[]);

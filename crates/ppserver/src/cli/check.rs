@@ -5,12 +5,13 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::config::{self, Colour, JsonFault, Loaded, Report};
+use crate::cli::STDIN;
+use crate::config::{self, Colour, JsonFault, Loaded, Report, STDIN_NAME};
 use crate::control::limits;
 use crate::control::lookup::{self, Meaning};
 
@@ -38,7 +39,7 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// The configuration file
+    /// The configuration file; `-` reads standard input
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub(super) file: PathBuf,
     /// Text for people, or one JSON object for programs
@@ -50,6 +51,17 @@ pub(super) struct Args {
     /// Say what the names among the endpoints stand for now; asks name servers and reads files
     #[arg(long, conflicts_with = "effective")]
     pub(super) resolve: bool,
+}
+
+impl Args {
+    fn is_stdin(&self) -> bool {
+        self.file.as_os_str() == STDIN
+    }
+
+    /// What the file is called.
+    fn name(&self) -> &Path {
+        if self.is_stdin() { Path::new(STDIN_NAME) } else { &self.file }
+    }
 }
 
 /// How `check` answers.
@@ -72,7 +84,11 @@ pub(super) fn run(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<u8> {
-    let outcome = config::load(&args.file, limits::host());
+    let outcome = if args.is_stdin() {
+        config::read_from(args.name(), Ok(io::stdin().lock()), limits::host())
+    } else {
+        config::load(args.name(), limits::host())
+    };
     let names = match &outcome {
         Ok(Loaded { config, .. }) if args.resolve => Some(lookup::names(config)?),
         Ok(_) | Err(_) => None,
@@ -110,7 +126,7 @@ fn text(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> io::Result<()> {
-    let file = args.file.display();
+    let file = args.name().display();
     let (Ok(Loaded { warnings: report, .. }) | Err(report)) = outcome;
     write!(stderr, "{}", report.render(colour))?;
     match outcome {
@@ -162,7 +178,7 @@ fn json(
     let (errors, warnings) = report.to_json();
     let effective = outcome.as_ref().ok().filter(|_| args.effective);
     let answer = Answer {
-        file: args.file.display().to_string(),
+        file: args.name().display().to_string(),
         ok: outcome.is_ok(),
         errors,
         warnings,
@@ -175,8 +191,6 @@ fn json(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     const GOOD: &str = "config_version = 1\n[[listener]]\nname='a'\nbind=['127.0.0.1:1']\n\

@@ -102,6 +102,9 @@ fn run_check(args: &check::Args) -> Result<ExitCode, Failure> {
     }
 }
 
+/// The configuration file that is standard input.
+const STDIN: &str = "-";
+
 /// How commands end; the numbers are a promise to scripts and units (sysexits(3) from 64 on).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

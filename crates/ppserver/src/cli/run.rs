@@ -10,7 +10,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, STDIN};
 use crate::config::{
     Choice, CommonFlags, Config, Flags, LocalPolicy, LogFormat, LogLevel, Overrides, Report,
     Untrusted, Version, Versions,
@@ -50,9 +50,6 @@ Exit codes:
   69  a port could not be bound, or a socket was not passed
   77  no permission for a port
   78  the configuration has errors: `ppserver check -c FILE` shows the same";
-
-/// The file that is standard input.
-const STDIN: &str = "-";
 
 /// Runs the proxy in the foreground
 #[derive(Debug, clap::Args)]

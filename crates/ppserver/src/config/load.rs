@@ -15,6 +15,9 @@ use super::{Config, read};
 /// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// What standard input is called in a report.
+pub const STDIN_NAME: &str = "<stdin>";
+
 /// What a configuration asks of where it runs; found out by the caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {

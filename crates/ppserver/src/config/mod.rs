@@ -48,7 +48,7 @@ pub use lint::{
     DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, LeadsBack, descriptors_reserved, open_trust,
     own_listeners,
 };
-pub use load::{FILE_BYTES_MAX, Host, Loaded, from_bytes, load, read_from};
+pub use load::{FILE_BYTES_MAX, Host, Loaded, STDIN_NAME, from_bytes, load, read_from};
 pub use logged_tlv::LoggedTlv;
 pub use overrides::{CommonFlags, Overrides};
 pub use types::*;

@@ -15,9 +15,6 @@ use super::bounded;
 use super::error::ServerError;
 use crate::config;
 
-/// What it is called.
-pub(super) const NAME: &str = "<stdin>";
-
 /// How long it may take to come.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,7 +33,8 @@ impl Input {
             io::stdin().lock().take(config::FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let unread = |why| ServerError::Unread { file: Path::new(NAME).to_owned(), why };
+        let unread =
+            |why| ServerError::Unread { file: Path::new(config::STDIN_NAME).to_owned(), why };
         match bounded::run("reader", TIMEOUT, read).await {
             Ok(Ok(bytes)) => Ok(Self(bytes.into())),
             Ok(Err(error)) => Err(unread(io::Error::to_string(&error))),
@@ -54,7 +52,7 @@ impl Input {
     /// # Errors
     /// When descriptors or memory are used up.
     pub(super) fn again(&self) -> io::Result<OwnedFd> {
-        let mut file = File::from(memfd_create(NAME, MemfdFlags::CLOEXEC)?);
+        let mut file = File::from(memfd_create(config::STDIN_NAME, MemfdFlags::CLOEXEC)?);
         file.write_all(&self.0)?;
         file.rewind()?;
         Ok(file.into())

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::error::ServerError;
-use super::input::{self, Input};
+use super::input::Input;
 use super::names::{Followed, Member, Names};
 use super::{bounded, limits};
 use crate::config::{self, Config, LeadsBack, Loaded, Output, Overrides, Report};
@@ -109,7 +109,8 @@ pub(super) async fn read(file: &ConfigFile) -> Result<Loaded, ServerError> {
 /// # Errors
 /// When it has errors.
 pub(super) fn parse(input: &Input, overrides: &Overrides) -> Result<Loaded, ServerError> {
-    let loaded = config::read_from(Path::new(input::NAME), Ok(input.bytes()), limits::host());
+    let loaded =
+        config::read_from(Path::new(config::STDIN_NAME), Ok(input.bytes()), limits::host());
     overridden(loaded, overrides)
 }
 
