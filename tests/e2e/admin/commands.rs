@@ -65,7 +65,9 @@ fn connections_and_endpoints_are_tables() {
     let endpoint = far_end.addr().to_string();
     let set = ["upstreams", "set", "edge", &endpoint, "--state", "down"];
     let ran = at(&open.unix, &set);
-    assert!(ran.stdout.contains(r#""state":"down""#), "{ran:?}");
+    assert_eq!(ran.stdout, format!("{endpoint} of edge: down, weight 1"), "{ran:?}");
+    let ran = at(&open.tcp, &["upstreams"]);
+    assert!(ran.stdout.contains("an operator has said so"), "{ran:?}");
     assert_failed(&at(&open.tcp, &set), 1, &["only answers GET"]);
     drop(session);
 }

@@ -34,12 +34,19 @@ fn nobody_new_goes_where_an_operator_says_so_until_he_takes_it_back() {
     let mut refused = Session::connect(pool.server.addr());
     refused.send(HEADER);
     refused.assert_reset();
+    // One backend that is down is no reason to take the whole proxy out.
+    let ready = pool.door.get("/readyz");
+    assert_eq!(
+        (ready.status, &*ready.body),
+        (200, "ok\nupstream web has no endpoint that is up\n")
+    );
     let line = pool.server.wait_for("nobody to connect to", 0);
     assert_eq!(line["reason"], "no_endpoint");
     for addr in addrs {
         let answer = pool.door.post(&path(addr, "state=auto")).json(200);
         assert_eq!((&answer["state"], &answer["is_set"]), (&json!("up"), &json!(false)));
     }
+    assert_eq!(pool.door.get("/readyz").body, "ok\n");
     assert!((0..2).any(|_| pool.served_by() == addrs[0]));
     drop(session);
     let counters = pool.end(&addrs);

@@ -64,6 +64,9 @@ fn parse(url: &str) -> Result<(Door, String), String> {
         Some(at) => rest.split_at(at),
         None => (rest, "/readyz"),
     };
+    if host.is_empty() {
+        return Err(format!("`{url}` names no host: http://127.0.0.1:9464/livez, for example"));
+    }
     let port = host.rsplit_once(':').map(|(_, port)| port);
     let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
     let host = if has_port { host.to_owned() } else { format!("{host}:80") };
@@ -86,6 +89,8 @@ mod tests {
         ] {
             assert_eq!(parse(url), Ok((Door::Address(host.to_owned()), path.to_owned())), "{url}");
         }
-        assert!(parse("https://web/").is_err());
+        for bad in ["https://web/", "/livez", "http:///livez", ""] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -85,9 +85,24 @@ fn set_endpoint(set: &Set) -> Result<ExitCode, Failure> {
         super::escaped(&set.endpoint.to_string())
     );
     let value = set.admin.post(&query(&path, &pairs), SET_TIME)?;
-    answer(format!("{value}\n").as_bytes())?;
+    let text = |key: &str| cell(&value[key]);
+    let now = format!("{}, weight {}", text("state"), text("weight"));
+    answer(format!("{} of {}: {now}\n", text("address"), text("upstream")).as_bytes())?;
     Ok(Exit::Ok.into())
 }
+
+/// The columns behind the pool's, and what stands there.
+const COLUMNS: [(&str, &str); 9] = [
+    ("ENDPOINT", "address"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("WEIGHT", "weight"),
+    ("ACTIVE", "active"),
+    ("CONNECTS", "connects"),
+    ("FAILURES", "failures"),
+    ("SINCE", "since"),
+    ("WHY", "why"),
+];
 
 fn shown(value: &Value) -> String {
     let mut rows = Vec::new();
@@ -95,12 +110,10 @@ fn shown(value: &Value) -> String {
         for endpoint in pool["endpoints"].as_array().into_iter().flatten() {
             let text = |key: &str| cell(&endpoint[key]);
             let name = pool["name"].as_str().unwrap_or_default().to_owned();
-            let columns =
-                ["address", "name", "state", "weight", "active", "connects", "failures", "since"];
-            rows.push([name].into_iter().chain(columns.map(text)).collect());
+            let row = [name].into_iter().chain(COLUMNS.map(|(_, key)| text(key)));
+            rows.push(row.collect());
         }
     }
-    let head =
-        ["POOL", "ENDPOINT", "NAME", "STATE", "WEIGHT", "ACTIVE", "CONNECTS", "FAILURES", "SINCE"];
+    let head: Vec<_> = ["POOL"].into_iter().chain(COLUMNS.map(|(head, _)| head)).collect();
     table(&head, &rows)
 }

@@ -131,7 +131,10 @@ async fn readyz(State(reception): Known) -> Response {
         Readiness::Serving if !lacking.is_empty() => {
             typed(StatusCode::SERVICE_UNAVAILABLE, TEXT, lacking.into())
         }
-        Readiness::Serving => typed(StatusCode::OK, TEXT, "ok\n".into()),
+        Readiness::Serving => {
+            let down = status::down(&reception.ledger);
+            typed(StatusCode::OK, TEXT, format!("ok\n{down}").into())
+        }
         Readiness::Draining => typed(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
     }
 }

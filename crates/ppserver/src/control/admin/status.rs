@@ -207,6 +207,15 @@ fn buckets(spans: &Spans) -> Vec<Bucket> {
     bounds.zip(&spans.counts).map(bucket).collect()
 }
 
+/// Says which upstreams have endpoints of which none is up, a line each.
+pub(super) fn down(ledger: &Ledger) -> String {
+    let is_down = |totals: &UpstreamTotals| {
+        !totals.endpoints.is_empty() && !totals.endpoints.iter().any(EndpointTotals::is_up)
+    };
+    let down = ledger.upstreams().into_iter().filter(is_down);
+    down.map(|totals| format!("upstream {} has no endpoint that is up\n", totals.name)).collect()
+}
+
 /// Says which workers have not turned for too long, a line each.
 pub(super) fn standing_still(ledger: &Ledger, now: Instant) -> String {
     let still = ledger.activity().into_iter().enumerate().filter_map(|(worker, totals)| {
