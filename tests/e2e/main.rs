@@ -13,4 +13,5 @@ mod pools;
 mod relay;
 mod routes;
 mod support;
+mod systemd;
 mod torment;

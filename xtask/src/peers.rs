@@ -73,7 +73,7 @@ const PEERS: &[Peer] = &[
     Peer {
         package: "systemd",
         probe: Probe::Program("systemd-analyze"),
-        used_for: "says how exposed the unit is: tests/e2e/life/host",
+        used_for: "runs our units, and says how exposed they are: tests/e2e/systemd and life/host",
     },
     Peer {
         package: "prometheus",

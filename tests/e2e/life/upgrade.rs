@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -20,8 +21,11 @@ use crate::common::ppserver::assert_balanced;
 use crate::common::process::Stream;
 use crate::common::socket::Client;
 use crate::life::procfs::{self, listening};
-use crate::life::server::{Server, file, listener, ppserver, run, written};
+use crate::life::server::{
+    Server, file, listener, ppserver, privileged_port, run, without_low_ports, written,
+};
 use crate::life::session::{HEADER, Session, wait_until_refused};
+use crate::life::supervise::ward;
 
 const UPGRADED: &str = "upgraded";
 const REFUSED: &str = "upgrade refused";
@@ -108,88 +112,182 @@ fn the_sockets_themselves_go_over_and_running_sessions_stay() {
     wait_until_refused(server.addr());
 }
 
+/// Who is the parent of the process that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parent {
+    Any,
+    Supervisor,
+    /// That of orphans: there is a service manager.
+    Manager,
+}
+
+impl Parent {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Parent::Any | Parent::Manager => &[],
+            Parent::Supervisor => &["--supervise"],
+        }
+    }
+
+    /// How a program ended, as far as it is told: nobody but its parent knows.
+    fn told(self, status: &'static str) -> &'static str {
+        match self {
+            Parent::Any | Parent::Supervisor => status,
+            Parent::Manager => "it ended before it served; what it said is on stderr",
+        }
+    }
+}
+
 /// A server that was started by the path of a program which can become another one.
 struct Replaceable {
     server: Server,
+    parent: Parent,
     program: PathBuf,
+    _manager: UnixDatagram,
     _dir: TempDir,
 }
 
 impl Replaceable {
+    /// Starts it without the permission for low ports.
     #[track_caller]
-    fn start(text: &str) -> Replaceable {
+    fn start(parent: Parent, text: &str) -> Replaceable {
         let dir = TempDir::new().expect("a temporary directory can be made");
         let program = dir.path().join("ppserver");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ppserver"), &program).expect("a link");
+        let socket = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&socket).expect("nobody is there");
         let server = Server::start_with(text, |file| {
-            let mut command = Command::new(&program);
-            command.args(["run", "-c"]).arg(file);
+            let mut command = without_low_ports(&program);
+            if parent == Parent::Manager {
+                command.env("NOTIFY_SOCKET", &socket);
+            }
+            command.arg("run").args(parent.flags()).arg("-c").arg(file);
             command
         });
-        Replaceable { server, program, _dir: dir }
+        Replaceable { server, parent, program, _manager: manager, _dir: dir }
+    }
+
+    /// The process that serves.
+    #[track_caller]
+    fn serving(&self) -> Pid {
+        match self.parent {
+            Parent::Any | Parent::Manager => self.server.pid(),
+            Parent::Supervisor => ward(&self.server, None),
+        }
+    }
+
+    /// The processes that it has started beside the one that serves.
+    fn others(&self, serving: Pid) -> Vec<Pid> {
+        let mut children = procfs::children(self.server.pid());
+        children.retain(|pid| *pid != serving);
+        children
     }
 
     /// Puts a script in the program's place.
     #[track_caller]
     fn become_script(&self, script: &str, mode: u32) {
         fs::remove_file(&self.program).ok();
-        fs::write(&self.program, script).expect("it can be written");
+        // By another process: what this one is writing cannot be executed, nor while another test's child, which is
+        // about to exec, has the file too.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "printf %s \"$1\" > \"$0\""]).arg(&self.program).arg(script);
+        assert_eq!(run(&mut shell).code, Some(0));
         let mode = fs::Permissions::from_mode(mode);
         fs::set_permissions(&self.program, mode).expect("it is ours");
+    }
+
+    /// Puts a program in its place that hangs, and says in a file which process it is.
+    #[track_caller]
+    fn become_hanging(&self) -> PathBuf {
+        let told = self.program.with_extension("pid");
+        fs::remove_file(&told).ok();
+        let script = "#!/bin/sh\necho $$ > \"$0.new\" && mv \"$0.new\" \"$0.pid\"\nexec sleep 60\n";
+        self.become_script(script, 0o755);
+        told
     }
 
     /// Asks for the upgrade, and sees that nothing comes of it but a line that says why.
     #[track_caller]
     fn assert_refused(&self, why: &[&str]) {
         let before = self.server.records(REFUSED).len();
-        let sockets = listening(self.server.pid());
+        let serving = self.serving();
+        let sockets = listening(serving);
         self.server.proc.signal(Signal::USR2);
         let line = self.server.wait_for(REFUSED, before);
         let said = line["why"].as_str().expect("text");
         assert!(why.iter().all(|word| said.contains(word)), "`{why:?}` is not in:\n{said}");
         assert_eq!(line["level"], "ERROR");
-        let children = || procfs::children(self.server.pid()).is_empty().then_some(());
-        poll_for(PATIENCE, children).expect("it leaves no process behind");
-        assert_eq!(listening(self.server.pid()), sockets);
+        let others = || self.others(serving).is_empty().then_some(());
+        poll_for(PATIENCE, others).expect("it leaves no process behind");
+        assert_eq!(self.serving(), serving);
+        assert_eq!(listening(serving), sockets);
         Session::open(self.server.addr());
     }
 }
 
-#[test]
-fn a_program_that_cannot_take_over_changes_nothing_and_is_answered_with_its_words() {
+/// Everything that a program may do instead of taking over, but for those that take 10 s.
+#[track_caller]
+fn assert_changes_nothing(parent: Parent) {
     let far_end = FarEnd::start();
     let text = file(&["server.workers = 2"], far_end.addr());
-    let mut old = Replaceable::start(&text);
+    let mut old = Replaceable::start(parent, &text);
     let mut running = Session::open(old.server.addr());
     old.become_script("", 0o755);
     old.assert_refused(&["cannot start", "Exec format error"]);
     old.become_script("#!/bin/sh\nexit 3\n", 0o755);
-    old.assert_refused(&["before it served", "exit status: 3"]);
+    old.assert_refused(&["before it served", parent.told("exit status: 3")]);
+    old.become_script("#!/bin/sh\nkill -KILL $$\n", 0o755);
+    old.assert_refused(&["before it served", parent.told("signal: 9")]);
     old.become_script("#!/bin/sh\nexit 3\n", 0o644);
     old.assert_refused(&["cannot start", "Permission denied"]);
     fs::remove_file(&old.program).expect("it is there");
     old.assert_refused(&["cannot start", "No such file or directory"]);
     // As one that knows no handover: it finds its ports taken.
     let binary = env!("CARGO_BIN_EXE_ppserver");
-    let ignorant = format!("#!/bin/sh\nunset PPSERVER_HANDOVER\nexec '{binary}' \"$@\"\n");
+    let file = old.server.file().display().to_string();
+    let ignorant = format!("#!/bin/sh\nunset PPSERVER_HANDOVER\nexec '{binary}' run -c '{file}'\n");
     let port = old.server.addr().to_string();
-    fs::write(old.server.file(), text.replace("127.0.0.1:0", &port)).expect("it can be written");
+    fs::write(&file, text.replace("127.0.0.1:0", &port)).expect("it can be written");
     old.become_script(&ignorant, 0o755);
-    old.assert_refused(&["before it served", "exit status: 69", "knows no handover"]);
+    old.assert_refused(&["knows no handover", parent.told("exit status: 69")]);
     // The program is right, and its file is not.
     old.become_script(&format!("#!/bin/sh\nexec '{binary}' \"$@\"\n"), 0o755);
-    fs::write(old.server.file(), text.replace("workers", "worker")).expect("it can be written");
+    fs::write(&file, text.replace("workers", "worker")).expect("it can be written");
     old.assert_refused(&["unknown key `worker`", ":2:8"]);
+    fs::remove_file(&file).expect("it is there");
+    old.assert_refused(&[&file, "No such file or directory"]);
+    let more = |bind: &str| {
+        let other = listener("other", far_end.addr()).replace("127.0.0.1:0", bind);
+        fs::write(&file, text.clone() + &other).expect("it can be written");
+    };
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let taken = taken.local_addr().map(|addr| (addr, taken)).expect("it has an address");
-    let other = listener("other", far_end.addr()).replace("127.0.0.1:0", &taken.0.to_string());
-    fs::write(old.server.file(), text.clone() + &other).expect("it can be written");
+    more(&taken.local_addr().expect("it has an address").to_string());
     old.assert_refused(&["listener `other`", "Address already in use"]);
-    fs::write(old.server.file(), &text).expect("it can be written");
+    // In most containers no port is privileged.
+    if let Some(port) = privileged_port() {
+        more(&format!("127.0.0.1:{port}"));
+        old.assert_refused(&["listener `other`", "Permission denied", "CAP_NET_BIND_SERVICE"]);
+    }
+    fs::write(&file, &text).expect("it can be written");
     running.echo(b"as if nothing had been");
     running.finish();
-    running.rest();
+    assert_eq!(running.rest(), (Vec::new(), End::Fin));
     assert_balanced(&old.server.stop());
+}
+
+#[test]
+fn a_program_that_cannot_take_over_changes_nothing_and_is_answered_with_its_words() {
+    assert_changes_nothing(Parent::Any);
+}
+
+#[test]
+fn one_that_cannot_take_over_where_a_service_manager_is_changes_nothing_either() {
+    assert_changes_nothing(Parent::Manager);
+}
+
+#[test]
+fn one_that_cannot_take_over_from_a_supervised_process_changes_nothing_either() {
+    assert_changes_nothing(Parent::Supervisor);
 }
 
 /// A server that reads this text from standard input.
@@ -215,41 +313,75 @@ fn what_standard_input_said_goes_over_too() {
     second.stop();
 }
 
-#[test]
-fn a_program_that_hangs_is_given_up_and_one_that_a_drain_meets_is_too() {
+/// The process that is named in a file, once it is there.
+#[track_caller]
+fn told_in(file: &Path) -> Pid {
+    let pid = || Pid::from_raw(fs::read_to_string(file).ok()?.trim().parse().ok()?);
+    poll_for(PATIENCE, pid).expect("it is started")
+}
+
+/// One that hangs is given up, also by a drain.
+#[track_caller]
+fn assert_given_up(parent: Parent) {
     let far_end = FarEnd::start();
     let text = file(&["server.workers = 2"], far_end.addr());
-    let mut old = Replaceable::start(&text);
-    old.become_script("#!/bin/sh\nexec sleep 60\n", 0o755);
+    let mut old = Replaceable::start(parent, &text);
+    let told = old.become_hanging();
     old.assert_refused(&["did not serve within 10s"]);
+    assert!(!procfs::is_running(told_in(&told)), "it leaves no process behind");
+    fs::remove_file(&told).expect("it is there");
     old.server.proc.signal(Signal::USR2);
-    let children = || (!procfs::children(old.server.pid()).is_empty()).then_some(());
-    poll_for(PATIENCE, children).expect("it is started");
+    let hanging = told_in(&told);
     old.server.proc.signal(Signal::HUP);
     old.server.wait_for("SIGHUP: nothing is reloaded during an upgrade", 0);
     old.server.proc.signal(Signal::USR2);
     let line = old.server.wait_for(REFUSED, 1);
     assert_eq!(line["why"], "an upgrade is under way");
-    let hanging = procfs::children(old.server.pid());
     old.server.proc.signal(Signal::TERM);
     assert!(old.server.ends_within(SOON), "{}", old.server.proc.transcript());
-    assert!(hanging.iter().all(|pid| !procfs::is_running(*pid)), "it leaves no process behind");
+    assert!(!procfs::is_running(hanging), "it leaves no process behind");
     old.server.ended();
 }
 
 #[test]
-fn an_older_version_that_serves_elsewhere_is_given_up() {
+fn a_program_that_hangs_is_given_up_and_one_that_a_drain_meets_is_too() {
+    assert_given_up(Parent::Any);
+}
+
+#[test]
+fn one_that_hangs_is_given_up_where_a_service_manager_is_too() {
+    assert_given_up(Parent::Manager);
+}
+
+#[test]
+fn one_that_hangs_is_given_up_by_a_supervisor_too() {
+    assert_given_up(Parent::Supervisor);
+}
+
+/// The kernel gives it another port, and it says nothing of the handover, which it does not know.
+#[track_caller]
+fn assert_elsewhere_is_given_up(parent: Parent) {
     let far_end = FarEnd::start();
-    let mut old = Replaceable::start(&file(&["server.workers = 2"], far_end.addr()));
-    // The kernel gives it another port, and it says nothing of the handover, which it does not know.
+    let mut old = Replaceable::start(parent, &file(&["server.workers = 2"], far_end.addr()));
     let binary = env!("CARGO_BIN_EXE_ppserver");
-    let script = format!("#!/bin/sh\nunset PPSERVER_HANDOVER\nexec '{binary}' \"$@\"\n");
+    let file = old.server.file().display();
+    let script = format!("#!/bin/sh\nunset PPSERVER_HANDOVER\nexec '{binary}' run -c '{file}'\n");
     old.become_script(&script, 0o755);
     old.assert_refused(&["did not serve within 10s"]);
     let elsewhere = old.server.wait_for("listening", 1)["bind"].to_string();
     let elsewhere: SocketAddr = elsewhere.trim_matches('"').parse().expect("an address");
     wait_until_refused(elsewhere);
     assert_balanced(&old.server.stop());
+}
+
+#[test]
+fn an_older_version_that_serves_elsewhere_is_given_up() {
+    assert_elsewhere_is_given_up(Parent::Any);
+}
+
+#[test]
+fn an_older_version_that_serves_elsewhere_is_given_up_by_a_supervisor_too() {
+    assert_elsewhere_is_given_up(Parent::Supervisor);
 }
 
 #[test]

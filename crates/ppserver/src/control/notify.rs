@@ -17,6 +17,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 /// How long a service manager that does not listen may hold up the control plane.
 const TELL_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Whether there is one.
+pub(super) fn is_heard() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// It serves.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);

@@ -22,7 +22,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::activation;
 use super::error::{ServerError, system};
-use super::handover::{Candidate, Channel, Heir, Legacy, Parcel, Process, Terms, Word, give};
+use super::handover::{
+    Candidate, Channel, End, Heir, Legacy, Parcel, Parent, Process, Terms, Word, give,
+};
 use super::input::Input;
 use super::moment;
 use super::notify::{self, Watchdog};
@@ -184,7 +186,7 @@ impl Care {
     /// Has a process serve, with what is held.
     fn start(&mut self, program: Option<PathBuf>) {
         let parcels = copies(&self.held);
-        let terms = Terms { generation: self.generation, is_supervised: true };
+        let terms = Terms { generation: self.generation, parent: Parent::Supervisor };
         let input = self.input.clone();
         self.starting.spawn(async move {
             let (process, channel) = Candidate::start(program, terms, input).await?.into_parts();
@@ -250,7 +252,7 @@ impl Care {
     async fn handle_exits(&mut self) {
         self.elders.retain_mut(|(process, _)| matches!(process.ended(), Ok(None)));
         let Some(ward) = &mut self.ward else { return };
-        let Ok(Some(status)) = ward.process.ended() else { return };
+        let Ok(Some(End::Known(status))) = ward.process.ended() else { return };
         // Its last words first: they may be about sockets.
         let until = Instant::now() + SAY_TIMEOUT;
         while let Some(channel) = self.ward.as_ref().and_then(|ward| ward.channel.as_ref()) {
@@ -333,7 +335,7 @@ impl Care {
                     return say(ward, &Word::Refused { why }).await;
                 }
                 let parcels = copies(&self.held);
-                let terms = Terms { generation: self.generation + 1, is_supervised: true };
+                let terms = Terms { generation: self.generation + 1, parent: Parent::Supervisor };
                 let input = self.input.clone();
                 self.upgrade.spawn(async move {
                     Candidate::start(program, terms, input).await?.take_over(&parcels?).await

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 use tokio::task::JoinSet;
 
-use super::handover::{Candidate, Keeper, Successor, Terms};
+use super::handover::{Candidate, Keeper, Parent, Successor, Terms};
+use super::notify;
 use super::requests::{Refusal, Reply, Upgraded, Why, answer};
 use super::running::Running;
 
@@ -60,7 +61,8 @@ impl Upgrade {
             }
         };
         let generation = running.generation + 1;
-        let terms = Terms { generation, is_supervised: false };
+        let parent = if notify::is_heard() { Parent::Manager } else { Parent::Giver };
+        let terms = Terms { generation, parent };
         let input = running.input.clone();
         self.asking = reply;
         self.task.spawn(async move {

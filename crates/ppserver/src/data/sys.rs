@@ -4,10 +4,13 @@
 //! never leave the file. splice(2) may raise SIGPIPE and has no flag against it: the Rust runtime
 //! ignores that signal, which this crate relies on.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -15,7 +18,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::FdFlags;
 use rustix::net::{SendFlags, SocketType};
 use rustix::pipe::{PipeFlags, SpliceFlags};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Raises the soft limit of descriptors to the hard one and returns it (getrlimit(2)).
@@ -29,6 +32,45 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
         rustix::process::setrlimit(Resource::Nofile, raised)?;
     }
     Ok(raised.current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
+/// Starts a program that is no child of this process, but of whoever takes orphans: the first process, or a
+/// subreaper (prctl(2)). Returns its number; that of one which has ended may be another's.
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub fn spawn_orphan(mut command: Command) -> io::Result<Pid> {
+    let (told, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let fork = move || {
+        // SAFETY: fork(2) takes nothing. This runs in a process that has one thread and is about to exec: what goes
+        // on here makes system calls only, on both sides.
+        #[expect(unsafe_code, reason = "std knows children only")]
+        let pid = unsafe { libc::fork() };
+        match pid {
+            0 => Ok(()),
+            -1 => Err(io::Error::last_os_error()),
+            pid => {
+                // Who waits for it learns by the end of the pipe if this fails.
+                let _ = rustix::io::write(&tell, &pid.to_ne_bytes());
+                // SAFETY: _exit(2) takes a number and does not return; nothing that is the parent's is run down.
+                #[expect(unsafe_code, reason = "std runs down what is the parent's")]
+                unsafe {
+                    libc::_exit(0)
+                }
+            }
+        }
+    };
+    // SAFETY: CommandExt::pre_exec: what runs between fork and exec allocates nothing and takes no lock.
+    #[expect(unsafe_code, reason = "std knows children only")]
+    unsafe {
+        command.pre_exec(fork);
+    }
+    // The one in between, which is gone already.
+    command.spawn()?.wait()?;
+    drop(command);
+    let mut number = [0; size_of::<i32>()];
+    File::from(told).read_exact(&mut number)?;
+    Pid::from_raw(i32::from_ne_bytes(number)).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Returns how many pages of pipes one unprivileged user may hold (pipe(7)); 0 means no limit.
@@ -278,6 +320,8 @@ mod tests {
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+    use rustix::process::WaitOptions;
+
     use super::*;
 
     fn loopback() -> SocketAddr {
@@ -362,6 +406,22 @@ mod tests {
         client.set_nonblocking(true).unwrap();
         while client.write(&[0; 65_536]).is_ok() {}
         assert!(unsent(&client).unwrap() > 0);
+    }
+
+    #[test]
+    fn an_orphan_runs_and_is_nobody_of_ours() {
+        let mut command = Command::new("cat");
+        let (mut input, mut output) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        command.stdin(input.0).stdout(output.1);
+        let orphan = spawn_orphan(command).unwrap();
+        assert!(rustix::process::waitpid(Some(orphan), WaitOptions::NOHANG).is_err());
+        input.1.write_all(b"to the orphan").unwrap();
+        drop(input.1);
+        let mut back = Vec::new();
+        output.0.read_to_end(&mut back).unwrap();
+        assert_eq!(back, b"to the orphan");
+        let error = spawn_orphan(Command::new("/no/such/program")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

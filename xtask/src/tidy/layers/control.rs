@@ -115,7 +115,7 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::upgrade",
-        uses: &["control::handover", "control::requests", "control::running"],
+        uses: &["control::handover", "control::notify", "control::requests", "control::running"],
         world: World::Async,
         why: "an upgrade has another program take over; what it is given is the service's, and who leaves the loop's",
     },

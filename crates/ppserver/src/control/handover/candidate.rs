@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::channel::Channel;
@@ -20,6 +21,7 @@ use super::words::{PROTOCOL, Word};
 use super::{Parcel, TIMEOUT, VARIABLE};
 use crate::control::bounded;
 use crate::control::input::Input;
+use crate::data::sys;
 
 /// How long a process that has closed its end may take to be gone, and between two looks.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,8 +32,19 @@ const EXIT_PAUSE: Duration = Duration::from_millis(5);
 pub(in crate::control) struct Terms {
     /// 1 at a start, one more at each upgrade.
     pub(in crate::control) generation: u32,
-    /// Whether whoever starts it goes on holding its sockets.
-    pub(in crate::control) is_supervised: bool,
+    pub(in crate::control) parent: Parent,
+}
+
+/// Whose child a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Parent {
+    /// Its supervisor's, which starts it and goes on holding its sockets.
+    Supervisor,
+    /// That of whoever hands over to it, and ends before it.
+    Giver,
+    /// The service manager's, which would kill a main process that is no child of its own, where it lets others drain,
+    /// and not learn how it ends.
+    Manager,
 }
 
 /// A process that is to take over; it is killed when this is dropped.
@@ -130,7 +143,8 @@ pub(in crate::control) async fn give(
     terms: Terms,
     parcels: &[Parcel],
 ) -> io::Result<()> {
-    let Terms { generation, is_supervised } = terms;
+    let Terms { generation, parent } = terms;
+    let is_supervised = parent == Parent::Supervisor;
     channel.send(&Word::Hello { protocol: PROTOCOL, generation, is_supervised }, &[]).await?;
     channel.send_parcels(parcels).await?;
     channel.send(&Word::Complete, &[]).await
@@ -175,7 +189,7 @@ fn spawn(
     terms: Terms,
     input: Option<Input>,
     end: &OwnedFd,
-) -> io::Result<Child> {
+) -> io::Result<Started> {
     // Nobody else in this process starts programs, which would get it too.
     fcntl_setfd(end, FdFlags::empty())?;
     let number = end.as_raw_fd().to_string();
@@ -187,21 +201,48 @@ fn spawn(
     if let Some(input) = input {
         command.stdin(input.again()?);
     }
-    if terms.is_supervised {
-        // Its supervisor is told what a terminal and a service manager tell.
-        command.process_group(0).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+    match terms.parent {
+        Parent::Supervisor => {
+            // Its supervisor is told what a terminal and a service manager tell.
+            command.process_group(0).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+            command.spawn().map(Started::Child)
+        }
+        Parent::Giver => command.spawn().map(Started::Child),
+        Parent::Manager => {
+            let pid = sys::spawn_orphan(command)?;
+            Ok(Started::Orphan(pid, pidfd_open(pid, PidfdFlags::empty())?))
+        }
     }
-    command.spawn()
+}
+
+/// A process that was started here.
+#[derive(Debug)]
+enum Started {
+    Child(Child),
+    /// Nobody's of ours; pidfd_open(2).
+    Orphan(Pid, OwnedFd),
+}
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::control) enum End {
+    Known(ExitStatus),
+    /// Only its parent knows.
+    Unknown,
 }
 
 /// A process of ours, which is killed when this is dropped.
 #[derive(Debug)]
-pub(in crate::control) struct Process(Option<Child>);
+pub(in crate::control) struct Process(Option<Started>);
 
 impl Process {
     /// Its number.
     pub(in crate::control) fn id(&self) -> u32 {
-        self.0.as_ref().map_or(0, Child::id)
+        match &self.0 {
+            Some(Started::Child(child)) => child.id(),
+            Some(Started::Orphan(pid, _)) => pid.as_raw_nonzero().get().unsigned_abs(),
+            None => 0,
+        }
     }
 
     /// Leaves it alone from now on.
@@ -213,17 +254,29 @@ impl Process {
     ///
     /// # Errors
     /// When it is nobody of ours.
-    pub(in crate::control) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.0.as_mut().map_or(Ok(None), Child::try_wait)
+    pub(in crate::control) fn ended(&mut self) -> io::Result<Option<End>> {
+        match &mut self.0 {
+            Some(Started::Child(child)) => Ok(child.try_wait()?.map(End::Known)),
+            Some(Started::Orphan(_, handle)) => {
+                Ok(has_ended(handle, Duration::ZERO)?.then_some(End::Unknown))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Signals it. One that has ended takes no notice.
     pub(in crate::control) fn signal(&mut self, signal: Signal) {
-        // Until it has been waited for its number is nobody else's.
-        if let Some(child) = &mut self.0
-            && let Ok(None) = child.try_wait()
-        {
-            let _ = kill_process(Pid::from_child(child), signal);
+        match &mut self.0 {
+            Some(Started::Child(child)) => {
+                // Until it has been waited for its number is nobody else's.
+                if let Ok(None) = child.try_wait() {
+                    let _ = kill_process(Pid::from_child(child), signal);
+                }
+            }
+            Some(Started::Orphan(_, handle)) => {
+                let _ = pidfd_send_signal(handle, signal);
+            }
+            None => {}
         }
     }
 
@@ -232,7 +285,7 @@ impl Process {
         let until = Instant::now() + EXIT_TIMEOUT;
         loop {
             match self.ended() {
-                Ok(Some(status)) => return said(status),
+                Ok(Some(end)) => return said(end),
                 Ok(None) if Instant::now() < until => sleep(EXIT_PAUSE).await,
                 Ok(None) => return "it closed the handover, and went on".to_owned(),
                 Err(error) => return format!("it ended: {error}"),
@@ -243,17 +296,34 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // It may have ended by itself.
-            drop(child.kill());
-            drop(child.wait());
+        // It may have ended by itself.
+        match &mut self.0 {
+            Some(Started::Child(child)) => {
+                drop(child.kill());
+                drop(child.wait());
+            }
+            Some(Started::Orphan(_, handle)) => {
+                let _ = pidfd_send_signal(&*handle, Signal::KILL);
+                let _ = has_ended(handle, EXIT_TIMEOUT);
+            }
+            None => {}
         }
     }
 }
 
-fn said(status: ExitStatus) -> String {
+/// Waits for so long at most until it has ended; somebody else waits for it (pidfd_open(2)).
+fn has_ended(handle: &OwnedFd, time: Duration) -> io::Result<bool> {
+    let time = Timespec::try_from(time).ok();
+    Ok(poll(&mut [PollFd::new(handle, PollFlags::IN)], time.as_ref())? > 0)
+}
+
+fn said(end: End) -> String {
+    let how = match end {
+        End::Known(status) => format!(" ({status})"),
+        End::Unknown => String::new(),
+    };
     format!(
-        "it ended before it served ({status}); what it said is on stderr, and a version that knows no handover finds \
-         its ports taken"
+        "it ended before it served{how}; what it said is on stderr, and a version that knows no handover finds its \
+         ports taken"
     )
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use candidate::{Candidate, Heir, Process, Terms, give};
+pub(super) use candidate::{Candidate, End, Heir, Parent, Process, Terms, give};
 pub(super) use channel::Channel;
 pub(super) use keeper::{Keeper, Verdict};
 pub(super) use legacy::Legacy;
