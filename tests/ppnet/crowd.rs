@@ -10,7 +10,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use ppnet::ppcore::{Command, Header};
-use ppnet::{Config, Endpoints, Greeting, Policy, Refused, Trust};
+use ppnet::{Config, Endpoints, Greeting, Policy, Reason, Trust};
 use tokio::io::AsyncWriteExt;
 
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
@@ -98,7 +98,7 @@ fn beyond_the_limit_the_oldest_silent_client_is_shed() {
         let mut silent: Vec<TcpStream> = (0..4).map(|_| connect(rig.addr)).collect();
         let young = silent.split_off(2);
         for _ in &silent {
-            assert!(matches!(rig.refused(), Refused::Shed), "{:?}", rig.kind);
+            assert!(matches!(rig.refused().reason(), Reason::Shed), "{:?}", rig.kind);
         }
         silent.into_iter().for_each(assert_closed);
         for mut one in young {
@@ -116,7 +116,7 @@ fn a_peer_with_a_crowd_of_silent_clients_sheds_its_own_and_nobody_elses() {
         let mut quiet = connect_from(CLIENT, rig.addr);
         let crowd: Vec<TcpStream> = (0..CROWD).map(|_| connect(rig.addr)).collect();
         for _ in 1..CROWD {
-            assert!(matches!(rig.refused(), Refused::Shed), "{:?}", rig.kind);
+            assert!(matches!(rig.refused().reason(), Reason::Shed), "{:?}", rig.kind);
         }
         echo(&mut quiet, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
         assert_eq!(rig.accepted().socket_peer_addr().ip(), CLIENT, "the oldest of all");

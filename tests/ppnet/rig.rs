@@ -50,9 +50,9 @@ impl Rig {
     fn start(kind: Kind, bound_to: &'static str, config: Config) -> Self {
         let (tell_accepted, accepted) = channel();
         let (tell_refused, refused) = channel();
-        let config = config.on_refused(move |_, reason| {
+        let config = config.on_refused(move |_, why| {
             // The rig may be gone, as in a test that does not look.
-            tell_refused.send(copy(reason)).ok();
+            tell_refused.send(why).ok();
         });
         let (tell_addr, addr) = channel();
         thread::spawn(move || match kind {
@@ -114,19 +114,6 @@ impl Rig {
     /// Whether any connection has come through that nobody asked for.
     pub(crate) fn has_more(&self) -> bool {
         self.accepted.try_recv().is_ok()
-    }
-}
-
-fn copy(reason: &Refused) -> Refused {
-    match reason {
-        Refused::Denied => Refused::Denied,
-        Refused::Header(error) => Refused::Header(*error),
-        Refused::Forbidden => Refused::Forbidden,
-        Refused::Invalid(error) => Refused::Invalid(error.to_string().into()),
-        Refused::TimedOut => Refused::TimedOut,
-        Refused::Shed => Refused::Shed,
-        Refused::Io(error) => Refused::Io(error.kind().into()),
-        other => panic!("a new reason: {other}"),
     }
 }
 

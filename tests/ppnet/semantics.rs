@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ppnet::ppcore::{Command, Crc32cPolicy, ErrorKind, Family, Options, UnixAddr, V1Families};
-use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
+use ppnet::{Config, Greeting, Policy, Reason, Refused, Silence, Trust};
 
 use crate::common::wire::{SIGNATURE, v1, v2};
 use crate::rig::{
@@ -31,8 +31,8 @@ fn local() -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_kind(reason: Refused, kind: ErrorKind) {
-    let Refused::Header(error) = reason else { panic!("{kind:?} expected, not {reason:?}") };
+fn assert_kind(refused: Refused, kind: ErrorKind) {
+    let Reason::Header(error) = refused.reason() else { panic!("{kind:?}, not {refused:?}") };
     assert_eq!(error.kind(), kind);
 }
 
@@ -93,7 +93,7 @@ fn a_silent_client_is_closed_at_the_deadline() {
     for policy in [Policy::Require, Policy::Use, Policy::Ignore, Policy::Reject] {
         for rig in both(&terms(policy).header_timeout(Duration::from_millis(1))) {
             assert_closed(connect(rig.addr));
-            assert!(matches!(rig.refused(), Refused::TimedOut));
+            assert!(matches!(rig.refused().reason(), Reason::TimedOut));
             assert!(!rig.has_more());
         }
     }
@@ -113,7 +113,7 @@ fn a_silent_client_of_a_server_that_speaks_first_comes_in_at_the_deadline() {
     }
     for rig in both(&terms(Policy::Require).header_timeout(timeout).silence(Silence::Absent)) {
         assert_closed(connect(rig.addr));
-        assert!(matches!(rig.refused(), Refused::TimedOut));
+        assert!(matches!(rig.refused().reason(), Reason::TimedOut));
     }
 }
 
@@ -144,7 +144,7 @@ fn a_client_that_stops_inside_its_header_is_closed_at_the_deadline() {
         let mut stream = connect(rig.addr);
         stream.write_all(b"PROXY TCP4 10.1").expect("it is open");
         assert_closed(stream);
-        assert!(matches!(rig.refused(), Refused::TimedOut));
+        assert!(matches!(rig.refused().reason(), Reason::TimedOut));
     }
 }
 
@@ -185,7 +185,7 @@ fn a_peer_that_the_policy_denies_is_closed_and_the_listener_goes_on() {
     let trust = Trust::by(|peer| if peer.ip() == PEER { Policy::Require } else { Policy::Deny });
     for rig in both(&Config::new(trust)) {
         assert_closed(connect_from("127.0.0.3".parse().expect("an address"), rig.addr));
-        assert!(matches!(rig.refused(), Refused::Denied));
+        assert!(matches!(rig.refused().reason(), Reason::Denied));
         assert_addresses(&rig, &v2(client(), server()), client(), server());
         assert!(!rig.has_more());
     }
@@ -234,7 +234,7 @@ fn a_function_is_asked_about_both_addresses() {
         );
     for rig in both_at("0.0.0.0:0", &Config::new(trust)) {
         assert_closed(connect((PEER, rig.addr.port()).into()));
-        assert!(matches!(rig.refused(), Refused::Denied));
+        assert!(matches!(rig.refused().reason(), Reason::Denied));
         let mut stream = connect_from(PEER, (CLIENT, rig.addr.port()).into());
         echo(&mut stream, &[&v2(client(), server())[..], b"ping"].concat(), b"ping");
         assert_eq!(rig.accepted().peer_addr(), client());
@@ -245,8 +245,10 @@ fn a_function_is_asked_about_both_addresses() {
 // ...OnErrorWhenLocalAddrRequestedFirst: here no address can be asked for before the header is read.
 #[test]
 fn a_connection_without_a_required_header_never_comes_through() {
-    for reason in refuses(Policy::Require, b"ping") {
-        assert_kind(reason, ErrorKind::NotProxy);
+    for refused in refuses(Policy::Require, b"GET / HTTP/1.1\r\n") {
+        assert_eq!(refused.first_bytes(), b"GET / HTTP/1.1\r\n");
+        assert!(refused.to_string().contains("; it looks like HTTP: "), "{refused}");
+        assert_kind(refused, ErrorKind::NotProxy);
     }
 }
 
@@ -256,7 +258,7 @@ fn a_connection_without_a_required_header_never_comes_through() {
 fn a_header_that_is_not_allowed_ends_the_connection() {
     for header in [v1(client(), server()), v2(client(), server()), local()] {
         for reason in refuses(Policy::Reject, &header) {
-            assert!(matches!(reason, Refused::Forbidden), "{reason:?}");
+            assert!(matches!(reason.reason(), Reason::Forbidden), "{reason:?}");
         }
     }
 }
@@ -402,7 +404,7 @@ fn the_deadline_is_not_left_on_the_connection() {
         stream.write_all(&v2(client(), server())).expect("it is open");
         rig.accepted();
         assert_closed(connect(rig.addr));
-        assert!(matches!(rig.refused(), Refused::TimedOut));
+        assert!(matches!(rig.refused().reason(), Reason::TimedOut));
         echo(&mut stream, b"ping", b"ping");
     }
 }
@@ -461,7 +463,7 @@ fn a_client_that_resets_ends_nothing_but_itself() {
             stream.write_all(sent).expect("it is open");
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket");
             drop(stream);
-            assert!(matches!(rig.refused(), Refused::Io(_)), "{:?}", rig.kind);
+            assert!(matches!(rig.refused().reason(), Reason::Io(_)), "{:?}", rig.kind);
         }
         assert!(!rig.has_more());
         assert_addresses(&rig, &v2(client(), server()), client(), server());

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use ppnet::{Config, Greeting, Policy, Refused, Silence, Trust};
+use ppnet::{Config, Greeting, Policy, Reason, Silence, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::payload::{MIB, assert_same, random};
@@ -146,14 +146,18 @@ fn a_header_is_read_from_any_reader_and_a_silent_socket_is_not_waited_for() {
         near.set_read_timeout(Some(Duration::from_millis(1))).expect("it is not zero");
         match ppnet::handshake(near, client(), server(), &config) {
             Ok(stream) => assert_eq!((stream.peer_addr(), is_let_in), (client(), true)),
-            Err(reason) => assert!(matches!(reason, Refused::TimedOut) && !is_let_in, "{reason}"),
+            Err(refused) => {
+                assert!(matches!(refused.reason(), Reason::TimedOut) && !is_let_in, "{refused}");
+            }
         }
     }
     // It trickles, and the time is over before the header is.
     let trickle = Drops(b"PROXY TCP4 ");
     let config = Config::new(Trust::any()).header_timeout(Duration::ZERO);
     let late = ppnet::handshake(trickle, server(), client(), &config);
-    assert!(matches!(late, Err(Refused::TimedOut)), "{:?}", late.map(drop));
+    let late = late.map(drop).expect_err("it is late");
+    assert!(matches!(late.reason(), Reason::TimedOut), "{late}");
+    assert_eq!(late.first_bytes(), b"P");
 }
 
 #[test]

@@ -21,7 +21,9 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
-use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
+use crate::incoming::{
+    BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+};
 
 const LISTENER: Token = Token(usize::MAX);
 const STOP: Token = Token(usize::MAX - 1);
@@ -349,7 +351,7 @@ impl State {
     fn begin(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, config: &Config) {
         let begun = socket
             .local_addr()
-            .map_err(Refused::Io)
+            .map_err(Refused::from)
             .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
         match begun {
             Ok((Some(handshake), local)) => {
@@ -365,9 +367,9 @@ impl State {
                 Ok(socket) => {
                     self.ready.push_back(Stream::new(socket, Opening::default(), peer, local));
                 }
-                Err(error) => config.refused(peer, &error.into()),
+                Err(error) => config.refused(peer, error.into()),
             },
-            Err(reason) => config.refused(peer, &reason),
+            Err(refused) => config.refused(peer, refused),
         }
     }
 
@@ -378,11 +380,11 @@ impl State {
             self.poll.registry().register(&mut pending.socket, token, Interest::READABLE)
         {
             self.places.leave(place);
-            return config.refused(pending.peer, &error.into());
+            return config.refused(pending.peer, error.into());
         }
         self.pending.insert(place, pending);
         if let Some(shed) = shed {
-            self.let_go(shed, |_| Err(Refused::Shed), config);
+            self.let_go(shed, |handshake| Err(handshake.refuse(Reason::Shed)), config);
         }
     }
 
@@ -432,7 +434,7 @@ impl State {
         });
         match stream {
             Ok(stream) => self.ready.push_back(stream),
-            Err(reason) => config.refused(peer, &reason),
+            Err(refused) => config.refused(peer, refused),
         }
     }
 
@@ -451,11 +453,10 @@ impl Pending {
     fn read(&mut self) -> Result<Option<Opening>, Refused> {
         loop {
             match read(&mut self.socket, &mut self.handshake) {
-                Ok(None) => {}
-                Err(Refused::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(None);
-                }
-                opening => return opening,
+                Ok(Ok(None)) => {}
+                Ok(opening) => return opening,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(self.handshake.refuse(error)),
             }
         }
     }
@@ -512,10 +513,11 @@ pub fn handshake<S: Read>(
     let deadline = now() + config.header_timeout;
     loop {
         let opening = match read(&mut stream, &mut handshake) {
-            Ok(None) if now() < deadline => None,
-            Ok(None) => Some(handshake.time_out()?),
-            Err(Refused::Io(error)) if is_timeout(&error) => Some(handshake.time_out()?),
-            opening => opening?,
+            Ok(Ok(None)) if now() < deadline => None,
+            Ok(Ok(None)) => Some(handshake.time_out()?),
+            Ok(opening) => opening?,
+            Err(error) if is_timeout(&error) => Some(handshake.time_out()?),
+            Err(error) => return Err(handshake.refuse(error)),
         };
         if let Some(opening) = opening {
             return Ok(Stream::new(stream, opening, peer, local));
@@ -523,14 +525,17 @@ pub fn handshake<S: Read>(
     }
 }
 
-/// Reads once; `None` as long as more is needed.
-fn read(stream: &mut impl Read, handshake: &mut Handshake) -> Result<Option<Opening>, Refused> {
+/// Reads once, and says what has come of it; `None` as long as more is needed.
+fn read(
+    stream: &mut impl Read,
+    handshake: &mut Handshake,
+) -> io::Result<Result<Option<Opening>, Refused>> {
     let mut buf = [0; READ_LEN];
     match stream.read(&mut buf) {
-        Ok(0) => handshake.end(),
-        Ok(len) => handshake.push(buf.get(..len).unwrap_or_default()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-        Err(error) => Err(error.into()),
+        Ok(0) => Ok(handshake.end()),
+        Ok(len) => Ok(handshake.push(buf.get(..len).unwrap_or_default())),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Ok(None)),
+        Err(error) => Err(error),
     }
 }
 

@@ -66,7 +66,7 @@ pub mod tokio;
 #[cfg(feature = "std")]
 pub use blocking::{Drain, Incoming, Listener, connect, handshake};
 #[cfg(any(feature = "std", feature = "tokio"))]
-pub use incoming::{Config, Endpoints, Refused, Silence, Stream, datagram};
+pub use incoming::{Config, Endpoints, Reason, Refused, Silence, Stream, datagram};
 pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.

@@ -16,7 +16,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -33,7 +33,9 @@ use ::tokio::time::{Instant, timeout_at};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
-use crate::incoming::{BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Refused, Stream};
+use crate::incoming::{
+    BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+};
 
 /// A listener whose connections have their header behind them; also a
 /// [`Stream`](futures_core::Stream) of them, without end.
@@ -216,7 +218,7 @@ impl Drain {
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
         match socket {
             Ok(socket) => self.ready.extend(self.handshakes.begin(socket, peer, &self.config)),
-            Err(error) => self.config.refused(peer, &error.into()),
+            Err(error) => self.config.refused(peer, error.into()),
         }
     }
 }
@@ -269,7 +271,7 @@ impl Handshakes {
                     self.claims.remove(&place);
                     match stream {
                         Ok(stream) => return Poll::Ready(Some(stream)),
-                        Err(reason) => config.refused(peer, &reason),
+                        Err(refused) => config.refused(peer, refused),
                     }
                 }
                 Err(error) => {
@@ -299,23 +301,25 @@ impl Handshakes {
     /// Starts reading the header; a connection that needs none is there at once.
     fn begin(
         &mut self,
-        socket: TcpStream,
+        mut socket: TcpStream,
         peer: SocketAddr,
         config: &Config,
     ) -> Option<Stream<TcpStream>> {
         let begun = socket
             .local_addr()
-            .map_err(Refused::Io)
+            .map_err(Refused::from)
             .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
         match begun {
-            Ok((Some(handshake), local)) => {
+            Ok((Some(mut handshake), local)) => {
                 let deadline = Instant::now() + config.header_timeout;
                 let (place, shed) = self.places.take(peer.ip());
                 let (claim, claimed) = oneshot::channel();
                 self.claims.insert(place, claim);
                 self.tasks.spawn(async move {
-                    let completed = complete(socket, handshake, deadline, peer, local);
-                    Outcome { place, peer, stream: unless_shed(completed, claimed).await }
+                    let opening =
+                        read_opening(&mut socket, &mut handshake, deadline, claimed).await;
+                    let stream = opening.map(|opening| Stream::new(socket, opening, peer, local));
+                    Outcome { place, peer, stream }
                 });
                 if let Some(shed) = shed {
                     self.claims.remove(&shed);
@@ -323,32 +327,29 @@ impl Handshakes {
                 None
             }
             Ok((None, local)) => Some(Stream::new(socket, Opening::default(), peer, local)),
-            Err(reason) => {
-                config.refused(peer, &reason);
+            Err(refused) => {
+                config.refused(peer, refused);
                 None
             }
         }
     }
 }
 
-/// Completes a header until its place is claimed, by the end of `claimed`.
-async fn unless_shed<S>(
-    completed: impl Future<Output = Result<Stream<S>, Refused>>,
-    mut claimed: oneshot::Receiver<()>,
-) -> Result<Stream<S>, Refused> {
-    let mut completed = pin!(completed);
-    let is_complete = poll_fn(|cx| match completed.as_mut().poll(cx) {
-        Poll::Ready(stream) => Poll::Ready(Some(stream)),
-        Poll::Pending => Pin::new(&mut claimed).poll(cx).map(|_| None),
+/// Waits, but no longer than for the end of `claimed`; what has arrived by then is no silence.
+async fn unless_claimed<T>(future: impl Future<Output = T>, claimed: impl Future) -> Option<T> {
+    let (mut future, mut claimed) = (pin!(future), pin!(claimed));
+    let first = poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => claimed.as_mut().poll(cx).map(|_| None),
     });
-    if let Some(stream) = is_complete.await {
-        return stream;
+    if let Some(output) = first.await {
+        return Some(output);
     }
-    // The runtime looks at its sockets before it comes back: what has arrived by now is no silence.
+    // The runtime looks at its sockets before it comes back.
     yield_now().await;
-    poll_fn(|cx| match completed.as_mut().poll(cx) {
-        Poll::Ready(stream) => Poll::Ready(stream),
-        Poll::Pending => Poll::Ready(Err(Refused::Shed)),
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
     })
     .await
 }
@@ -389,36 +390,38 @@ impl futures_core::Stream for Listener {
 /// # Panics
 /// If the runtime has no timers, as [`Listener::accept`].
 pub async fn handshake<S: AsyncRead + Unpin>(
-    stream: S,
+    mut stream: S,
     peer: SocketAddr,
     local: SocketAddr,
     config: &Config,
 ) -> Result<Stream<S>, Refused> {
     let peer = canonical(peer);
-    match Handshake::begin(config, peer, local)? {
-        Some(handshake) => {
+    let opening = match Handshake::begin(config, peer, local)? {
+        Some(mut handshake) => {
             let deadline = Instant::now() + config.header_timeout;
-            complete(stream, handshake, deadline, peer, local).await
+            read_opening(&mut stream, &mut handshake, deadline, pending::<()>()).await?
         }
-        None => Ok(Stream::new(stream, Opening::default(), peer, local)),
+        None => Opening::default(),
+    };
+    Ok(Stream::new(stream, opening, peer, local))
+}
+
+/// Reads until the header is complete, the time is up or the place is claimed, by the end of `claimed`.
+async fn read_opening<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    handshake: &mut Handshake,
+    deadline: Instant,
+    claimed: impl Future,
+) -> Result<Opening, Refused> {
+    let read = timeout_at(deadline, read_all(socket, handshake));
+    match unless_claimed(read, claimed).await {
+        Some(Ok(opening)) => opening,
+        Some(Err(_)) => handshake.time_out(),
+        None => Err(handshake.refuse(Reason::Shed)),
     }
 }
 
-async fn complete<S: AsyncRead + Unpin>(
-    mut socket: S,
-    mut handshake: Handshake,
-    deadline: Instant,
-    peer: SocketAddr,
-    local: SocketAddr,
-) -> Result<Stream<S>, Refused> {
-    let opening = match timeout_at(deadline, read_opening(&mut socket, &mut handshake)).await {
-        Ok(opening) => opening?,
-        Err(_) => handshake.time_out()?,
-    };
-    Ok(Stream::new(socket, opening, peer, local))
-}
-
-async fn read_opening<S: AsyncRead + Unpin>(
+async fn read_all<S: AsyncRead + Unpin>(
     socket: &mut S,
     handshake: &mut Handshake,
 ) -> Result<Opening, Refused> {
@@ -427,10 +430,10 @@ async fn read_opening<S: AsyncRead + Unpin>(
             // On the stack of one poll: a connection that is silent holds no buffer.
             let mut buf = [MaybeUninit::uninit(); READ_LEN];
             let mut buf = ReadBuf::uninit(&mut buf);
-            ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf))?;
-            let opening = match buf.filled() {
-                [] => handshake.end()?,
-                read => handshake.push(read)?,
+            let opening = match ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf)) {
+                Err(error) => return Poll::Ready(Err(handshake.refuse(error))),
+                Ok(()) if buf.filled().is_empty() => handshake.end()?,
+                Ok(()) => handshake.push(buf.filled())?,
             };
             if let Some(opening) = opening {
                 return Poll::Ready(Ok(opening));

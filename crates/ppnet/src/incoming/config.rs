@@ -36,7 +36,7 @@ const HEADER_LEN_MAX: u16 = 4096;
 ///     .options(|options| options.versions(Versions::V2))
 ///     .header_timeout(Duration::from_secs(5))
 ///     .handshakes_max(4096)
-///     .on_refused(|peer, reason| eprintln!("{peer}: {reason}"));
+///     .on_refused(|peer, why| eprintln!("{peer}: {why}"));
 /// # Ok::<(), ppnet::NetworkError>(())
 /// ```
 #[derive(Clone)]
@@ -76,7 +76,7 @@ pub enum Silence {
 
 pub(crate) type Validate = dyn Fn(&Received) -> Result<(), BoxError> + Send + Sync;
 type BoxError = Box<dyn Error + Send + Sync>;
-type OnRefused = dyn Fn(SocketAddr, &Refused) + Send + Sync;
+type OnRefused = dyn Fn(SocketAddr, Refused) + Send + Sync;
 type OnAcceptError = dyn Fn(&io::Error) + Send + Sync;
 
 impl Config {
@@ -122,7 +122,7 @@ impl Config {
     }
 
     /// Sets a function that judges each header that counts, before the connection is handed out; an error
-    /// refuses it ([`Refused::Invalid`]). It runs while connections are accepted and so must not block.
+    /// refuses it ([`Reason::Invalid`](crate::Reason::Invalid)). It runs while connections are accepted and so must not block.
     ///
     /// ```
     /// use ppnet::{Config, Trust};
@@ -146,7 +146,7 @@ impl Config {
     /// takes a descriptor.
     ///
     /// Nobody waits for a place. A newcomer that finds none takes that of another, which is
-    /// [shed](Refused::Shed): the oldest of the peer that holds the most, so that a peer with a crowd of silent
+    /// [shed](crate::Reason::Shed): the oldest of the peer that holds the most, so that a peer with a crowd of silent
     /// connections sheds its own. Where no header is looked for ([`Policy::Skip`], [`Policy::Deny`]) none is
     /// taken.
     #[must_use]
@@ -160,7 +160,7 @@ impl Config {
     #[must_use]
     pub fn on_refused(
         mut self,
-        told: impl Fn(SocketAddr, &Refused) + Send + Sync + 'static,
+        told: impl Fn(SocketAddr, Refused) + Send + Sync + 'static,
     ) -> Self {
         self.on_refused = Some(Arc::new(told));
         self
@@ -195,9 +195,9 @@ impl Config {
         self.validate.as_ref()
     }
 
-    pub(crate) fn refused(&self, peer: SocketAddr, reason: &Refused) {
+    pub(crate) fn refused(&self, peer: SocketAddr, refused: Refused) {
         if let Some(told) = &self.on_refused {
-            told(peer, reason);
+            told(peer, refused);
         }
     }
 

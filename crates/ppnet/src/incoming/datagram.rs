@@ -23,7 +23,9 @@ use std::time::Instant;
 
 pub use pptrust::datagram::{Datagram, Flows, write_spp, write_v2};
 
-use super::{Config, Refused};
+use pptrust::Refusal;
+
+use super::{Config, Reason, Refused};
 
 /// Reads a datagram that begins with a v2 header, on the terms of a listener: the policy for `peer`
 /// decides as it does for connections, where a datagram's end is the end of the stream. A
@@ -37,7 +39,7 @@ pub fn read_v2<'a>(
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
     let policy = config.policy_for_datagrams(peer);
-    validated(config, pptrust::datagram::read_v2(policy, config.options, peer, datagram)?)
+    validated(config, pptrust::datagram::read_v2(policy, config.options, peer, datagram), datagram)
 }
 
 /// Reads a datagram of a sender that puts the v2 header into a flow's first datagram alone, as Cloudflare Spectrum
@@ -71,13 +73,19 @@ pub fn read_v2_in_flow<'a>(
     now: Instant,
 ) -> Result<Datagram<'a>, Refused> {
     let policy = config.policy_for_datagrams(peer);
-    let read = flows.read_v2(policy, config.options, peer, datagram, now)?;
-    validated(config, read).inspect_err(|_| flows.deny(peer))
+    let read = flows.read_v2(policy, config.options, peer, datagram, now);
+    validated(config, read, datagram).inspect_err(|_| flows.deny(peer))
 }
 
-fn validated<'a>(config: &Config, read: Datagram<'a>) -> Result<Datagram<'a>, Refused> {
-    if let Some(validate) = config.validator() {
-        read.received().map_or(Ok(()), |header| validate(&header)).map_err(Refused::Invalid)?;
+fn validated<'a>(
+    config: &Config,
+    read: Result<Datagram<'a>, Refusal>,
+    datagram: &[u8],
+) -> Result<Datagram<'a>, Refused> {
+    let refuse = |reason: Reason| Refused::new(reason, datagram);
+    let read = read.map_err(|refusal| refuse(refusal.into()))?;
+    if let Some((validate, header)) = config.validator().zip(read.received()) {
+        validate(&header).map_err(|why| refuse(Reason::Invalid(why)))?;
     }
     Ok(read)
 }
@@ -102,7 +110,8 @@ pub fn read_spp<'a>(
     peer: SocketAddr,
     datagram: &'a [u8],
 ) -> Result<Datagram<'a>, Refused> {
-    Ok(pptrust::datagram::read_spp(config.policy_for_datagrams(peer), peer, datagram)?)
+    let read = pptrust::datagram::read_spp(config.policy_for_datagrams(peer), peer, datagram);
+    read.map_err(|refusal| Refused::new(refusal, datagram))
 }
 
 #[cfg(test)]
@@ -117,10 +126,12 @@ mod tests {
         let [balancer, stranger] = ["10.0.0.1:9", "10.0.0.2:9"].map(|addr| addr.parse().unwrap());
         let v2 = write_v2(client, service, b"query");
         assert_eq!(read_v2(&config, balancer, &v2).unwrap().peer_addr(), client);
-        assert!(matches!(read_v2(&config, stranger, &v2), Err(Refused::Denied)));
+        let denied = read_v2(&config, stranger, &v2).unwrap_err();
+        assert!(matches!(denied.reason(), Reason::Denied), "{denied}");
         let spp = write_spp(client, service, b"query");
         assert_eq!(read_spp(&config, balancer, &spp).unwrap().peer_addr(), client);
-        assert!(matches!(read_spp(&config, stranger, &spp), Err(Refused::Denied)));
+        let denied = read_spp(&config, stranger, &spp).unwrap_err();
+        assert!(matches!(denied.reason(), Reason::Denied), "{denied}");
     }
 
     #[test]
@@ -150,8 +161,9 @@ mod tests {
         let (good, bad) = (write_v2(client, service, b"1"), write_v2(service, client, b"1"));
         assert_eq!(read(client, &good).unwrap(), (client, b"1".to_vec()));
         assert_eq!(read(client, &bad).unwrap(), (client, bad.clone()), "payload by now");
-        assert!(matches!(read(service, &bad), Err(Refused::Invalid(_))));
-        assert!(matches!(read(service, &good), Err(Refused::Denied)));
+        let mut refused = |sent| read(service, sent).unwrap_err();
+        assert!(matches!(refused(&bad).reason(), Reason::Invalid(_)));
+        assert!(matches!(refused(&good).reason(), Reason::Denied));
     }
 
     #[test]
@@ -159,6 +171,8 @@ mod tests {
         let config = Config::new(Trust::any()).options(|options| options.v2_len_max(11));
         let (client, service) = ("203.0.113.7:1".parse().unwrap(), "192.0.2.1:53".parse().unwrap());
         let sent = write_v2(client, service, b"query");
-        assert!(matches!(read_v2(&config, service, &sent), Err(Refused::Header(_))));
+        let refused = read_v2(&config, service, &sent).unwrap_err();
+        assert!(matches!(refused.reason(), Reason::Header(_)), "{refused}");
+        assert_eq!(refused.first_bytes(), sent);
     }
 }

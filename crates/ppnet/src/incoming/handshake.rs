@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pptrust::{Admission, Found, Intro, Received};
 
 use super::config::Validate;
-use super::{Config, Refused, Silence};
+use super::{Config, Reason, Refused, Silence};
 
 /// Bytes asked for in one read: a header with its TLVs and a first request or a TLS hello with it.
 pub(crate) const READ_LEN: usize = 4096;
@@ -40,7 +40,7 @@ impl Handshake {
     ) -> Result<Option<Self>, Refused> {
         let policy = config.policy(peer, local);
         match policy.admission() {
-            Admission::Denied => Err(Refused::Denied),
+            Admission::Denied => Err(Reason::Denied.into()),
             Admission::Plain => Ok(None),
             Admission::Header => {
                 let intro = Intro::new(policy, config.options);
@@ -52,14 +52,18 @@ impl Handshake {
 
     /// Takes what was read; `None` as long as more is needed.
     pub(crate) fn push(&mut self, read: &[u8]) -> Result<Option<Opening>, Refused> {
-        let found = self.intro.push(read)?;
-        found.map(|found| self.opening(found, read)).transpose()
+        match self.intro.push(read) {
+            Ok(found) => found.map(|found| self.opening(found, read)).transpose(),
+            Err(refusal) => Err(Refused::new(refusal, self.intro.bytes(read))),
+        }
     }
 
     /// The peer has sent its FIN.
     pub(crate) fn end(&mut self) -> Result<Option<Opening>, Refused> {
-        let found = self.intro.finish()?;
-        found.map(|found| self.opening(found, &[])).transpose()
+        match self.intro.finish() {
+            Ok(found) => found.map(|found| self.opening(found, &[])).transpose(),
+            Err(refusal) => Err(self.refuse(refusal)),
+        }
     }
 
     /// Its time is up.
@@ -69,7 +73,12 @@ impl Handshake {
             Silence::Absent if self.intro.held().is_empty() => self.end(),
             Silence::Absent | Silence::Refuse => Ok(None),
         };
-        said.ok().flatten().ok_or(Refused::TimedOut)
+        said.ok().flatten().ok_or_else(|| self.refuse(Reason::TimedOut))
+    }
+
+    /// It is over before its header is complete.
+    pub(crate) fn refuse(&self, reason: impl Into<Reason>) -> Refused {
+        Refused::new(reason, self.intro.held())
     }
 
     fn opening(&mut self, found: Found, read: &[u8]) -> Result<Opening, Refused> {
@@ -78,7 +87,8 @@ impl Handshake {
             Found::Header { header, taken } => {
                 let header = self.intro.keep(header, read);
                 if let Some(validate) = &self.validate {
-                    validate(&header).map_err(Refused::Invalid)?;
+                    validate(&header)
+                        .map_err(|why| Refused::new(Reason::Invalid(why), header.as_bytes()))?;
                 }
                 Ok(Opening { header: Some(header), leftover: behind(taken).to_vec() })
             }
@@ -129,11 +139,29 @@ mod tests {
             assert_eq!((opening.header, opening.leftover), (None, Vec::new()));
             let mut begun = begin(policy, Silence::Absent);
             assert!(begun.push(b"PRO").unwrap().is_none());
-            assert!(matches!(begun.time_out(), Err(Refused::TimedOut)));
-            assert!(matches!(begin(policy, Silence::Refuse).time_out(), Err(Refused::TimedOut)));
+            assert_timed_out(begun.time_out(), b"PRO");
+            assert_timed_out(begin(policy, Silence::Refuse).time_out(), b"");
         }
-        let required = begin(Policy::Require, Silence::Absent).time_out();
-        assert!(matches!(required, Err(Refused::TimedOut)));
+        assert_timed_out(begin(Policy::Require, Silence::Absent).time_out(), b"");
+    }
+
+    #[track_caller]
+    fn assert_timed_out(ended: Result<Opening, Refused>, first_bytes: &[u8]) {
+        let refused = ended.unwrap_err();
+        assert!(matches!(refused.reason(), Reason::TimedOut), "{refused}");
+        assert_eq!(refused.first_bytes(), first_bytes);
+    }
+
+    #[test]
+    fn what_is_refused_is_shown_from_its_first_byte_whatever_the_cut() {
+        let sent = b"PROXY TCP4 256.1.1.1 1.1.1.1 1 2\r\n";
+        for cut in 0..11 {
+            let mut handshake = begin(Policy::Require);
+            assert!(handshake.push(&sent[..cut]).unwrap().is_none());
+            let refused = handshake.push(&sent[cut..]).unwrap_err();
+            assert!(matches!(refused.reason(), Reason::Header(error) if error.offset() == 13));
+            assert_eq!(refused.first_bytes(), sent);
+        }
     }
 
     #[test]

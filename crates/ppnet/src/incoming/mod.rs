@@ -10,7 +10,7 @@ mod places;
 mod stream;
 
 pub use config::{Config, Silence};
-pub use error::Refused;
+pub use error::{Reason, Refused};
 pub(crate) use handshake::{Handshake, Opening, READ_LEN};
 pub(crate) use places::Places;
 pub use stream::{Endpoints, Stream};
