@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::common::deadline::PATIENCE;
 
-/// A port of 127.0.0.1 that is bound but not listening: connections to it are refused until the
+/// A port of a loopback address that is bound but not listening: connections to it are refused until the
 /// server it is kept for listens there.
 ///
 /// A bound socket with `SO_REUSEADDR` leaves the port to another one that also sets it and
@@ -23,7 +23,12 @@ pub(crate) struct ReservedPort {
 impl ReservedPort {
     /// Reserves a free port for as long as the value lives.
     pub(crate) fn new() -> ReservedPort {
-        let socket = bound_to(Ipv4Addr::LOCALHOST.into());
+        ReservedPort::at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same of another loopback address.
+    pub(crate) fn at(ip: IpAddr) -> ReservedPort {
+        let socket = bound_to(ip);
         let addr = socket.local_addr().expect("a bound socket has an address");
         ReservedPort { addr: addr.as_socket().expect("the socket is INET"), _socket: socket }
     }

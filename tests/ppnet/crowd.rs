@@ -1,7 +1,7 @@
 //! Crowds: a silent client holds up nobody, and those without a header are bounded in number.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -213,7 +213,8 @@ fn a_blocking_server_that_comes_back_late_finds_them_all() {
     socket.bind(&any_port.into()).expect("a free port");
     socket.listen(COUNT + 1).expect("it is bound");
     let config = Config::new(Trust::any()).header_timeout(TIMEOUT);
-    let listener = ppnet::Listener::new(socket.into(), config).expect("an epoll can be had");
+    let listener =
+        ppnet::Listener::new(TcpListener::from(socket), config).expect("an epoll can be had");
     let mut crowd: Vec<_> = (0..COUNT).map(|_| connect(listener.local_addr())).collect();
     let mut last = connect(listener.local_addr());
     last.write_all(&v2(client(), server())).expect("it is open");

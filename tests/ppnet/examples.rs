@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -26,11 +26,8 @@ impl Example {
     /// Starts it on a free port.
     #[track_caller]
     pub(crate) fn start<T: AsRef<OsStr>>(name: &str, args: &[T]) -> Example {
-        let proc = Proc::spawn(name, Command::new(path(name)).args(args).arg("127.0.0.1:0"));
-        let addr = proc.wait_for_line(Stream::Stdout, "its address", |line| {
-            line.strip_prefix("listening ").map(|addr| addr.parse().expect("an address"))
-        });
-        Example { proc, addr }
+        let (proc, addr) = start(name, Command::new(path(name)).args(args).arg("127.0.0.1:0"));
+        Example { proc, addr: addr.parse().expect("an address") }
     }
 
     /// Waits until it has written `line`.
@@ -38,6 +35,25 @@ impl Example {
     pub(crate) fn says(&self, line: &str) {
         self.proc.wait_for_line(Stream::Stdout, line, |said| (said == line).then_some(()));
     }
+}
+
+/// Starts an example on a UNIX socket.
+#[track_caller]
+pub(crate) fn start_unix(name: &str, socket: &Path) -> Proc {
+    let addr = format!("unix:{}", socket.display());
+    let (proc, listening) = start(name, Command::new(path(name)).arg(&addr));
+    assert_eq!(listening, addr);
+    proc
+}
+
+/// Starts it, and waits until it says where it listens.
+#[track_caller]
+fn start(name: &str, command: &mut Command) -> (Proc, String) {
+    let proc = Proc::spawn(name, command);
+    let addr = proc.wait_for_line(Stream::Stdout, "its address", |line| {
+        line.strip_prefix("listening ").map(str::to_owned)
+    });
+    (proc, addr)
 }
 
 /// Where cargo put an example: beside the directory of this test.

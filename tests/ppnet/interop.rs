@@ -2,16 +2,20 @@
 //! behind our connector.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 
-use ppnet::Greeting;
+use ppnet::ppcore::V1Families;
+use ppnet::pptrust::Lookalike;
+use ppnet::{Greeting, Policy};
 
 use crate::common::payload::{MIB, assert_same, random};
+use crate::common::wire::v2;
 use crate::examples::Example;
 use crate::peers::curl::{assert_cut_off, fetch};
 use crate::peers::go::{self, GoServer};
 use crate::peers::haproxy::Haproxy;
-use crate::rig::{CLIENT, PEER, both, terms};
+use crate::peers::nginx::NginxStream;
+use crate::rig::{CLIENT, PEER, both, connect, echo, terms};
 
 fn client() -> SocketAddr {
     "203.0.113.7:51820".parse().expect("an address")
@@ -56,10 +60,40 @@ fn behind_haproxy_the_client_is_haproxys_client() {
     assert_cut_off(fetch(CLIENT, &[&format!("http://{}/", bare.addr())]));
 }
 
+// Its realip module has put the carried client in the place of the socket's, and the families are as they come.
+#[test]
+fn the_mixed_lines_of_nginx_with_realip_are_taken_where_told_so_and_named_where_not() {
+    let strict = terms(Policy::Require);
+    let mixed = strict.clone().options(|options| options.v1_families(V1Families::Mixed));
+    for (own, client, service) in [
+        ("127.0.0.1", "[2001:db8::7]:55407", "[2001:db8:1::80]:443"),
+        ("::1", "203.0.113.7:55407", "192.0.2.80:443"),
+    ] {
+        let own: IpAddr = own.parse().expect("an address");
+        let client = client.parse().expect("an address");
+        let header = v2(client, service.parse().expect("an address"));
+        let directives = format!("set_real_ip_from {own}; proxy_protocol on;");
+        for rig in both(&mixed) {
+            let nginx = NginxStream::behind_headers_at(own, rig.addr, &directives);
+            let mut stream = connect(nginx.addr());
+            echo(&mut stream, &[&header[..], b"ping"].concat(), b"ping");
+            let seen = rig.accepted();
+            assert_eq!((seen.peer_addr(), seen.local_addr()), (client, nginx.addr()));
+        }
+        for rig in both(&strict) {
+            let nginx = NginxStream::behind_headers_at(own, rig.addr, &directives);
+            connect(nginx.addr()).write_all(&header).expect("it is open");
+            let refused = rig.refused();
+            assert_eq!(refused.looks_like(), Some(Lookalike::MixedLine), "{refused}");
+            assert!(refused.to_string().contains("V1Families::Mixed"), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn the_go_clients_header_and_payload_come_through_both_listeners() {
     let payload = random(81, MIB);
-    for rig in both(&terms(ppnet::Policy::Require)) {
+    for rig in both(&terms(Policy::Require)) {
         let echoed = go::send(PEER, &[], rig.addr, &payload).expect("it is echoed");
         assert_same(&echoed, &payload);
         let seen = rig.accepted();

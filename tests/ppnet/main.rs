@@ -17,3 +17,4 @@ mod rig;
 mod semantics;
 mod streams;
 mod tls;
+mod unix;

@@ -2,18 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use ::axum::extract::connect_info::Connected;
 use ::axum::serve::IncomingStream;
-use ::tokio::net::TcpStream;
 use ::tokio::time::sleep;
 
 use crate::incoming::{Endpoints, Stream};
-use crate::tokio::Listener;
+use crate::tokio::{Listener, Socket};
 
 /// Until the next try when the system cannot accept, mostly for want of descriptors (EMFILE): long
 /// enough for connections to end and not to spin, short for those in the backlog.
@@ -24,7 +22,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// [`Config::on_accept_error`](crate::Config::on_accept_error) hears of it. A graceful shutdown drops the
 /// listener, and with it whoever has not been handed out.
 ///
-/// Handlers get the [`Endpoints`] as `ConnectInfo<Endpoints>`:
+/// Handlers get the [`Endpoints`] as `ConnectInfo<Endpoints>`, and behind a UNIX socket as
+/// `ConnectInfo<Endpoints<ppnet::Addr>>`:
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -44,9 +43,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// Handlers written for `ConnectInfo<SocketAddr>` stay as they are: put axum's
 /// `ListenerExt::tap_io` around the listener, which has that implementation.
-impl ::axum::serve::Listener for Listener {
-    type Io = Stream<TcpStream>;
-    type Addr = SocketAddr;
+impl<L: Socket> ::axum::serve::Listener for Listener<L> {
+    type Io = Stream<L::Stream, L::Addr>;
+    type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
@@ -70,9 +69,9 @@ impl ::axum::serve::Listener for Listener {
     }
 }
 
-impl Listener {
+impl<L: Socket> Listener<L> {
     /// Waits, or until a connection that was accepted before has its header.
-    async fn pause(&mut self) -> Option<Stream<TcpStream>> {
+    async fn pause(&mut self) -> Option<Stream<L::Stream, L::Addr>> {
         let mut over = pin!(sleep(ACCEPT_PAUSE));
         poll_fn(|cx| match self.poll_accepted(cx) {
             Poll::Ready(Some(stream)) => Poll::Ready(Some(stream)),
@@ -82,8 +81,8 @@ impl Listener {
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Endpoints {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+impl<L: Socket> Connected<IncomingStream<'_, Listener<L>>> for Endpoints<L::Addr> {
+    fn connect_info(stream: IncomingStream<'_, Listener<L>>) -> Self {
         stream.io().endpoints().clone()
     }
 }

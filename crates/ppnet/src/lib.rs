@@ -63,10 +63,12 @@ mod incoming;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
+#[cfg(all(feature = "std", unix))]
+pub use blocking::connect_unix;
 #[cfg(feature = "std")]
-pub use blocking::{Drain, Incoming, Listener, connect, handshake};
+pub use blocking::{Drain, Incoming, Listener, Socket, connect, handshake};
 #[cfg(any(feature = "std", feature = "tokio"))]
-pub use incoming::{Config, Endpoints, Reason, Refused, Silence, Stream, datagram};
+pub use incoming::{Addr, Address, Config, Endpoints, Reason, Refused, Silence, Stream, datagram};
 pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.

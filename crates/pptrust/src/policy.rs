@@ -146,6 +146,7 @@ enum Rule {
     Peers(Vec<(Peers, Policy)>, Policy),
     Peer(Arc<dyn Fn(SocketAddr) -> Policy + Send + Sync>),
     Both(Arc<dyn Fn(SocketAddr, SocketAddr) -> Policy + Send + Sync>),
+    Unix(Policy),
 }
 
 impl Trust {
@@ -241,11 +242,46 @@ impl Trust {
         Self(Rule::Both(Arc::new(policy)))
     }
 
+    /// Gives peers on UNIX sockets this policy, and denies all others. They have no address to go by: who may
+    /// connect is for the permissions of the path to say.
+    ///
+    /// ```
+    /// use pptrust::{Policy, Trust};
+    ///
+    /// let trust = Trust::unix(Policy::Require);
+    /// assert_eq!(trust.policy_for_unix(), Policy::Require);
+    /// assert_eq!(trust.policy("127.0.0.1:4711".parse().unwrap()), Policy::Deny);
+    /// ```
+    pub fn unix(policy: Policy) -> Self {
+        Self(Rule::Unix(policy))
+    }
+
+    /// Returns the policy for a peer on a UNIX socket. Unless [`unix`](Self::unix) says so it is that of
+    /// everybody, and where a function is to be asked about an address it is [`Policy::Deny`].
+    ///
+    /// ```
+    /// use pptrust::{Policy, Trust};
+    ///
+    /// assert_eq!(Trust::any().policy_for_unix(), Policy::Require);
+    /// assert_eq!(Trust::networks(["10.0.0.0/8"])?.policy_for_unix(), Policy::Deny);
+    /// # Ok::<(), pptrust::NetworkError>(())
+    /// ```
+    pub fn policy_for_unix(&self) -> Policy {
+        match &self.0 {
+            Rule::Unix(policy) => *policy,
+            Rule::Peers(rules, otherwise) => rules
+                .iter()
+                .find(|(peers, _)| *peers == Peers::Any)
+                .map_or(*otherwise, |(_, policy)| *policy),
+            Rule::Peer(_) | Rule::Both(_) => Policy::Deny,
+        }
+    }
+
     /// Returns the policy for `peer`, v4-mapped or not, of a connection to `local`.
     pub fn policy_for_both(&self, peer: SocketAddr, local: SocketAddr) -> Policy {
         match &self.0 {
             Rule::Both(policy) => policy(canonical(peer), canonical(local)),
-            Rule::Peers(..) | Rule::Peer(_) => self.policy(peer),
+            Rule::Peers(..) | Rule::Peer(_) | Rule::Unix(_) => self.policy(peer),
         }
     }
 
@@ -259,7 +295,7 @@ impl Trust {
                 .find(|(peers, _)| peers.contains(peer.ip()))
                 .map_or(*otherwise, |(_, policy)| *policy),
             Rule::Peer(policy) => policy(peer),
-            Rule::Both(_) => Policy::Deny,
+            Rule::Both(_) | Rule::Unix(_) => Policy::Deny,
         }
     }
 }
@@ -272,6 +308,7 @@ impl fmt::Debug for Trust {
             }
             Rule::Peer(_) => f.write_str("Trust::by(..)"),
             Rule::Both(_) => f.write_str("Trust::by_both(..)"),
+            Rule::Unix(policy) => f.debug_tuple("Trust::unix").field(policy).finish(),
         }
     }
 }
@@ -335,6 +372,30 @@ mod tests {
         assert_eq!(trust.policy_for_both(mapped, v6), Policy::Deny);
         let networks = Trust::networks(["10.0.0.1"]).unwrap();
         assert_eq!(networks.policy_for_both(mapped, v6), Policy::Require);
+    }
+
+    #[test]
+    fn a_peer_on_a_unix_socket_is_in_no_network_and_no_function_is_asked_about_it() {
+        let others = Trust::rules([("0.0.0.0/0", Policy::Use), ("::/0", Policy::Use)]).unwrap();
+        let networks = "10.0.0.0/8".parse::<Peers>().unwrap();
+        for (trust, policy) in [
+            (others, Policy::Deny),
+            (Trust::new([(networks.clone(), Policy::Use)], Policy::Skip), Policy::Skip),
+            (
+                Trust::new([(networks, Policy::Use), (Peers::Any, Policy::Reject)], Policy::Use),
+                Policy::Reject,
+            ),
+            (Trust::by(|_| Policy::Use), Policy::Deny),
+            (Trust::by_both(|_, _| Policy::Use), Policy::Deny),
+        ] {
+            assert_eq!(trust.policy_for_unix(), policy, "{trust:?}");
+        }
+        let unix = Trust::unix(Policy::Use);
+        let addr = "10.0.0.1:1".parse().unwrap();
+        assert_eq!(
+            (unix.policy(addr), unix.policy_for_both(addr, addr)),
+            (Policy::Deny, Policy::Deny)
+        );
     }
 
     // go-proxyproto: Test_CreateWhitelistPolicyWithInvalidCidrReturnsError and its siblings.

@@ -1,5 +1,6 @@
 //! HAProxy: in front of us as the load balancer, or behind us as a server that wants a header.
 
+use std::fmt::Display;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub(crate) struct Haproxy {
 impl Haproxy {
     /// A TCP load balancer whose only server is `target` with these server `options`.
     #[track_caller]
-    pub(crate) fn forwarding_to(target: SocketAddr, options: &str) -> Haproxy {
+    pub(crate) fn forwarding_to(target: impl Display, options: &str) -> Haproxy {
         Haproxy::start(|_, bind| {
             format!(
                 "listen balancer\n\

@@ -45,10 +45,15 @@ fn wait_for_listener(proc: &mut Proc, addr: SocketAddr) {
 /// Whether the kernel's table has a listener on `addr` (proc(5), `/proc/net/tcp`).
 fn is_listening(addr: SocketAddr) -> bool {
     const LISTEN: &str = "0A";
-    let IpAddr::V4(ip) = addr.ip() else { panic!("peers listen on IPv4") };
-    // The address is printed as one number in the machine's byte order.
-    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), addr.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+    let (table, octets) = match addr.ip() {
+        IpAddr::V4(ip) => ("/proc/net/tcp", ip.octets().to_vec()),
+        IpAddr::V6(ip) => ("/proc/net/tcp6", ip.octets().to_vec()),
+    };
+    // An address is printed four bytes at a time, each a number in the machine's byte order.
+    let word = |word: &[u8]| u32::from_ne_bytes(word.try_into().expect("four bytes"));
+    let words: String = octets.chunks(4).map(|four| format!("{:08X}", word(four))).collect();
+    let local = format!("{words}:{:04X}", addr.port());
+    let table = fs::read_to_string(table).expect("/proc is mounted");
     table.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         fields.next() == Some(&local) && fields.nth(1) == Some(LISTEN)

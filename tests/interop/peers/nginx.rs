@@ -1,8 +1,9 @@
 //! nginx: behind us as an HTTP server that wants a header, or in front of us as a TCP proxy that
 //! sends one.
 
+use std::fmt::Display;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
@@ -108,21 +109,35 @@ pub(crate) struct NginxStream {
 impl NginxStream {
     /// Starts it with these directives beside `proxy_pass`.
     #[track_caller]
-    pub(crate) fn forwarding_to(target: SocketAddr, directives: &str) -> NginxStream {
-        NginxStream::listening("", target, directives)
+    pub(crate) fn forwarding_to(target: impl Display, directives: &str) -> NginxStream {
+        NginxStream::listening(ReservedPort::new(), "", target, directives)
     }
 
     /// The same, with clients that send headers.
     #[track_caller]
     pub(crate) fn behind_headers(target: SocketAddr, directives: &str) -> NginxStream {
-        NginxStream::listening("proxy_protocol", target, directives)
+        NginxStream::behind_headers_at(IpAddr::V4(Ipv4Addr::LOCALHOST), target, directives)
+    }
+
+    /// The same on another loopback address.
+    #[track_caller]
+    pub(crate) fn behind_headers_at(
+        ip: IpAddr,
+        target: SocketAddr,
+        directives: &str,
+    ) -> NginxStream {
+        NginxStream::listening(ReservedPort::at(ip), "proxy_protocol", target, directives)
     }
 
     #[track_caller]
-    fn listening(parameter: &str, target: SocketAddr, directives: &str) -> NginxStream {
+    fn listening(
+        port: ReservedPort,
+        parameter: &str,
+        target: impl Display,
+        directives: &str,
+    ) -> NginxStream {
         let module = require_path("/usr/lib/nginx/modules/ngx_stream_module.so");
         let dir = TempDir::new().expect("a temporary directory can be made");
-        let port = ReservedPort::new();
         let load = format!("load_module {};", module.display());
         // Without proxy_half_close it drops the answer to a client that has sent its FIN.
         let stream = format!(

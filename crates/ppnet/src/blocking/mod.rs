@@ -5,24 +5,30 @@
 //! connection is registered with `poll` for reading, and has told that it would block since or is among
 //! `edges`. A callback's panic keeps it, since nothing is taken out of the state before its turn.
 
+mod socket;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
 #[cfg(windows)]
 use std::os::windows::io::{AsSocket, BorrowedSocket};
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
+pub use self::socket::Socket;
 use crate::incoming::{
-    BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+    Address, BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
 };
 
 const LISTENER: Token = Token(usize::MAX);
@@ -53,17 +59,19 @@ const ACCEPTS_MAX: usize = 64;
 /// let socket = other.into_inner()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Listener {
+///
+/// `L` is the socket: a TCP one, or, by [`bind_unix`](Self::bind_unix), a UNIX one.
+pub struct Listener<L: Socket = TcpListener> {
     config: Config,
-    socket: mio::net::TcpListener,
-    state: Mutex<State>,
-    local: SocketAddr,
+    socket: L::Listener,
+    state: Mutex<State<L>>,
+    local: L::Addr,
     /// Ends the wait of whoever is in `accept`.
     waker: Waker,
     is_stopped: AtomicBool,
 }
 
-struct State {
+struct State<L: Socket> {
     /// The listener may have more: it has not said `WouldBlock` since its last edge.
     may_accept: bool,
     poll: Poll,
@@ -73,14 +81,14 @@ struct State {
     places: Places,
     /// By place, which is the token. Places ascend and every handshake has the same time, so the first is
     /// due first.
-    pending: BTreeMap<usize, Pending>,
-    ready: VecDeque<Stream<TcpStream>>,
+    pending: BTreeMap<usize, Pending<L>>,
+    ready: VecDeque<Stream<L::Stream, L::Addr>>,
 }
 
-struct Pending {
-    socket: mio::net::TcpStream,
-    peer: SocketAddr,
-    local: SocketAddr,
+struct Pending<L: Socket> {
+    socket: L::Pending,
+    peer: L::Addr,
+    local: L::Addr,
     handshake: Handshake,
     deadline: Instant,
 }
@@ -94,15 +102,36 @@ impl Listener {
     pub fn bind(addr: impl ToSocketAddrs, config: impl Into<Config>) -> io::Result<Self> {
         Self::new(TcpListener::bind(addr)?, config)
     }
+}
 
+#[cfg(unix)]
+impl Listener<UnixListener> {
+    /// Binds a UNIX socket to `path`. Whom to believe is said by [`Trust::unix`](crate::Trust::unix): its peers are
+    /// in no network.
+    ///
+    /// ```no_run
+    /// use ppnet::{Listener, Policy, Trust};
+    ///
+    /// let listener = Listener::bind_unix("/run/app.sock", Trust::unix(Policy::Require))?;
+    /// let stream = listener.accept()?;
+    /// println!("{} calls", stream.peer_addr()); // 203.0.113.7:51820, or unix: of a LOCAL header
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`UnixListener::bind`]: also when the path exists, as it does behind a server that has ended.
+    pub fn bind_unix(path: impl AsRef<Path>, config: impl Into<Config>) -> io::Result<Self> {
+        Self::new(UnixListener::bind(path)?, config)
+    }
+}
+
+impl<L: Socket> Listener<L> {
     /// Takes connections of `listener`, which becomes non-blocking with all its duplicates.
     ///
     /// # Errors
     /// When the system has no room for another poll (epoll, kqueue).
-    pub fn new(listener: TcpListener, config: impl Into<Config>) -> io::Result<Self> {
-        let local = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
-        let mut socket = mio::net::TcpListener::from_std(listener);
+    pub fn new(listener: L, config: impl Into<Config>) -> io::Result<Self> {
+        let (mut socket, local) = listener.open()?;
         let poll = Poll::new()?;
         poll.registry().register(&mut socket, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), STOP)?;
@@ -128,7 +157,7 @@ impl Listener {
     /// # Errors
     /// When the system cannot accept, mostly for want of descriptors. The listener stays good and
     /// loses nothing: ask again, after a pause. And when it is [stopped](Self::stop).
-    pub fn accept(&self) -> io::Result<Stream<TcpStream>> {
+    pub fn accept(&self) -> io::Result<Stream<L::Stream, L::Addr>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if self.is_stopped() {
@@ -168,7 +197,7 @@ impl Listener {
 
     /// Returns an iterator over what [`accept`](Self::accept) returns, without end unless it is
     /// [stopped](Self::stop).
-    pub fn incoming(&self) -> Incoming<'_> {
+    pub fn incoming(&self) -> Incoming<'_, L> {
         Incoming { listener: self }
     }
 
@@ -185,7 +214,7 @@ impl Listener {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn drain(self) -> Drain {
+    pub fn drain(self) -> Drain<L> {
         let Self { config, socket, state, .. } = self;
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.may_accept = true;
@@ -200,22 +229,20 @@ impl Listener {
     ///
     /// # Errors
     /// When its mode cannot be set.
-    pub fn into_inner(self) -> io::Result<TcpListener> {
+    pub fn into_inner(self) -> io::Result<L> {
         let Self { mut socket, state, .. } = self;
         let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.poll.registry().deregister(&mut socket)?;
-        let socket = TcpListener::from(socket);
-        socket.set_nonblocking(false)?;
-        Ok(socket)
+        L::close(socket)
     }
 
     /// Returns the address it is bound to.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
+    pub fn local_addr(&self) -> L::Addr {
+        self.local.clone()
     }
 }
 
-impl fmt::Debug for Listener {
+impl<L: Socket> fmt::Debug for Listener<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("local", &self.local)
@@ -226,12 +253,12 @@ impl fmt::Debug for Listener {
 
 /// Connections as they come; made by [`Listener::incoming`].
 #[derive(Debug)]
-pub struct Incoming<'a> {
-    listener: &'a Listener,
+pub struct Incoming<'a, L: Socket = TcpListener> {
+    listener: &'a Listener<L>,
 }
 
-impl Iterator for Incoming<'_> {
-    type Item = io::Result<Stream<TcpStream>>;
+impl<L: Socket> Iterator for Incoming<'_, L> {
+    type Item = io::Result<Stream<L::Stream, L::Addr>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let accepted = self.listener.accept();
@@ -242,7 +269,7 @@ impl Iterator for Incoming<'_> {
 /// To set options, with `socket2` or the like. Accepting from it directly would take connections whose headers
 /// nobody reads.
 #[cfg(unix)]
-impl AsFd for Listener {
+impl<L: Socket<Listener: AsFd>> AsFd for Listener<L> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -250,7 +277,7 @@ impl AsFd for Listener {
 
 /// To set options, as on UNIX.
 #[cfg(windows)]
-impl AsSocket for Listener {
+impl<L: Socket<Listener: AsSocket>> AsSocket for Listener<L> {
     fn as_socket(&self) -> BorrowedSocket<'_> {
         self.socket.as_socket()
     }
@@ -258,13 +285,13 @@ impl AsSocket for Listener {
 
 /// The last connections of a listener that has stopped listening, as they complete their headers; made by
 /// [`Listener::drain`]. An error is that of waiting, and no connection's.
-pub struct Drain {
+pub struct Drain<L: Socket = TcpListener> {
     config: Config,
-    state: State,
+    state: State<L>,
 }
 
-impl Iterator for Drain {
-    type Item = io::Result<Stream<TcpStream>>;
+impl<L: Socket> Iterator for Drain<L> {
+    type Item = io::Result<Stream<L::Stream, L::Addr>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -281,19 +308,15 @@ impl Iterator for Drain {
     }
 }
 
-impl fmt::Debug for Drain {
+impl<L: Socket> fmt::Debug for Drain<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drain").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-impl State {
+impl<L: Socket> State<L> {
     /// Waits for an edge, moves on what it names, drops who is late, and accepts, unless it drains.
-    fn turn(
-        &mut self,
-        listener: Option<&mio::net::TcpListener>,
-        config: &Config,
-    ) -> io::Result<()> {
+    fn turn(&mut self, listener: Option<&L::Listener>, config: &Config) -> io::Result<()> {
         let patience = self.patience();
         match self.poll.poll(&mut self.events, patience) {
             Ok(()) => {}
@@ -330,7 +353,7 @@ impl State {
 
     fn accept(
         &mut self,
-        listener: &mio::net::TcpListener,
+        listener: &L::Listener,
         count_max: usize,
         config: &Config,
     ) -> io::Result<()> {
@@ -338,8 +361,8 @@ impl State {
             if !self.may_accept {
                 break;
             }
-            match listener.accept() {
-                Ok((socket, peer)) => self.begin(socket, canonical(peer), config),
+            match L::accept(listener) {
+                Ok((socket, peer)) => self.begin(socket, peer, config),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_accept = false,
                 Err(error) if is_of_one_accept(&error) => {}
                 Err(error) => return Err(error),
@@ -348,11 +371,10 @@ impl State {
         Ok(())
     }
 
-    fn begin(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, config: &Config) {
-        let begun = socket
-            .local_addr()
+    fn begin(&mut self, socket: L::Pending, peer: L::Addr, config: &Config) {
+        let begun = L::local(&socket)
             .map_err(Refused::from)
-            .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
+            .and_then(|local| Ok((Handshake::begin(config, &peer, &local)?, local)));
         match begun {
             Ok((Some(handshake), local)) => {
                 let deadline = now() + config.header_timeout;
@@ -363,7 +385,7 @@ impl State {
                     read => self.finish(pending, read, config),
                 }
             }
-            Ok((None, local)) => match blocking(socket) {
+            Ok((None, local)) => match L::settle(socket) {
                 Ok(socket) => {
                     self.ready.push_back(Stream::new(socket, Opening::default(), peer, local));
                 }
@@ -373,8 +395,8 @@ impl State {
         }
     }
 
-    fn register(&mut self, mut pending: Pending, config: &Config) {
-        let (place, shed) = self.places.take(pending.peer.ip());
+    fn register(&mut self, mut pending: Pending<L>, config: &Config) {
+        let (place, shed) = self.places.take(&pending.peer);
         let token = Token(place);
         if let Err(error) =
             self.poll.registry().register(&mut pending.socket, token, Interest::READABLE)
@@ -424,16 +446,15 @@ impl State {
     /// A handshake is over, and the socket is registered nowhere.
     fn finish(
         &mut self,
-        pending: Pending,
+        pending: Pending<L>,
         read: Result<Option<Opening>, Refused>,
         config: &Config,
     ) {
         let Pending { socket, peer, local, .. } = pending;
-        let stream = read.and_then(|opening| {
-            Ok(Stream::new(blocking(socket)?, opening.unwrap_or_default(), peer, local))
-        });
-        match stream {
-            Ok(stream) => self.ready.push_back(stream),
+        match read.and_then(|opening| Ok((L::settle(socket)?, opening.unwrap_or_default()))) {
+            Ok((socket, opening)) => {
+                self.ready.push_back(Stream::new(socket, opening, peer, local));
+            }
             Err(refused) => config.refused(peer, refused),
         }
     }
@@ -448,7 +469,7 @@ impl State {
     }
 }
 
-impl Pending {
+impl<L: Socket> Pending<L> {
     /// Reads until the header is complete or the socket would block: `None`.
     fn read(&mut self) -> Result<Option<Opening>, Refused> {
         loop {
@@ -462,7 +483,7 @@ impl Pending {
     }
 }
 
-impl Stream<TcpStream> {
+impl<A> Stream<TcpStream, A> {
     /// Divides the connection into a half to read from, which keeps leftovers and addresses, and a
     /// second handle of the socket to write to.
     ///
@@ -482,17 +503,32 @@ impl Stream<TcpStream> {
     }
 }
 
+#[cfg(unix)]
+impl<A> Stream<UnixStream, A> {
+    /// Divides the connection, as one of TCP is divided.
+    ///
+    /// # Errors
+    /// As [`UnixStream::try_clone`].
+    pub fn into_split(self) -> io::Result<(Self, UnixStream)> {
+        let writer = self.get_ref().try_clone()?;
+        Ok((self, writer))
+    }
+}
+
 /// Reads the header from any reader: a socket that a listener of your own accepted, a UNIX socket, or the inside
-/// of a TLS connection. `peer` and `local` are its addresses without a header; the policy is that for them.
+/// of a TLS connection. `peer` and `local` are its addresses without a header, [`SocketAddr`](std::net::SocketAddr)s
+/// or [`Addr`](crate::Addr)s; the policy is that for them.
 ///
 /// The time is looked at between reads, and a read that itself takes for ever is not ended: give the socket a
 /// read timeout of [`Config::header_timeout`], whose error is taken for the end of the time.
 ///
 /// ```
+/// use std::net::SocketAddr;
 /// use ppnet::{Config, Trust};
 ///
 /// let socket = &b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\nhello"[..];
-/// let (peer, local) = ("10.0.0.2:1".parse()?, "10.0.0.1:443".parse()?);
+/// let peer: SocketAddr = "10.0.0.2:1".parse()?;
+/// let local = "10.0.0.1:443".parse()?;
 /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
 /// let stream = ppnet::handshake(socket, peer, local, &config)?;
 /// assert_eq!(stream.peer_addr(), "203.0.113.7:51820".parse()?);
@@ -501,13 +537,13 @@ impl Stream<TcpStream> {
 ///
 /// # Errors
 /// When the policy, the header or the time says so. [`Config::on_refused`] is not told.
-pub fn handshake<S: Read>(
+pub fn handshake<S: Read, A: Address>(
     mut stream: S,
-    peer: SocketAddr,
-    local: SocketAddr,
+    peer: A,
+    local: A,
     config: &Config,
-) -> Result<Stream<S>, Refused> {
-    let Some(mut handshake) = Handshake::begin(config, peer, local)? else {
+) -> Result<Stream<S, A>, Refused> {
+    let Some(mut handshake) = Handshake::begin(config, &peer, &local)? else {
         return Ok(Stream::new(stream, Opening::default(), peer, local));
     };
     let deadline = now() + config.header_timeout;
@@ -567,10 +603,23 @@ pub fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream>
     Ok(stream)
 }
 
-fn blocking(socket: mio::net::TcpStream) -> io::Result<TcpStream> {
-    let socket = TcpStream::from(socket);
-    socket.set_nonblocking(false)?;
-    Ok(socket)
+/// Connects to the UNIX socket at `path` and sends `header` at once, as [`connect`].
+///
+/// ```no_run
+/// use ppnet::Greeting;
+///
+/// let header = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let stream = ppnet::connect_unix("/run/app.sock", &header.to_bytes()?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`UnixStream::connect`], and when the header cannot be sent.
+#[cfg(unix)]
+pub fn connect_unix(path: impl AsRef<Path>, header: &[u8]) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.write_all(header)?;
+    Ok(stream)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a blocking listener has nobody to ask for the time")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ppcore::{Options, TlvFraming, V2_FIXED_LEN};
 
-use super::Refused;
+use super::{Addr, Address, Refused};
 use crate::{Policy, Received, Trust};
 
 /// The least that the specification lets a header take: it covers one lost segment (spec 2).
@@ -76,7 +76,7 @@ pub enum Silence {
 
 pub(crate) type Validate = dyn Fn(&Received) -> Result<(), BoxError> + Send + Sync;
 type BoxError = Box<dyn Error + Send + Sync>;
-type OnRefused = dyn Fn(SocketAddr, Refused) + Send + Sync;
+type OnRefused = dyn Fn(&Addr, Refused) + Send + Sync;
 type OnAcceptError = dyn Fn(&io::Error) + Send + Sync;
 
 impl Config {
@@ -158,10 +158,7 @@ impl Config {
     /// Sets a function to be told of each connection that is refused, with the socket's peer; it runs
     /// while connections are accepted and so must not block.
     #[must_use]
-    pub fn on_refused(
-        mut self,
-        told: impl Fn(SocketAddr, Refused) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_refused(mut self, told: impl Fn(&Addr, Refused) + Send + Sync + 'static) -> Self {
         self.on_refused = Some(Arc::new(told));
         self
     }
@@ -183,8 +180,11 @@ impl Config {
     }
 
     /// The policy for a connection of `peer` to `local`.
-    pub(crate) fn policy(&self, peer: SocketAddr, local: SocketAddr) -> Policy {
-        self.trust.policy_for_both(peer, local)
+    pub(crate) fn policy<A: Address>(&self, peer: &A, local: &A) -> Policy {
+        match (peer.clone().into(), local.clone().into()) {
+            (Addr::Ip(peer), Addr::Ip(local)) => self.trust.policy_for_both(peer, local),
+            (_, _) => self.trust.policy_for_unix(),
+        }
     }
 
     pub(crate) fn policy_for_datagrams(&self, peer: SocketAddr) -> Policy {
@@ -195,9 +195,9 @@ impl Config {
         self.validate.as_ref()
     }
 
-    pub(crate) fn refused(&self, peer: SocketAddr, refused: Refused) {
+    pub(crate) fn refused(&self, peer: impl Address, refused: Refused) {
         if let Some(told) = &self.on_refused {
-            told(peer, refused);
+            told(&peer.into(), refused);
         }
     }
 

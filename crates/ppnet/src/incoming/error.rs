@@ -21,8 +21,8 @@ use pptrust::{Lookalike, Refusal, looks_like};
 ///     }
 /// });
 ///
-/// let (peer, local) = ("10.0.0.2:1".parse()?, "10.0.0.1:443".parse()?);
-/// let refused: ppnet::Refused = ppnet::handshake(&b"EHLO a\r\n"[..], peer, local, &config).unwrap_err();
+/// let peer: std::net::SocketAddr = "10.0.0.2:1".parse()?;
+/// let refused: ppnet::Refused = ppnet::handshake(&b"EHLO a\r\n"[..], peer, peer, &config).unwrap_err();
 /// assert!(refused.to_string().contains("it looks like SMTP"));
 /// assert_eq!(refused.looks_like(), Some(ppnet::pptrust::Lookalike::Smtp));
 /// assert!(matches!(refused.reason(), ppnet::Reason::Header(_)));

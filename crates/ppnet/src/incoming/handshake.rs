@@ -4,13 +4,12 @@
 //! handed back as [`Opening::leftover`]. Invariant: header and leftover, in this order, are the bytes
 //! pushed.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pptrust::{Admission, Found, Intro, Received};
 
 use super::config::Validate;
-use super::{Config, Reason, Refused, Silence};
+use super::{Address, Config, Reason, Refused, Silence};
 
 /// Bytes asked for in one read: a header with its TLVs and a first request or a TLS hello with it.
 pub(crate) const READ_LEN: usize = 4096;
@@ -33,10 +32,10 @@ pub(crate) struct Opening {
 
 impl Handshake {
     /// Begins with nothing read; `None` if there is nothing to read either, and the connection stands.
-    pub(crate) fn begin(
+    pub(crate) fn begin<A: Address>(
         config: &Config,
-        peer: SocketAddr,
-        local: SocketAddr,
+        peer: &A,
+        local: &A,
     ) -> Result<Option<Self>, Refused> {
         let policy = config.policy(peer, local);
         match policy.admission() {
@@ -101,13 +100,19 @@ impl Handshake {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::{Greeting, Policy, Trust};
 
     fn begin(policy: Policy) -> Handshake {
         let config = Config::new(Trust::by(move |_| policy));
-        let addr = "10.0.0.1:1".parse().unwrap();
-        Handshake::begin(&config, addr, addr).unwrap().unwrap()
+        begin_on(&config)
+    }
+
+    fn begin_on(config: &Config) -> Handshake {
+        let addr = SocketAddr::from(([10, 0, 0, 1], 1));
+        Handshake::begin(config, &addr, &addr).unwrap().unwrap()
     }
 
     #[test]
@@ -129,11 +134,8 @@ mod tests {
 
     #[test]
     fn silence_is_no_header_only_where_it_may_be_and_nothing_has_come() {
-        let begin = |policy, silence| {
-            let config = Config::new(Trust::by(move |_| policy)).silence(silence);
-            let addr = "10.0.0.1:1".parse().unwrap();
-            Handshake::begin(&config, addr, addr).unwrap().unwrap()
-        };
+        let begin =
+            |policy, silence| begin_on(&Config::new(Trust::by(move |_| policy)).silence(silence));
         for policy in [Policy::Use, Policy::Ignore, Policy::Reject] {
             let opening = begin(policy, Silence::Absent).time_out().unwrap();
             assert_eq!((opening.header, opening.leftover), (None, Vec::new()));

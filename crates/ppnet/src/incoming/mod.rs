@@ -2,6 +2,7 @@
 //!
 //! No socket, no clock and no runtime: those are the listeners'.
 
+mod addr;
 mod config;
 pub mod datagram;
 mod error;
@@ -9,6 +10,8 @@ mod handshake;
 mod places;
 mod stream;
 
+pub(crate) use addr::Canonical;
+pub use addr::{Addr, Address};
 pub use config::{Config, Silence};
 pub use error::{Reason, Refused};
 pub(crate) use handshake::{Handshake, Opening, READ_LEN};

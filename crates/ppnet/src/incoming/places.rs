@@ -9,16 +9,21 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use super::Address;
+
 /// How many places a peer holds, and the oldest of them.
 type Rank = (usize, Reverse<usize>);
+
+/// Who holds a place: an address, or all that have none, those on UNIX sockets.
+type Peer = Option<IpAddr>;
 
 /// The places of those without a header. Their numbers ascend.
 #[derive(Debug)]
 pub(crate) struct Places {
     max: usize,
     next: usize,
-    peers: HashMap<usize, IpAddr>,
-    by_peer: HashMap<IpAddr, BTreeSet<usize>>,
+    peers: HashMap<usize, Peer>,
+    by_peer: HashMap<Peer, BTreeSet<usize>>,
     ranks: BTreeSet<Rank>,
 }
 
@@ -30,7 +35,11 @@ impl Places {
     }
 
     /// Takes a place for a connection of `peer`: its number, and that of the one which must leave.
-    pub(crate) fn take(&mut self, peer: IpAddr) -> (usize, Option<usize>) {
+    pub(crate) fn take<A: Address>(&mut self, peer: &A) -> (usize, Option<usize>) {
+        self.take_for(peer.clone().into().ip().map(|addr| addr.ip()))
+    }
+
+    fn take_for(&mut self, peer: Peer) -> (usize, Option<usize>) {
         let place = self.next;
         self.next += 1;
         self.peers.insert(place, peer);
@@ -51,7 +60,7 @@ impl Places {
         self.peers.len() > self.max
     }
 
-    fn change(&mut self, peer: IpAddr, change: impl FnOnce(&mut BTreeSet<usize>) -> bool) {
+    fn change(&mut self, peer: Peer, change: impl FnOnce(&mut BTreeSet<usize>) -> bool) {
         let held = self.by_peer.entry(peer).or_default();
         if let Some(rank) = rank(held) {
             self.ranks.remove(&rank);
@@ -77,34 +86,34 @@ fn rank(held: &BTreeSet<usize>) -> Option<Rank> {
 mod tests {
     use super::*;
 
-    fn peer(last: u8) -> IpAddr {
-        [10, 0, 0, last].into()
+    fn peer(last: u8) -> Peer {
+        Some([10, 0, 0, last].into())
     }
 
     #[test]
     fn the_oldest_of_the_peer_with_most_gives_way() {
         let mut places = Places::new(3);
-        assert_eq!(places.take(peer(1)), (0, None));
-        assert_eq!(places.take(peer(2)), (1, None));
-        assert_eq!(places.take(peer(2)), (2, None));
+        assert_eq!(places.take_for(peer(1)), (0, None));
+        assert_eq!(places.take_for(peer(2)), (1, None));
+        assert_eq!(places.take_for(peer(2)), (2, None));
         // Whoever it is that comes.
-        assert_eq!(places.take(peer(3)), (3, Some(1)));
+        assert_eq!(places.take_for(peer(3)), (3, Some(1)));
         places.leave(1);
-        assert_eq!(places.take(peer(1)), (4, Some(0)));
+        assert_eq!(places.take_for(peer(1)), (4, Some(0)));
         places.leave(0);
         // One place each: the oldest of all.
-        assert_eq!(places.take(peer(4)), (5, Some(2)));
+        assert_eq!(places.take_for(peer(4)), (5, Some(2)));
     }
 
     #[test]
     fn a_peer_alone_may_have_every_place_and_a_place_that_is_left_is_free() {
         let mut places = Places::new(2);
-        let all = [places.take(peer(1)), places.take(peer(1))];
+        let all = [places.take_for(peer(1)), places.take_for(peer(1))];
         assert_eq!(all, [(0, None), (1, None)]);
         places.leave(0);
         places.leave(0);
-        assert_eq!(places.take(peer(1)), (2, None));
-        assert_eq!(places.take(peer(1)), (3, Some(1)));
+        assert_eq!(places.take_for(peer(1)), (2, None));
+        assert_eq!(places.take_for(peer(1)), (3, Some(1)));
         assert!(places.is_over());
         places.leave(1);
         assert!(!places.is_over());
@@ -114,7 +123,7 @@ mod tests {
     fn nothing_is_kept_of_those_who_have_left() {
         let mut places = Places::new(8);
         for last in 0..100 {
-            let (place, shed) = places.take(peer(last % 7));
+            let (place, shed) = places.take_for(peer(last % 7));
             assert_eq!(shed, None);
             places.leave(place);
         }

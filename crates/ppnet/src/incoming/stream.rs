@@ -10,56 +10,78 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::sync::Arc;
 
-use ppcore::{Transport, canonical};
+use ppcore::Transport;
 
-use super::Opening;
+use super::{Address, Opening};
 use crate::Received;
 
 /// The four addresses of a connection and the header that told them. Cheap to clone; shown at
 /// [`Stream`].
+///
+/// Handlers can be tested without a connection: with axum by `MockConnectInfo(Endpoints::new(..))`.
+///
+/// ```
+/// use ppnet::{Endpoints, Greeting, Received, ppcore::Options};
+///
+/// let (client, service) = ("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let (balancer, own) = ("10.0.0.2:4711".parse()?, "10.0.0.1:8080".parse()?);
+/// let sent = Greeting::v2(client, service).to_bytes()?;
+/// let header = Received::decode(Options::new(), &sent)?.expect("it is whole");
+/// let ends = Endpoints::new(balancer, own).with_header(header);
+/// assert_eq!((ends.peer_addr(), ends.local_addr()), (client, service));
+/// assert_eq!((ends.socket_peer_addr(), ends.socket_local_addr()), (balancer, own));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoints {
-    socket_peer: SocketAddr,
-    socket_local: SocketAddr,
+pub struct Endpoints<A = SocketAddr> {
+    socket_peer: A,
+    socket_local: A,
     header: Option<Arc<Received>>,
 }
 
-impl Endpoints {
-    fn new(socket_peer: SocketAddr, socket_local: SocketAddr, header: Option<Received>) -> Self {
-        Self {
-            socket_peer: canonical(socket_peer),
-            socket_local: canonical(socket_local),
-            header: header.map(Arc::new),
-        }
+impl<A: Address> Endpoints<A> {
+    /// The addresses of a connection without a header: `socket_peer` calls and `socket_local` is our own. A
+    /// v4-mapped address is the IPv4 one.
+    pub fn new(socket_peer: A, socket_local: A) -> Self {
+        let (socket_peer, socket_local) = (socket_peer.canonical(), socket_local.canonical());
+        Self { socket_peer, socket_local, header: None }
+    }
+
+    /// The same behind this header.
+    #[must_use]
+    pub fn with_header(self, header: Received) -> Self {
+        Self { header: Some(Arc::new(header)), ..self }
     }
 
     /// Returns the client's address: that in the header, or the socket's peer if there is no header,
     /// it is LOCAL or UNKNOWN, or it carries no IP address of a byte stream: one of datagrams is no
-    /// connection's, and is found in the [`header`](Self::header) alone. A v4-mapped address is the IPv4
-    /// one, wherever it comes from.
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.carried().map_or(self.socket_peer, |(client, _)| client)
+    /// connection's, and is found in the [`header`](Self::header) alone, as names of UNIX sockets are. A v4-mapped
+    /// address is the IPv4 one, wherever it comes from.
+    pub fn peer_addr(&self) -> A {
+        self.carried().map_or_else(|| self.socket_peer.clone(), |(client, _)| client.into())
     }
 
     /// Returns the address the client connected to, as [`peer_addr`](Self::peer_addr) has its own.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.carried().map_or(self.socket_local, |(_, destination)| destination)
+    pub fn local_addr(&self) -> A {
+        self.carried().map_or_else(|| self.socket_local.clone(), |(_, own)| own.into())
     }
 
     fn carried(&self) -> Option<(SocketAddr, SocketAddr)> {
-        self.header()?.addresses_for(Transport::Stream)
+        self.header.as_ref()?.addresses_for(Transport::Stream)
     }
 
     /// Returns the socket's peer, the balancer; as IPv4 if it is v4-mapped.
-    pub fn socket_peer_addr(&self) -> SocketAddr {
-        self.socket_peer
+    pub fn socket_peer_addr(&self) -> A {
+        self.socket_peer.clone()
     }
 
     /// Returns the socket's own address, as IPv4 if it is v4-mapped.
-    pub fn socket_local_addr(&self) -> SocketAddr {
-        self.socket_local
+    pub fn socket_local_addr(&self) -> A {
+        self.socket_local.clone()
     }
+}
 
+impl<A> Endpoints<A> {
     /// Returns the header with its TLVs, if one came and the policy lets it count.
     pub fn header(&self) -> Option<&Received> {
         self.header.as_deref()
@@ -67,7 +89,8 @@ impl Endpoints {
 }
 
 /// A connection whose header has been read: what is read from it is payload, and its addresses are
-/// the carried ones. `S` is the socket, or whatever the header came through.
+/// the carried ones. `S` is the socket, or whatever the header came through; `A` is what addresses are told in,
+/// which for UNIX sockets is [`Addr`](crate::Addr).
 ///
 /// ```no_run
 /// # fn serve(mut stream: ppnet::Stream<std::net::TcpStream>) -> std::io::Result<()> {
@@ -86,50 +109,51 @@ impl Endpoints {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Stream<S> {
+pub struct Stream<S, A = SocketAddr> {
     inner: S,
     leftover: Leftover,
-    endpoints: Endpoints,
+    endpoints: Endpoints<A>,
 }
 
-impl<S> Stream<S> {
-    pub(crate) fn new(
-        inner: S,
-        opening: Opening,
-        socket_peer: SocketAddr,
-        socket_local: SocketAddr,
-    ) -> Self {
-        let endpoints = Endpoints::new(socket_peer, socket_local, opening.header);
+impl<S, A: Address> Stream<S, A> {
+    pub(crate) fn new(inner: S, opening: Opening, socket_peer: A, socket_local: A) -> Self {
+        let endpoints = Endpoints::new(socket_peer, socket_local);
+        let endpoints = match opening.header {
+            Some(header) => endpoints.with_header(header),
+            None => endpoints,
+        };
         Self { inner, leftover: Leftover { bytes: opening.leftover, at: 0 }, endpoints }
     }
 
     /// Returns the client's address, as [`Endpoints::peer_addr`].
-    pub fn peer_addr(&self) -> SocketAddr {
+    pub fn peer_addr(&self) -> A {
         self.endpoints.peer_addr()
     }
 
     /// Returns the address the client connected to, as [`Endpoints::local_addr`].
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> A {
         self.endpoints.local_addr()
     }
 
     /// Returns the socket's peer: the balancer.
-    pub fn socket_peer_addr(&self) -> SocketAddr {
-        self.endpoints.socket_peer
+    pub fn socket_peer_addr(&self) -> A {
+        self.endpoints.socket_peer_addr()
     }
 
     /// Returns the socket's own address.
-    pub fn socket_local_addr(&self) -> SocketAddr {
-        self.endpoints.socket_local
+    pub fn socket_local_addr(&self) -> A {
+        self.endpoints.socket_local_addr()
     }
+}
 
+impl<S, A> Stream<S, A> {
     /// Returns the header with its TLVs, if one came and the policy lets it count.
     pub fn header(&self) -> Option<&Received> {
         self.endpoints.header()
     }
 
     /// Returns all of the above, to be kept beyond the connection.
-    pub fn endpoints(&self) -> &Endpoints {
+    pub fn endpoints(&self) -> &Endpoints<A> {
         &self.endpoints
     }
 
@@ -151,7 +175,7 @@ impl<S> Stream<S> {
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn divide<R, W>(self, divide: impl FnOnce(S) -> (R, W)) -> (Stream<R>, W) {
+    pub(crate) fn divide<R, W>(self, divide: impl FnOnce(S) -> (R, W)) -> (Stream<R, A>, W) {
         let (inner, other) = divide(self.inner);
         (Stream { inner, leftover: self.leftover, endpoints: self.endpoints }, other)
     }
@@ -190,7 +214,7 @@ impl Leftover {
     }
 }
 
-impl<S: Read> Read for Stream<S> {
+impl<S: Read, A> Read for Stream<S, A> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut rest = self.leftover.rest();
         if rest.is_empty() {
@@ -212,7 +236,7 @@ impl<S: Read> Read for Stream<S> {
     }
 }
 
-impl<S: Write> Write for Stream<S> {
+impl<S: Write, A> Write for Stream<S, A> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.inner.write(buf)
     }
@@ -228,7 +252,7 @@ impl<S: Write> Write for Stream<S> {
 
 /// To set options; reading from it directly would overtake bytes that came with the header.
 #[cfg(unix)]
-impl<S: AsFd> AsFd for Stream<S> {
+impl<S: AsFd, A> AsFd for Stream<S, A> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
     }
@@ -236,7 +260,7 @@ impl<S: AsFd> AsFd for Stream<S> {
 
 /// To set options, as on UNIX.
 #[cfg(windows)]
-impl<S: AsSocket> AsSocket for Stream<S> {
+impl<S: AsSocket, A> AsSocket for Stream<S, A> {
     fn as_socket(&self) -> BorrowedSocket<'_> {
         self.inner.as_socket()
     }
@@ -249,7 +273,7 @@ mod tests {
     use super::*;
 
     fn stream(leftover: &[u8], inner: &'static [u8]) -> Stream<&'static [u8]> {
-        let addr = "127.0.0.1:1".parse().unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
         let opening = Opening { header: None, leftover: leftover.to_vec() };
         Stream::new(inner, opening, addr, addr)
     }
@@ -293,7 +317,8 @@ mod tests {
         let line = b"PROXY TCP6 ::ffff:1.2.3.4 ::ffff:6.7.8.9 5 10\r\n";
         let header = Received::decode(ppcore::Options::new(), line).unwrap();
         for header in [None, header] {
-            let endpoints = Endpoints::new(peer, local, header);
+            let socket = Endpoints::<SocketAddr>::new(peer, local);
+            let endpoints = header.map_or(socket.clone(), |header| socket.with_header(header));
             assert_eq!((endpoints.peer_addr(), endpoints.local_addr()), (client, server));
             assert_eq!(
                 (endpoints.socket_peer_addr(), endpoints.socket_local_addr()),

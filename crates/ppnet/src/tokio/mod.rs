@@ -15,26 +15,32 @@
 //! # }
 //! ```
 
+mod socket;
+
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::panic::resume_unwind;
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use ::tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use ::tokio::net::{UnixListener, UnixStream, unix};
 use ::tokio::sync::{Mutex, oneshot};
 use ::tokio::task::{JoinSet, yield_now};
 use ::tokio::time::{Instant, timeout_at};
-use ppcore::canonical;
 use pptrust::is_of_one_accept;
 
+pub use self::socket::Socket;
 use crate::incoming::{
-    BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+    Address, BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
 };
 
 /// A listener whose connections have their header behind them; also a
@@ -57,27 +63,27 @@ use crate::incoming::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct Listener {
-    inner: TcpListener,
+///
+/// `L` is the socket: a TCP one, or, by [`bind_unix`](Self::bind_unix), a UNIX one.
+pub struct Listener<L: Socket = TcpListener> {
+    inner: L,
     config: Config,
-    handshakes: Mutex<Handshakes>,
+    handshakes: Mutex<Handshakes<L>>,
 }
 
 /// The connections whose headers are not complete, and those whose have not been handed out.
-#[derive(Debug)]
-struct Handshakes {
-    tasks: JoinSet<Outcome>,
+struct Handshakes<L: Socket> {
+    tasks: JoinSet<Outcome<L>>,
     places: Places,
     /// By place: to be dropped when it is needed.
     claims: HashMap<usize, oneshot::Sender<()>>,
 }
 
-struct Outcome {
+struct Outcome<L: Socket> {
     place: usize,
     /// The socket's.
-    peer: SocketAddr,
-    stream: Result<Stream<TcpStream>, Refused>,
+    peer: L::Addr,
+    stream: Result<Stream<L::Stream, L::Addr>, Refused>,
 }
 
 impl Listener {
@@ -89,9 +95,37 @@ impl Listener {
     pub async fn bind(addr: impl ToSocketAddrs, config: impl Into<Config>) -> io::Result<Self> {
         Ok(Self::new(TcpListener::bind(addr).await?, config))
     }
+}
 
+#[cfg(unix)]
+impl Listener<UnixListener> {
+    /// Binds a UNIX socket to `path`. Whom to believe is said by [`Trust::unix`](crate::Trust::unix): its peers are
+    /// in no network.
+    ///
+    /// ```no_run
+    /// # async fn serve() -> std::io::Result<()> {
+    /// use ppnet::{Policy, Trust, tokio::Listener};
+    ///
+    /// let listener = Listener::bind_unix("/run/app.sock", Trust::unix(Policy::Require))?;
+    /// let stream = listener.accept().await?;
+    /// println!("{} calls", stream.peer_addr()); // 203.0.113.7:51820, or unix: of a LOCAL header
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`UnixListener::bind`]: also when the path exists, as it does behind a server that has ended.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn bind_unix(path: impl AsRef<Path>, config: impl Into<Config>) -> io::Result<Self> {
+        Ok(Self::new(UnixListener::bind(path)?, config))
+    }
+}
+
+impl<L: Socket> Listener<L> {
     /// Takes connections of `listener`.
-    pub fn new(listener: TcpListener, config: impl Into<Config>) -> Self {
+    pub fn new(listener: L, config: impl Into<Config>) -> Self {
         let config = config.into();
         let places = Places::new(config.handshakes_max);
         let handshakes = Handshakes { tasks: JoinSet::new(), places, claims: HashMap::new() };
@@ -110,13 +144,16 @@ impl Listener {
     ///
     /// # Panics
     /// If the runtime has no timers: `enable_time` of its builder, or `enable_all`, gives it some.
-    pub async fn accept(&self) -> io::Result<Stream<TcpStream>> {
+    pub async fn accept(&self) -> io::Result<Stream<L::Stream, L::Addr>> {
         let mut handshakes = self.handshakes.lock().await;
         poll_fn(|cx| handshakes.poll_accept(&self.inner, &self.config, cx)).await
     }
 
     /// Polls for the next connection, as [`accept`](Self::accept).
-    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream<TcpStream>>> {
+    pub fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Stream<L::Stream, L::Addr>>> {
         self.handshakes.get_mut().poll_accept(&self.inner, &self.config, cx)
     }
 
@@ -134,7 +171,7 @@ impl Listener {
     ///
     /// # Panics
     /// Outside of a runtime, and as [`accept`](Self::accept).
-    pub fn drain(self) -> Drain {
+    pub fn drain(self) -> Drain<L> {
         let Self { inner, config, handshakes } = self;
         let mut drain =
             Drain { config, handshakes: handshakes.into_inner(), ready: VecDeque::new() };
@@ -146,12 +183,12 @@ impl Listener {
 
     /// Returns the socket, to set options. Accepting from it directly would take connections whose headers
     /// nobody reads.
-    pub fn get_ref(&self) -> &TcpListener {
+    pub fn get_ref(&self) -> &L {
         &self.inner
     }
 
     /// Returns the socket. Connections that have not been handed out are dropped.
-    pub fn into_inner(self) -> TcpListener {
+    pub fn into_inner(self) -> L {
         self.inner
     }
 
@@ -159,8 +196,8 @@ impl Listener {
     ///
     /// # Errors
     /// As [`TcpListener::local_addr`].
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+    pub fn local_addr(&self) -> io::Result<L::Addr> {
+        self.inner.bound()
     }
 
     /// Polls for a connection among those accepted before; `None` if there is none.
@@ -168,7 +205,7 @@ impl Listener {
     pub(crate) fn poll_accepted(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Stream<TcpStream>>> {
+    ) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
         self.handshakes.get_mut().poll_next(&self.config, cx)
     }
 
@@ -178,22 +215,30 @@ impl Listener {
     }
 }
 
-/// The last connections of a listener that has stopped listening, as they complete their headers; made by
-/// [`Listener::drain`]. Also a [`Stream`](futures_core::Stream).
-#[derive(Debug)]
-pub struct Drain {
-    config: Config,
-    handshakes: Handshakes,
-    ready: VecDeque<Stream<TcpStream>>,
+impl<L: Socket> fmt::Debug for Listener<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("local", &self.inner.bound())
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
-impl Drain {
+/// The last connections of a listener that has stopped listening, as they complete their headers; made by
+/// [`Listener::drain`]. Also a [`Stream`](futures_core::Stream).
+pub struct Drain<L: Socket = TcpListener> {
+    config: Config,
+    handshakes: Handshakes<L>,
+    ready: VecDeque<Stream<L::Stream, L::Addr>>,
+}
+
+impl<L: Socket> Drain<L> {
     /// Waits for the next one; `None` if there is none any more. It is cancel safe.
-    pub async fn next(&mut self) -> Option<Stream<TcpStream>> {
+    pub async fn next(&mut self) -> Option<Stream<L::Stream, L::Addr>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream<TcpStream>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
         match self.ready.pop_front() {
             Some(stream) => Poll::Ready(Some(stream)),
             None => self.handshakes.poll_next(&self.config, cx),
@@ -201,11 +246,14 @@ impl Drain {
     }
 
     /// Takes what the kernel holds; the runtime may not have heard of it.
-    fn take_queue(&mut self, listener: TcpListener) -> io::Result<()> {
-        let listener = listener.into_std()?;
+    fn take_queue(&mut self, listener: L) -> io::Result<()> {
+        let listener = listener.leave()?;
         for _ in 0..BACKLOG_MAX {
-            match listener.accept() {
-                Ok((socket, peer)) => self.begin(socket, canonical(peer)),
+            match L::take(&listener) {
+                Ok((Ok(socket), peer)) => {
+                    self.ready.extend(self.handshakes.begin(socket, peer, &self.config));
+                }
+                Ok((Err(error), peer)) => self.config.refused(peer, error.into()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if is_of_one_accept(&error) => {}
                 Err(error) => return Err(error),
@@ -213,31 +261,29 @@ impl Drain {
         }
         Ok(())
     }
+}
 
-    fn begin(&mut self, socket: std::net::TcpStream, peer: SocketAddr) {
-        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
-        match socket {
-            Ok(socket) => self.ready.extend(self.handshakes.begin(socket, peer, &self.config)),
-            Err(error) => self.config.refused(peer, error.into()),
-        }
+impl<L: Socket> fmt::Debug for Drain<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-impl futures_core::Stream for Drain {
-    type Item = Stream<TcpStream>;
+impl<L: Socket> futures_core::Stream for Drain<L> {
+    type Item = Stream<L::Stream, L::Addr>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Self::poll_next(self.get_mut(), cx)
     }
 }
 
-impl Handshakes {
+impl<L: Socket> Handshakes<L> {
     fn poll_accept(
         &mut self,
-        listener: &TcpListener,
+        listener: &L,
         config: &Config,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Stream<TcpStream>>> {
+    ) -> Poll<io::Result<Stream<L::Stream, L::Addr>>> {
         loop {
             if let Poll::Ready(Some(stream)) = self.poll_next(config, cx) {
                 return Poll::Ready(Ok(stream));
@@ -246,9 +292,9 @@ impl Handshakes {
                 // Whoever has to leave is about to, and its end wakes us.
                 return Poll::Pending;
             }
-            match ready!(listener.poll_accept(cx)) {
+            match ready!(listener.poll_next(cx)) {
                 Ok((socket, peer)) => {
-                    if let Some(stream) = self.begin(socket, canonical(peer), config) {
+                    if let Some(stream) = self.begin(socket, peer, config) {
                         return Poll::Ready(Ok(stream));
                     }
                 }
@@ -263,7 +309,7 @@ impl Handshakes {
         &mut self,
         config: &Config,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Stream<TcpStream>>> {
+    ) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
         while let Some(joined) = ready!(self.tasks.poll_join_next(cx)) {
             match joined {
                 Ok(Outcome { place, peer, stream }) => {
@@ -301,24 +347,24 @@ impl Handshakes {
     /// Starts reading the header; a connection that needs none is there at once.
     fn begin(
         &mut self,
-        mut socket: TcpStream,
-        peer: SocketAddr,
+        mut socket: L::Stream,
+        peer: L::Addr,
         config: &Config,
-    ) -> Option<Stream<TcpStream>> {
-        let begun = socket
-            .local_addr()
+    ) -> Option<Stream<L::Stream, L::Addr>> {
+        let begun = L::local(&socket)
             .map_err(Refused::from)
-            .and_then(|local| Ok((Handshake::begin(config, peer, local)?, local)));
+            .and_then(|local| Ok((Handshake::begin(config, &peer, &local)?, local)));
         match begun {
             Ok((Some(mut handshake), local)) => {
                 let deadline = Instant::now() + config.header_timeout;
-                let (place, shed) = self.places.take(peer.ip());
+                let (place, shed) = self.places.take(&peer);
                 let (claim, claimed) = oneshot::channel();
                 self.claims.insert(place, claim);
                 self.tasks.spawn(async move {
                     let opening =
                         read_opening(&mut socket, &mut handshake, deadline, claimed).await;
-                    let stream = opening.map(|opening| Stream::new(socket, opening, peer, local));
+                    let stream =
+                        opening.map(|opening| Stream::new(socket, opening, peer.clone(), local));
                     Outcome { place, peer, stream }
                 });
                 if let Some(shed) = shed {
@@ -354,8 +400,8 @@ async fn unless_claimed<T>(future: impl Future<Output = T>, claimed: impl Future
     .await
 }
 
-impl futures_core::Stream for Listener {
-    type Item = io::Result<Stream<TcpStream>>;
+impl<L: Socket> futures_core::Stream for Listener<L> {
+    type Item = io::Result<Stream<L::Stream, L::Addr>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_accept(cx).map(Some)
@@ -363,8 +409,9 @@ impl futures_core::Stream for Listener {
 }
 
 /// Reads the header from any stream: one that a listener of your own accepted, a UNIX socket, or the
-/// inside of a TLS connection. `peer` and `local` are its addresses without a header; the policy is
-/// that for `peer`. The time counts from the first poll.
+/// inside of a TLS connection. `peer` and `local` are its addresses without a header,
+/// [`SocketAddr`](std::net::SocketAddr)s or [`Addr`](crate::Addr)s; the policy is that for them. The time counts
+/// from the first poll.
 ///
 /// It is not cancel safe: what was read is lost.
 ///
@@ -376,7 +423,8 @@ impl futures_core::Stream for Listener {
 ///
 /// let (mut balancer, socket) = tokio::io::duplex(1024);
 /// balancer.write_all(b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\nhello").await?;
-/// let (peer, local) = ("10.0.0.2:1".parse()?, "10.0.0.1:443".parse()?);
+/// let peer: std::net::SocketAddr = "10.0.0.2:1".parse()?;
+/// let local = "10.0.0.1:443".parse()?;
 /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?);
 /// let stream = ppnet::tokio::handshake(socket, peer, local, &config).await?;
 /// assert_eq!(stream.peer_addr(), "203.0.113.7:51820".parse()?);
@@ -389,14 +437,13 @@ impl futures_core::Stream for Listener {
 ///
 /// # Panics
 /// If the runtime has no timers, as [`Listener::accept`].
-pub async fn handshake<S: AsyncRead + Unpin>(
+pub async fn handshake<S: AsyncRead + Unpin, A: Address>(
     mut stream: S,
-    peer: SocketAddr,
-    local: SocketAddr,
+    peer: A,
+    local: A,
     config: &Config,
-) -> Result<Stream<S>, Refused> {
-    let peer = canonical(peer);
-    let opening = match Handshake::begin(config, peer, local)? {
+) -> Result<Stream<S, A>, Refused> {
+    let opening = match Handshake::begin(config, &peer, &local)? {
         Some(mut handshake) => {
             let deadline = Instant::now() + config.header_timeout;
             read_opening(&mut stream, &mut handshake, deadline, pending::<()>()).await?
@@ -443,7 +490,7 @@ async fn read_all<S: AsyncRead + Unpin>(
     .await
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + Unpin, A: Unpin> AsyncRead for Stream<S, A> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -461,7 +508,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncWrite + Unpin, A: Unpin> AsyncWrite for Stream<S, A> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -491,11 +538,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 }
 
-impl Stream<TcpStream> {
+impl<A> Stream<TcpStream, A> {
     /// Divides the connection into halves for two tasks; leftovers and addresses stay with the half
     /// to read from. For other sockets, or halves of one task, there is `tokio::io::split`.
-    pub fn into_split(self) -> (Stream<OwnedReadHalf>, OwnedWriteHalf) {
+    pub fn into_split(self) -> (Stream<OwnedReadHalf, A>, OwnedWriteHalf) {
         self.divide(TcpStream::into_split)
+    }
+}
+
+#[cfg(unix)]
+impl<A> Stream<UnixStream, A> {
+    /// Divides the connection, as one of TCP is divided.
+    pub fn into_split(self) -> (Stream<unix::OwnedReadHalf, A>, unix::OwnedWriteHalf) {
+        self.divide(UnixStream::into_split)
     }
 }
 
@@ -521,10 +576,38 @@ impl Stream<TcpStream> {
 pub async fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
+    send(&mut stream, header).await?;
+    Ok(stream)
+}
+
+/// Connects to the UNIX socket at `path` and sends `header` at once, as [`connect`].
+///
+/// ```no_run
+/// # async fn call() -> Result<(), Box<dyn std::error::Error>> {
+/// use ppnet::Greeting;
+///
+/// let header = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
+/// let stream = ppnet::tokio::connect_unix("/run/app.sock", &header.to_bytes()?).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`UnixStream::connect`], and when the header cannot be sent.
+#[cfg(unix)]
+pub async fn connect_unix(path: impl AsRef<Path>, header: &[u8]) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(path).await?;
+    send(&mut stream, header).await?;
+    Ok(stream)
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), header: &[u8]) -> io::Result<()> {
     let mut rest = header;
     while !rest.is_empty() {
-        let sent = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await?;
-        rest = rest.get(sent..).unwrap_or_default();
+        match poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, rest)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            sent => rest = rest.get(sent..).unwrap_or_default(),
+        }
     }
-    Ok(stream)
+    Ok(())
 }
