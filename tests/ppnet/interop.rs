@@ -91,6 +91,25 @@ fn the_mixed_lines_of_nginx_with_realip_are_taken_where_told_so_and_named_where_
 }
 
 #[test]
+fn what_haproxy_knows_of_the_clients_tls_is_read_in_a_word_each() {
+    let send = "send-proxy-v2-ssl-cn proxy-v2-options ssl-cipher,authority,unique-id,crc32c";
+    for rig in both(&terms(Policy::Require)) {
+        let haproxy = Haproxy::forwarding_tls_to(rig.addr, send, CLIENT, "shop.ppnet.invalid");
+        let mut stream = connect(haproxy.addr());
+        echo(&mut stream, b"ping", b"ping");
+        let seen = rig.accepted();
+        let header = seen.header().expect("one came");
+        assert_eq!(header.authority(), Some("shop.ppnet.invalid"));
+        let id = header.unique_id().expect("one was asked for");
+        assert!(id.starts_with(format!("interop-{CLIENT}-").as_bytes()), "{}", id.escape_ascii());
+        let ssl = header.ssl().expect("it was asked for");
+        assert!(ssl.is_tls() && ssl.version().is_some_and(|version| version.starts_with("TLSv1.")));
+        assert!(ssl.cipher().is_some_and(|cipher| !cipher.is_empty()));
+        assert_eq!((ssl.is_verified(), ssl.common_name()), (false, None), "no certificate came");
+    }
+}
+
+#[test]
 fn the_go_clients_header_and_payload_come_through_both_listeners() {
     let payload = random(81, MIB);
     for rig in both(&terms(Policy::Require)) {
@@ -114,8 +133,7 @@ fn go_is_told_what_our_connector_says() {
         ),
     ] {
         let go = GoServer::start();
-        let mut stream =
-            ppnet::connect(go.addr(), &greeting.to_bytes().expect("it fits")).expect("it listens");
+        let mut stream = ppnet::connect(go.addr(), &greeting).expect("it listens");
         let mut writer = stream.try_clone().expect("descriptors are left");
         let sending = std::thread::spawn({
             let payload = payload.clone();

@@ -159,7 +159,7 @@ impl From<EncodeError> for Status {
             EncodeError::TooLong => Self::TooLong,
             EncodeError::Padding => Self::Padding,
             EncodeError::UnixName => Self::UnixName,
-            EncodeError::UnixTransport | _ => Self::BadArgument,
+            EncodeError::UniqueId | EncodeError::UnixTransport | _ => Self::BadArgument,
         }
     }
 }

@@ -51,6 +51,9 @@ pub enum EncodeError {
     /// takes three at least (spec 2.2.4).
     #[error("the padding must be nothing or at least 3 bytes")]
     Padding,
+    /// An id is longer than 128 bytes (spec 2.2.5).
+    #[error("a unique id holds at most 128 bytes")]
+    UniqueId,
     /// A UNIX name is longer than 108 bytes.
     #[error("a UNIX socket name holds at most 108 bytes")]
     UnixName,
@@ -204,6 +207,22 @@ impl<'a> Encoder<'a> {
             self.cursor.push(value);
         }
         self
+    }
+
+    /// Adds an opaque id of at most 128 bytes (spec 2.2.5).
+    ///
+    /// ```
+    /// use ppcore::encode::{EncodeError, Encoder};
+    ///
+    /// let mut out = [0; 256];
+    /// assert_eq!(Encoder::local(&mut out).unique_id(b"8f14e45f").finish(), Ok(16 + 3 + 8));
+    /// assert_eq!(Encoder::local(&mut out).unique_id(&[0; 129]).finish(), Err(EncodeError::UniqueId));
+    /// ```
+    pub fn unique_id(mut self, id: &[u8]) -> Self {
+        if id.len() > tlv::UNIQUE_ID_LEN_MAX {
+            self.fail(EncodeError::UniqueId);
+        }
+        self.tlv(tlv::UNIQUE_ID, id)
     }
 
     /// Adds an SSL TLV: flags, verify result, and its inner TLVs (spec 2.2.6).

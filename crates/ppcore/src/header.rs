@@ -4,6 +4,7 @@
 //! goes. What lives in the bytes (TLVs, UNIX paths) is read through it with the bytes at hand.
 //! Invariant: `V2_FIXED_LEN <= tlvs_at <= len` for v2, `tlvs_at == len` for v1.
 
+use core::fmt;
 use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::V2_FIXED_LEN;
@@ -281,6 +282,7 @@ impl<'a> UnixAddr<'a> {
 /// assert_eq!((header.source(), header.destination()), (addresses.source(), addresses.destination()));
 /// assert_eq!(header.tlvs(&bytes).count(), 1);
 /// assert_eq!(header.crc32c(&bytes), Crc32cStatus::Absent);
+/// println!("{header}"); // v2 PROXY TCP 203.0.113.7:51820 -> 192.0.2.1:443
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -294,6 +296,26 @@ pub struct Header {
     pub(crate) len: u32,
     /// Offset of the first TLV; `len` if there is none.
     pub(crate) tlvs_at: u32,
+}
+
+/// For a log: `v1 PROXY TCP 203.0.113.7:51820 -> 192.0.2.1:443`, `v2 PROXY UNIX`, `v2 LOCAL`.
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version.name(), self.command.name())?;
+        match (self.source().zip(self.destination()), self.transport) {
+            (Some((source, destination)), Transport::Stream) => {
+                write!(f, " TCP {source} -> {destination}")
+            }
+            (Some((source, destination)), Transport::Dgram) => {
+                write!(f, " UDP {source} -> {destination}")
+            }
+            (Some((source, destination)), Transport::Unspec) => {
+                write!(f, " {source} -> {destination}")
+            }
+            (None, _) if self.family == Family::Unix => f.write_str(" UNIX"),
+            (None, _) => Ok(()),
+        }
+    }
 }
 
 impl Header {

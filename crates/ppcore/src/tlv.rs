@@ -296,6 +296,44 @@ impl<'a> Ssl<'a> {
         self.tlvs().flatten().find(|tlv| tlv.kind == kind).map(|tlv| tlv.value)
     }
 
+    /// Returns the version of TLS, such as `TLSv1.3`. As all of these it is `None` too where the value is not
+    /// the text that it should be; [`text`](Self::text) tells the two apart.
+    ///
+    /// ```
+    /// use ppcore::tlv::{Tlvs, View};
+    ///
+    /// let framed = b"\x20\0\x1F\x03\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x05alice\x23\0\x05TLS_A";
+    /// let tlv = Tlvs::new(framed, 28).next().unwrap()?;
+    /// let Ok(View::Ssl(ssl)) = tlv.view() else { panic!() };
+    /// assert_eq!((ssl.version(), ssl.common_name()), (Some("TLSv1.3"), Some("alice")));
+    /// assert_eq!((ssl.cipher(), ssl.client_cert()), (Some("TLS_A"), None));
+    /// # Ok::<(), ppcore::Error>(())
+    /// ```
+    pub fn version(&self) -> Option<&'a str> {
+        self.readable(SSL_VERSION)
+    }
+
+    /// Returns the common name in the client's certificate. It is worth something if it
+    /// [`is_verified`](Self::is_verified).
+    #[doc(alias = "CN")]
+    pub fn common_name(&self) -> Option<&'a str> {
+        self.readable(SSL_CN)
+    }
+
+    /// Returns the name of the cipher, such as `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub fn cipher(&self) -> Option<&'a str> {
+        self.readable(SSL_CIPHER)
+    }
+
+    /// Returns the client's certificate, in DER.
+    pub fn client_cert(&self) -> Option<&'a [u8]> {
+        self.find(SSL_CLIENT_CERT)
+    }
+
+    fn readable(&self, kind: u8) -> Option<&'a str> {
+        self.text(kind).ok().flatten()
+    }
+
     /// Returns the text of the first inner TLV of a type, such as [`SSL_CN`].
     ///
     /// # Errors

@@ -69,7 +69,9 @@ pub use blocking::connect_unix;
 pub use blocking::{Drain, Incoming, Listener, Socket, connect, handshake};
 #[cfg(any(feature = "std", feature = "tokio"))]
 pub use incoming::{Addr, Address, Config, Endpoints, Reason, Refused, Silence, Stream, datagram};
-pub use pptrust::{Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network};
+pub use pptrust::{
+    AsHeader, Greeting, NetworkError, Networks, Policy, Received, Trust, parse_network,
+};
 
 /// The decoder underneath: what a [`Received`] header says, and what a decoder accepts.
 pub use ppcore;

@@ -12,7 +12,7 @@
 //! | [`datagram`] | one datagram's header, or its flow's |
 //! | [`Received`] | a header with its bytes |
 //! | [`Outgoing`] | the header that is sent for a connection or a datagram, made of the one that came with it |
-//! | [`Greeting`] | a header to be sent, made of nothing but words |
+//! | [`Greeting`], [`AsHeader`] | a header to be sent, made of nothing but words; whatever else is one |
 //! | [`looks_like`] | what bytes look like that are no header |
 //! | [`is_of_one_accept`] | which errors of accept(2) are one connection's and not the listener's |
 //!
@@ -35,7 +35,7 @@ mod policy;
 mod received;
 
 pub use accepting::is_of_one_accept;
-pub use greeting::Greeting;
+pub use greeting::{AsHeader, Greeting};
 pub use intro::{Found, Intro};
 pub use looks_like::{Lookalike, looks_like};
 pub use networks::{NetworkError, Networks, parse_network};

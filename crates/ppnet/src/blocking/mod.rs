@@ -24,11 +24,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use pptrust::is_of_one_accept;
+use pptrust::{AsHeader, is_of_one_accept};
 
 pub use self::socket::Socket;
 use crate::incoming::{
     Address, BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+    header_bytes,
 };
 
 const LISTENER: Token = Token(usize::MAX);
@@ -61,6 +62,8 @@ const ACCEPTS_MAX: usize = 64;
 /// ```
 ///
 /// `L` is the socket: a TCP one, or, by [`bind_unix`](Self::bind_unix), a UNIX one.
+#[doc(alias = "header")]
+#[doc(alias = "accept-proxy")]
 pub struct Listener<L: Socket = TcpListener> {
     config: Config,
     socket: L::Listener,
@@ -580,8 +583,8 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting)'s bytes, or those of
-/// a header that came in.
+/// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting), a
+/// [`Received`](crate::Received) one, or the bytes of one.
 ///
 /// Sets TCP_NODELAY: with Nagle's algorithm the first payload would wait until the header is
 /// acknowledged.
@@ -590,16 +593,22 @@ fn is_timeout(error: &io::Error) -> bool {
 /// use ppnet::Greeting;
 ///
 /// let header = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
-/// let stream = ppnet::connect("127.0.0.1:8080", &header.to_bytes()?)?;
+/// let stream = ppnet::connect("127.0.0.1:8080", &header)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// As [`TcpStream::connect`], and when the header cannot be sent.
-pub fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream> {
+/// As [`TcpStream::connect`], and when the header cannot be written
+/// ([`InvalidInput`](io::ErrorKind::InvalidInput)) or sent.
+#[doc(alias = "dial")]
+pub fn connect<H: AsHeader + ?Sized>(
+    addr: impl ToSocketAddrs,
+    header: &H,
+) -> io::Result<TcpStream> {
+    let header = header_bytes(header)?;
     let mut stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
-    stream.write_all(header)?;
+    stream.write_all(&header)?;
     Ok(stream)
 }
 
@@ -609,16 +618,20 @@ pub fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream>
 /// use ppnet::Greeting;
 ///
 /// let header = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
-/// let stream = ppnet::connect_unix("/run/app.sock", &header.to_bytes()?)?;
+/// let stream = ppnet::connect_unix("/run/app.sock", &header)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// As [`UnixStream::connect`], and when the header cannot be sent.
+/// As [`UnixStream::connect`], and as for [`connect`].
 #[cfg(unix)]
-pub fn connect_unix(path: impl AsRef<Path>, header: &[u8]) -> io::Result<UnixStream> {
+pub fn connect_unix<H: AsHeader + ?Sized>(
+    path: impl AsRef<Path>,
+    header: &H,
+) -> io::Result<UnixStream> {
+    let header = header_bytes(header)?;
     let mut stream = UnixStream::connect(path)?;
-    stream.write_all(header)?;
+    stream.write_all(&header)?;
     Ok(stream)
 }
 

@@ -127,9 +127,10 @@ impl Config {
     /// ```
     /// use ppnet::{Config, Trust};
     ///
-    /// const OURS: &[u8] = b"\x01vpce-08d2bf15fac5001c9";
+    /// const OURS: &str = "vpce-08d2bf15fac5001c9";
     /// let config = Config::new(Trust::networks(["10.0.0.0/8"])?).validate(|header| {
-    ///     if header.tlv(0xEA) == Some(OURS) { Ok(()) } else { Err("from another VPC endpoint") }
+    ///     let id = header.aws_vpc_endpoint_id();
+    ///     if id == Some(OURS) { Ok(()) } else { Err("from another VPC endpoint") }
     /// });
     /// # Ok::<(), ppnet::NetworkError>(())
     /// ```

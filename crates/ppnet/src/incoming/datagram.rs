@@ -21,9 +21,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-pub use pptrust::datagram::{Datagram, Flows, write_spp, write_v2};
-
 use pptrust::Refusal;
+pub use pptrust::datagram::{Datagram, Flows, write_spp, write_v2};
 
 use super::{Config, Reason, Refused};
 

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::sync::Arc;
 
-use ppcore::Transport;
+use ppcore::{Command, Transport};
 
 use super::{Address, Opening};
-use crate::Received;
+use crate::{Greeting, Received};
 
 /// The four addresses of a connection and the header that told them. Cheap to clone; shown at
 /// [`Stream`].
@@ -57,6 +57,8 @@ impl<A: Address> Endpoints<A> {
     /// it is LOCAL or UNKNOWN, or it carries no IP address of a byte stream: one of datagrams is no
     /// connection's, and is found in the [`header`](Self::header) alone, as names of UNIX sockets are. A v4-mapped
     /// address is the IPv4 one, wherever it comes from.
+    #[doc(alias = "remote_addr")]
+    #[doc(alias = "client")]
     pub fn peer_addr(&self) -> A {
         self.carried().map_or_else(|| self.socket_peer.clone(), |(client, _)| client.into())
     }
@@ -78,6 +80,28 @@ impl<A: Address> Endpoints<A> {
     /// Returns the socket's own address, as IPv4 if it is v4-mapped.
     pub fn socket_local_addr(&self) -> A {
         self.socket_local.clone()
+    }
+}
+
+/// Who the client is, for the next hop, as a v2 header; LOCAL where the one that came is. Its TLVs stay here:
+/// a [`Received`] header is sent on with them as it is.
+///
+/// ```
+/// use ppnet::{Endpoints, Greeting};
+///
+/// # fn relay(stream: ppnet::Stream<std::net::TcpStream>) -> std::io::Result<()> {
+/// let onward = ppnet::connect("10.0.0.9:8080", &Greeting::from(stream.endpoints()).crc32c())?;
+/// # Ok(())
+/// # }
+/// ```
+impl From<&Endpoints> for Greeting {
+    fn from(ends: &Endpoints) -> Self {
+        match ends.header.as_ref().map(|header| header.command()) {
+            Some(Command::Local) => Self::local(),
+            Some(Command::Proxy | Command::Unknown) | None => {
+                Self::v2(ends.peer_addr(), ends.local_addr())
+            }
+        }
     }
 }
 
@@ -126,6 +150,8 @@ impl<S, A: Address> Stream<S, A> {
     }
 
     /// Returns the client's address, as [`Endpoints::peer_addr`].
+    #[doc(alias = "remote_addr")]
+    #[doc(alias = "client")]
     pub fn peer_addr(&self) -> A {
         self.endpoints.peer_addr()
     }
@@ -325,6 +351,22 @@ mod tests {
                 (client, server)
             );
         }
+    }
+
+    #[test]
+    fn the_next_hop_is_told_the_client_or_that_there_is_none() {
+        let [peer, local] = ["10.0.0.2:1", "10.0.0.1:2"].map(|a| a.parse().unwrap());
+        let [client, service] = ["1.2.3.4:5", "6.7.8.9:10"].map(|a| a.parse().unwrap());
+        let direct = Endpoints::<SocketAddr>::new(peer, local);
+        let behind = |greeting: Greeting| {
+            let sent = greeting.to_bytes().unwrap();
+            let header = Received::decode(ppcore::Options::new(), &sent).unwrap().unwrap();
+            Greeting::from(&direct.clone().with_header(header))
+        };
+        assert_eq!(Greeting::from(&direct), Greeting::v2(peer, local));
+        assert_eq!(behind(Greeting::v1(client, service)), Greeting::v2(client, service));
+        assert_eq!(behind(Greeting::unknown()), Greeting::v2(peer, local));
+        assert_eq!(behind(Greeting::local()), Greeting::local());
     }
 
     #[test]

@@ -36,11 +36,12 @@ use ::tokio::net::{UnixListener, UnixStream, unix};
 use ::tokio::sync::{Mutex, oneshot};
 use ::tokio::task::{JoinSet, yield_now};
 use ::tokio::time::{Instant, timeout_at};
-use pptrust::is_of_one_accept;
+use pptrust::{AsHeader, is_of_one_accept};
 
 pub use self::socket::Socket;
 use crate::incoming::{
     Address, BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+    header_bytes,
 };
 
 /// A listener whose connections have their header behind them; also a
@@ -65,6 +66,8 @@ use crate::incoming::{
 /// ```
 ///
 /// `L` is the socket: a TCP one, or, by [`bind_unix`](Self::bind_unix), a UNIX one.
+#[doc(alias = "header")]
+#[doc(alias = "accept-proxy")]
 pub struct Listener<L: Socket = TcpListener> {
     inner: L,
     config: Config,
@@ -554,8 +557,8 @@ impl<A> Stream<UnixStream, A> {
     }
 }
 
-/// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting)'s bytes, or those of
-/// a header that came in.
+/// Connects to `addr` and sends `header` at once: a [`Greeting`](crate::Greeting), a
+/// [`Received`](crate::Received) one, or the bytes of one.
 ///
 /// Sets TCP_NODELAY: with Nagle's algorithm the first payload would wait until the header is
 /// acknowledged.
@@ -566,17 +569,23 @@ impl<A> Stream<UnixStream, A> {
 /// use ppnet::Greeting;
 ///
 /// let header = Greeting::v1("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
-/// let stream = ppnet::tokio::connect("127.0.0.1:8080", &header.to_bytes()?).await?;
+/// let stream = ppnet::tokio::connect("127.0.0.1:8080", &header).await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// As [`TcpStream::connect`], and when the header cannot be sent.
-pub async fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpStream> {
+/// As [`TcpStream::connect`], and when the header cannot be written
+/// ([`InvalidInput`](io::ErrorKind::InvalidInput)) or sent.
+#[doc(alias = "dial")]
+pub async fn connect<H: AsHeader + ?Sized>(
+    addr: impl ToSocketAddrs,
+    header: &H,
+) -> io::Result<TcpStream> {
+    let header = header_bytes(header)?;
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
-    send(&mut stream, header).await?;
+    send(&mut stream, &header).await?;
     Ok(stream)
 }
 
@@ -587,17 +596,21 @@ pub async fn connect(addr: impl ToSocketAddrs, header: &[u8]) -> io::Result<TcpS
 /// use ppnet::Greeting;
 ///
 /// let header = Greeting::v2("203.0.113.7:51820".parse()?, "192.0.2.1:443".parse()?);
-/// let stream = ppnet::tokio::connect_unix("/run/app.sock", &header.to_bytes()?).await?;
+/// let stream = ppnet::tokio::connect_unix("/run/app.sock", &header).await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// As [`UnixStream::connect`], and when the header cannot be sent.
+/// As [`UnixStream::connect`], and as for [`connect`].
 #[cfg(unix)]
-pub async fn connect_unix(path: impl AsRef<Path>, header: &[u8]) -> io::Result<UnixStream> {
+pub async fn connect_unix<H: AsHeader + ?Sized>(
+    path: impl AsRef<Path>,
+    header: &H,
+) -> io::Result<UnixStream> {
+    let header = header_bytes(header)?;
     let mut stream = UnixStream::connect(path).await?;
-    send(&mut stream, header).await?;
+    send(&mut stream, &header).await?;
     Ok(stream)
 }
 
