@@ -15,7 +15,7 @@ use crate::life::server::{Server, file, listener, ppserver, written};
 use crate::life::session::{HEADER, Session};
 
 /// Why connections end; monitoring is built on these names.
-const REASONS: [&str; 25] = [
+const REASONS: [&str; 26] = [
     "client_reset",
     "closed_by_admin",
     "connect_failed",
@@ -23,6 +23,7 @@ const REASONS: [&str; 25] = [
     "denied",
     "done",
     "drained",
+    "endpoint_down",
     "endpoints_full",
     "half_closed_timeout",
     "header_absent",

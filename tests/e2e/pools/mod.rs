@@ -1,5 +1,6 @@
 //! Pools: who of several endpoints is chosen, what becomes of those that fail, and what an operator says.
 
+mod checks;
 mod choice;
 mod health;
 mod operator;

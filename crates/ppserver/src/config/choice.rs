@@ -2,8 +2,9 @@
 //! the enums that are `true` or `false` there.
 
 use super::{
-    AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy, LogFormat,
-    LogLevel, Presence, Probes, Silent, SpliceMode, Toggle, Untrusted, V1Families, Version,
+    AccessLogFormat, Balance, CheckHeader, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy,
+    LogFormat, LogLevel, OnDown, Presence, Probes, Silent, SpliceMode, Toggle, Untrusted,
+    V1Families, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -45,6 +46,17 @@ choices! {
     ChecksumPolicy: "verify" = Self::Verify, "ignore" = Self::Ignore,
         "require" = Self::Require;
     Destination: "original" = Self::Original, "local" = Self::Local;
+    CheckHeader: "auto" = Self::Auto, "off" = Self::Off, "proxy" = Self::Proxy;
+    OnDown: "keep" = Self::Keep, "reset" = Self::Reset;
+    Option<CheckKind>: "off" = None, "tcp" = Some(CheckKind::Tcp),
+        "exchange" = Some(CheckKind::Exchange);
+}
+
+/// The words of `check`; what a check is has more to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CheckKind {
+    Tcp,
+    Exchange,
 }
 
 macro_rules! switches {

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, AccessLogFormat, Balance, ChecksumPolicy, ChecksumSent, Count, Destination, Dns,
-    HeaderPolicy, Keepalive, LocalPolicy, Log, LogFormat, LogLevel, Outgoing, Output, Passive,
-    PerClient, Presence, Probes, Server, Silent, Splice, SpliceMode, Tcp, Timeouts, TlvPass,
-    Toggle, Untrusted, V1Families, Version, Versions,
+    AccessLog, AccessLogFormat, Balance, Check, CheckHeader, CheckPolicy, ChecksumPolicy,
+    ChecksumSent, Count, Destination, Dns, HeaderPolicy, Health, Keepalive, LocalPolicy, Log,
+    LogFormat, LogLevel, OnDown, Output, Passive, PerClient, Presence, Probes, Server, Silent,
+    Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, V1Families, Version, Versions,
 };
 use pptrust::Peers;
 
@@ -118,6 +118,26 @@ impl Default for Dns {
     }
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self { check: Check::Off, slow_start: Duration::ZERO, on_down: OnDown::Keep }
+    }
+}
+
+/// A connect, and nothing behind it.
+impl Default for CheckPolicy {
+    fn default() -> Self {
+        Self {
+            exchange: None,
+            proxy: CheckHeader::Auto,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
 impl HeaderPolicy {
     /// The defaults where headers are taken; nobody is trusted by default, so `trust` is an argument.
     pub fn new(presence: Presence, trust: Peers) -> Self {
@@ -132,14 +152,5 @@ impl HeaderPolicy {
             header_bytes_max: 4096,
             crc32c: ChecksumPolicy::Verify,
         }
-    }
-}
-
-/// A header of this version with the defaults of the rest.
-pub(super) fn outgoing(version: Version) -> Outgoing {
-    let (destination, tlv_pass, crc32c) = (DESTINATION, TLV_PASS, CRC32C_SENT);
-    match version {
-        Version::V1 => Outgoing::V1 { destination },
-        Version::V2 => Outgoing::V2 { destination, tlv_pass, tlv_set: Vec::new(), crc32c },
     }
 }

@@ -17,7 +17,7 @@ use super::units::{format_duration, parse_duration, parse_tlv_type};
 use super::validate::{self, AdminDraft, Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use super::{
     Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Limits, Loaded, LocalPolicy, Log,
-    Outgoing, Overrides, Presence, Report, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions,
+    Overrides, Presence, Report, Sending, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions,
     defaults,
 };
 use pptrust::Peers;
@@ -109,6 +109,7 @@ impl Config {
             dns: Written::default(),
             send: Written::new(send(&flags, &passed), Vec::new()),
             passed,
+            health: Written::default(),
         };
         let overrides = Overrides::read(&flags.common, &mut faults);
         let draft = Draft {
@@ -220,15 +221,12 @@ fn passed(flags: &Flags, faults: &mut Diagnostics) -> Vec<At<u8>> {
     words.filter_map(kind).collect()
 }
 
-fn send(flags: &Flags, passed: &[At<u8>]) -> Outgoing {
-    let mut outgoing = flags.send.map_or(Outgoing::Off, defaults::outgoing);
-    if let Outgoing::V2 { tlv_pass, .. } = &mut outgoing {
-        *tlv_pass = match flags.tlv_pass.as_deref().map(str::trim) {
-            Some(TLVS_ALL) => TlvPass::All,
-            Some(_) | None => read::types_passed(passed),
-        };
-    }
-    outgoing
+fn send(flags: &Flags, passed: &[At<u8>]) -> Sending {
+    let tlv_pass = match flags.tlv_pass.as_deref().map(str::trim) {
+        Some(TLVS_ALL) => TlvPass::All,
+        Some(_) | None => read::types_passed(passed),
+    };
+    Sending { tlv_pass, ..Sending::of(flags.send) }
 }
 
 /// A word that is no version of the protocol.

@@ -161,14 +161,14 @@ pub(super) const WHEN: TableKeys = TableKeys {
 
 pub(super) const UPSTREAM: TableKeys = TableKeys {
     path: "upstream.NAME",
-    known: &["endpoints", "balance", "retries", "passive", "dns", "proxy_protocol"],
-    later: &["source", "health"],
+    known: &["endpoints", "balance", "retries", "passive", "dns", "proxy_protocol", "health"],
+    later: &["source"],
     example: "endpoints = [\"127.0.0.1:8080\"]",
 };
 
 pub(super) const ENDPOINT: TableKeys = TableKeys {
     path: "upstream.NAME.endpoints",
-    known: &["address", "srv", "file", "weight", "backup", "max_connections"],
+    known: &["address", "srv", "file", "weight", "backup", "max_connections", "send"],
     later: &[],
     example: "address = \"127.0.0.1:8080\"",
 };
@@ -201,8 +201,26 @@ pub(super) const TLV_SET: TableKeys = TableKeys {
     example: "type = 0xE1, value = \"edge-1\"",
 };
 
+pub(super) const HEALTH: TableKeys = TableKeys {
+    path: "upstream.NAME.health",
+    known: &[
+        "check",
+        "send",
+        "expect",
+        "proxy",
+        "interval",
+        "timeout",
+        "rise",
+        "fall",
+        "slow_start",
+        "on_down",
+    ],
+    later: &[],
+    example: "check = \"tcp\"",
+};
+
 /// Every table.
-pub(super) const TABLES: [&TableKeys; 22] = [
+pub(super) const TABLES: [&TableKeys; 23] = [
     &TOP,
     &SERVER,
     &ADMIN,
@@ -225,6 +243,7 @@ pub(super) const TABLES: [&TableKeys; 22] = [
     &DNS,
     &SEND,
     &TLV_SET,
+    &HEALTH,
 ];
 
 impl TableKeys {

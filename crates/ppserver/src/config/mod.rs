@@ -45,8 +45,8 @@ pub use diagnostics::{Colour, Diagnostic, JsonFault, Report};
 pub use door::{Door, DoorError};
 pub use flags::Flags;
 pub use lint::{
-    DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, LeadsBack, descriptors_reserved, open_trust,
-    own_listeners,
+    CHECKS_MAX, DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, LeadsBack, checks_at_once,
+    descriptors_reserved, open_trust, own_listeners,
 };
 pub use load::{FILE_BYTES_MAX, Host, Loaded, STDIN_NAME, from_bytes, load, read_from};
 pub use logged_tlv::LoggedTlv;

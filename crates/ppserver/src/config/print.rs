@@ -9,11 +9,13 @@ use std::path::Path;
 
 use pptrust::Networks;
 
+use super::choice::CheckKind;
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
-    CONFIG_VERSION, Choice, Config, Count, Endpoint, Entry, HeaderMode, Limits, Listener, Outgoing,
-    Output, Passive, PerClient, Presence, Route, Timeouts, TlvPass, TlvSet, TlvValue, Toggle,
-    Upstream, Version, Versions, Way, defaults,
+    CONFIG_VERSION, Check, CheckPolicy, Choice, Config, Count, Endpoint, Entry, EntrySend,
+    Exchange, HeaderMode, Health, Limits, Listener, Output, Passive, PerClient, Presence, Route,
+    Sending, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions, Way,
+    defaults,
 };
 use crate::core::route::{Name, Pattern, When};
 use pptrust::{Peers, Shortest};
@@ -207,33 +209,59 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "passive = {{ failures = {failures}, eject = {eject}, max = {max} }}")?;
     let (min, max) = (format_duration(upstream.dns.min), format_duration(upstream.dns.max));
     writeln!(f, "dns = {{ min = {}, max = {} }}", quoted(min), quoted(max))?;
+    sending(upstream, f)?;
+    health(upstream, f)
+}
 
+fn sending(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
+    let name = &upstream.name;
     writeln!(f, "\n[upstream.{name}.proxy_protocol]")?;
-    match &upstream.send {
-        Outgoing::Off => writeln!(f, "send = {}", word::<Option<Version>>(None)),
-        Outgoing::V1 { destination } => {
-            writeln!(f, "send = {}", word(Version::V1))?;
-            writeln!(f, "destination = {}", word(*destination))
-        }
-        Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c } => {
-            writeln!(f, "send = {}", word(Version::V2))?;
-            writeln!(f, "destination = {}", word(*destination))?;
-            match tlv_pass {
-                TlvPass::All => writeln!(f, "tlv_pass = \"all\"")?,
-                TlvPass::Types(types) => {
-                    let types = types.iter().map(|kind| format!("0x{kind:02X}"));
-                    writeln!(f, "tlv_pass = [{}]", list(types))?;
-                }
+    let Sending { version, destination, tlv_pass, tlv_set, crc32c } = &upstream.send;
+    writeln!(f, "send = {}", word(*version))?;
+    let most = upstream.most_sent();
+    if most.is_some() {
+        writeln!(f, "destination = {}", word(*destination))?;
+    }
+    if most == Some(Version::V2) {
+        match tlv_pass {
+            TlvPass::All => writeln!(f, "tlv_pass = \"all\"")?,
+            TlvPass::Types(types) => {
+                let types = types.iter().map(|kind| format!("0x{kind:02X}"));
+                writeln!(f, "tlv_pass = [{}]", list(types))?;
             }
-            writeln!(f, "tlv_set = [{}]", list(tlv_set.iter().map(tlv)))?;
-            writeln!(f, "crc32c = {}", Toggle::from(*crc32c).is_on())
+        }
+        writeln!(f, "tlv_set = [{}]", list(tlv_set.iter().map(tlv)))?;
+        writeln!(f, "crc32c = {}", Toggle::from(*crc32c).is_on())?;
+    }
+    Ok(())
+}
+
+fn health(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
+    let Health { check, slow_start, on_down } = &upstream.health;
+    writeln!(f, "\n[upstream.{}.health]", upstream.name)?;
+    match check {
+        Check::Off => writeln!(f, "check = {}", word::<Option<CheckKind>>(None))?,
+        Check::On(CheckPolicy { exchange, proxy, interval, timeout, rise, fall }) => {
+            let kind = if exchange.is_some() { CheckKind::Exchange } else { CheckKind::Tcp };
+            writeln!(f, "check = {}", word(Some(kind)))?;
+            if let Some(Exchange { send, expect }) = exchange {
+                writeln!(f, "send = {}", quoted(format_bytes(send)))?;
+                writeln!(f, "expect = {}", quoted(format_bytes(expect)))?;
+            }
+            writeln!(f, "proxy = {}", word(*proxy))?;
+            writeln!(f, "interval = {}", quoted(format_duration(*interval)))?;
+            writeln!(f, "timeout = {}", quoted(format_duration(*timeout)))?;
+            writeln!(f, "rise = {rise}")?;
+            writeln!(f, "fall = {fall}")?;
         }
     }
+    writeln!(f, "slow_start = {}", quoted(format_duration(*slow_start)))?;
+    writeln!(f, "on_down = {}", word(*on_down))
 }
 
 /// An address, or a table where there is more to say.
 fn entry(entry: &Entry) -> String {
-    let Entry { endpoint, weight, backup, connections_max } = entry;
+    let Entry { endpoint, weight, backup, connections_max, send } = entry;
     let endpoint = match endpoint {
         Endpoint::Addr(_) | Endpoint::Name { .. } if *entry == Entry::plain(endpoint.clone()) => {
             return quoted(endpoint);
@@ -243,8 +271,12 @@ fn entry(entry: &Entry) -> String {
         Endpoint::File(file) => format!("file = {}", quoted(path(file))),
     };
     let backup = backup.is_on();
+    let send = match send {
+        EntrySend::Inherited => String::new(),
+        EntrySend::Own(version) => format!(", send = {}", word(*version)),
+    };
     format!(
-        "{{ {endpoint}, weight = {weight}, backup = {backup}, max_connections = {connections_max} }}"
+        "{{ {endpoint}, weight = {weight}, backup = {backup}, max_connections = {connections_max}{send} }}"
     )
 }
 

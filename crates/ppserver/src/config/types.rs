@@ -317,8 +317,8 @@ pub enum Silent {
     Plain,
 }
 
-/// A version of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A version of the protocol; the later one holds more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// The text line.
     V1,
@@ -383,9 +383,26 @@ pub struct Upstream {
     pub passive: Passive,
     /// How often names among the endpoints are asked for.
     pub dns: Dns,
-    /// `proxy_protocol`: the header sent to them; types in `tlv_pass` ascend and are not 0x03; what
-    /// is in `tlv_set` fits a header.
-    pub send: Outgoing,
+    /// The header sent to them.
+    pub send: Sending,
+    /// What our own connects say of them, and what follows from it.
+    pub health: Health,
+}
+
+/// `[upstream.NAME.proxy_protocol]`: the header that endpoints are sent. What no version that is sent has is as
+/// by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// The version, for endpoints that have none of their own; `None` is no header.
+    pub version: Option<Version>,
+    /// What it says the client connected to.
+    pub destination: Destination,
+    /// v2: the TLVs that are copied; types ascend and are not 0x03.
+    pub tlv_pass: TlvPass,
+    /// v2: those that are added; they fit a header.
+    pub tlv_set: Vec<TlvSet>,
+    /// v2: when it carries a checksum.
+    pub crc32c: ChecksumSent,
 }
 
 /// The most that an endpoint weighs.
@@ -402,6 +419,17 @@ pub struct Entry {
     pub backup: Toggle,
     /// Connections at a time; 0 is no limit. 0..=262,144.
     pub connections_max: u32,
+    /// Of which version the header is that it is sent.
+    pub send: EntrySend,
+}
+
+/// Of which version the header is that an endpoint is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntrySend {
+    /// The upstream's.
+    Inherited,
+    /// Its own; `None` is no header.
+    Own(Option<Version>),
 }
 
 /// How an endpoint is chosen.
@@ -430,6 +458,121 @@ pub struct Passive {
     pub max: Duration,
 }
 
+/// `[upstream.NAME.health]`: connects of our own to its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether they are checked, and how.
+    pub check: Check,
+    /// How long it takes until all of the weight counts of one that is back. 0..=1 d.
+    pub slow_start: Duration,
+    /// What becomes of the connections of one that goes down, or that no name stands for any more.
+    pub on_down: OnDown,
+}
+
+/// Whether endpoints are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// They are not.
+    Off,
+    /// They are.
+    On(CheckPolicy),
+}
+
+/// How endpoints are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckPolicy {
+    /// What is said behind the connect; `None` if that is enough.
+    pub exchange: Option<Exchange>,
+    /// The header in front.
+    pub proxy: CheckHeader,
+    /// From the beginning of one to that of the next. 100 ms..=1 d.
+    pub interval: Duration,
+    /// For all of one. 1 ms..=10 m.
+    pub timeout: Duration,
+    /// So many that pass in a row, and one that is down is up. 1..=1,000.
+    pub rise: u32,
+    /// So many that fail in a row, and one that is up is down. 1..=1,000.
+    pub fall: u32,
+}
+
+/// The most bytes that a check sends, or expects.
+pub const EXCHANGE_BYTES_MAX: usize = 4096;
+
+/// What a check says, and what is to be answered; at most [`EXCHANGE_BYTES_MAX`] bytes each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// Behind our header.
+    pub send: Vec<u8>,
+    /// The first bytes of the answer; empty: any.
+    pub expect: Vec<u8>,
+}
+
+/// The header in front of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckHeader {
+    /// LOCAL where v2 is sent, UNKNOWN where v1, none where none.
+    Auto,
+    /// None.
+    Off,
+    /// Of the version that is sent, with the addresses of the check's own connection.
+    Proxy,
+}
+
+/// What becomes of connections to an endpoint that goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDown {
+    /// They stay.
+    Keep,
+    /// They are reset.
+    Reset,
+}
+
+impl Sending {
+    /// A header of this version, and the defaults of the rest.
+    pub fn of(version: Option<Version>) -> Self {
+        Self {
+            version,
+            destination: defaults::DESTINATION,
+            tlv_pass: defaults::TLV_PASS,
+            tlv_set: Vec::new(),
+            crc32c: defaults::CRC32C_SENT,
+        }
+    }
+
+    /// What is sent to an endpoint of whose header the version is this one.
+    pub fn outgoing(&self, version: Option<Version>) -> Outgoing {
+        let destination = self.destination;
+        match version {
+            None => Outgoing::Off,
+            Some(Version::V1) => Outgoing::V1 { destination },
+            Some(Version::V2) => Outgoing::V2 {
+                destination,
+                tlv_pass: self.tlv_pass.clone(),
+                tlv_set: self.tlv_set.clone(),
+                crc32c: self.crc32c,
+            },
+        }
+    }
+}
+
+impl EntrySend {
+    /// Returns the version, which is the upstream's unless it is its own.
+    pub fn or(self, upstream: Option<Version>) -> Option<Version> {
+        match self {
+            Self::Inherited => upstream,
+            Self::Own(version) => version,
+        }
+    }
+}
+
+impl Upstream {
+    /// Returns the version that holds most of those that are sent.
+    pub fn most_sent(&self) -> Option<Version> {
+        let sent = self.endpoints.iter().map(|entry| entry.send.or(self.send.version));
+        sent.max().unwrap_or(self.send.version)
+    }
+}
+
 impl Entry {
     /// One with nothing but its address.
     pub fn plain(endpoint: Endpoint) -> Self {
@@ -438,6 +581,7 @@ impl Entry {
             weight: defaults::WEIGHT,
             backup: defaults::BACKUP,
             connections_max: defaults::ENDPOINT_CONNECTIONS_MAX,
+            send: EntrySend::Inherited,
         }
     }
 }

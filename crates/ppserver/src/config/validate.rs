@@ -8,16 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::choice::CheckKind;
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
-    AccessLog, Admin, Balance, Bind, Config, Dns, Endpoint, Entry, HeaderMode, Host, Limits,
-    Listener, Log, Outgoing, Passive, PerClient, Route, Server, Splice, Tcp, Timeouts, Upstream,
-    Way, lint,
+    AccessLog, Admin, Balance, Bind, Check, CheckPolicy, Config, Dns, Endpoint, Entry, Exchange,
+    HeaderMode, Health, Host, Limits, Listener, Log, OnDown, Passive, PerClient, Route, Sending,
+    Server, Splice, Tcp, Timeouts, Upstream, Version, Way, lint,
 };
 use crate::core::route::When;
 
@@ -120,9 +122,58 @@ pub(super) struct UpstreamDraft {
     pub(super) retries: At<usize>,
     pub(super) passive: Written<Passive>,
     pub(super) dns: Written<Dns>,
-    pub(super) send: Written<Outgoing>,
+    pub(super) send: Written<Sending>,
     /// The entries of `tlv_pass` as they were written.
     pub(super) passed: Vec<At<u8>>,
+    pub(super) health: Written<HealthDraft>,
+}
+
+/// `health` with all that was written, also what no check needs.
+#[derive(Debug)]
+pub(super) struct HealthDraft {
+    /// `None` is no check.
+    pub(super) kind: Option<CheckKind>,
+    pub(super) exchange: Exchange,
+    /// Without its exchange.
+    pub(super) policy: CheckPolicy,
+    pub(super) slow_start: Duration,
+    pub(super) on_down: OnDown,
+}
+
+/// As of a table that is not there.
+impl Default for HealthDraft {
+    fn default() -> Self {
+        let Health { check: _, slow_start, on_down } = Health::default();
+        let exchange = Exchange { send: Vec::new(), expect: Vec::new() };
+        Self { kind: None, exchange, policy: CheckPolicy::default(), slow_start, on_down }
+    }
+}
+
+impl HealthDraft {
+    fn health(self) -> Health {
+        let Self { kind, exchange, policy, slow_start, on_down } = self;
+        let check = match kind {
+            None => Check::Off,
+            Some(CheckKind::Tcp) => Check::On(policy),
+            Some(CheckKind::Exchange) => {
+                Check::On(CheckPolicy { exchange: Some(exchange), ..policy })
+            }
+        };
+        Health { check, slow_start, on_down }
+    }
+}
+
+impl UpstreamDraft {
+    /// Returns the version that holds most of those that are sent.
+    pub(super) fn most_sent(&self) -> Option<Version> {
+        most_sent(self.send.value.version, &self.endpoints)
+    }
+}
+
+/// Returns the version that holds most of those that are sent to `endpoints`, whose upstream's is `version`.
+pub(super) fn most_sent(version: Option<Version>, endpoints: &[EntryDraft]) -> Option<Version> {
+    let sent = endpoints.iter().map(|draft| draft.entry.value.send.or(version));
+    sent.max().unwrap_or(version)
 }
 
 /// An entry of `endpoints`, and where its address stands.
@@ -255,6 +306,7 @@ fn build(draft: Draft) -> Option<Config> {
         passive: upstream.passive.value,
         dns: upstream.dns.value,
         send: upstream.send.value,
+        health: upstream.health.value.health(),
     };
     Some(Config {
         server: draft.server.value,

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use super::limits::Budget;
 use super::ports::Place;
 use crate::config::{
-    self, Colour, Config, HeaderMode, Listener, Outgoing, Report, Untrusted, Versions,
+    self, Choice, Colour, Config, HeaderMode, Listener, Report, Untrusted, Versions,
 };
 use crate::telemetry::log;
 
@@ -31,11 +31,7 @@ pub(super) fn listening(config: &Config, places: &[Place], workers: usize, conne
     for place in places {
         let Some(listener) = listener_of(config, place) else { continue };
         let upstream = &config.upstreams[listener.upstream];
-        let send = match upstream.send {
-            Outgoing::Off => "off",
-            Outgoing::V1 { .. } => "v1",
-            Outgoing::V2 { .. } => "v2",
-        };
+        let send = upstream.send.version.word();
         let (accept, trust, untrusted) = terms(&listener.accept);
         tracing::info!(
             listener = listener.name,

@@ -94,7 +94,7 @@ fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
 }
 
 fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> Vec<String> {
-    let Upstream { name: _, endpoints, balance, retries, passive, dns, send } = old;
+    let Upstream { name: _, endpoints, balance, retries, passive, dns, send, health } = old;
     changed(&[
         ("endpoints", *endpoints != new.endpoints),
         // Names stand for others now.
@@ -104,6 +104,7 @@ fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> 
         ("passive", *passive != new.passive),
         ("dns", *dns != new.dns),
         ("proxy_protocol", *send != new.send),
+        ("health", *health != new.health),
     ])
 }
 
@@ -191,6 +192,7 @@ mod tests {
             ("[upstream.u]\n", "[upstream.u]\nretries = 3\n", "upstream `u`: retries"),
             ("[upstream.u]\n", "[upstream.u]\nbalance = 'first'\n", "upstream `u`: balance"),
             ("[upstream.u]\n", "[upstream.u]\npassive.failures = 3\n", "upstream `u`: passive"),
+            ("[upstream.u]\n", "[upstream.u]\nhealth.check = 'tcp'\n", "upstream `u`: health"),
             ("[upstream.u]\n", "[upstream.u]\ndns = { max = '9m' }\n", "upstream `u`: dns"),
             (SECOND, "", "listener `b`: gone"),
             (

@@ -1,7 +1,7 @@
 //! How many connections and pipes there may be: what is configured, and what the machine allows.
 
 use super::local;
-use crate::config::{self, Config, Count, Host};
+use crate::config::{self, Check, Config, Count, Host};
 use crate::data::PipeLimits;
 use crate::data::worker;
 
@@ -19,7 +19,7 @@ pub fn host() -> Host {
 pub(super) struct Budget {
     /// How many it may have open.
     pub(super) descriptors: usize,
-    /// Those of ports, workers, logs and files.
+    /// Those of ports, workers, checks, logs and files.
     pub(super) reserved: usize,
     /// Each takes two.
     pub(super) connections_max: usize,
@@ -32,7 +32,11 @@ pub(super) struct Budget {
 pub(super) fn of(config: &Config, workers: usize, descriptors: usize) -> Budget {
     let addresses = config.listeners.iter().map(|listener| listener.bind.len()).sum();
     let doors = config.admin.doors();
-    let reserved = config::descriptors_reserved(workers, addresses, doors);
+    let is_checked = |upstream: &&config::Upstream| upstream.health.check != Check::Off;
+    let checked = config.upstreams.iter().filter(is_checked);
+    let checked = checked.flat_map(|upstream| &upstream.endpoints);
+    let checks = config::checks_at_once(checked.map(|entry| &entry.endpoint));
+    let reserved = config::descriptors_reserved(workers, addresses, doors, checks);
     let pairs = descriptors.saturating_sub(reserved) / 2;
     let splice = &config.splice;
     // Connections that are asked for go before pipes that are not.

@@ -4,7 +4,7 @@
 //! ```text
 //! server -> start ------------> prepare -> names -> bounded
 //!       \-> serve -> reload, refresh/  \--> service -> workers, pools, counts, ports, access_logs, admin
-//!           ^    \-> recovery, trials ----/                                     /
+//!           ^    \-> recovery, trials, checks                                   /
 //!           \-------------- requests <-----------------------------------------/
 //! ```
 //!
@@ -18,6 +18,7 @@ mod announce;
 mod board;
 mod bounded;
 mod changes;
+mod checks;
 pub mod client;
 mod counts;
 pub mod error;
@@ -33,6 +34,7 @@ mod pools;
 mod ports;
 pub mod prepare;
 mod privileges;
+mod reach;
 mod recovery;
 mod refresh;
 mod reload;

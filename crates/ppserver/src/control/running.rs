@@ -13,6 +13,7 @@ use super::board::{Board, Readiness, Shown};
 use super::handover::{Keeper, Successor};
 use super::input::Input;
 use super::names::Names;
+use super::pools::Checked;
 use super::prepare::{ConfigFile, Resolved};
 use super::requests::{
     self, Answer, EndpointChange, EndpointSet, Logging, Refusal, Reply, Requests, Why,
@@ -20,7 +21,7 @@ use super::requests::{
 use super::service::{Following, Service};
 use super::signals::Signal;
 use super::workers::Replies;
-use crate::config::{self, Choice, LogLevel};
+use crate::config::{self, Choice, LogLevel, OnDown};
 use crate::core::pool::Pool;
 use crate::data::orders::Plan;
 use crate::telemetry::log;
@@ -113,9 +114,14 @@ impl Running {
         let upstreams =
             self.plan.config.upstreams.iter().zip(self.plan.pools.iter().zip(&plan.pools));
         for (upstream, (old, new)) in upstreams {
-            if let Some(change) = EndpointsChange::between(&upstream.name, old, new) {
-                self.tell("endpoints", &change);
+            let Some(change) = EndpointsChange::between(&upstream.name, old, new) else { continue };
+            if upstream.health.on_down == OnDown::Reset {
+                // Behind the order to follow: nobody new goes there.
+                for endpoint in &change.removed {
+                    self.service.workers.reset_at(&upstream.name, *endpoint);
+                }
             }
+            self.tell("endpoints", &change);
         }
         self.reception.board.change(|shown| shown.plan = Arc::clone(&plan));
         self.plan = plan;
@@ -158,6 +164,14 @@ impl Running {
             let followed = followed.map_err(|error| Refusal::new(Why::Failed, error.to_string()));
             requests::answer(reply, followed.map(|()| change));
         });
+    }
+
+    /// Our checks found an endpoint to be up, or down.
+    pub(super) fn handle_checked(&self, Checked { change, is_reset }: &Checked) {
+        if *is_reset {
+            self.service.workers.reset_at(&change.upstream, change.address);
+        }
+        self.tell("endpoint", change);
     }
 
     /// Prints them in the log's form, whatever its level.

@@ -11,6 +11,7 @@ use super::error::ServerError;
 use super::handover::{Keeper, Successor, Verdict};
 use super::moment;
 use super::notify::{self, Watchdog};
+use super::pools::Checked;
 use super::recovery::{self, Recovery};
 use super::refresh::{self, Refresh};
 use super::reload::{Reload, Step};
@@ -61,6 +62,7 @@ enum Event {
     Ended(End),
     Recovery(recovery::Step),
     Trial(trials::Step),
+    Checked(Checked),
     Signal(Signal),
     Asked(Request),
     Reload(Step),
@@ -91,6 +93,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
             end = running.service.workers.next_end() => Event::Ended(end),
             step = recovery.next() => Event::Recovery(step),
             step = running.service.trials.next() => Event::Trial(step),
+            checked = running.service.checks.next() => Event::Checked(checked),
             signal = signals.next() => Event::Signal(signal),
             step = reload.next() => Event::Reload(step),
             // A reload says what it changes, and that is not to change meanwhile.
@@ -132,6 +135,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                     running.tell("endpoint", &change);
                 }
             }
+            Event::Checked(checked) => running.handle_checked(&checked),
             Event::Signal(Signal::Counters) => running.print_counters(),
             Event::Signal(Signal::Reload) => {
                 running.service.access_logs.reopen();

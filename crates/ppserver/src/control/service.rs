@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::access_logs::AccessLogs;
 use super::admin::{self, Doors, Reception};
+use super::checks::Checks;
 use super::counts::Counts;
 use super::error::{ServerError, system};
 use super::handover::{Name, Parcel};
@@ -20,7 +21,9 @@ use super::prepare::{Prepared, Resolved};
 use super::trials::Trials;
 use super::workers::{Replies, Workers};
 use super::{announce, limits};
+use crate::config::Config;
 use crate::core::close_reason::CloseReason;
+use crate::core::pool::Pool;
 use crate::data::PipeLimits;
 use crate::data::orders::{Plan, Setup, Share};
 use crate::telemetry::access_log::AccessLog;
@@ -78,6 +81,7 @@ pub(super) struct Service {
     /// What is known of endpoints.
     pub(super) pools: Arc<Pools>,
     pub(super) trials: Trials,
+    pub(super) checks: Checks,
     /// What is counted for limits.
     counts: Counts,
     /// `None` until there is something to follow, and once nobody is replaced any more: who writes the access log
@@ -108,6 +112,7 @@ impl Service {
             workers: Workers::start(ledger.workers(), ejections)?,
             ports,
             access_logs: AccessLogs::new(Arc::clone(ledger.access_lines_refused())),
+            checks: Checks::new(Arc::clone(&pools)),
             pools,
             trials,
             counts: Counts::default(),
@@ -140,8 +145,7 @@ impl Service {
             announce::budget(&budget);
         }
         let members = Arc::clone(&resolved.members);
-        let pools = self.pools.follow(&config, &members);
-        self.ledger.follow(&config, &pools);
+        let pools = self.follow_pools(&config, &members);
         self.ledger.follow_names(resolved.followed.cells());
         let limits = self.counts.follow(&config);
         let (plan, pipes) = (Arc::new(Plan { config, pools, limits }), pipes.share(workers));
@@ -167,17 +171,26 @@ impl Service {
 
     /// Has every worker follow the same configuration, with its members as they are now.
     fn follow_again(&mut self) -> Option<(Arc<Plan>, Replies)> {
-        let told = self.told.as_mut()?;
-        let config = told.plan.config.clone();
-        let pools = self.pools.follow(&config, &told.members);
-        self.ledger.follow(&config, &pools);
+        let told = self.told.as_ref()?;
+        let (config, members) = (told.plan.config.clone(), Arc::clone(&told.members));
         let limits = told.plan.limits.clone();
+        let pools = self.follow_pools(&config, &members);
         let plan = Arc::new(Plan { config, pools, limits });
+        let told = self.told.as_mut()?;
         told.plan = Arc::clone(&plan);
         let told = &*told;
         let setup = |worker| told.setup(self.ports.shares_kept(&plan.config), &self.ledger, worker);
         let replies = self.workers.follow((0..self.workers.count()).map(setup));
         Some((plan, replies))
+    }
+
+    /// Follows endpoints, their counters and their checks.
+    fn follow_pools(&self, config: &Config, members: &[Vec<Member>]) -> Vec<Pool> {
+        let pools = self.pools.follow(config, members);
+        self.ledger.follow(config, &pools);
+        self.ledger.follow_checks(self.pools.check_cells());
+        self.checks.follow(config, &pools);
+        pools
     }
 
     /// Counts the connections of a worker that has failed, which are gone.
@@ -238,6 +251,8 @@ impl Service {
 
     fn let_go(&mut self) {
         self.ports.let_go();
+        // Nobody new comes, and who is there stays.
+        self.checks.stop();
         self.told = None;
     }
 

@@ -7,27 +7,20 @@
 //!
 //! Invariant: so many at a time, however many endpoints are out; each has a bound.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::moment;
 use super::pools::{Name, Pools};
+use super::reach;
 use super::requests::EndpointChange;
 use crate::data::orders::{Ejected, Ejections};
 
 /// Trials at a time: descriptors that no connection can have.
 const TRIALS_MAX: usize = 16;
-
-/// How long a connect may take: as long as a client's by default.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// The trials that are on their way, and what is told of ejections.
 #[derive(Debug)]
@@ -78,10 +71,11 @@ impl Trials {
             }
             Step::Due => {
                 let room = TRIALS_MAX.saturating_sub(self.trials.len());
-                for name in self.pools.take_due(room, now) {
+                for (name, timeout) in self.pools.take_due(room, now) {
                     self.trials.spawn(async move {
-                        let outcome = connect(name.1).await.map_err(|error| error.to_string());
-                        (name, outcome)
+                        // Closed at once if it stands.
+                        let outcome = reach::connect(name.1, timeout).await.map(drop);
+                        (name, outcome.map_err(|unreached| unreached.why))
                     });
                 }
                 None
@@ -91,14 +85,76 @@ impl Trials {
     }
 }
 
-/// Connects, and closes at once.
-async fn connect(addr: SocketAddr) -> io::Result<()> {
-    let connected = timeout(CONNECT_TIME, TcpStream::connect(addr)).await;
-    let socket = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    if socket.local_addr()? == addr {
-        // Or the port stays in use, and the backend cannot bind to it.
-        SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
-        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "it met itself"));
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::config::{Host, from_bytes};
+    use crate::control::names::Member;
+    use crate::core::pool::endpoint;
+
+    /// Trials of one upstream, `web`, whose ejected endpoints are tried after 100 ms; and all of them, ejected.
+    fn trials(addrs: &[SocketAddr]) -> Trials {
+        let text = "config_version = 1\n[[listener]]\nname = 'a'\nbind = ['127.0.0.1:1']\n\
+            upstream = 'web'\n[upstream.web]\nendpoints = ['10.0.0.1:80']\n\
+            passive = { eject = '100ms', max = '100ms' }\n";
+        let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
+        let pools = Arc::new(Pools::new(1));
+        let member = |addr: &SocketAddr| Member { member: endpoint::Member::at(*addr), from: None };
+        let followed = pools.follow(&loaded.unwrap().config, &[addrs.iter().map(member).collect()]);
+        let mut trials = Trials::new(pools).0;
+        for endpoint in &followed[0].endpoints {
+            endpoint.shared.health.handle_failed(1);
+            let (upstream, addr) = ("web".to_owned(), endpoint.member.addr);
+            let ejected = Ejected { upstream, addr, why: "refused".to_owned() };
+            let change = trials.handle(Step::Ejected(ejected));
+            assert_eq!(change.map(|change| change.state), Some("ejected"));
+        }
+        trials
     }
-    Ok(())
+
+    /// Goes on until an endpoint stands otherwise.
+    async fn change(trials: &mut Trials) -> EndpointChange {
+        loop {
+            let step = trials.next().await;
+            if let Some(change) = trials.handle(step) {
+                return change;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_ejected_is_tried_until_a_connect_stands() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        drop(listener);
+        let mut trials = trials(&[addr]);
+        let mut ends = 0;
+        while ends < 2 {
+            let step = trials.next().await;
+            if let Step::Ended(_, outcome) = &step {
+                assert!(outcome.is_err(), "nobody listens");
+                ends += 1;
+            }
+            assert!(trials.handle(step).is_none());
+        }
+        let _listener = TcpListener::bind(addr).unwrap();
+        assert_eq!(change(&mut trials).await.state, "up");
+    }
+
+    #[tokio::test]
+    async fn so_many_are_tried_at_a_time_and_the_others_behind_them() {
+        let count = TRIALS_MAX + 3;
+        let listeners: Vec<_> =
+            (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let addrs: Vec<_> = listeners.iter().map(|it| it.local_addr().unwrap()).collect();
+        let mut trials = trials(&addrs);
+        let mut back = 0;
+        while back < count {
+            let step = trials.next().await;
+            back += usize::from(trials.handle(step).is_some());
+            assert!(trials.trials.len() <= TRIALS_MAX);
+        }
+    }
 }

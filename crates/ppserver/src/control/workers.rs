@@ -4,6 +4,7 @@
 //! is told by every thread, also by one that panics, and when it is told the thread's connections are gone.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -188,6 +189,14 @@ impl Workers {
     pub(super) fn close(&self, id: ConnectionId) -> Option<oneshot::Receiver<bool>> {
         let line = self.lines.get(id.worker())?;
         Some(ask(line, |reply| Order::Close(id, reply)))
+    }
+
+    /// Tells each to reset the connections that stand at an endpoint.
+    pub(super) fn reset_at(&self, upstream: &str, endpoint: SocketAddr) {
+        let upstream = Arc::<str>::from(upstream);
+        self.lines.iter().for_each(|line| {
+            line.send(Order::ResetAt(Arc::clone(&upstream), endpoint));
+        });
     }
 
     /// Tells each to let go of these ports, to drain the others, and to end with its last connection.

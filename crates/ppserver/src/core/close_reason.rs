@@ -61,6 +61,8 @@ words! {
         Drained, "drained";
         /// An operator closed it.
         ClosedByAdmin, "closed_by_admin";
+        /// Its endpoint went down, and the upstream does not keep connections then.
+        EndpointDown, "endpoint_down";
         /// The system gave no descriptor or memory.
         Resources, "resources";
         /// Its worker failed, and all its connections with it.

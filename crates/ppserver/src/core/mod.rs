@@ -7,6 +7,7 @@
 //! counted is named.
 
 pub mod accept_queue;
+pub mod check_result;
 pub mod close_reason;
 pub mod connect_result;
 pub mod connection_id;

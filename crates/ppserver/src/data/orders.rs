@@ -45,6 +45,8 @@ pub enum Order {
     List(Filter, Reply<Listing>),
     /// Reset this connection; the reply says whether there is one.
     Close(ConnectionId, Reply<bool>),
+    /// Reset the connections that stand at this endpoint of this upstream.
+    ResetAt(Arc<str>, SocketAddr),
     /// Reset what is left, and end.
     Stop,
 }

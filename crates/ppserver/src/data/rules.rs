@@ -18,12 +18,13 @@ use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
     self, ChecksumPolicy, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent, SpliceMode,
-    Untrusted, Versions, Way,
+    Untrusted, Version, Versions, Way,
 };
 use crate::core::early::Early;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::limits::Limits;
 use crate::core::pool::Upstream;
+use crate::core::pool::endpoint::Endpoint;
 use crate::core::route::{Known, When};
 use crate::core::session::{FirstBytes, Policy, Splicing};
 use crate::data::sys;
@@ -38,8 +39,20 @@ pub(super) struct Target {
     pub(super) upstream: Arc<Upstream>,
     /// Where it is counted, endpoints in the upstream's order.
     pub(super) cells: PoolCells,
-    /// The header that it is sent.
-    pub(super) send: Outgoing,
+    /// The headers that endpoints are sent, by [`HeaderSent`].
+    sends: [Outgoing; 3],
+}
+
+impl Target {
+    /// Returns the header that an endpoint is sent.
+    pub(super) fn send(&self, endpoint: &Endpoint) -> &Outgoing {
+        &self.sends[endpoint.member.header as usize]
+    }
+
+    /// Returns the one that needs most of what came, of those that may be sent.
+    fn most_sent(&self) -> &Outgoing {
+        &self.sends[self.upstream.most_sent() as usize]
+    }
 }
 
 /// One of a listener's routes.
@@ -131,7 +144,8 @@ impl Rules {
                 },
                 upstream: Arc::clone(&upstreams[index]),
                 cells: cells.upstreams[index].clone(),
-                send: config.upstreams[index].send.clone(),
+                sends: [None, Some(Version::V1), Some(Version::V2)]
+                    .map(|version| config.upstreams[index].send.outgoing(version)),
             };
             let route = |route: &config::Route| Route {
                 when: route.when.clone(),
@@ -246,7 +260,7 @@ impl Rules {
     /// Whether more is needed of a header than it says, to choose a route or to compose what is sent.
     pub(super) fn needs_bytes(&self, header: &Header) -> bool {
         let goes_by_tlvs = |route: &Route| !route.when.tlvs.is_empty();
-        self.targets().any(|target| target.send.needs_bytes(header))
+        self.targets().any(|target| target.most_sent().needs_bytes(header))
             || self.routes.iter().any(goes_by_tlvs) && header.tlvs_offset() < header.len()
     }
 

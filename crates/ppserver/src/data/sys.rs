@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn an_orphan_runs_and_is_nobody_of_ours() {
         let mut command = Command::new("cat");
-        let (mut input, mut output) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let (mut input, mut output) = (io::pipe().unwrap(), io::pipe().unwrap());
         command.stdin(input.0).stdout(output.1);
         let orphan = spawn_orphan(command).unwrap();
         assert!(rustix::process::waitpid(Some(orphan), WaitOptions::NOHANG).is_err());

@@ -233,6 +233,9 @@ impl Worker {
                 Order::Leave(claims) => self.leave(&claims),
                 Order::List(filter, reply) => reply.send(self.list(&filter, now.instant)),
                 Order::Close(id, reply) => reply.send(self.close(id, now.instant)),
+                Order::ResetAt(upstream, endpoint) => {
+                    self.reset_at(&upstream, endpoint, now.instant);
+                }
                 Order::Stop => self.stop(now.instant),
             }
         }
@@ -303,6 +306,17 @@ impl Worker {
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.handle_stop(CloseReason::Drained, now);
+                self.schedule.file(Task::Connection(key), &mut connection.ticket);
+            }
+        }
+    }
+
+    fn reset_at(&mut self, upstream: &str, endpoint: SocketAddr, now: Instant) {
+        for key in self.connections.keys() {
+            if let Some(connection) = self.connections.get_mut(key)
+                && connection.is_at(upstream, endpoint)
+            {
+                connection.session.handle_stop(CloseReason::EndpointDown, now);
                 self.schedule.file(Task::Connection(key), &mut connection.ticket);
             }
         }

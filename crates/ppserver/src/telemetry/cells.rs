@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ppcore::{Command, ErrorKind, Header, Version};
 
+use crate::core::check_result::CheckResult;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::resolution_result::ResolutionResult;
@@ -72,6 +73,22 @@ impl NameCells {
 
     /// Returns how many came to each result, by its index.
     pub fn counts(&self) -> [u64; ResolutionResult::COUNT] {
+        std::array::from_fn(|at| self.0[at].get())
+    }
+}
+
+/// What came of checks of an endpoint; whoever checks is the one writer.
+#[derive(Debug, Default)]
+pub struct CheckCells([Counter; CheckResult::COUNT]);
+
+impl CheckCells {
+    /// Counts one.
+    pub fn count(&self, result: CheckResult) {
+        self.0[result.index()].add(1);
+    }
+
+    /// Returns how many came to each result, by its index.
+    pub fn counts(&self) -> [u64; CheckResult::COUNT] {
         std::array::from_fn(|at| self.0[at].get())
     }
 }

@@ -66,6 +66,7 @@ pub(super) const CONTROL: &[Layer] = &[
         name: "control::serve",
         uses: &[
             "control::trials",
+            "control::pools",
             "control::handover",
             "control::moment",
             "control::notify",
@@ -170,6 +171,7 @@ pub(super) const CONTROL: &[Layer] = &[
         uses: &[
             "core::pool",
             "control::trials",
+            "control::checks",
             "control::handover",
             "telemetry::cells",
             "control::access_logs",
@@ -188,6 +190,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "data::orders",
             "telemetry::access_log",
             "telemetry::ledger",
+            "config",
         ],
         world: World::Async,
         why: "a service joins workers with what they follow, and knows no signal and no file",
@@ -255,7 +258,17 @@ pub(super) const CONTROL: &[Layer] = &[
     },
     Layer {
         name: "control::trials",
-        uses: &["control::moment", "control::requests", "control::pools", "data::orders"],
+        uses: &[
+            "control::moment",
+            "control::requests",
+            "control::pools",
+            "control::reach",
+            "data::orders",
+            // Its tests have a pool.
+            "control::names",
+            "core::pool",
+            "config",
+        ],
         world: World::Async,
         why: "a trial connects, and closes; what it means is the pools'",
     },
@@ -266,10 +279,37 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "what is counted is kept by name; who is too many is decided by the core",
     },
     Layer {
+        name: "control::checks",
+        uses: &[
+            "control::moment",
+            "control::pools",
+            "control::reach",
+            "core::check_result",
+            "core::pool",
+            "config",
+        ],
+        world: World::Async,
+        why: "a check speaks and listens; what it means is the pools', and what follows the loop's",
+    },
+    Layer {
         name: "control::pools",
-        uses: &["control::names", "control::requests", "core::pool", "config"],
+        uses: &[
+            "control::names",
+            "control::reach",
+            "control::requests",
+            "core::check_result",
+            "core::pool",
+            "telemetry::cells",
+            "config",
+        ],
         world: World::Async,
         why: "what is known of endpoints knows neither the workers who count there nor who shows it",
+    },
+    Layer {
+        name: "control::reach",
+        uses: &["core::check_result"],
+        world: World::Async,
+        why: "a connect of our own says nothing and decides nothing",
     },
     Layer {
         name: "control::requests",

@@ -306,6 +306,7 @@ const BELOW: &[Layer] = &[
             "telemetry::ledger",
             "telemetry::cells",
             "telemetry::build",
+            "core::check_result",
             "core::close_reason",
             "core::connect_result",
             "core::pool",
@@ -319,6 +320,7 @@ const BELOW: &[Layer] = &[
         name: "telemetry::ledger",
         uses: &[
             "telemetry::cells",
+            "core::check_result",
             "core::close_reason",
             "core::connect_result",
             "core::pool",
@@ -331,7 +333,12 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "telemetry::cells",
-        uses: &["core::close_reason", "core::connect_result", "core::resolution_result"],
+        uses: &[
+            "core::check_result",
+            "core::close_reason",
+            "core::connect_result",
+            "core::resolution_result",
+        ],
         world: World::Open,
         why: "a cell is counted in by one worker, and knows nobody who reads it",
     },
@@ -394,6 +401,7 @@ const BELOW: &[Layer] = &[
     pure("core::pool", &["core::early"]),
     pure("core::resolution_result", &["core::words"]),
     pure("core::early", &[]),
+    pure("core::check_result", &["core::words"]),
     pure("core::connect_result", &["core::words"]),
     pure("core::close_reason", &["core::words"]),
     pure("core::words", &[]),

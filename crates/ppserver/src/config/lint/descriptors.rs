@@ -3,7 +3,7 @@
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::validate::Draft;
-use crate::config::{Count, Host};
+use crate::config::{Count, Endpoint, Host};
 
 /// A connection has two sockets, a pipe two ends.
 const DESCRIPTORS_EACH: usize = 2;
@@ -13,10 +13,25 @@ pub const DESCRIPTORS_PER_PIPE: usize = 16;
 const FEW_CONNECTIONS: usize = 256;
 
 /// Returns how many descriptors are no connection's and no pipe's: each worker has an epoll, what wakes it,
-/// and a socket for each address, those who ask at `doors` have theirs, and 64 are for logs, files, and sockets
+/// and a socket for each address, those who ask at `doors` have theirs, each of `checks`
+/// has one, and 64 are for logs, files, and sockets
 /// that are accepted only to be refused.
-pub const fn descriptors_reserved(workers: usize, addresses: usize, doors: usize) -> usize {
-    64 + workers * (addresses + 2) + doors * (DOOR_CONNECTIONS_MAX + 1)
+pub const fn descriptors_reserved(
+    workers: usize,
+    addresses: usize,
+    doors: usize,
+    checks: usize,
+) -> usize {
+    64 + checks + workers * (addresses + 2) + doors * (DOOR_CONNECTIONS_MAX + 1)
+}
+
+/// Checks of endpoints at a time.
+pub const CHECKS_MAX: usize = 256;
+
+/// Returns how many checks of these endpoints there may be at a time.
+pub fn checks_at_once<'a>(checked: impl Iterator<Item = &'a Endpoint>) -> usize {
+    let count = |endpoint: &Endpoint| if endpoint.is_followed() { CHECKS_MAX } else { 1 };
+    checked.map(count).sum::<usize>().min(CHECKS_MAX)
 }
 
 /// Connections at a time at one of the doors of `[admin]`: a scraper, probes, dashboards.
@@ -30,7 +45,10 @@ pub(super) fn few(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     let addresses = draft.listeners.iter().map(|listener| listener.bind.len()).sum();
     let doors =
         usize::from(draft.admin.listen.is_some()) + usize::from(draft.admin.socket.is_some());
-    let reserved = descriptors_reserved(server.workers.or(host.cpus), addresses, doors);
+    let checked = draft.upstreams.iter().filter(|upstream| upstream.health.value.kind.is_some());
+    let checked = checked.flat_map(|upstream| &upstream.endpoints);
+    let checks = checks_at_once(checked.map(|draft| &draft.entry.value.endpoint));
+    let reserved = descriptors_reserved(server.workers.or(host.cpus), addresses, doors, checks);
     let max_pipes = draft.splice.value.max_pipes;
     let raise = "raise the limit (LimitNOFILE= in a systemd unit, ulimit -n)";
     match server.max_connections {

@@ -20,7 +20,9 @@ use super::load::Host;
 use super::parse::Written;
 use super::validate::{Draft, UpstreamDraft};
 
-pub use descriptors::{DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, descriptors_reserved};
+pub use descriptors::{
+    CHECKS_MAX, DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, checks_at_once, descriptors_reserved,
+};
 pub use own_listener::{LeadsBack, own_listeners};
 pub use trust::open_trust;
 
@@ -48,6 +50,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         no_effect::retries(upstream, faults);
         no_effect::dns(upstream, faults);
         no_effect::send(upstream, faults);
+        no_effect::health(upstream, faults);
         no_effect::tlv_pass(draft, upstream, faults);
     }
     own_listener::check(draft, host, faults);

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use ppcore::tlv;
 
+use crate::config::choice::CheckKind;
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
-use crate::config::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
+use crate::config::validate::{Draft, EntryDraft, HealthDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Balance, Bind, Dns, Entry, HeaderMode, HeaderPolicy, Outgoing, Passive, PerClient,
-    Presence, Splice, SpliceMode, TlvPass, Version, defaults,
+    AccessLog, Balance, Bind, CheckPolicy, Dns, Entry, EntrySend, HeaderMode, HeaderPolicy,
+    Passive, PerClient, Presence, Splice, SpliceMode, TlvPass, Version, defaults,
 };
 use pptrust::Peers;
 
@@ -121,6 +122,9 @@ pub(super) fn endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
         let is_moot = backup.is_on() && !has_others;
         let (why, help) = ("all endpoints are backups", "leave it to those that stand in");
         warn_if(entry, "backup", is_moot, why, help, faults);
+        let is_same = entry.value.send == EntrySend::Own(upstream.send.value.version);
+        let why = "the upstream's `send` says the same";
+        warn_if(entry, "send", is_same, why, "remove the key", faults);
     }
     let (passive, default) = (&upstream.passive.value, Passive::default());
     if passive.failures == 0 {
@@ -146,20 +150,65 @@ pub(super) fn dns(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
     }
 }
 
+/// Keys of checks that nobody makes, or that say nothing, and of what follows where nobody goes down.
+pub(super) fn health(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let (table, default) = (&upstream.health, HealthDraft::default());
+    let HealthDraft { kind, exchange, policy, slow_start, on_down } = &table.value;
+    if faults.has_error_at(&table.place_of("check")) {
+        return;
+    }
+    let is_exchange = *kind == Some(CheckKind::Exchange);
+    let (why, help) = match kind {
+        None => ("`check` is \"off\"", "add check = \"tcp\", or remove the key"),
+        Some(_) => ("`check` is \"tcp\"", "check = \"exchange\" does; or remove the key"),
+    };
+    for (key, is_said) in
+        [("send", !exchange.send.is_empty()), ("expect", !exchange.expect.is_empty())]
+    {
+        warn_if(table, key, is_said && !is_exchange, why, help, faults);
+    }
+    let CheckPolicy { exchange: _, proxy, interval, timeout, rise, fall } = &default.policy;
+    for (key, is_said) in [
+        ("proxy", policy.proxy != *proxy),
+        ("interval", policy.interval != *interval),
+        ("timeout", policy.timeout != *timeout),
+        ("rise", policy.rise != *rise),
+        ("fall", policy.fall != *fall),
+    ] {
+        warn_if(table, key, is_said && kind.is_none(), why, help, faults);
+    }
+    if kind.is_some() && upstream.most_sent().is_none() {
+        let why = "no header is sent";
+        let help = "remove it, or add send = \"v1\" or \"v2\" in the upstream's proxy_protocol";
+        warn_if(table, "proxy", policy.proxy != *proxy, why, help, faults);
+    }
+    let is_followed = |draft: &EntryDraft| draft.entry.value.endpoint.is_followed();
+    let may_go = kind.is_some() || upstream.endpoints.iter().any(is_followed);
+    let (why, help) = ("nobody finds an endpoint down", "add check = \"tcp\", or remove the key");
+    warn_if(table, "on_down", !may_go && *on_down != default.on_down, why, help, faults);
+    let may_come_back = kind.is_some() || upstream.passive.value.failures > 0;
+    let is_slow = *slow_start != default.slow_start;
+    warn_if(table, "slow_start", !may_come_back && is_slow, why, help, faults);
+    let (why, help) = ("`balance` is \"first\"", "another `balance` weighs; or remove the key");
+    let is_first = upstream.balance == Balance::First;
+    warn_if(table, "slow_start", is_first && may_come_back && is_slow, why, help, faults);
+}
+
 /// What no header that is sent can hold.
 pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
-    match &upstream.send.value {
-        Outgoing::Off => {
+    match upstream.most_sent() {
+        None => {
             let help = "add send = \"v1\" or \"v2\", or remove the key";
             all_but(&upstream.send, "send", help, faults);
         }
-        Outgoing::V1 { .. } => {
+        Some(Version::V1) => {
             for key in ["tlv_pass", "tlv_set", "crc32c"] {
                 let why = "a v1 line carries no TLVs";
                 warn_if(&upstream.send, key, true, why, "send = \"v2\" does", faults);
             }
         }
-        Outgoing::V2 { tlv_set, .. } => {
+        Some(Version::V2) => {
+            let tlv_set = &upstream.send.value.tlv_set;
             let is_set = |kind: &&At<u8>| tlv_set.iter().any(|set| set.kind == kind.value);
             for kind in upstream.passed.iter().filter(is_set) {
                 let message = format!("0x{:02X} is set, and so never passed", kind.value);
@@ -176,11 +225,7 @@ pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
 
 /// TLVs come in v2 headers only.
 pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
-    let passes = match &upstream.send.value {
-        Outgoing::Off | Outgoing::V1 { .. } => false,
-        Outgoing::V2 { tlv_pass: TlvPass::All, .. } => true,
-        Outgoing::V2 { tlv_pass: TlvPass::Types(types), .. } => !types.is_empty(),
-    };
+    let passes = upstream.send.value.tlv_pass != TlvPass::Types(Vec::new());
     let is_user = |listener: &&ListenerDraft| listener.may_use(&upstream.name.value);
     let users: Vec<_> = draft.listeners.iter().filter(is_user).collect();
     // An upstream that nobody uses has its own warning.

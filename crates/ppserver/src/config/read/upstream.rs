@@ -14,10 +14,10 @@ use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{At, Section, Written, element_number, element_text, unread};
 use crate::config::units::{format_duration, parse_bytes};
-use crate::config::validate::{EntryDraft, UpstreamDraft};
+use crate::config::validate::{EntryDraft, HealthDraft, UpstreamDraft, most_sent};
 use crate::config::{
-    Dns, Endpoint, Entry, Outgoing, Passive, TlvPass, TlvSet, TlvValue, Version, WEIGHT_MAX,
-    defaults, keys,
+    CheckPolicy, Dns, EXCHANGE_BYTES_MAX, Endpoint, Entry, EntrySend, Exchange, Passive, Sending,
+    TlvPass, TlvSet, TlvValue, Version, WEIGHT_MAX, defaults, keys,
 };
 
 /// One less than the most attempts of a connection.
@@ -28,6 +28,12 @@ const CONNECTIONS: RangeInclusive<usize> = 0..=262_144;
 const FAILURES: RangeInclusive<usize> = 0..=1_000;
 /// Who tries again sooner tries all the time.
 const EJECT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+const CHECKS: RangeInclusive<usize> = 1..=1_000;
+/// Who checks more often measures the network.
+const CHECK_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+const CHECK_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 const ENDPOINTS_EXAMPLE: &str = "endpoints = [\"127.0.0.1:8080\"]";
 /// What a header has room for behind the addresses of IPv6 and a checksum (spec 2.2).
 const TLV_SET_BYTES_MAX: usize = 65_535 - 36 - 7;
@@ -42,19 +48,22 @@ pub(super) fn upstream(
     let name = At::new(name.value.to_owned(), name.place.clone());
     is_name(&name, faults);
     let section = Section::open(&keys::UPSTREAM, value, faults);
+    let endpoints = endpoints(section, faults);
     let send = section.section("proxy_protocol", &keys::SEND, faults);
     let passed = passed(send, faults);
+    let health = section.section("health", &keys::HEALTH, faults);
     let retries = section.number("retries", RETRIES, defaults::RETRIES, faults);
     let passive = section.section("passive", &keys::PASSIVE, faults);
     UpstreamDraft {
         name,
-        endpoints: endpoints(section, faults),
         balance: section.choice("balance", defaults::BALANCE, &[], faults),
         passive: passive.written(self::passive(passive, faults)),
         retries: At::new(retries, section.get("retries").map(Spanned::span)),
         dns: dns(section.section("dns", &keys::DNS, faults), faults),
-        send: send.written(self::send(send, &passed, faults)),
+        send: send.written(self::send(send, &passed, &endpoints, faults)),
         passed,
+        health: health.written(self::health(health, faults)),
+        endpoints,
     }
 }
 
@@ -80,8 +89,10 @@ fn entry(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<Entry
     let backup = section.toggle("backup", defaults::BACKUP, faults);
     let most = defaults::ENDPOINT_CONNECTIONS_MAX;
     let connections_max = number(section, "max_connections", CONNECTIONS, most, faults);
+    let own = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
+    let send = if section.has("send") { EntrySend::Own(own) } else { EntrySend::Inherited };
     let At { value: endpoint, place } = found?;
-    let entry = Entry { endpoint, weight, backup, connections_max };
+    let entry = Entry { endpoint, weight, backup, connections_max, send };
     Some(EntryDraft { entry: section.written(entry), place })
 }
 
@@ -132,6 +143,47 @@ fn passive(section: Section<'_, '_>, faults: &mut Diagnostics) -> Passive {
     passive
 }
 
+fn health(section: Section<'_, '_>, faults: &mut Diagnostics) -> HealthDraft {
+    let HealthDraft { kind, policy, slow_start, on_down, .. } = HealthDraft::default();
+    HealthDraft {
+        kind: section.choice("check", kind, &[], faults),
+        exchange: Exchange {
+            send: exchanged(section, "send", "send = \"PING\\r\\n\"", faults),
+            expect: exchanged(section, "expect", "expect = \"+PONG\"", faults),
+        },
+        policy: CheckPolicy {
+            exchange: None,
+            proxy: section.choice("proxy", policy.proxy, &[], faults),
+            interval: section.duration("interval", CHECK_INTERVAL, policy.interval, faults),
+            timeout: section.duration("timeout", CHECK_TIMEOUT, policy.timeout, faults),
+            rise: number(section, "rise", CHECKS, policy.rise, faults),
+            fall: number(section, "fall", CHECKS, policy.fall, faults),
+        },
+        slow_start: section.duration("slow_start", SLOW_START, slow_start, faults),
+        on_down: section.choice("on_down", on_down, &[], faults),
+    }
+}
+
+/// What a check says, or hears.
+fn exchanged(
+    section: Section<'_, '_>,
+    key: &str,
+    example: &str,
+    faults: &mut Diagnostics,
+) -> Vec<u8> {
+    let Some(text) = section.text(key, example, faults) else { return Vec::new() };
+    let bytes = parse_bytes(text.value).unwrap_or_else(|misread| {
+        unread(key, &text, misread, example, faults);
+        Vec::new()
+    });
+    if bytes.len() > EXCHANGE_BYTES_MAX {
+        faults
+            .add(Code::BadValue, text.place, format!("`{key}` is too long"))
+            .with_help(format!("{EXCHANGE_BYTES_MAX} bytes at most"));
+    }
+    bytes
+}
+
 /// A whole number that fits.
 fn number(
     section: Section<'_, '_>,
@@ -158,16 +210,22 @@ fn dns(section: Section<'_, '_>, faults: &mut Diagnostics) -> Written<Dns> {
     section.written(Dns { min, max })
 }
 
-fn send(section: Section<'_, '_>, passed: &[At<u8>], faults: &mut Diagnostics) -> Outgoing {
+fn send(
+    section: Section<'_, '_>,
+    passed: &[At<u8>],
+    endpoints: &[EntryDraft],
+    faults: &mut Diagnostics,
+) -> Sending {
     let version = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
     let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
     let tlv_pass = tlv_pass(section, passed, faults).unwrap_or(defaults::TLV_PASS);
     let tlv_set = tlv_set(section, faults);
     let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
-    match version {
-        None => Outgoing::Off,
-        Some(Version::V1) => Outgoing::V1 { destination },
-        Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c },
+    let none = Sending::of(version);
+    match most_sent(version, endpoints) {
+        None => none,
+        Some(Version::V1) => Sending { destination, ..none },
+        Some(Version::V2) => Sending { version, destination, tlv_pass, tlv_set, crc32c },
     }
 }
 

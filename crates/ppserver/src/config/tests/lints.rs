@@ -297,3 +297,29 @@ fn limits_of_clients_that_limit_nothing_are_warned_about() {
         assert_eq!(limits(bad).len(), 1, "{bad}");
     }
 }
+
+#[test]
+fn keys_of_checks_that_nobody_makes_are_warned_about() {
+    let text = |upstream: &str, lines: &str| {
+        format!("{HEAD}{LISTENER}{UPSTREAM}{upstream}[upstream.u.health]\n{lines}\n")
+    };
+    for (lines, expected) in [
+        ("interval='1s'", &["9:1 no-effect"][..]),
+        ("check='off'\nsend='a'\nrise=3", &["10:1 no-effect", "11:1 no-effect"]),
+        ("check='off'\nsend=''\nrise=2\ninterval='5s'\non_down='keep'", &[]),
+        ("check='tcp'\nexpect='a'", &["10:1 no-effect"]),
+        ("check='exchange'\nexpect='a'", &[]),
+        ("check='tcp'\nproxy='proxy'", &["10:1 no-effect"]),
+        ("on_down='reset'", &["9:1 no-effect"]),
+        ("check='tcp'\non_down='reset'", &[]),
+        ("slow_start='9s'", &[]),
+        ("check='nothing'\nrise=3", &["9:7 bad-value"]),
+    ] {
+        assert_eq!(faults(&text("", lines)), expected, "{lines}");
+    }
+    let never = "slow_start='9s'";
+    assert_eq!(faults(&text("passive.failures=0\n", never)), ["10:1 no-effect"]);
+    assert_eq!(faults(&text("balance='first'\n", never)), ["10:1 no-effect"]);
+    let named = text("", "on_down='reset'").replace("127.0.0.1:2", "web.internal:2");
+    assert_eq!(faults(&named), [""; 0], "names lose addresses");
+}

@@ -80,7 +80,7 @@ fn accept() -> impl Strategy<Value = HeaderMode> {
     )
 }
 
-fn send() -> impl Strategy<Value = Outgoing> {
+fn send() -> impl Strategy<Value = Sending> {
     let types = prop::collection::btree_set(any::<u8>().prop_filter("crc", |n| *n != 3), 0..6);
     let types = types.prop_map(|types| TlvPass::Types(types.into_iter().collect()));
     let tlv_pass = prop_oneof![Just(TlvPass::All), types];
@@ -95,12 +95,43 @@ fn send() -> impl Strategy<Value = Outgoing> {
     let tlv = (kind, value).prop_map(|(kind, value)| TlvSet { kind, value });
     let tlv_set = prop::collection::vec(tlv, 0..4);
     (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, tlv_set, crc32c).prop_map(
-        |(version, destination, tlv_pass, tlv_set, crc32c)| match version {
-            None => Outgoing::Off,
-            Some(Version::V1) => Outgoing::V1 { destination },
-            Some(Version::V2) => Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c },
+        |(version, destination, tlv_pass, tlv_set, crc32c)| Sending {
+            version,
+            destination,
+            tlv_pass,
+            tlv_set,
+            crc32c,
         },
     )
+}
+
+/// What says nothing of the versions that are sent is not there.
+fn sent_by(upstream: Upstream) -> Upstream {
+    let (most, send) = (upstream.most_sent(), upstream.send);
+    let Sending { version, destination, .. } = send;
+    let send = match most {
+        None => Sending::of(version),
+        Some(Version::V1) => Sending { destination, ..Sending::of(version) },
+        Some(Version::V2) => send,
+    };
+    Upstream { send, ..upstream }
+}
+
+fn health() -> impl Strategy<Value = Health> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..20);
+    let exchange = (bytes(), bytes()).prop_map(|(send, expect)| Exchange { send, expect });
+    let interval = duration(100..=86_400_000);
+    let rows = (1..=1_000u32, 1..=1_000u32);
+    let policy = (prop::option::of(exchange), choice(), interval, duration(1..=600_000), rows);
+    let policy = policy.prop_map(|(exchange, proxy, interval, timeout, (rise, fall))| {
+        Check::On(CheckPolicy { exchange, proxy, interval, timeout, rise, fall })
+    });
+    let check = prop_oneof![Just(Check::Off), policy];
+    (check, duration(0..=86_400_000), choice()).prop_map(|(check, slow_start, on_down)| Health {
+        check,
+        slow_start,
+        on_down,
+    })
 }
 
 /// A link-local address stands on some interface.
@@ -132,12 +163,15 @@ fn dns() -> impl Strategy<Value = Dns> {
 }
 
 fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
-    let entry = (endpoint(), 0..=1_000u32, toggle(), 0..=262_144u32);
-    let entry = entry.prop_map(|(endpoint, weight, backup, connections_max)| Entry {
+    let own = choice::<Option<Version>>().prop_map(EntrySend::Own);
+    let send_to = prop_oneof![Just(EntrySend::Inherited), own];
+    let entry = (endpoint(), 0..=1_000u32, toggle(), 0..=262_144u32, send_to);
+    let entry = entry.prop_map(|(endpoint, weight, backup, connections_max, send)| Entry {
         endpoint,
         weight,
         backup,
         connections_max,
+        send,
     });
     let plain = endpoint().prop_map(Entry::plain);
     let endpoints = prop::collection::vec(prop_oneof![plain, entry], 1..5);
@@ -147,18 +181,12 @@ fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
         eject: Duration::from_millis(one.min(other)),
         max: Duration::from_millis(one.max(other)),
     });
-    let body = (endpoints, choice(), 0..=15usize, passive, dns(), send());
+    let body = (endpoints, choice(), 0..=15usize, passive, dns(), send(), health());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
-        let upstream = |(name, (endpoints, balance, retries, passive, dns, send))| Upstream {
-            name,
-            endpoints,
-            balance,
-            retries,
-            passive,
-            dns,
-            send,
+        let upstream = |(name, (endpoints, balance, retries, passive, dns, send, health))| {
+            Upstream { name, endpoints, balance, retries, passive, dns, send, health }
         };
-        map.into_iter().map(upstream).collect()
+        map.into_iter().map(upstream).map(sent_by).collect()
     })
 }
 

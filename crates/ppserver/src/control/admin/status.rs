@@ -87,7 +87,7 @@ struct Bucket {
     count: u64,
 }
 
-/// An endpoint. Nobody checks endpoints yet.
+/// An endpoint.
 #[derive(Debug, Serialize)]
 struct EndpointState {
     address: SocketAddr,
@@ -105,6 +105,7 @@ struct EndpointState {
     active: u64,
     connects: u64,
     failures: u64,
+    /// Of the last check that passed.
     check_latency_seconds: Option<f64>,
 }
 
@@ -186,7 +187,7 @@ impl Pools {
                     active: it.active,
                     connects: it.connects.iter().sum(),
                     failures: it.failures(),
-                    check_latency_seconds: None,
+                    check_latency_seconds: known.check_latency.map(seconds),
                 })
             };
             // What a reload is about to take away is known no more.

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use crate::config::{self, Config, Dns, Endpoint};
-use crate::core::pool::endpoint;
+use crate::config::{self, Config, Dns, Endpoint, Version};
+use crate::core::pool::endpoint::{self, HeaderSent};
 use crate::core::pool::resolution::AskTerms;
 use crate::telemetry::cells::NameCells;
 use ask::Asker;
@@ -78,6 +78,7 @@ struct Entry {
     is_backup: bool,
     /// Of each endpoint.
     connections_max: u64,
+    header: HeaderSent,
 }
 
 /// Where the endpoints of an entry come from.
@@ -116,6 +117,11 @@ impl Names {
                 weight: entry.weight,
                 is_backup: entry.backup.is_on(),
                 connections_max: u64::from(entry.connections_max),
+                header: match entry.send.or(upstream.send.version) {
+                    None => HeaderSent::Off,
+                    Some(Version::V1) => HeaderSent::V1,
+                    Some(Version::V2) => HeaderSent::V2,
+                },
             };
             upstream.endpoints.iter().map(entry).collect()
         });
@@ -241,6 +247,7 @@ impl Entry {
                 weight: self.weight * found.weight,
                 is_backup: self.is_backup || found.is_backup,
                 connections_max: self.connections_max,
+                header: self.header,
             },
             from: from.cloned(),
         };

@@ -5,8 +5,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::health::Health;
+use super::ramp::{Ramp, WHOLE};
 
 /// What an endpoint is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,19 @@ pub struct Member {
     pub is_backup: bool,
     /// Connections of all workers at a time; 0 is no limit.
     pub connections_max: u64,
+    /// The header that it is sent.
+    pub header: HeaderSent,
+}
+
+/// The header that an endpoint is sent; what it says is for whoever composes it. A later one holds more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeaderSent {
+    /// None.
+    Off,
+    /// The text line.
+    V1,
+    /// The binary header.
+    V2,
 }
 
 /// An endpoint of a pool.
@@ -35,6 +50,8 @@ pub struct Endpoint {
 pub struct Shared {
     /// Whether it gets new clients.
     pub health: Health,
+    /// How much of its weight counts.
+    pub ramp: Ramp,
     /// Connections and attempts of each worker.
     loads: Box<[Load]>,
 }
@@ -47,7 +64,8 @@ struct Load(AtomicU64);
 impl Member {
     /// One like any other.
     pub const fn at(addr: SocketAddr) -> Self {
-        Self { addr, weight: 1, is_backup: false, connections_max: 0 }
+        let header = HeaderSent::Off;
+        Self { addr, weight: 1, is_backup: false, connections_max: 0, header }
     }
 }
 
@@ -62,9 +80,15 @@ impl Endpoint {
         self.member.connections_max == 0 || self.shared.active() < self.member.connections_max
     }
 
+    /// Its weight as it counts now, in parts; 0 only of one that has none.
+    pub(super) fn weight(&self, now: Instant) -> u64 {
+        u64::from(self.member.weight) * self.shared.ramp.part(now)
+    }
+
     /// The connections for each part of weight, as a number that can be compared.
-    pub(super) fn load_key(&self) -> u64 {
-        (self.shared.active() + 1).saturating_mul(1 << 20) / u64::from(self.member.weight.max(1))
+    pub(super) fn load_key(&self, now: Instant) -> u64 {
+        let each = (self.shared.active() + 1).saturating_mul(WHOLE << 20);
+        each / self.weight(now).max(1)
     }
 
     /// Counts a connection of a worker's, unless others were faster and it has no room any more.
@@ -96,7 +120,8 @@ impl Endpoint {
 impl Shared {
     /// Begins with an endpoint that is up, for so many workers.
     pub fn new(workers: usize) -> Self {
-        Self { health: Health::default(), loads: (0..workers).map(|_| Load::default()).collect() }
+        let loads = (0..workers).map(|_| Load::default()).collect();
+        Self { health: Health::default(), ramp: Ramp::default(), loads }
     }
 
     /// Returns how many connections it has, attempts among them.

@@ -1,5 +1,5 @@
-//! Whether an endpoint gets new clients: what they met there, and what an operator said. Who of them is next is
-//! chosen in `mod.rs`.
+//! Whether an endpoint gets new clients: what they met there, what our checks did, and what an operator said. Who of
+//! them is next is chosen in `mod.rs`.
 //!
 //! ```text
 //!           failures in a row                    its time is over
@@ -45,7 +45,7 @@ impl Wish {
 pub enum Standing {
     /// It gets new clients.
     Up,
-    /// An operator has said so.
+    /// Our checks fail, or an operator has said so.
     Down,
     /// Clients' connects have failed.
     Ejected,
@@ -67,6 +67,7 @@ impl Standing {
 
 const WISH: u8 = 0b0011;
 const EJECTED: u8 = 0b0100;
+const FAILS_CHECKS: u8 = 0b1000;
 
 /// What is known of an endpoint, by everybody.
 #[derive(Debug, Default)]
@@ -77,13 +78,14 @@ pub struct Health {
 }
 
 impl Health {
-    /// Returns how it stands: what an operator wants goes before what clients met.
+    /// Returns how it stands: what an operator wants goes before what our checks met, and that before what clients did.
     pub fn standing(&self) -> Standing {
         let flags = self.flags.load(Ordering::Relaxed);
         match wish(flags) {
             Wish::Up => Standing::Up,
             Wish::Down => Standing::Down,
             Wish::Draining => Standing::Draining,
+            Wish::Auto if flags & FAILS_CHECKS != 0 => Standing::Down,
             Wish::Auto if flags & EJECTED != 0 => Standing::Ejected,
             Wish::Auto => Standing::Up,
         }
@@ -127,6 +129,16 @@ impl Health {
     pub fn readmit(&self) -> bool {
         self.failures.store(0, Ordering::Relaxed);
         self.change(|flags| flags & !EJECTED)
+    }
+
+    /// Our checks say that it does not work. Says whether they did not before.
+    pub fn fail_checks(&self) -> bool {
+        self.change(|flags| flags | FAILS_CHECKS)
+    }
+
+    /// Our checks say that it works, or nobody checks it any more. Says whether they failed before.
+    pub fn pass_checks(&self) -> bool {
+        self.change(|flags| flags & !FAILS_CHECKS)
     }
 
     /// Says whether that has changed anything.
@@ -262,6 +274,22 @@ mod tests {
             assert_eq!((health.wish(), health.standing()), (wish, standing));
             assert_eq!(health.may_be_tried(), may_be_tried, "{wish:?}");
         }
+    }
+
+    #[test]
+    fn checks_go_before_what_clients_met_and_leave_it_as_it_is() {
+        let health = Health::default();
+        health.handle_failed(1);
+        assert_eq!([health.fail_checks(), health.fail_checks()], [true, false]);
+        assert_eq!((health.standing(), health.is_up()), (Standing::Down, false));
+        assert!(health.may_be_tried(), "where nobody is up");
+        health.set_wish(Wish::Up);
+        assert_eq!(health.standing(), Standing::Up);
+        health.set_wish(Wish::Auto);
+        assert_eq!([health.pass_checks(), health.pass_checks()], [true, false]);
+        assert_eq!(health.standing(), Standing::Ejected);
+        health.readmit();
+        assert_eq!(health.standing(), Standing::Up);
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test's epoch")]

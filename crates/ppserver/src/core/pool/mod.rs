@@ -11,9 +11,11 @@
 //! nobody is; one that is full never; every pick is given back once.
 
 pub mod balance;
+pub mod check;
 pub mod endpoint;
 pub mod health;
 pub mod maglev;
+pub mod ramp;
 pub mod resolution;
 mod round;
 #[cfg(test)]
@@ -25,7 +27,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use balance::{Balance, with_client};
-use endpoint::Endpoint;
+use endpoint::{Endpoint, HeaderSent};
+use ramp::WHOLE;
 use round::Round;
 
 use crate::core::early::Early;
@@ -158,6 +161,12 @@ impl Upstream {
         self.pool.attempts_max.min(self.pool.endpoints.len()).clamp(1, ATTEMPTS_MAX)
     }
 
+    /// Returns the header that holds most of those that its endpoints are sent.
+    pub fn most_sent(&self) -> HeaderSent {
+        let sent = self.pool.endpoints.iter().map(|endpoint| endpoint.member.header);
+        sent.max().unwrap_or(HeaderSent::Off)
+    }
+
     /// Returns the endpoint at a place.
     pub fn endpoint(&self, at: usize) -> &Endpoint {
         &self.pool.endpoints[at]
@@ -250,7 +259,7 @@ impl Upstream {
     fn find(&self, tried: &Tried, client: IpAddr, now: Instant) -> Option<usize> {
         let is_left = |at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();
         let tier = |is_backup: bool| {
-            self.choose(client, |at| {
+            self.choose(client, now, |at| {
                 self.pool.endpoints[at].member.is_backup == is_backup
                     && is_left(at)
                     && self.is_in_use(at, now)
@@ -261,7 +270,7 @@ impl Upstream {
                 return None;
             }
             // Better one of those that failed than nobody.
-            self.choose(client, |at| {
+            self.choose(client, now, |at| {
                 let Endpoint { member, shared } = &self.pool.endpoints[at];
                 member.weight > 0 && is_left(at) && shared.health.may_be_tried()
             })
@@ -269,10 +278,10 @@ impl Upstream {
     }
 
     /// Chooses one of those that may be chosen.
-    fn choose(&self, client: IpAddr, may: impl Fn(usize) -> bool) -> Option<usize> {
+    fn choose(&self, client: IpAddr, now: Instant, may: impl Fn(usize) -> bool) -> Option<usize> {
         let mut places = (0..self.pool.endpoints.len()).filter(|at| may(*at));
-        let weight = |at: usize| self.pool.endpoints[at].member.weight;
-        let load = |at: usize| self.pool.endpoints[at].load_key();
+        let weight = |at: usize| self.pool.endpoints[at].weight(now);
+        let load = |at: usize| self.pool.endpoints[at].load_key(now);
         match &self.pool.balance {
             Balance::RoundRobin => self.round.next(|at| if may(at) { weight(at) } else { 0 }),
             Balance::First => places.next(),
@@ -282,26 +291,29 @@ impl Upstream {
                 self.round.next(|at| if may(at) && load(at) <= least { weight(at) } else { 0 })
             }
             Balance::RandomOfTwo => {
-                let one = self.draw(&may)?;
-                let other = self.draw(|at| at != one && may(at)).unwrap_or(one);
+                let one = self.draw(|at| if may(at) { weight(at) } else { 0 })?;
+                let other = self.draw(|at| if at != one && may(at) { weight(at) } else { 0 });
+                let other = other.unwrap_or(one);
                 Some(if load(other) < load(one) { other } else { one })
             }
             Balance::SourceHash(maglev) => with_client(client, |id| {
-                maglev.choose(id, &may).or_else(|| {
+                let hash = maglev.hash(id);
+                // Of one that starts slowly the clients come back one after the other, each for good.
+                let is_due =
+                    |at: usize| hash % WHOLE < self.pool.endpoints[at].shared.ramp.part(now);
+                maglev.choose(id, |at| may(at) && is_due(at)).or_else(|| {
                     // Where those who own places are down, whoever is left shares their clients.
                     let count = u64::try_from(places.clone().count()).unwrap_or(0);
-                    let nth = maglev.hash(id).checked_rem(count)?;
+                    let nth = hash.checked_rem(count)?;
                     places.nth(usize::try_from(nth).ok()?)
                 })
             }),
         }
     }
 
-    /// Draws one of those that may be drawn, by weight.
-    fn draw(&self, may: impl Fn(usize) -> bool) -> Option<usize> {
-        let weight =
-            |at: usize| if may(at) { u64::from(self.pool.endpoints[at].member.weight) } else { 0 };
-        let total: u64 = (0..self.pool.endpoints.len()).map(weight).sum();
+    /// Draws one by weight.
+    fn draw(&self, weight: impl Fn(usize) -> u64) -> Option<usize> {
+        let total: u64 = (0..self.pool.endpoints.len()).map(&weight).sum();
         let mut left = self.next_random().checked_rem(total)?;
         (0..self.pool.endpoints.len()).find(|at| {
             let weight = weight(*at);

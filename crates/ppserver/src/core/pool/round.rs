@@ -30,13 +30,13 @@ impl Round {
     }
 
     /// Takes the next one. Those without a weight now are passed over, and gain nothing.
-    pub(super) fn next(&self, weight: impl Fn(usize) -> u32) -> Option<usize> {
+    pub(super) fn next(&self, weight: impl Fn(usize) -> u64) -> Option<usize> {
         let (mut total, mut richest) = (0, None);
         let count = self.credits.len();
         let first = self.first.checked_rem(count).unwrap_or(0);
         for at in (first..count).chain(0..first) {
             let credit = &self.credits[at];
-            let weight = i64::from(weight(at));
+            let weight = i64::try_from(weight(at)).expect("far below 2^63");
             if weight == 0 {
                 continue;
             }
@@ -57,7 +57,7 @@ impl Round {
 mod tests {
     use super::*;
 
-    fn take(round: &Round, count: usize, weights: &[u32]) -> Vec<usize> {
+    fn take(round: &Round, count: usize, weights: &[u64]) -> Vec<usize> {
         (0..count).map(|_| round.next(|at| weights[at]).expect("somebody may")).collect()
     }
 

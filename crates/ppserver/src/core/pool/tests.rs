@@ -290,3 +290,59 @@ fn a_reload_leaves_the_turn_with_the_endpoint_that_has_it() {
     let new = old.reloaded(pool(&turned, Balance::RoundRobin));
     assert_eq!(pick(&new, 1, now).map(|at| new.endpoint(at).member.addr.port()), Ok(3));
 }
+
+#[test]
+fn a_slow_start_gets_its_part_of_the_weight_in_each_way_that_knows_weights() {
+    let begin = start();
+    let all = endpoints(2);
+    // A quarter of it is over: its weight is a quarter of the other's.
+    all[0].shared.ramp.begin(Duration::from_secs(4), begin);
+    let now = begin + Duration::from_secs(1);
+    for (balance, min, max) in [
+        (Balance::RoundRobin, 200, 200),
+        (Balance::LeastConnections, 199, 201),
+        (Balance::RandomOfTwo, 180, 220),
+        // An eighth of all clients: a quarter of its own.
+        (maglev(&all), 100, 150),
+    ] {
+        let upstream = upstream(&all, balance.clone(), now);
+        let picked: Vec<_> = (0..1000).map(|it| pick(&upstream, it, now).unwrap()).collect();
+        let count = picked.iter().filter(|at| **at == 0).count();
+        assert!((min..=max).contains(&count), "{count} {balance:?}");
+        picked.iter().for_each(|at| upstream.handle_cancelled(*at));
+    }
+}
+
+#[test]
+fn clients_of_a_hash_come_back_to_one_that_starts_slowly_one_after_the_other_and_stay() {
+    let begin = start();
+    let all = endpoints(2);
+    let upstream = upstream(&all, maglev(&all), begin);
+    let own = |now| (0..1000).filter(|it| pick(&upstream, *it, now) == Ok(0)).collect::<Vec<_>>();
+    let before = own(begin);
+    all[0].shared.ramp.begin(Duration::from_secs(4), begin);
+    let mut last = Vec::new();
+    for seconds in 0..=4 {
+        let now = own(begin + Duration::from_secs(seconds));
+        assert!(last.iter().all(|client| now.contains(client)) && now.len() >= last.len());
+        last = now;
+    }
+    assert_eq!(last, before);
+}
+
+#[test]
+fn one_that_starts_slowly_is_chosen_where_there_is_no_other() {
+    let now = start();
+    let all = endpoints(1);
+    all[0].shared.ramp.begin(Duration::from_secs(4), now);
+    for balance in [
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+        Balance::RandomOfTwo,
+        maglev(&all),
+        Balance::First,
+    ] {
+        let upstream = upstream(&all, balance, now);
+        assert!((0..10).all(|it| pick(&upstream, it, now) == Ok(0)));
+    }
+}

@@ -60,6 +60,8 @@ quirks! {
     OperatorSets, "an operator says what an endpoint is to be";
     EndpointEjected, "an endpoint is ejected";
     TrialStands, "an endpoint that was ejected comes back";
+    CheckFails, "our checks find an endpoint down";
+    SlowStart, "an endpoint that is back starts slowly";
     NobodyUp, "nobody is up, and one that is down is tried";
     PeerReset, "a peer resets in the midst of its script";
     NoPort, "EADDRNOTAVAIL";
@@ -184,9 +186,9 @@ impl Coverage {
     /// Returns what was met fewer times than `hits_min`.
     pub(super) fn holes(&self, hits_min: u64) -> Vec<&'static str> {
         // A full table of connections is told by a bare close, before there is a session; who is closed by an
-        // operator ends like who is stopped; and a worker that fails takes its sessions with it.
-        let elsewhere =
-            [CloseReason::Overload, CloseReason::ClosedByAdmin, CloseReason::WorkerFailed];
+        // operator, or with its endpoint, ends like who is stopped; and a worker that fails takes its sessions with it.
+        use CloseReason::{ClosedByAdmin, EndpointDown, Overload, WorkerFailed};
+        let elsewhere = [Overload, ClosedByAdmin, EndpointDown, WorkerFailed];
         let is_elsewhere = |name: &str| elsewhere.iter().any(|reason| reason.name() == name);
         self.entries()
             .filter(|(name, count)| *count < hits_min && !is_elsewhere(name))

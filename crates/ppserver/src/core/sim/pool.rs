@@ -12,7 +12,7 @@ use super::oracle::hold;
 use super::rng::Rng;
 use crate::core::close_reason::CloseReason;
 use crate::core::pool::balance::Balance;
-use crate::core::pool::endpoint::{Endpoint, Member};
+use crate::core::pool::endpoint::{Endpoint, Member, Shared};
 use crate::core::pool::health::Wish;
 use crate::core::pool::{self, Tried, Unavailable, Upstream};
 
@@ -41,6 +41,7 @@ struct Known {
     /// Connects that failed in a row.
     failures: u32,
     is_out: bool,
+    fails_checks: bool,
     /// Attempts without an answer, and since when: the first of them, or the last answer.
     waiting: usize,
     since: Instant,
@@ -52,7 +53,7 @@ impl Known {
     fn is_up(self, now: Instant) -> bool {
         let is_answering = self.waiting == 0 || now < self.since + UNANSWERED_MAX;
         let is_in = match self.wish {
-            Wish::Auto => !self.is_out,
+            Wish::Auto => !self.is_out && !self.fails_checks,
             Wish::Up => true,
             Wish::Down | Wish::Draining => false,
         };
@@ -88,7 +89,9 @@ impl Pool {
             endpoints.iter().for_each(|endpoint| assert!(endpoint.shared.health.handle_failed(1)));
         }
         let (failures, wish) = (u32::from(is_out), Wish::Auto);
-        let known = Known { wish, failures, is_out, waiting: 0, since: now, users: 0 };
+        let fails_checks = false;
+        let known =
+            Known { wish, failures, is_out, fails_checks, waiting: 0, since: now, users: 0 };
         Self {
             upstream: Mutex::new(Upstream::new("web".to_owned(), pool, 0, now)),
             known: Mutex::new(vec![known; count]),
@@ -110,16 +113,16 @@ impl Pool {
     }
 
     /// Something may happen to an endpoint.
-    pub(super) fn meet_fate(&self) {
+    pub(super) fn meet_fate(&self, now: Instant) {
         let mut rng = lock(&self.rng);
         if self.is_calm || !rng.one_in(FATE_TIMES) {
             return;
         }
         let at = rng.below(self.endpoints.len());
-        let health = &self.endpoints[at].shared.health;
+        let Shared { health, ramp, .. } = &*self.endpoints[at].shared;
         let mut known = lock(&self.known);
         let known = &mut known[at];
-        match rng.below(3) {
+        match rng.below(5) {
             0 => {
                 let wish =
                     rng.pick(&[Wish::Auto, Wish::Auto, Wish::Up, Wish::Down, Wish::Draining]);
@@ -131,6 +134,19 @@ impl Pool {
                 health.readmit();
                 (known.is_out, known.failures) = (false, 0);
                 lock(&self.met).push(Quirk::TrialStands);
+            }
+            2 if known.fails_checks => {
+                assert!(health.pass_checks());
+                known.fails_checks = false;
+            }
+            2 => {
+                assert!(health.fail_checks());
+                known.fails_checks = true;
+                lock(&self.met).push(Quirk::CheckFails);
+            }
+            3 => {
+                ramp.begin(Duration::from_millis(rng.between(0, 3_000) as u64), now);
+                lock(&self.met).push(Quirk::SlowStart);
             }
             _ => {
                 let pool = terms(&self.endpoints, self.failures_max, &mut rng);

@@ -131,7 +131,8 @@ impl World {
         self.steps += 1;
         hold!(Deadline, self.steps < STEPS_MAX, "it never ends");
         self.meet_fate();
-        self.pool.iter().for_each(|pool| pool.meet_fate());
+        let now = self.now;
+        self.pool.iter().for_each(|pool| pool.meet_fate(now));
         if self.setting.jump_at == Some(self.steps) {
             self.kernel.cover.hit(Quirk::TimeJump);
             let leap = Duration::from_secs(self.rng.between(1, 20) as u64);

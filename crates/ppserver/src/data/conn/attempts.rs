@@ -52,6 +52,7 @@ impl Connection {
             }
         };
         (self.endpoint, self.hold) = (Some(place), Hold::Attempt(place));
+        let send = route.send(route.upstream.endpoint(place));
         let endpoint = route.upstream.endpoint(place).member.addr;
         tracing::debug!(
             listener = self.rules.name(),
@@ -61,7 +62,7 @@ impl Connection {
             "connecting",
         );
         let (peer, id) = (self.intent.peer, self.id);
-        let header = match compose(dial, &route.send, &self.client, peer, id, ctx.scratch) {
+        let header = match compose(dial, send, &self.client, peer, id, ctx.scratch) {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
         };
@@ -199,6 +200,13 @@ impl Connection {
                 "nobody to connect to",
             );
         }
+    }
+
+    /// Whether it stands at this endpoint of this upstream.
+    pub(in crate::data) fn is_at(&self, upstream: &str, endpoint: SocketAddr) -> bool {
+        matches!(self.hold, Hold::Connection(_))
+            && self.endpoint_addr() == Some(endpoint)
+            && self.rules.target(self.taken).upstream.name == upstream
     }
 
     /// Returns the address of the last attempt's endpoint.

@@ -11,6 +11,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use super::process::Process;
+use crate::core::check_result::CheckResult;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::resolution_result::ResolutionResult;
@@ -164,7 +165,17 @@ impl Families {
         gauge(to, "ppserver_endpoint_up", "Whether new connections go there", up)?;
         let active =
             self.endpoints().map(|(upstream, addr, totals)| (at(upstream, addr), totals.active));
-        gauge(to, "ppserver_endpoint_connections_active", "Connections that stand there", active)
+        gauge(to, "ppserver_endpoint_connections_active", "Connections that stand there", active)?;
+        let checks = self.endpoints().flat_map(|(upstream, addr, totals)| {
+            totals.checks.into_iter().flat_map(move |counts| {
+                let addr = addr.clone();
+                CheckResult::ALL.iter().map(move |result| {
+                    let words = [upstream.to_owned(), addr.clone(), result.name().to_owned()];
+                    (labelled(["upstream", "endpoint", "result"], words), counts[result.index()])
+                })
+            })
+        });
+        counter(to, "ppserver_checks", "Checks of endpoints, by what came of them", checks)
     }
 
     fn of_names(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -27,7 +27,8 @@ pub use snapshot::{
 };
 
 use super::cells::{
-    self, Cells, EndpointCells, ListenerCells, NameCells, PoolCells, UpstreamCells, WorkerCells,
+    self, Cells, CheckCells, EndpointCells, ListenerCells, NameCells, PoolCells, UpstreamCells,
+    WorkerCells,
 };
 use crate::config::Config;
 use crate::core::close_reason::CloseReason;
@@ -55,6 +56,8 @@ struct Book {
     endpoints: Shelf<EndpointName, EndpointCells>,
     /// How those that are followed stand.
     shared: BTreeMap<EndpointName, Weak<Shared>>,
+    /// Of those that are checked.
+    checks: BTreeMap<EndpointName, Arc<CheckCells>>,
     /// Of names that are followed; one may stand for addresses and for services.
     names: BTreeMap<String, Vec<Arc<NameCells>>>,
     /// What listeners that are gone have counted.
@@ -74,6 +77,7 @@ impl Ledger {
             upstreams: Shelf::new(),
             endpoints: Shelf::new(),
             shared: BTreeMap::new(),
+            checks: BTreeMap::new(),
             names: BTreeMap::new(),
             gone: ListenerTotals::new(String::new()),
             gone_connect_failures: 0,
@@ -122,6 +126,11 @@ impl Ledger {
             }
         }
         self.book().names = all;
+    }
+
+    /// Has these cells of checks, and no others; all of endpoints that are followed.
+    pub fn follow_checks(&self, checks: Vec<(EndpointName, Arc<CheckCells>)>) {
+        self.book().checks = checks.into_iter().collect();
     }
 
     /// Returns a worker's cells for a configuration that is followed.
@@ -218,7 +227,8 @@ impl Ledger {
             let (name, addr) = endpoint;
             let shared = book.shared.get(endpoint).and_then(Weak::upgrade);
             let standing = shared.map_or(Standing::Up, |shared| shared.health.standing());
-            let mut totals = EndpointTotals::new(*addr, standing);
+            let checks = book.checks.get(endpoint).map(|cells| cells.counts());
+            let mut totals = EndpointTotals { checks, ..EndpointTotals::new(*addr, standing) };
             cells.iter().for_each(|cells| totals.add(cells));
             let at = upstreams.binary_search_by(|upstream| upstream.name.cmp(name));
             upstreams[at.expect("an endpoint has an upstream")].endpoints.push(totals);

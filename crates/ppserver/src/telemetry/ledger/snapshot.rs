@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ppcore::ErrorKind;
 use serde::{Serialize, Serializer};
 
+use crate::core::check_result::CheckResult;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::pool::health::Standing;
@@ -86,6 +87,8 @@ pub struct EndpointTotals {
     pub active: u64,
     /// Attempts to connect, by the index of their result.
     pub connects: [u64; ConnectResult::COUNT],
+    /// Checks, by the index of their result; `None` if it is not checked.
+    pub checks: Option<[u64; CheckResult::COUNT]>,
 }
 
 /// What came of questions for a name.
@@ -192,7 +195,7 @@ impl UpstreamTotals {
 
 impl EndpointTotals {
     pub(super) fn new(addr: SocketAddr, standing: Standing) -> Self {
-        Self { addr, standing, active: 0, connects: [0; ConnectResult::COUNT] }
+        Self { addr, standing, active: 0, connects: [0; ConnectResult::COUNT], checks: None }
     }
 
     /// Returns whether new connections go there.

@@ -1,0 +1,186 @@
+//! One check of one endpoint: a connect, our header, and what is said and answered behind it.
+//!
+//! Knows no schedule, and not what follows. Invariant: it is over in its time, and what it holds of an answer is no
+//! longer than what is expected.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::Target;
+use crate::config::Exchange;
+use crate::control::reach::{self, Unreached};
+use crate::core::check_result::CheckResult;
+
+/// Bytes of an answer that are shown where they are not what was expected.
+const SHOWN_MAX: usize = 32;
+
+/// Checks an endpoint. Returns how long it took.
+///
+/// # Errors
+/// Why it has failed.
+pub(super) async fn check(target: &Target) -> Result<Duration, Unreached> {
+    let began = Instant::now();
+    let checked = timeout(target.policy.timeout, attempt(target)).await;
+    checked.unwrap_or_else(|_| Err(Unreached::late())).map(|()| began.elapsed())
+}
+
+async fn attempt(target: &Target) -> Result<(), Unreached> {
+    let policy = &target.policy;
+    let mut socket = reach::connect(target.name.1, policy.timeout).await?;
+    let mut said = target.hello.bytes(&socket).map_err(|error| Unreached::of(&error))?;
+    if let Some(Exchange { send, .. }) = &policy.exchange {
+        said.extend(send);
+    }
+    if !said.is_empty() {
+        socket.write_all(&said).await.map_err(|error| broken(&error))?;
+    }
+    match &policy.exchange {
+        Some(Exchange { expect, .. }) => answered(&mut socket, expect).await,
+        None => Ok(()),
+    }
+}
+
+/// Reads until what was expected has come, or something else has.
+async fn answered(socket: &mut TcpStream, expect: &[u8]) -> Result<(), Unreached> {
+    // Where nothing is expected any byte will do.
+    let mut answer = vec![0; expect.len().max(1)];
+    let mut len = 0;
+    while len < answer.len() {
+        match socket.read(&mut answer[len..]).await {
+            Ok(0) if len == 0 => return Err(unexpected("it closed without an answer".to_owned())),
+            Ok(0) => return Err(otherwise(&answer[..len], "and closed")),
+            Ok(count) => len += count,
+            Err(error) => return Err(broken(&error)),
+        }
+        let agreed = len.min(expect.len());
+        if answer[..agreed] != expect[..agreed] {
+            return Err(otherwise(&answer[..len], "which is not what was expected"));
+        }
+    }
+    Ok(())
+}
+
+fn otherwise(answer: &[u8], how: &str) -> Unreached {
+    let shown = &answer[..answer.len().min(SHOWN_MAX)];
+    unexpected(format!("it answered \"{}\", {how}", shown.escape_ascii()))
+}
+
+fn unexpected(why: String) -> Unreached {
+    Unreached { result: CheckResult::Unexpected, why }
+}
+
+/// A connection that stood is broken.
+fn broken(error: &io::Error) -> Unreached {
+    if [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind()) {
+        let why = "it reset the connection behind our first bytes".to_owned();
+        return Unreached { result: CheckResult::Reset, why };
+    }
+    Unreached::of(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+
+    use super::super::hello::Hello;
+    use super::super::tests::{policy, target};
+    use super::*;
+
+    /// Checks somebody who reads what is said, answers, and closes or resets; returns what it came to.
+    async fn checked(
+        exchange: (&[u8], &[u8]),
+        answer: &'static [u8],
+        then: Then,
+    ) -> Result<Duration, Unreached> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let said = [b"PROXY UNKNOWN\r\n", exchange.0].concat();
+        let len = said.len();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut read = vec![0; len];
+            socket.read_exact(&mut read).await.unwrap();
+            // In pieces of one byte.
+            for byte in answer {
+                socket.write_all(&[*byte]).await.unwrap();
+            }
+            match then {
+                Then::Close => {}
+                Then::Reset => {
+                    SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+                Then::Wait => drop(socket.read(&mut [0]).await),
+            }
+            read
+        });
+        let outcome = check(&to(addr, exchange, Duration::from_secs(10))).await;
+        assert_eq!(server.await.unwrap(), said);
+        outcome
+    }
+
+    enum Then {
+        Close,
+        Reset,
+        Wait,
+    }
+
+    fn to(addr: SocketAddr, (send, expect): (&[u8], &[u8]), timeout: Duration) -> Target {
+        let exchange = Some(Exchange { send: send.to_vec(), expect: expect.to_vec() });
+        let interval = Duration::from_secs(1);
+        let mut target = target(addr.port(), interval);
+        target.hello = Hello::Fixed(b"PROXY UNKNOWN\r\n".to_vec());
+        target.policy = crate::config::CheckPolicy { exchange, timeout, ..policy(interval) }.into();
+        target
+    }
+
+    #[tokio::test]
+    async fn an_answer_passes_by_its_first_bytes() {
+        for (exchange, answer) in [
+            ((&b"PING\r\n"[..], &b"+PONG"[..]), &b"+PONG\r\n"[..]),
+            ((b"", b"220 "), b"220 mail.example ESMTP\r\n"),
+            ((b"", b""), b"\0"),
+        ] {
+            let outcome = checked(exchange, answer, Then::Wait).await;
+            assert!(outcome.is_ok(), "{exchange:?} {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_expected_fails_and_is_shown() {
+        let expect = (&b""[..], &b"+PONG"[..]);
+        for (answer, then, result, why) in [
+            (
+                &b"+PONK\r\n"[..],
+                Then::Wait,
+                CheckResult::Unexpected,
+                "it answered \"+PONK\", which is not what was expected",
+            ),
+            (b"+PO", Then::Close, CheckResult::Unexpected, "it answered \"+PO\", and closed"),
+            (b"", Then::Close, CheckResult::Unexpected, "it closed without an answer"),
+            (
+                b"",
+                Then::Reset,
+                CheckResult::Reset,
+                "it reset the connection behind our first bytes",
+            ),
+        ] {
+            let failed = checked(expect, answer, then).await.unwrap_err();
+            assert_eq!((failed.result, &*failed.why), (result, why));
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_fails_when_the_time_is_over() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let outcome = check(&to(addr, (b"", b"+"), Duration::from_millis(20))).await;
+        assert_eq!(outcome.unwrap_err(), Unreached::late());
+    }
+}
