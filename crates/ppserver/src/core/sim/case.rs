@@ -334,6 +334,9 @@ impl Case {
             hold!(Hasty, is_unmoved, "{next:?} was in hand");
             return;
         }
+        if matches!(self.oracle.story.stage, Stage::Hello { .. }) {
+            env.kernel.cover.hit(Quirk::HelloLate);
+        }
         self.oracle.story.note_timeout(now);
         self.check_silence(env);
         let is_ahead = self.session().deadline() > now;

@@ -82,6 +82,9 @@ quirks! {
     HeaderSplit, "a header comes in parts";
     SilentClient, "a client that may send a header is silent until its deadline";
     LateHeader, "a header lies there at its deadline";
+    HelloSplit, "a hello comes in parts";
+    HelloLate, "a hello is not whole when it has had its time";
+    HelloEnds, "a client ends within its hello";
     TimeJump, "the clock jumps";
     Stop, "the process stops";
     Fair, "both peers are fair, every byte must arrive";

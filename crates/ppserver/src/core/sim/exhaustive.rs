@@ -135,6 +135,8 @@ struct Small {
     name: &'static str,
     first_bytes: FirstBytes,
     verdict: Verdict,
+    /// So many bytes of payload are read to choose a route.
+    hello: usize,
     splicing: Splicing,
     up: (u64, Ending),
     down: (u64, Ending),
@@ -148,6 +150,7 @@ const SMALL: Small = Small {
     name: "a byte each way, both half-close",
     first_bytes: FirstBytes::Payload,
     verdict: RELAY,
+    hello: 0,
     splicing: Splicing::Off,
     up: (1, Ending::Fin),
     down: (1, Ending::Fin),
@@ -177,6 +180,14 @@ const WORLDS: &[Small] = &[
         up: (3, Ending::Fin),
         ..SMALL
     },
+    Small {
+        name: "a hello behind a header, and a byte behind that",
+        first_bytes: FirstBytes::Header,
+        hello: 2,
+        up: (5, Ending::Fin),
+        ..SMALL
+    },
+    Small { name: "a hello that is cut short", hello: 2, ..SMALL },
     Small {
         name: "a header answered here",
         first_bytes: FirstBytes::Header,
@@ -229,7 +240,7 @@ impl Small {
             header: HeaderPlan { len: header, verdict: self.verdict },
             greeting: 1,
             turned_away: None,
-            hello: 0,
+            hello: self.hello,
             conduit: 2,
             sizes: Sizes { received_max: 2, unsent_max: 2, segment_max: 1 },
             connects: vec![
@@ -284,10 +295,10 @@ fn sim_every_order_of_events_around_half_closes() {
 
 #[test]
 fn sim_every_order_of_events_around_headers_and_urgent_bytes() {
-    search(&WORLDS[3..7]);
+    search(&WORLDS[3..9]);
 }
 
 #[test]
 fn sim_every_order_of_events_around_resets_and_retries() {
-    search(&WORLDS[7..]);
+    search(&WORLDS[9..]);
 }

@@ -56,6 +56,9 @@ pub(super) enum Rule {
     Choice,
     /// Whoever counts at an endpoint is given back once.
     Counts,
+    /// What is read to choose a route is read where it is asked for, and before anybody is connected to. That it stays
+    /// payload, and has its time, is for the other rules.
+    Route,
     /// What is kept of sessions is that of those which stand: one place in a queue each, one reminder.
     Memory,
 }
@@ -128,9 +131,19 @@ impl Oracle {
             }
             Action::Reset(side) => self.check_reset(side, view),
             Action::Close(reason) => self.check_close(reason, view),
+            Action::ReadHello => {
+                let stage = self.story.stage;
+                let is_asked = matches!(stage, Stage::Hello { .. });
+                hold!(Route, is_asked, "a hello is read in {stage:?}");
+                hold!(
+                    Route,
+                    !self.story.course(Direction::Up).has_ended,
+                    "a hello is read behind the client's end"
+                );
+                hold!(Route, view.shell.upstream.is_none(), "a hello is read behind a connect");
+            }
             Action::Wait
             | Action::ReadHeader
-            | Action::ReadHello
             | Action::Route
             | Action::Connect
             | Action::TakeError(_)

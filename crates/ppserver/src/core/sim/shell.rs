@@ -278,6 +278,16 @@ impl Shell {
         held.extend(bytes);
         self.up = Conduit::of(held);
         let hello = if self.hello < plan.hello { Hello::Incomplete } else { Hello::Judged };
+        match (received, hello) {
+            (ReceiveResult::Bytes { .. }, Hello::Incomplete) => {
+                kernel.cover.hit(Quirk::HelloSplit);
+            }
+            (ReceiveResult::End, _) => kernel.cover.hit(Quirk::HelloEnds),
+            (
+                ReceiveResult::Bytes { .. } | ReceiveResult::WouldBlock | ReceiveResult::Failed(_),
+                _,
+            ) => {}
+        }
         self.session.handle_hello(received, hello, now);
         Outcome::Hello(received, hello)
     }
