@@ -6,11 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::extract::connect_info::MockConnectInfo;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use ppnet::ppcore::{Command, Header};
-use ppnet::{Config, Endpoints, Greeting, Policy, Reason, Trust};
+use ppnet::ppcore::{Command, Header, Options};
+use ppnet::{Config, Endpoints, Greeting, Policy, Reason, Received, Trust};
 use tokio::io::AsyncWriteExt;
 
 use crate::common::deadline::{Deadline, PATIENCE, poll_for};
@@ -373,6 +375,21 @@ fn tasks_share_one_listener() {
             assert_eq!(task.await.expect("it ends").expect("descriptors are left"), client());
         }
     });
+}
+
+#[tokio::test]
+async fn a_handler_is_tested_without_a_connection() {
+    let whoami = |ConnectInfo(ends): ConnectInfo<Endpoints>| async move {
+        format!("{} {}", ends.peer_addr(), ends.socket_peer_addr())
+    };
+    let sent = Greeting::v2(client(), server()).to_bytes().expect("it fits");
+    let header = Received::decode(Options::new(), &sent).expect("it is good").expect("it is whole");
+    let ends = Endpoints::new(server(), server()).with_header(header);
+    let mut app = Router::new().route("/", get(whoami)).layer(MockConnectInfo(ends));
+    let answer = tower_service::Service::call(&mut app, hyper::Request::new(Body::empty())).await;
+    let Ok(answer) = answer;
+    let body = axum::body::to_bytes(answer.into_body(), 64).await.expect("it is short");
+    assert_eq!(body, format!("{} {}", client(), server()));
 }
 
 #[test]

@@ -122,6 +122,19 @@ fn the_go_clients_header_and_payload_come_through_both_listeners() {
 }
 
 #[test]
+fn a_flow_of_datagrams_from_go_has_the_client_of_its_first_header() {
+    let udp = Example::start("udp", &["first"]);
+    // A header inside a flow is payload: whoever sends it is no balancer, but its client.
+    let answers = go::datagrams(udp.addr, &["one", "two", "PROXY UNKNOWN"]);
+    let client = "192.168.100.200:55407";
+    let expected = ["one", "two", "PROXY UNKNOWN"].map(|said| format!("{client} says {said}\n"));
+    assert_eq!(answers, expected.concat());
+    // Known to nobody, and with a header in each.
+    let udp = Example::start("udp", &["each"]);
+    assert_eq!(go::datagrams(udp.addr, &["one"]), format!("{client} says one\n"));
+}
+
+#[test]
 fn go_is_told_what_our_connector_says() {
     let payload = random(82, MIB);
     for (greeting, version, vpce) in [

@@ -56,6 +56,20 @@ impl Received {
         &self.bytes
     }
 
+    /// Hands out those bytes, in their allocation: `bytes::Bytes` takes them, as it takes an encoded
+    /// [`Greeting`](crate::Greeting), without a copy.
+    ///
+    /// ```
+    /// use pptrust::{Received, ppcore::Options};
+    ///
+    /// let header = Received::decode(Options::new(), b"PROXY UNKNOWN\r\n")?.expect("it is whole");
+    /// assert_eq!(header.into_bytes(), b"PROXY UNKNOWN\r\n");
+    /// # Ok::<(), pptrust::ppcore::Error>(())
+    /// ```
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_vec()
+    }
+
     /// Returns an iterator over the TLVs; it yields nothing for v1.
     pub fn tlvs(&self) -> Tlvs<'_> {
         self.header.tlvs(&self.bytes)

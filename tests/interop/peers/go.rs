@@ -73,6 +73,16 @@ pub(crate) fn send(
     if output.status.success() { Ok(output.stdout) } else { Err(message) }
 }
 
+/// Sends these payloads, a datagram each and the first behind the example header; the answers, one a line.
+#[track_caller]
+pub(crate) fn datagrams(to: SocketAddr, payloads: &[&str]) -> String {
+    let mut command = Command::new(program());
+    let output = command.arg("datagrams").arg(to.to_string()).args(payloads).output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("the answers are text")
+}
+
 /// A certificate for `name` and its key, in PEM, for a peer that speaks TLS.
 #[track_caller]
 pub(crate) fn certificate(name: &str) -> Vec<u8> {

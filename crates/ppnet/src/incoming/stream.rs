@@ -195,7 +195,8 @@ impl<S, A> Stream<S, A> {
     }
 
     /// Takes the connection apart: the socket, and payload that was read from it and not handed on,
-    /// which comes before anything read from it later.
+    /// which comes before anything read from it later. It is what `hyper::upgrade` calls `read_buf`:
+    /// `bytes::Bytes` takes it without a copy.
     pub fn into_inner(self) -> (S, Vec<u8>) {
         (self.inner, self.leftover.into_rest())
     }

@@ -2,6 +2,7 @@
 //
 //	peer serve                        demands a header, prints what it was told, echoes
 //	peer send [-from IP] [-bare] ADDR sends the example header, then its standard input
+//	peer datagrams ADDR PAYLOAD...    sends datagrams, the first with a header, and prints the answers
 //	peer certificate NAME             writes a key and a self-signed certificate, for HAProxy
 package main
 
@@ -30,7 +31,7 @@ const patience = 30 * time.Second
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: peer serve | send [-from IP] [-bare] ADDR | certificate NAME")
+		log.Fatal("usage: peer serve | send [-from IP] [-bare] ADDR | datagrams ADDR PAYLOAD... | certificate NAME")
 	}
 	var err error
 	switch os.Args[1] {
@@ -38,6 +39,8 @@ func main() {
 		err = serve()
 	case "send":
 		err = send(os.Args[2:])
+	case "datagrams":
+		err = datagrams(os.Args[2], os.Args[3:])
 	case "certificate":
 		err = certificate(os.Args[2])
 	default:
@@ -118,6 +121,34 @@ func transmit(conn *net.TCPConn, withHeader bool) error {
 		return err
 	}
 	return conn.CloseWrite()
+}
+
+func datagrams(addr string, payloads []string) error {
+	conn, err := net.Dial("udp", addr)
+	if err != nil {
+		return err
+	}
+	conn.SetDeadline(time.Now().Add(patience))
+	header := proxyproto.HeaderProxyFromAddrs(2,
+		&net.UDPAddr{IP: net.ParseIP("192.168.100.200"), Port: 55407},
+		&net.UDPAddr{IP: net.ParseIP("192.168.100.201"), Port: 8080})
+	sent, err := header.Format()
+	if err != nil {
+		return err
+	}
+	answer := make([]byte, 65535)
+	for _, payload := range payloads {
+		if _, err := conn.Write(append(sent, payload...)); err != nil {
+			return err
+		}
+		n, err := conn.Read(answer)
+		if err != nil {
+			return err
+		}
+		fmt.Println(string(answer[:n]))
+		sent = nil
+	}
+	return nil
 }
 
 func certificate(name string) error {
