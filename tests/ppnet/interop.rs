@@ -3,10 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::process::Command;
 
 use ppnet::ppcore::V1Families;
 use ppnet::pptrust::Lookalike;
 use ppnet::{Greeting, Policy};
+use tempfile::TempDir;
 
 use crate::common::payload::{MIB, assert_same, random};
 use crate::common::wire::v2;
@@ -125,13 +127,35 @@ fn the_go_clients_header_and_payload_come_through_both_listeners() {
 fn a_flow_of_datagrams_from_go_has_the_client_of_its_first_header() {
     let udp = Example::start("udp", &["first"]);
     // A header inside a flow is payload: whoever sends it is no balancer, but its client.
-    let answers = go::datagrams(udp.addr, &["one", "two", "PROXY UNKNOWN"]);
+    let answers = datagrams(udp.addr, &["one", "two", "PROXY UNKNOWN"]);
     let client = "192.168.100.200:55407";
     let expected = ["one", "two", "PROXY UNKNOWN"].map(|said| format!("{client} says {said}\n"));
     assert_eq!(answers, expected.concat());
     // Known to nobody, and with a header in each.
     let udp = Example::start("udp", &["each"]);
-    assert_eq!(go::datagrams(udp.addr, &["one"]), format!("{client} says one\n"));
+    assert_eq!(datagrams(udp.addr, &["one"]), format!("{client} says one\n"));
+}
+
+#[test]
+fn curl_asks_a_grpc_service_directly_and_through_haproxy_and_is_told_its_own_address() {
+    let grpc = Example::start::<&str>("grpc", &[]);
+    let haproxy = Haproxy::forwarding_to(grpc.addr, "send-proxy-v2");
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let empty = dir.path().join("message");
+    // Not compressed, and no byte long.
+    std::fs::write(&empty, [0; 5]).expect("a file in it can be written");
+    let message = format!("@{}", empty.display());
+    let ask = |flags: &[&str], addr: SocketAddr| {
+        let url = format!("http://{addr}/whoami.Whoami/Ask");
+        let request = ["--http2-prior-knowledge", "-H", "content-type: application/grpc", "-H"];
+        let rest = ["te: trailers", "--data-binary", &message, &url];
+        let got = fetch(CLIENT, &[flags, &request, &rest].concat()).expect("answered");
+        let (prefix, answer) = got.body.split_at_checked(5).expect("a message");
+        assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(answer.len()).expect("it is short")]);
+        assert_eq!(String::from_utf8_lossy(answer), format!("you are {}\n", got.local));
+    };
+    ask(&["--haproxy-protocol"], grpc.addr);
+    ask(&[], haproxy.addr());
 }
 
 #[test]
@@ -163,4 +187,14 @@ fn go_is_told_what_our_connector_says() {
             format!("version={version} remote={} local={} vpce={vpce:?}", client(), server());
         assert_eq!(go.told(), told);
     }
+}
+
+/// Sends these payloads, a datagram each and the first behind the example header; the answers, one a line.
+#[track_caller]
+fn datagrams(to: SocketAddr, payloads: &[&str]) -> String {
+    let mut command = Command::new(go::program());
+    let output = command.arg("datagrams").arg(to.to_string()).args(payloads).output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("the answers are text")
 }

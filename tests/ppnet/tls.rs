@@ -5,12 +5,14 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ppnet::{Config, Greeting, Trust};
+use ppnet::{Addr, Config, Greeting, Reason, Refused, Trust};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -66,13 +68,86 @@ async fn behind_an_nlb_a_tls_client_is_told_its_own_address() {
     assert!(answer.ends_with(&format!("\r\n\r\nyou are {}\n", client())), "{answer}");
 }
 
-fn acceptor(made: &CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
+fn server_config(made: &CertifiedKey<rcgen::KeyPair>) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("it is a key");
     let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("they belong together");
-    TlsAcceptor::from(Arc::new(config))
+    Arc::new(config)
+}
+
+fn acceptor(made: &CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
+    TlsAcceptor::from(server_config(made))
+}
+
+/// A TLS listener, where it listens, and who is refused.
+async fn listener(
+    made: &CertifiedKey<rcgen::KeyPair>,
+    terms: Config,
+) -> (ppnet::tls::Listener, SocketAddr, UnboundedReceiver<(Addr, Refused)>) {
+    let (tell, told) = unbounded_channel();
+    let config = terms.on_refused(move |client, why| {
+        tell.send((client.clone(), why)).expect("the test waits");
+    });
+    let listener = ppnet::tokio::Listener::bind("127.0.0.1:0", config).await;
+    let listener = listener.expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    (ppnet::tls::Listener::new(listener, server_config(made)), addr, told)
+}
+
+// Their headers are good, and hellos never come: the client behind the balancer is who gives way.
+#[tokio::test]
+async fn a_client_with_a_crowd_of_silent_handshakes_sheds_its_own_and_nobody_elses() {
+    const CROWD: usize = 10;
+    const PLACES: usize = 2;
+    let made = certificate();
+    let terms = Config::new(Trust::any()).handshakes_max(PLACES);
+    let (listener, addr, mut told) = listener(&made, terms).await;
+    let mut listener = listener.handshake_timeout(Duration::MAX);
+    let serving = tokio::spawn(async move {
+        let mut stream = listener.accept().await;
+        let client = stream.get_ref().0.peer_addr();
+        stream.write_all(b"220").await.map(|()| client)
+    });
+    let other: SocketAddr = "198.51.100.1:1".parse().expect("an address");
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let far = ppnet::tokio::connect(addr, &Greeting::v2(other, server())).await;
+        crowd.push(far.expect("it listens"));
+    }
+    for _ in PLACES..CROWD {
+        let (client, refused) = told.recv().await.expect("the listener goes on");
+        assert_eq!(client, Addr::from(other));
+        assert!(matches!(refused.reason(), Reason::Tls(_)), "{refused}");
+        assert_eq!(io::Error::from(refused).kind(), io::ErrorKind::ConnectionAborted);
+    }
+    let stream = ppnet::tokio::connect(addr, &Greeting::v2(client(), server())).await;
+    let tls = connector(made.cert.der()).connect(name(), stream.expect("it listens")).await;
+    let mut tls = tls.expect("it is answered, with a crowd before it");
+    let mut greeting = [0; 3];
+    tls.read_exact(&mut greeting).await.expect("it is there");
+    assert_eq!(serving.await.expect("it does not panic").expect("it is open"), client());
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_or_is_none_is_told_with_its_client() {
+    let made = certificate();
+    let (listener, addr, mut told) = listener(&made, Config::new(Trust::any())).await;
+    let mut listener = listener.handshake_timeout(Duration::from_millis(1));
+    let serving = tokio::spawn(async move { listener.accept().await });
+    for (sent, kind) in
+        [(&b""[..], io::ErrorKind::TimedOut), (b"GET / HTTP/1.1\r\n", io::ErrorKind::InvalidData)]
+    {
+        let header = Greeting::v1(client(), server()).to_bytes().expect("it fits");
+        let far = ppnet::tokio::connect(addr, &[&header[..], sent].concat()).await;
+        let (who, refused) = told.recv().await.expect("the listener goes on");
+        assert_eq!(who, Addr::from(client()));
+        assert_eq!(io::Error::from(refused).kind(), kind);
+        drop(far);
+    }
+    serving.abort();
 }
 
 // Test_TLSServer: the header inside TLS.

@@ -2,20 +2,17 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::Duration;
 
 use ::axum::extract::connect_info::Connected;
 use ::axum::serve::IncomingStream;
-use ::tokio::time::sleep;
+#[cfg(feature = "rustls")]
+use ::tokio_rustls::server::TlsStream;
 
 use crate::incoming::{Endpoints, Stream};
+#[cfg(feature = "rustls")]
+use crate::tls;
+use crate::tokio::incoming::poll_patiently;
 use crate::tokio::{Listener, Socket};
-
-/// Until the next try when the system cannot accept, mostly for want of descriptors (EMFILE): long
-/// enough for connections to end and not to spin, short for those in the backlog.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// `axum::serve` takes the listener as it is. It never ends: when the system cannot accept, it tries
 /// again every 100 ms, and goes on with the connections it has;
@@ -48,20 +45,10 @@ impl<L: Socket> ::axum::serve::Listener for Listener<L> {
     type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let stream = match Self::accept(self).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    self.config().cannot_accept(&error);
-                    match self.pause().await {
-                        Some(stream) => stream,
-                        None => continue,
-                    }
-                }
-            };
-            let client = stream.peer_addr();
-            return (stream, client);
-        }
+        let mut pause = None;
+        let stream = poll_fn(|cx| poll_patiently(self, &mut pause, cx)).await;
+        let client = stream.peer_addr();
+        (stream, client)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -69,20 +56,32 @@ impl<L: Socket> ::axum::serve::Listener for Listener<L> {
     }
 }
 
-impl<L: Socket> Listener<L> {
-    /// Waits, or until a connection that was accepted before has its header.
-    async fn pause(&mut self) -> Option<Stream<L::Stream, L::Addr>> {
-        let mut over = pin!(sleep(ACCEPT_PAUSE));
-        poll_fn(|cx| match self.poll_accepted(cx) {
-            Poll::Ready(Some(stream)) => Poll::Ready(Some(stream)),
-            Poll::Ready(None) | Poll::Pending => over.as_mut().poll(cx).map(|()| None),
-        })
-        .await
-    }
-}
-
 impl<L: Socket> Connected<IncomingStream<'_, Listener<L>>> for Endpoints<L::Addr> {
     fn connect_info(stream: IncomingStream<'_, Listener<L>>) -> Self {
         stream.io().endpoints().clone()
+    }
+}
+
+/// As that without TLS; the connection behind a handler is [`TlsStream`].
+#[cfg(feature = "rustls")]
+impl<L: Socket> ::axum::serve::Listener for tls::Listener<L> {
+    type Io = TlsStream<Stream<L::Stream, L::Addr>>;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let stream = Self::accept(self).await;
+        let client = stream.get_ref().0.peer_addr();
+        (stream, client)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener().local_addr()
+    }
+}
+
+#[cfg(feature = "rustls")]
+impl<L: Socket> Connected<IncomingStream<'_, tls::Listener<L>>> for Endpoints<L::Addr> {
+    fn connect_info(stream: IncomingStream<'_, tls::Listener<L>>) -> Self {
+        stream.io().get_ref().0.endpoints().clone()
     }
 }

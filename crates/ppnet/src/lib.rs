@@ -26,9 +26,12 @@
 //! | `std` | `Listener`, `handshake`, `connect`: blocking, on `std::net` | yes |
 //! | `tokio` | `tokio::Listener`, `tokio::handshake`, `tokio::connect` | |
 //! | `axum` | `axum::serve::Listener` and `ConnectInfo`; brings `tokio` | |
+//! | `tonic` | `Connected`, for `serve_with_incoming` and `remote_addr()`; brings `tokio` | |
+//! | `rustls` | `tls::Listener`: TLS behind the header, for all of these; brings `tokio` | |
 //!
 //! With any of them come [`Stream`], [`Config`] and, for UDP, [`datagram`]; without, there are
-//! [`Trust`], [`Networks`] and [`Greeting`]. Rust 1.85 or later, with whatever features.
+//! [`Trust`], [`Networks`] and [`Greeting`]. Rust 1.85 or later; `tonic` has what it needs itself, in its later
+//! versions 1.88.
 //!
 //! # What holds for every listener
 //!
@@ -60,8 +63,12 @@ mod axum;
 mod blocking;
 #[cfg(any(feature = "std", feature = "tokio"))]
 mod incoming;
+#[cfg(feature = "rustls")]
+pub mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+#[cfg(feature = "tonic")]
+mod tonic;
 
 #[cfg(all(feature = "std", unix))]
 pub use blocking::connect_unix;

@@ -73,16 +73,6 @@ pub(crate) fn send(
     if output.status.success() { Ok(output.stdout) } else { Err(message) }
 }
 
-/// Sends these payloads, a datagram each and the first behind the example header; the answers, one a line.
-#[track_caller]
-pub(crate) fn datagrams(to: SocketAddr, payloads: &[&str]) -> String {
-    let mut command = Command::new(program());
-    let output = command.arg("datagrams").arg(to.to_string()).args(payloads).output();
-    let output = output.expect("the program runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("the answers are text")
-}
-
 /// A certificate for `name` and its key, in PEM, for a peer that speaks TLS.
 #[track_caller]
 pub(crate) fn certificate(name: &str) -> Vec<u8> {
@@ -93,7 +83,7 @@ pub(crate) fn certificate(name: &str) -> Vec<u8> {
 }
 
 /// The program, built once per run; the build cache stays in the target directory.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         require_path("/usr/share/gocode/src/github.com/pires/go-proxyproto");

@@ -21,7 +21,7 @@ const OLDEST: &str = "1.85.0";
 const SYSTEMS: [&str; 2] = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin"];
 
 /// Each set leaves something out that another needs.
-const FEATURES: [&str; 4] = ["", "std", "tokio", "axum"];
+const FEATURES: [&str; 7] = ["", "std", "tokio", "axum", "tonic", "rustls", "tonic,rustls"];
 
 const LIBRARIES: [&str; 8] =
     ["check", "-p", "ppcore", "-p", "pptrust", "-p", "ppnet", "--all-features"];

@@ -66,6 +66,10 @@ pub enum Reason {
     /// their headers, and of the peer with most of them it was the oldest.
     #[error("the peer's header was not complete when its place was needed")]
     Shed,
+    /// The header is good, and the TLS handshake behind it failed or did not come in time.
+    #[cfg(feature = "rustls")]
+    #[error("the TLS handshake behind the header failed: {0}")]
+    Tls(io::Error),
     /// The connection failed before its header was complete, mostly because the peer reset it.
     #[error("the connection failed before its header was complete: {0}")]
     Io(io::Error),
@@ -146,6 +150,8 @@ impl From<Refused> for io::Error {
     fn from(refused: Refused) -> Self {
         let kind = match refused.reason {
             Reason::Io(error) => return error,
+            #[cfg(feature = "rustls")]
+            Reason::Tls(error) => return error,
             Reason::Denied | Reason::Forbidden | Reason::Invalid(_) => {
                 io::ErrorKind::PermissionDenied
             }

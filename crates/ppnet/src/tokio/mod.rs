@@ -15,17 +15,18 @@
 //! # }
 //! ```
 
+pub(crate) mod crowd;
+pub(crate) mod incoming;
 mod socket;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::panic::resume_unwind;
 #[cfg(unix)]
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,14 +34,15 @@ use ::tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use ::tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use ::tokio::net::{UnixListener, UnixStream, unix};
-use ::tokio::sync::{Mutex, oneshot};
-use ::tokio::task::{JoinSet, yield_now};
+use ::tokio::sync::Mutex;
 use ::tokio::time::{Instant, timeout_at};
 use pptrust::{AsHeader, is_of_one_accept};
 
+use self::crowd::{Crowd, unless_claimed};
+pub use self::incoming::Incoming;
 pub use self::socket::Socket;
 use crate::incoming::{
-    Address, BACKLOG_MAX, Config, Handshake, Opening, Places, READ_LEN, Reason, Refused, Stream,
+    Address, BACKLOG_MAX, Config, Handshake, Opening, READ_LEN, Reason, Refused, Stream,
     header_bytes,
 };
 
@@ -75,19 +77,11 @@ pub struct Listener<L: Socket = TcpListener> {
 }
 
 /// The connections whose headers are not complete, and those whose have not been handed out.
-struct Handshakes<L: Socket> {
-    tasks: JoinSet<Outcome<L>>,
-    places: Places,
-    /// By place: to be dropped when it is needed.
-    claims: HashMap<usize, oneshot::Sender<()>>,
-}
+struct Handshakes<L: Socket>(Crowd<Outcome<L>>);
 
-struct Outcome<L: Socket> {
-    place: usize,
-    /// The socket's.
-    peer: L::Addr,
-    stream: Result<Stream<L::Stream, L::Addr>, Refused>,
-}
+/// The socket's peer, and what has come of its connection.
+type Outcome<L> = (<L as Socket>::Addr, Result<Accepted<L>, Refused>);
+type Accepted<L> = Stream<<L as Socket>::Stream, <L as Socket>::Addr>;
 
 impl Listener {
     /// Binds to `addr` and takes connections on these terms: a [`Trust`](crate::Trust) alone, or a
@@ -130,9 +124,8 @@ impl<L: Socket> Listener<L> {
     /// Takes connections of `listener`.
     pub fn new(listener: L, config: impl Into<Config>) -> Self {
         let config = config.into();
-        let places = Places::new(config.handshakes_max);
-        let handshakes = Handshakes { tasks: JoinSet::new(), places, claims: HashMap::new() };
-        Self { inner: listener, config, handshakes: Mutex::new(handshakes) }
+        let handshakes = Mutex::new(Handshakes(Crowd::new(config.handshakes_max)));
+        Self { inner: listener, config, handshakes }
     }
 
     /// Waits for the next connection that has completed its header. Several tasks may, and take turns.
@@ -184,6 +177,17 @@ impl<L: Socket> Listener<L> {
         drain
     }
 
+    /// Turns it into one that never fails, for servers that stop at an error.
+    ///
+    /// ```no_run
+    /// # async fn serve(listener: ppnet::tokio::Listener) {
+    /// let stream = listener.into_incoming().next().await;
+    /// # }
+    /// ```
+    pub fn into_incoming(self) -> Incoming<L> {
+        Incoming::new(self)
+    }
+
     /// Returns the socket, to set options. Accepting from it directly would take connections whose headers
     /// nobody reads.
     pub fn get_ref(&self) -> &L {
@@ -204,15 +208,10 @@ impl<L: Socket> Listener<L> {
     }
 
     /// Polls for a connection among those accepted before; `None` if there is none.
-    #[cfg(feature = "axum")]
-    pub(crate) fn poll_accepted(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
+    fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
         self.handshakes.get_mut().poll_next(&self.config, cx)
     }
 
-    #[cfg(feature = "axum")]
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
@@ -291,7 +290,7 @@ impl<L: Socket> Handshakes<L> {
             if let Poll::Ready(Some(stream)) = self.poll_next(config, cx) {
                 return Poll::Ready(Ok(stream));
             }
-            if self.places.is_over() {
+            if self.0.is_over() {
                 // Whoever has to leave is about to, and its end wakes us.
                 return Poll::Pending;
             }
@@ -313,38 +312,13 @@ impl<L: Socket> Handshakes<L> {
         config: &Config,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
-        while let Some(joined) = ready!(self.tasks.poll_join_next(cx)) {
-            match joined {
-                Ok(Outcome { place, peer, stream }) => {
-                    self.places.leave(place);
-                    self.claims.remove(&place);
-                    match stream {
-                        Ok(stream) => return Poll::Ready(Some(stream)),
-                        Err(refused) => config.refused(peer, refused),
-                    }
-                }
-                Err(error) => {
-                    self.forget_ended();
-                    match error.try_into_panic() {
-                        Ok(panic) => resume_unwind(panic),
-                        // A task is cancelled only by a runtime that shuts down.
-                        Err(error) => debug_assert!(error.is_cancelled(), "{error}"),
-                    }
-                }
+        while let Some((peer, stream)) = ready!(self.0.poll_next(cx)) {
+            match stream {
+                Ok(stream) => return Poll::Ready(Some(stream)),
+                Err(refused) => config.refused(peer, refused),
             }
         }
         Poll::Ready(None)
-    }
-
-    /// Frees the places of tasks that ended without saying which was theirs.
-    fn forget_ended(&mut self) {
-        self.claims.retain(|&place, claim| {
-            let is_ended = claim.is_closed();
-            if is_ended {
-                self.places.leave(place);
-            }
-            !is_ended
-        });
     }
 
     /// Starts reading the header; a connection that needs none is there at once.
@@ -360,19 +334,13 @@ impl<L: Socket> Handshakes<L> {
         match begun {
             Ok((Some(mut handshake), local)) => {
                 let deadline = Instant::now() + config.header_timeout;
-                let (place, shed) = self.places.take(&peer);
-                let (claim, claimed) = oneshot::channel();
-                self.claims.insert(place, claim);
-                self.tasks.spawn(async move {
+                self.0.begin(&peer.clone(), |claimed| async move {
                     let opening =
                         read_opening(&mut socket, &mut handshake, deadline, claimed).await;
                     let stream =
                         opening.map(|opening| Stream::new(socket, opening, peer.clone(), local));
-                    Outcome { place, peer, stream }
+                    (peer, stream)
                 });
-                if let Some(shed) = shed {
-                    self.claims.remove(&shed);
-                }
                 None
             }
             Ok((None, local)) => Some(Stream::new(socket, Opening::default(), peer, local)),
@@ -382,25 +350,6 @@ impl<L: Socket> Handshakes<L> {
             }
         }
     }
-}
-
-/// Waits, but no longer than for the end of `claimed`; what has arrived by then is no silence.
-async fn unless_claimed<T>(future: impl Future<Output = T>, claimed: impl Future) -> Option<T> {
-    let (mut future, mut claimed) = (pin!(future), pin!(claimed));
-    let first = poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => claimed.as_mut().poll(cx).map(|_| None),
-    });
-    if let Some(output) = first.await {
-        return Some(output);
-    }
-    // The runtime looks at its sockets before it comes back.
-    yield_now().await;
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 impl<L: Socket> futures_core::Stream for Listener<L> {
