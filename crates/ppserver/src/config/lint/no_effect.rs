@@ -122,7 +122,8 @@ pub(super) fn endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
         let is_moot = backup.is_on() && !has_others;
         let (why, help) = ("all endpoints are backups", "leave it to those that stand in");
         warn_if(entry, "backup", is_moot, why, help, faults);
-        let is_same = entry.value.send == EntrySend::Own(upstream.send.value.version);
+        let is_same = entry.value.send == EntrySend::Own(upstream.send.value.version)
+            && !faults.has_error_at(&entry.place_of("send"));
         let why = "the upstream's `send` says the same";
         warn_if(entry, "send", is_same, why, "remove the key", faults);
     }
