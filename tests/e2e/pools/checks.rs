@@ -171,9 +171,12 @@ fn connections_to_an_address_that_no_name_stands_for_any_more_are_reset_where_th
     // What an operator said holds when it is there again.
     write(&addrs);
     pool.server.wait_for("stands for others now", found + 1);
-    let is_draining = || Some(()).filter(|()| pool.served_by() == addrs[1]);
-    poll_for(PATIENCE, is_draining).expect("it is served");
-    let shown = pool.endpoint(addrs[0]);
+    let shown = || {
+        let answer = pool.door.get("/api/v1/upstreams").json(200);
+        let endpoints = answer["pools"][0]["endpoints"].as_array().expect("a list");
+        endpoints.iter().find(|it| it["address"] == addrs[0].to_string()).cloned()
+    };
+    let shown = poll_for(PATIENCE, shown).expect("it is an endpoint again");
     assert_eq!((&shown["state"], &shown["is_set"]), (&json!("draining"), &json!(true)));
     drop(others);
     let counters = pool.end(&addrs);
