@@ -1,4 +1,4 @@
-//! `ppserver` between real peers: HAProxy, nginx, curl, squid, Go programs, and the bytes that AWS
+//! `ppserver` between real peers: HAProxy, nginx, curl, squid, mail servers, Go programs, and the bytes that AWS
 //! load balancers put on the wire.
 //!
 //! Every case checks the addresses where they end up, in the far end's own words, and the payload
@@ -14,6 +14,7 @@ mod peers;
 mod rig;
 
 mod aws;
+mod checks;
 mod curl;
 mod go;
 mod haproxy;

@@ -56,6 +56,16 @@ const PEERS: &[Peer] = &[
         used_for: "the forward proxy behind us: require-proxy-header",
     },
     Peer {
+        package: "postfix",
+        probe: Probe::Program("postfix"),
+        used_for: "the SMTP server behind us: smtpd_upstream_proxy_protocol, tests/interop/checks",
+    },
+    Peer {
+        package: "dovecot-imapd",
+        probe: Probe::AnyOf(&["/usr/lib/dovecot/imap"]),
+        used_for: "the IMAP server behind us: haproxy = yes, tests/interop/checks",
+    },
+    Peer {
         package: "strace",
         probe: Probe::Program("strace"),
         used_for: "an error from any system call: tests/e2e/torment",
