@@ -40,6 +40,14 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
 /// # Errors
 /// As [`Command::spawn`].
 pub fn spawn_orphan(mut command: Command) -> io::Result<Pid> {
+    // One that is not found, or may not be read, is another's to refuse.
+    if let Ok(program) = File::open(command.get_program()) {
+        let mut magic = Vec::new();
+        program.take(4).read_to_end(&mut magic)?;
+        if !is_program(&magic) {
+            return Err(io::Error::from_raw_os_error(libc::ENOEXEC));
+        }
+    }
     let (told, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let fork = move || {
         // SAFETY: fork(2) takes nothing. This runs in a process that has one thread and is about to exec: what goes
@@ -71,6 +79,12 @@ pub fn spawn_orphan(mut command: Command) -> io::Result<Pid> {
     let mut number = [0; size_of::<i32>()];
     File::from(told).read_exact(&mut number)?;
     Pid::from_raw(i32::from_ne_bytes(number)).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Whether a file that begins so is for execve(2). What is not is given to a shell by execvp(3), which std calls
+/// behind a fork.
+fn is_program(magic: &[u8]) -> bool {
+    magic.starts_with(b"\x7fELF") || magic.starts_with(b"#!")
 }
 
 /// Returns how many pages of pipes one unprivileged user may hold (pipe(7)); 0 means no limit.
@@ -422,6 +436,10 @@ mod tests {
         assert_eq!(back, b"to the orphan");
         let error = spawn_orphan(Command::new("/no/such/program")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let text = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(text.path(), "exit 0\n").unwrap();
+        let error = spawn_orphan(Command::new(text.path())).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC), "no shell is asked");
     }
 
     #[test]
