@@ -17,7 +17,7 @@ use crate::peers::curl::{assert_cut_off, fetch};
 use crate::peers::go::{self, GoServer};
 use crate::peers::haproxy::Haproxy;
 use crate::peers::nginx::NginxStream;
-use crate::rig::{CLIENT, PEER, both, connect, echo, terms};
+use crate::rig::{CLIENT, PEER, both, connect, connect_from, echo, terms};
 
 fn client() -> SocketAddr {
     "203.0.113.7:51820".parse().expect("an address")
@@ -156,6 +156,31 @@ fn curl_asks_a_grpc_service_directly_and_through_haproxy_and_is_told_its_own_add
     };
     ask(&["--haproxy-protocol"], grpc.addr);
     ask(&[], haproxy.addr());
+}
+
+#[test]
+fn behind_haproxy_a_connection_that_switches_protocols_keeps_its_client_and_every_byte() {
+    let upgrade = Example::start::<&str>("upgrade", &[]);
+    let haproxy = Haproxy::forwarding_to(upgrade.addr, "send-proxy-v2");
+    let payload = random(83, MIB);
+    let mut stream = connect_from(CLIENT, haproxy.addr());
+    let client = stream.local_addr().expect("it is connected");
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    let mut writer = stream.try_clone().expect("descriptors are left");
+    let sent = [&request[..], &payload].concat();
+    // The first bytes of the new protocol come with the request, unasked.
+    let sending = std::thread::spawn(move || {
+        writer.write_all(&sent)?;
+        writer.shutdown(Shutdown::Write)
+    });
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it ends");
+    sending.join().expect("it does not panic").expect("it is sent");
+    let at = answer.len().checked_sub(MIB).expect("all of it comes back");
+    let head = String::from_utf8_lossy(&answer[..at]).into_owned();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.ends_with(&format!("\r\n\r\nyou are {client}\n")), "{head}");
+    assert_same(&answer[at..], &payload);
 }
 
 #[test]

@@ -173,6 +173,14 @@ impl Trust {
     /// Requires a header of peers in these networks ("10.0.0.0/8") or at these addresses
     /// ("10.0.0.7"), and denies all others. v4-mapped peers (`::ffff:10.0.0.7`) match IPv4 networks.
     ///
+    /// Lists that others keep, as Cloudflare's, are read from where they were put, so that they can change:
+    ///
+    /// ```no_run
+    /// let list = std::fs::read_to_string("/etc/app/ips-v4")?;
+    /// let trust = pptrust::Trust::networks(list.lines().filter(|line| !line.is_empty()))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// When an entry is neither, or there is none.
     pub fn networks<T: AsRef<str>>(
