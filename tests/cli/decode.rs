@@ -30,7 +30,8 @@ fn the_object_has_its_keys_in_the_order_of_the_contract() {
         concat!(
             r#"{"result":"ok","version":1,"command":"PROXY","family":"INET","transport":"STREAM","#,
             r#""src":"192.0.2.1:5","dst":"198.51.100.2:6","consumed":39,"tlvs":[],"#,
-            r#""tlv_error":null,"crc":"absent","need":null,"error":null}"#,
+            r#""tlv_error":null,"crc":"absent","need":null,"error":null,"src_offset":null,"#,
+            r#""dst_offset":null,"tlv_error_offset":null,"payload":0,"hint":null}"#,
             "\n"
         )
     );
@@ -122,6 +123,69 @@ fn a_simple_proxy_header_is_told_by_the_flag_alone() {
     assert!(decode(&["--spp"], V1).text().contains("drop --spp"));
     let short = json(&["--spp"], &spp[..37]);
     assert_eq!((&short["version"], &short["error"]["kind"]), (&json!("spp"), &json!("truncated")));
+}
+
+#[test]
+fn the_object_says_what_the_text_says() {
+    let tlvs = [
+        &b"\x01\0\x02h2"[..],
+        b"\x02\0\x03a.b",
+        b"\x20\0\x16\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x04J\xc3\xb6g",
+        b"\xea\0\x07\x01vpce-1",
+        b"\xea\0\x02\x02?",
+        b"\xee\0\x05\x01\xc1\x45\x00\x21",
+        b"\xe0\0\x08\xff\xff\xff\xff\xc0\x01\x12\x22",
+        b"\xe0\0\x01\0",
+        b"\x02\0",
+    ]
+    .concat();
+    let header = v2(0x21, 0x11, &[&[127, 0, 0, 1, 127, 0, 0, 1, 0, 1, 0, 2][..], &tlvs].concat());
+    let got = json(&[], &[&header[..], b"GET"].concat());
+    assert_eq!((&got["src_offset"], &got["dst_offset"]), (&json!(16), &json!(20)));
+    assert_eq!((&got["tlv_error_offset"], &got["payload"]), (&json!(102), &json!(3)));
+    let short: Vec<Value> = got["tlvs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tlv| json!([tlv["offset"], tlv["field"], tlv["value"], tlv["value_error"]]))
+        .collect();
+    let length = "the value's length does not fit its type";
+    let want = json!([
+        [28, "alpn", "h2", null],
+        [33, "authority", "a.b", null],
+        [39, null, null, null],
+        [64, "aws_vpc_endpoint_id", "vpce-1", null],
+        [74, null, null, null],
+        [79, "azure_link_id", "553665985", null],
+        [87, "gcp_psc_connection_id", "18446744072635879970", null],
+        [98, "gcp_psc_connection_id", null, length],
+    ]);
+    assert_eq!(Value::from(short), want);
+    let ssl = &got["tlvs"][2]["ssl"];
+    assert_eq!((&ssl["client"], &ssl["verify"]), (&json!(7), &json!(0)));
+    assert_eq!((&ssl["tls"], &ssl["verified"]), (&json!(true), &json!(true)));
+    let inner: Vec<Value> = ssl["tlvs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tlv| json!([tlv["offset"], tlv["name"], tlv["field"], tlv["value"]]))
+        .collect();
+    let want = json!([
+        [47, "SSL_VERSION", "ssl_version", "TLSv1.3"],
+        [57, "SSL_CN", "ssl_cn", "J\u{f6}g"],
+    ]);
+    assert_eq!(Value::from(inner), want);
+    let refused = json(&[], b"GET / HTTP/1.1\r\n");
+    assert_eq!(refused["hint"], "it looks like HTTP: the sender sends no header");
+    assert_eq!(refused["error"]["section"], "2.2");
+}
+
+#[test]
+fn a_dump_of_other_programs_is_hex_text() {
+    let xxd = b"00000000: 5052 4f58 5920 554e 4b4e 4f57 4e0d 0a    PROXY UNKNOWN..\n";
+    assert_eq!(json(&["--hex"], xxd)["consumed"], 15);
+    let hexdump = b"0000000 5250 584f 2059 4e55 4e4b 574f 0d4e 000a\n";
+    decode(&["--hex"], hexdump).assert_refused(&["stdin", "line 1, column 9", "hexdump -C"]);
 }
 
 #[test]
@@ -249,7 +313,7 @@ fn an_answer_that_cannot_be_written_is_an_error() {
 #[test]
 fn help_shows_examples_and_exit_codes() {
     for (args, words) in [
-        (["help", "decode"], ["Examples:", "3  incomplete"]),
+        (["help", "decode"], ["Examples:", "tcpdump -X"]),
         (["help", "encode"], ["Examples:", "unix-abstract:HEX"]),
         (["decode", "-h"], ["Exit codes:", "--no-verify-crc"]),
     ] {

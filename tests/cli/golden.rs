@@ -1,15 +1,19 @@
 //! The text output of `decode`, letter for letter: what a user reads is looked at when it changes.
 //!
-//! Each file under `golden/` is what the command in its first line prints for the hex text in its
-//! second.
+//! Each file under `golden/` is what the command in its first line prints for the hex text in those that
+//! follow, each behind `< `.
 
 use crate::support::run;
 
 fn check(name: &str, golden: &str) {
-    let mut lines = golden.splitn(3, '\n');
-    let command = lines.next().unwrap().strip_prefix("$ ppserver ").unwrap();
-    let input = lines.next().unwrap().strip_prefix("< ").unwrap();
-    let want = lines.next().unwrap();
+    let (command, rest) = golden.split_once('\n').unwrap();
+    let command = command.strip_prefix("$ ppserver ").unwrap();
+    let mut want = rest;
+    let mut input = String::new();
+    while let Some((line, rest)) = want.strip_prefix("< ").and_then(|rest| rest.split_once('\n')) {
+        input += &format!("{line}\n");
+        want = rest;
+    }
     let args: Vec<&str> = command.split(' ').collect();
     let ran = run(&args, input.as_bytes());
     assert_eq!(ran.stderr, "", "{name}");
@@ -36,5 +40,6 @@ golden! {
     a_v2_header_cut_short
     a_health_check_of_aws
     a_simple_proxy_header
+    packets_that_tcpdump_printed
     something_else
 }

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod golden;
+mod pcap;
 mod support;
 mod terminal;
 mod vectors;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{run, unhex};
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 18] = [
     "result",
     "version",
     "command",
@@ -20,6 +20,11 @@ const KEYS: [&str; 13] = [
     "crc",
     "need",
     "error",
+    "src_offset",
+    "dst_offset",
+    "tlv_error_offset",
+    "payload",
+    "hint",
 ];
 
 fn vectors() -> Vec<Value> {
@@ -117,7 +122,7 @@ fn check_incomplete(vector: &Value, got: &Value) {
 fn check_refused(vector: &Value, got: &Value) {
     let name = &vector["name"];
     let error = &got["error"];
-    assert_eq!(error.as_object().unwrap().len(), 3, "{name}: {got}");
+    assert_eq!(error.as_object().unwrap().len(), 4, "{name}: {got}");
     assert!(error["kind"].is_string() && error["message"].is_string(), "{name}: {got}");
     let len = vector["hex"].as_str().unwrap().len() / 2;
     assert!(error["offset"].as_u64().unwrap() <= len.try_into().unwrap(), "{name}: {got}");

@@ -22,7 +22,7 @@ use crate::config::{Colour, Report};
 use crate::telemetry::log;
 
 #[cfg(fuzzing)]
-pub use decode::{explain, quote};
+pub use decode::{explain, explain_capture, quote, unhex};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,10 +1,15 @@
 //! `decode`: what a header says, for a human or for a script.
 //!
-//! Reads the input whole, lets `ppcore` judge it, and hands the verdict to [`report`] (JSON) or to
-//! [`text`]. It has no opinion of its own on what is valid.
+//! Reads the input whole, or as a [`capture`] of many, lets `ppcore` judge it, and hands the verdict to
+//! [`report`] (JSON) or to [`text`]. It has no opinion of its own on what is valid.
 
+mod capture;
 mod dump;
+mod packets;
+mod pasted;
 mod report;
+mod segment;
+mod stream;
 mod text;
 mod tlvs;
 
@@ -20,7 +25,9 @@ use ppcore::{
 };
 use pptrust::{Lookalike, looks_like};
 
-use crate::cli::{Exit, Failure, answer, hex};
+use self::pasted::Pasted;
+use self::report::Report;
+use crate::cli::{Exit, Failure, answer};
 pub(super) use dump::Dump;
 
 /// The most input that is read: a header takes 64 KiB, 3 or 4 times that as hex text, and a capture
@@ -32,14 +39,19 @@ The input begins with the header; what stands behind it is payload. v1 and v2 ar
 their first byte. Without options CRC32C is verified when present, broken TLV framing is reported
 but does not refuse the header, and a v2 header may have any length.
 
+--hex takes words of hex digits (0d0a, 0d:0a, 0x0d, \\x0d) and what xxd, hexdump -C, od -t x1 and Wireshark
+print. What tcpdump -X prints are packets, as --pcap takes them from a file of tcpdump -w or dumpcap: in them
+ports say nothing, and every opener of a TCP connection and every sender of UDP datagrams is told of.
+
 Examples:
-  ppserver decode capture.bin
+  ppserver decode header.bin
   echo 50524f585920554e4b4e4f574e0d0a | ppserver decode --hex
   ppserver encode --src 203.0.113.7:51820 --dst 192.0.2.1:443 | ppserver decode --json
-  head -c 20 capture.bin | ppserver decode --eof     # what a server says when the peer leaves here
+  tcpdump -i any -w - tcp port 8080 | ppserver decode --pcap     # live
+  head -c 20 header.bin | ppserver decode --eof     # what a server says when the peer leaves here
 
 Exit codes:
-  0  a good header
+  0  a good header, or nothing but good ones in a capture
   1  an error, or not a PROXY protocol header
   2  no answer: wrong arguments, bad hex text, FILE or stdin cannot be read, or stdout not written
   3  incomplete: good so far";
@@ -48,10 +60,13 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// The input is hex text: white space, `0x` and either case are fine
+    /// The input is hex text, or a dump of hex text with offsets and characters
     #[arg(long)]
     hex: bool,
-    /// Print one JSON object instead of text
+    /// The input is a capture, pcap or pcapng: tell of each flow in it
+    #[arg(long, conflicts_with_all = ["hex", "eof", "datagram", "spp", "chunk"])]
+    pcap: bool,
+    /// Print one JSON object instead of text; of a capture one for each flow, a line each
     #[arg(long)]
     json: bool,
     /// Treat a CRC32C TLV as any other, do not verify it
@@ -85,28 +100,52 @@ fn chunk_len(text: &str) -> Result<NonZeroUsize, &'static str> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let input = read_input(args)?;
-    let verdict = judge(args, &input);
+    let name = args.path().map_or("stdin".into(), |path| format!("{path:?}"));
+    if args.pcap {
+        return capture::run(args, &name, open(args, &name)?);
+    }
+    let mut input = Vec::new();
+    open(args, &name)?.take(INPUT_BYTES_MAX + 1).read_to_end(&mut input).map_err(cannot(&name))?;
+    if u64::try_from(input.len()).is_ok_and(|len| len > INPUT_BYTES_MAX) {
+        let most = INPUT_BYTES_MAX >> 20;
+        return Err(cannot(&name)(io::Error::other(format!("more than {most} MiB; cut it first"))));
+    }
+    if args.hex {
+        let pasted = pasted::read(&input);
+        match pasted.map_err(|error| Failure::usage(format!("{name} is no hex text: {error}")))? {
+            Pasted::Packets(packets) => return capture::run_printed(args, &packets),
+            Pasted::Bytes(bytes) => input = bytes,
+        }
+    }
+    let verdict = judge(args, args.arrival(), &input);
     let output = if args.json {
-        report::json(&verdict, &input)
+        report::line(&Report::new(&verdict, &input))
     } else {
         text::Explanation { verdict: &verdict, input: &input, spp: args.spp }.to_string()
     };
     answer(output.as_bytes())?;
-    let exit = match verdict.outcome {
-        Outcome::Header(_) | Outcome::Spp(_) => Exit::Ok,
-        Outcome::Need(_) => Exit::Incomplete,
-        Outcome::Refused(_) => Exit::Failed,
-    };
-    Ok(exit.into())
+    Ok(verdict.exit().into())
 }
 
 /// Returns the text for an input, as `ppserver decode` prints it.
 #[cfg(fuzzing)]
 pub fn explain(input: &[u8]) -> String {
-    let args = Args {
+    let verdict = judge(&defaults(false), Arrival::Open, input);
+    text::Explanation { verdict: &verdict, input, spp: false }.to_string()
+}
+
+/// Returns what `ppserver decode --pcap` prints, as text and as JSON.
+#[cfg(fuzzing)]
+pub fn explain_capture(input: &[u8]) -> [String; 2] {
+    [false, true].map(|json| capture::explain(&defaults(json), input))
+}
+
+#[cfg(fuzzing)]
+fn defaults(json: bool) -> Args {
+    Args {
         hex: false,
-        json: false,
+        pcap: false,
+        json,
         no_verify_crc: false,
         strict_tlv: false,
         max_v2_len: u16::MAX,
@@ -115,9 +154,16 @@ pub fn explain(input: &[u8]) -> String {
         spp: false,
         chunk: None,
         file: None,
-    };
-    let verdict = judge(&args, input);
-    text::Explanation { verdict: &verdict, input, spp: false }.to_string()
+    }
+}
+
+/// Returns the bytes that `ppserver decode --hex` reads in a text, those of all packets in a row.
+#[cfg(fuzzing)]
+pub fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    match pasted::read(text).ok()? {
+        Pasted::Bytes(bytes) => Some(bytes),
+        Pasted::Packets(packets) => Some(packets.concat()),
+    }
 }
 
 /// Returns a sender's bytes as they are quoted in that text.
@@ -131,6 +177,18 @@ pub fn quote(value: &[u8]) -> String {
 enum Format {
     V1,
     V2,
+    Spp,
+}
+
+/// How the bytes came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// More may follow.
+    Open,
+    /// None will.
+    Ended,
+    Datagram,
+    /// In a datagram of the Simple Proxy Protocol.
     Spp,
 }
 
@@ -151,8 +209,18 @@ enum Outcome {
     Refused(Error),
 }
 
-fn judge(args: &Args, input: &[u8]) -> Verdict {
-    if args.spp {
+impl Verdict {
+    fn exit(&self) -> Exit {
+        match self.outcome {
+            Outcome::Header(_) | Outcome::Spp(_) => Exit::Ok,
+            Outcome::Need(_) => Exit::Incomplete,
+            Outcome::Refused(_) => Exit::Failed,
+        }
+    }
+}
+
+fn judge(args: &Args, arrival: Arrival, input: &[u8]) -> Verdict {
+    if arrival == Arrival::Spp {
         let format = input.starts_with(&spp::MAGIC).then_some(Format::Spp);
         return Verdict {
             format,
@@ -162,12 +230,10 @@ fn judge(args: &Args, input: &[u8]) -> Verdict {
     let options = args.options();
     let mut decoder = Decoder::new(options);
     let fed = feed(&mut decoder, input, args.chunk);
-    let decided = if args.datagram {
-        decode_datagram(options, input)
-    } else if args.eof {
-        decoder.finish(input)
-    } else {
-        fed
+    let decided = match arrival {
+        Arrival::Open => fed,
+        Arrival::Ended => decoder.finish(input),
+        Arrival::Datagram | Arrival::Spp => decode_datagram(options, input),
     };
     let format = decoder.version(input).map(|version| match version {
         Version::V1 => Format::V1,
@@ -206,42 +272,42 @@ impl Args {
         Options::new().v2_len_max(self.max_v2_len).crc32c(crc32c).tlv_framing(framing)
     }
 
+    fn arrival(&self) -> Arrival {
+        if self.spp {
+            Arrival::Spp
+        } else if self.datagram {
+            Arrival::Datagram
+        } else if self.eof {
+            Arrival::Ended
+        } else {
+            Arrival::Open
+        }
+    }
+
     fn path(&self) -> Option<&Path> {
         self.file.as_deref().filter(|path| path.as_os_str() != "-")
     }
 }
 
-fn read_input(args: &Args) -> Result<Vec<u8>, Failure> {
-    let name = args.path().map_or("stdin".into(), |path| format!("{path:?}"));
-    let cannot = |error| Failure::usage(format!("cannot read {name}: {error}"));
-    let bytes = match args.path() {
-        Some(path) => File::open(path).and_then(read_limited),
-        None => read_stdin(args),
-    };
-    let bytes = bytes.map_err(cannot)?;
-    if !args.hex {
-        return Ok(bytes);
-    }
-    hex::parse(&bytes).map_err(|error| Failure::usage(format!("{name} is no hex text: {error}")))
+fn cannot(name: &str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::usage(format!("cannot read {name}: {error}"))
 }
 
-fn read_stdin(args: &Args) -> io::Result<Vec<u8>> {
-    let stdin = io::stdin().lock();
+fn open(args: &Args, name: &str) -> Result<Box<dyn Read + Send>, Failure> {
+    if let Some(path) = args.path() {
+        return Ok(Box::new(File::open(path).map_err(cannot(name))?));
+    }
+    let stdin = io::stdin();
     if stdin.is_terminal() {
-        let what = if args.hex { "hex text" } else { "raw bytes (--hex takes hex text)" };
-        writeln!(io::stderr(), "reading {what} from the terminal: end with Enter and Ctrl-D")?;
+        let what = match (args.hex, args.pcap) {
+            (true, _) => "hex text",
+            (false, true) => "a capture",
+            (false, false) => "raw bytes (--hex takes hex text)",
+        };
+        writeln!(io::stderr(), "reading {what} from the terminal: end with Enter and Ctrl-D")
+            .map_err(cannot(name))?;
     }
-    read_limited(stdin)
-}
-
-fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len <= INPUT_BYTES_MAX) {
-        Ok(bytes)
-    } else {
-        Err(io::Error::other(format!("more than {} MiB; cut it first", INPUT_BYTES_MAX >> 20)))
-    }
+    Ok(Box::new(stdin))
 }
 
 /// Says what the input looks like if it is no header or a bad one, and what to do about it.
@@ -251,6 +317,9 @@ fn hint(error: Error, input: &[u8]) -> Option<String> {
         && input.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
     if is_absent && is_hex_text {
         return Some("it looks like hex text: try --hex".to_owned());
+    }
+    if is_absent && packets::is_capture(input) {
+        return Some("it looks like a capture: try --pcap".to_owned());
     }
     let like = looks_like(input)?;
     let advice = match is_absent {

@@ -7,12 +7,14 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use ppcore::{
-    Addresses, Command, Crc32cPolicy, Decoded, Decoder, Error, ErrorKind, Header, Options,
-    Transport, UnixAddr, V2_FIXED_LEN, Version, spp,
+    Command, Crc32cPolicy, Decoded, Decoder, Error, ErrorKind, Header, Options, Transport,
+    UnixAddr, V2_FIXED_LEN, Version, spp,
 };
 
 use super::dump::Dump;
-use super::report::{family_name, transport_name};
+use super::report::{
+    SPP_DESTINATION_AT, SPP_SOURCE_AT, address_offsets, family_name, transport_name,
+};
 use super::{Format, Outcome, Verdict, hint, tlvs};
 use crate::cli::hex;
 
@@ -44,8 +46,8 @@ impl fmt::Display for Explanation<'_> {
                 row(f, Some(0), "magic", &hex::format(&spp::MAGIC))?;
                 row(f, None, "family", family_name(addresses.family()))?;
                 row(f, None, "transport", transport_name(Transport::Dgram))?;
-                row(f, Some(2), "source", &text(addresses.source()))?;
-                row(f, Some(18), "destination", &text(addresses.destination()))
+                row(f, Some(SPP_SOURCE_AT), "source", &text(addresses.source()))?;
+                row(f, Some(SPP_DESTINATION_AT), "destination", &text(addresses.destination()))
             }
             Outcome::Need(need) => self.incomplete(f, *need),
             Outcome::Refused(error) => self.refused(f, *error),
@@ -107,13 +109,7 @@ impl Explanation<'_> {
             Some((source, destination)) => (unix_name(&source), unix_name(&destination)),
             None => (text(header.source()), text(header.destination())),
         };
-        let block_at = |len| (header.version() == Version::V2).then_some(V2_FIXED_LEN + len);
-        let (source_at, destination_at) = match header.addresses() {
-            Addresses::None => (None, None),
-            Addresses::Inet { .. } => (block_at(0), block_at(4)),
-            Addresses::Inet6 { .. } => (block_at(0), block_at(16)),
-            Addresses::Unix => (block_at(0), block_at(108)),
-        };
+        let (source_at, destination_at) = address_offsets(header);
         row(f, source_at, "source", &source)?;
         row(f, destination_at, "destination", &destination)
     }
