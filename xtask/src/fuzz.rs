@@ -33,7 +33,7 @@ const CONFIG_WORDS: &str = "tests/fuzz/config.dict";
 /// a finding.
 const INPUT_SECONDS_MAX: u32 = 25;
 
-/// Fuzz the decoder, its C ABI, the session machine, the configuration, the admin doors and what is shown
+/// Fuzz the decoder, its C ABI, the session machine, the configuration, the admin doors, captures and what is shown
 ///
 /// Without --seconds and --runs each target runs for a minute. What is found is kept in
 /// target/fuzz/corpus, so the next run goes on from there.
@@ -71,6 +71,7 @@ enum Target {
     Admin,
     Escape,
     Capi,
+    Capture,
 }
 
 impl Target {
@@ -86,6 +87,7 @@ impl Target {
             Self::RoundTrip | Self::Session => "choices",
             Self::Config => "config",
             Self::Admin => "admin",
+            Self::Capture => "capture",
         }
     }
 
@@ -93,7 +95,12 @@ impl Target {
     fn smoke_runs(self) -> u64 {
         match self {
             Self::Decode | Self::Datagram | Self::Tlvs | Self::RoundTrip | Self::Capi => 20_000,
-            Self::Split | Self::Session | Self::Config | Self::Admin | Self::Escape => 4_000,
+            Self::Split
+            | Self::Session
+            | Self::Config
+            | Self::Admin
+            | Self::Escape
+            | Self::Capture => 4_000,
         }
     }
 
@@ -102,8 +109,13 @@ impl Target {
         match self {
             Self::Decode | Self::Split | Self::Datagram | Self::Tlvs | Self::Capi => HEADER_MAX,
             // More choices than a world makes; a file with every key twice; a head and what stands behind it; what is
-            // shown byte by byte.
-            Self::RoundTrip | Self::Session | Self::Config | Self::Admin | Self::Escape => 8_192,
+            // shown byte by byte; a few packets.
+            Self::RoundTrip
+            | Self::Session
+            | Self::Config
+            | Self::Admin
+            | Self::Escape
+            | Self::Capture => 8_192,
         }
     }
 

@@ -13,6 +13,7 @@ fn main() -> io::Result<()> {
         ("tlvs", seeds::tlvs()),
         ("config", seeds::configs()),
         ("admin", seeds::requests()),
+        ("capture", seeds::captures()),
     ];
     for (kind, seeds) in all {
         let dir = root.join("corpus").join(kind);

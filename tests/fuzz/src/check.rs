@@ -26,6 +26,31 @@ pub fn admin(data: &[u8]) {
     assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."), "{data:02x?}");
 }
 
+/// Whatever a capture holds is told as text that a terminal may show and as lines of JSON; and bytes are read back
+/// from what xxd prints of them.
+pub fn capture(data: &[u8]) {
+    let [text, json] = ppserver::cli::explain_capture(data);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    for line in json.lines() {
+        assert!(
+            serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line.is_object()),
+            "{line}"
+        );
+    }
+    // Whatever it is, as a text.
+    let _ = ppserver::cli::unhex(data);
+    let rows = data.chunks(16).enumerate().map(|(index, row)| {
+        let pairs =
+            row.chunks(2).map(|pair| pair.iter().map(|byte| format!("{byte:02x}")).collect());
+        let pairs: Vec<String> = pairs.collect();
+        let shown = |&byte: &u8| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '.' };
+        let shown: String = row.iter().map(shown).collect();
+        format!("{:08x}: {:<39}  {shown}\n", index * 16, pairs.join(" "))
+    });
+    let dump: String = rows.collect();
+    assert_eq!(ppserver::cli::unhex(dump.as_bytes()).as_deref(), Some(data), "{dump}");
+}
+
 /// The answers are the oracle's however the bytes are cut, wherever they end. The last byte of the
 /// input seeds the cuts.
 pub fn split(data: &[u8]) {

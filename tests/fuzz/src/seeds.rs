@@ -103,6 +103,76 @@ pub fn requests() -> Vec<Seed> {
     REQUESTS.into_iter().flat_map(|request| [0, 1, 2].map(|door| seed(request, door))).collect()
 }
 
+/// corpus/capture: a connection and a datagram in a file of each kind, and dumps.
+pub fn captures() -> Vec<Seed> {
+    let line = b"PROXY TCP4 10.0.0.2 10.0.0.1 1 2\r\n";
+    // A SYN, then the line in two segments, the second one first.
+    let connection = [
+        packet(6, &tcp(9, 2, b"")),
+        packet(6, &tcp(20, 16, &line[10..])),
+        packet(6, &tcp(10, 16, &line[..10])),
+    ];
+    let spp = [&b"\x56\xec"[..], &[7; 36], b"payload"].concat();
+    let udp_len = u16::try_from(8 + spp.len()).expect("it is short").to_be_bytes();
+    let datagram = [packet(17, &[&[0, 1, 0, 2][..], &udp_len, &[0; 2], &spp].concat())];
+    let dump = |text: &str| text.as_bytes().to_vec();
+    let seeds = [
+        ("pcap", pcap(&connection)),
+        ("pcapng", pcapng(&datagram)),
+        ("xxd", dump("00000000: 5052 4f58 5920  PROXY \n*\n00000010: 0d0a  ..\n")),
+        (
+            "hexdump",
+            dump("00000000  0d 0a 0d 0a 00 0d 0a 51  55 49 54 0a 20 00 00 00  |..|\n00000010\n"),
+        ),
+        ("od", dump("0000000 0d 0a 0d 0a 00 0d 0a 51 55 49 54 0a 20 00 00 00\n0000020\n")),
+        ("tcpdump", dump("12:00 IP\n\t0x0000:  4500 0028  E..(\n\t0x0004:  00  .\n")),
+        ("words", dump("0x0d, 0x0a, \\x0d\\x0a 0d:0a")),
+    ];
+    seeds.map(|(name, bytes)| (name.to_owned(), bytes)).into()
+}
+
+/// A packet of IPv4.
+fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(20 + payload.len()).expect("it is short").to_be_bytes();
+    let front = [0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, protocol, 0, 0];
+    [&front[..], &[10, 0, 0, 2, 10, 0, 0, 1], payload].concat()
+}
+
+fn tcp(sequence: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let front = [0, 1, 0, 2, 0, 0, 0, sequence, 0, 0, 0, 0, 0x50, flags, 4, 0, 0, 0, 0, 0];
+    [&front[..], payload].concat()
+}
+
+/// Little-endian, raw IP.
+fn pcap(packets: &[Vec<u8>]) -> Vec<u8> {
+    let header = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 101_u32];
+    let mut file: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
+    for packet in packets {
+        let len = u32::try_from(packet.len()).expect("it is short");
+        file.extend([0, 0, len, len].into_iter().flat_map(u32::to_le_bytes));
+        file.extend(packet);
+    }
+    file
+}
+
+/// Big-endian, raw IP.
+fn pcapng(packets: &[Vec<u8>]) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let padding = vec![0; body.len().next_multiple_of(4) - body.len()];
+        let len = u32::try_from(12 + body.len() + padding.len()).expect("it is short");
+        let len = len.to_be_bytes();
+        [&kind.to_be_bytes()[..], &len, body, &padding, &len].concat()
+    };
+    let section = [0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255];
+    let mut file =
+        [block(0x0a0d_0d0a, &section), block(1, &[0, 101, 0, 0, 0, 0, 255, 255])].concat();
+    for packet in packets {
+        let len = u32::try_from(packet.len()).expect("it is short").to_be_bytes();
+        file.extend(block(6, &[&[0; 12][..], &len, &len, packet].concat()));
+    }
+    file
+}
+
 /// config.dict: those words.
 pub fn dictionary() -> String {
     WORDS.iter().map(|word| format!("\"{word}\"\n")).collect()
