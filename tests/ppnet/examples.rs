@@ -4,12 +4,8 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
-
-use etherparse::PacketBuilder;
-use pcap_file::pcap::{PcapPacket, PcapWriter};
-use ppnet::Greeting;
 
 use crate::common::payload::{MIB, assert_same, random};
 use crate::common::process::{Proc, Stream};
@@ -209,80 +205,4 @@ fn the_forward_proxy_answers_for_an_upstream_that_is_not_there() {
         let answer = head(&mut stream);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
     }
-}
-
-/// What `headers` prints for this input.
-#[track_caller]
-fn headers(input: &[u8]) -> String {
-    let mut child = Command::new(path("headers"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    child.stdin.take().expect("it is piped").write_all(input).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).expect("it prints text")
-}
-
-#[test]
-fn headers_explains_hexadecimal_digits() {
-    let header = Greeting::v2(client(), server()).tlv(0xEA, b"\x01vpce-1").to_bytes();
-    let header = header.expect("it fits");
-    let digits: Vec<String> = header.iter().map(|byte| format!("{byte:02X}")).collect();
-    let expected = "  V2 Proxy Stream 203.0.113.7:51820 -> 192.0.2.1:443, 38 bytes, 0 of payload\n\
-        \x20   0xea AWS \\x01vpce-1\n";
-    assert_eq!(headers(digits.join(" ").as_bytes()), expected);
-    assert_eq!(
-        headers(digits[..20].join(":\n").as_bytes()),
-        "  incomplete: at least 18 bytes more\n"
-    );
-    assert!(headers(b"47 45 54").starts_with("  no header: the bytes are not a PROXY protocol"));
-}
-
-#[test]
-fn headers_explains_the_first_payload_of_each_flow_of_a_capture() {
-    let (balancer, server_v6) =
-        ([10, 0, 0, 2], [0x20, 1, 0xD, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-    let v4 = |port: u16, payload: &[u8]| {
-        let builder = PacketBuilder::ethernet2([2; 6], [4; 6])
-            .ipv4(balancer, [10, 0, 0, 1], 64)
-            .tcp(port, 9999, 1, 1024);
-        let mut packet = Vec::new();
-        builder.write(&mut packet, payload).expect("a vector takes it");
-        packet
-    };
-    let v6 =
-        PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(server_v6, server_v6, 64).tcp(7, 8, 1, 1024);
-    let mut over_v6 = Vec::new();
-    v6.write(&mut over_v6, b"PROXY UNKNOWN\r\nx").expect("a vector takes it");
-    let udp = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(balancer, balancer, 64).udp(1, 2);
-    let mut over_udp = Vec::new();
-    udp.write(&mut over_udp, &v2(client(), server())).expect("a vector takes it");
-
-    let mut writer = PcapWriter::new(Vec::new()).expect("a vector takes it");
-    for packet in [
-        v4(1000, b""),
-        v4(1000, &[&v2(client(), server())[..], b"GET"].concat()),
-        v4(1000, b"the same flow goes on"),
-        over_udp,
-        v4(1001, b"GET / HTTP/1.1\r\n"),
-        over_v6,
-    ] {
-        let len = u32::try_from(packet.len()).expect("packets are short");
-        let packet = PcapPacket::new(std::time::Duration::ZERO, len, &packet);
-        writer.write_packet(&packet).expect("a vector takes it");
-    }
-    let mut capture = writer.into_writer();
-    let expected = "10.0.0.2:1000 -> 10.0.0.1:9999\n\
-        \x20 V2 Proxy Stream 203.0.113.7:51820 -> 192.0.2.1:443, 28 bytes, 3 of payload\n\
-        10.0.0.2:1001 -> 10.0.0.1:9999\n\
-        \x20 no header: the bytes are not a PROXY protocol header this receiver allows (byte 0, spec 2.2)\n\
-        [2001:db8::1]:7 -> [2001:db8::1]:8\n\
-        \x20 V1 Unknown, 15 bytes, 1 of payload\n";
-    assert_eq!(headers(&capture), expected);
-    // A capture that was stopped in the middle of a packet.
-    capture.truncate(capture.len() - 3);
-    let whole_packets = expected.split_once("[2001").expect("the last flow").0;
-    assert_eq!(headers(&capture), whole_packets);
 }
