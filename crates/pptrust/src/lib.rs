@@ -39,7 +39,9 @@ pub use greeting::{AsHeader, Greeting};
 pub use intro::{Found, Intro};
 pub use looks_like::{Lookalike, looks_like};
 pub use networks::{NetworkError, Networks, parse_network};
-pub use outgoing::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvValue};
+pub use outgoing::{
+    ChecksumSent, Destination, Facts, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvSource, TlvValue,
+};
 pub use peers::{Peers, Shortest, is_public};
 pub use policy::{Admission, Policy, Refusal, Trust};
 pub use received::Received;

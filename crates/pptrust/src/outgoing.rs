@@ -16,7 +16,7 @@ use crate::datagram::Datagram;
 ///
 /// ```
 /// use pptrust::ppcore::{Decoded, Decoder, Options};
-/// use pptrust::{ChecksumSent, Destination, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvValue};
+/// use pptrust::{ChecksumSent, Destination, Facts, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvValue};
 ///
 /// let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
 /// let Decoded::Header(header) = Decoder::new(Options::new()).decode(line)? else { panic!() };
@@ -24,15 +24,16 @@ use crate::datagram::Datagram;
 /// let mut out = [0; 128];
 ///
 /// let v1 = Outgoing::V1 { destination: Destination::Local };
-/// let len = v1.compose(&mut out, Some((&header, line)), socket, b"")?;
+/// let len = v1.compose(&mut out, Some((&header, line)), socket, Facts::default())?;
 /// assert_eq!(&out[..len], b"PROXY TCP4 203.0.113.7 10.0.0.1 51820 443\r\n");
 ///
 /// let (destination, tlv_pass) = (Destination::Original, TlvPass::All);
 /// let tlv_set = vec![TlvSet { kind: 0xE1, value: TlvValue::Bytes(b"edge-1".to_vec()) }];
 /// let v2 = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c: ChecksumSent::WhenReceived };
-/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header) && !v2.needs_id());
-/// assert_eq!(v2.compose(&mut out, Some((&header, line)), socket, b""), Ok(16 + 12 + 9));
-/// assert_eq!(Outgoing::Off.compose(&mut out, None, socket, b""), Ok(0));
+/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header) && !v2.needs_hello());
+/// let len = v2.compose(&mut out, Some((&header, line)), socket, Facts::default())?;
+/// assert_eq!(len, 16 + 12 + 9);
+/// assert_eq!(Outgoing::Off.compose(&mut out, None, socket, Facts::default()), Ok(0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +90,30 @@ pub struct TlvSet {
 pub enum TlvValue {
     /// The same for every connection.
     Bytes(Vec<u8>),
-    /// The connection's id, of at most 128 bytes (spec 2.2.5).
+    /// What is known of the connection; there is no TLV where that is nothing.
+    From(TlvSource),
+}
+
+/// What of a connection a TLV is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlvSource {
+    /// Its id, of at most 128 bytes (spec 2.2.5).
     Id,
+    /// The name that its ClientHello asks for.
+    Sni,
+    /// The protocol that its ClientHello offers first.
+    Alpn,
+}
+
+/// What is known of a connection beside its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// [`TlvSource::Id`].
+    pub id: Option<&'a [u8]>,
+    /// [`TlvSource::Sni`].
+    pub sni: Option<&'a [u8]>,
+    /// [`TlvSource::Alpn`].
+    pub alpn: Option<&'a [u8]>,
 }
 
 /// When a v2 header that is sent carries a CRC32C TLV.
@@ -136,16 +159,28 @@ impl Outgoing {
 
     /// Says whether [`compose`](Self::compose) needs the connection's id.
     pub fn needs_id(&self) -> bool {
+        self.sets_from(&[TlvSource::Id])
+    }
+
+    /// Says whether [`compose`](Self::compose) needs what a ClientHello says.
+    pub fn needs_hello(&self) -> bool {
+        self.sets_from(&[TlvSource::Sni, TlvSource::Alpn])
+    }
+
+    fn sets_from(&self, sources: &[TlvSource]) -> bool {
         match self {
             Self::Off | Self::V1 { .. } => false,
-            Self::V2 { tlv_set, .. } => tlv_set.iter().any(|set| set.value == TlvValue::Id),
+            Self::V2 { tlv_set, .. } => tlv_set.iter().any(|set| match &set.value {
+                TlvValue::Bytes(_) => false,
+                TlvValue::From(source) => sources.contains(source),
+            }),
         }
     }
 
     /// Writes the header into `out` and returns its length; 0 if none is sent.
     ///
     /// `received` is the header that came in, with its bytes. Without one, and where none of its addresses
-    /// count for a connection, those of the socket are told. `id` is the connection's.
+    /// count for a connection, those of the socket are told.
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] if the TLVs do not fit a v2 header, and
@@ -155,7 +190,7 @@ impl Outgoing {
         out: &mut [u8],
         received: Option<(&Header, &[u8])>,
         socket: SocketAddrs,
-        id: &[u8],
+        facts: Facts<'_>,
     ) -> Result<usize, EncodeError> {
         let header = received.map(|(header, _)| header);
         let is_local = header.is_some_and(|header| header.command() == Command::Local);
@@ -171,7 +206,7 @@ impl Outgoing {
                     false => Encoder::stream(out, &told(*destination)),
                 };
                 let tlvs = received.into_iter().flat_map(|(header, bytes)| header.tlvs(bytes));
-                self.finish(encoder, tlvs, id)
+                self.finish(encoder, tlvs, facts)
             }
         }
     }
@@ -180,7 +215,7 @@ impl Outgoing {
     /// which is of connections. `local` is our own address that the datagram came to.
     ///
     /// ```
-    /// use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, datagram::Datagram};
+    /// use pptrust::{ChecksumSent, Destination, Facts, Outgoing, TlvPass, datagram::Datagram};
     ///
     /// let (client, service) = ("203.0.113.7:53".parse()?, "192.0.2.1:53".parse()?);
     /// let (balancer, ours) = ("10.0.0.1:9".parse()?, "10.0.0.2:53".parse()?);
@@ -189,7 +224,7 @@ impl Outgoing {
     /// let v2 = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c };
     /// let later = Datagram::continuing(balancer, Some((client, service)), false, b"query");
     /// let mut out = [0; 64];
-    /// assert_eq!(v2.compose_datagram(&mut out, &later, ours, b""), Ok(28));
+    /// assert_eq!(v2.compose_datagram(&mut out, &later, ours, Facts::default()), Ok(28));
     /// assert_eq!(out[13], 0x12, "IPv4 and datagrams");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -201,7 +236,7 @@ impl Outgoing {
         out: &mut [u8],
         datagram: &Datagram<'_>,
         local: SocketAddr,
-        id: &[u8],
+        facts: Facts<'_>,
     ) -> Result<usize, EncodeError> {
         match self {
             Self::Off | Self::V1 { .. } => Ok(0),
@@ -212,7 +247,7 @@ impl Outgoing {
                     true => Encoder::local(out),
                     false => Encoder::datagram(out, &told),
                 };
-                self.finish(encoder, datagram.tlvs(), id)
+                self.finish(encoder, datagram.tlvs(), facts)
             }
         }
     }
@@ -222,7 +257,7 @@ impl Outgoing {
         &self,
         mut encoder: Encoder<'_>,
         received: impl Iterator<Item = Result<Tlv<'a>, Error>>,
-        id: &[u8],
+        facts: Facts<'_>,
     ) -> Result<usize, EncodeError> {
         let Self::V2 { tlv_pass, tlv_set, crc32c, .. } = self else { return encoder.finish() };
         let mut has_crc = *crc32c == ChecksumSent::Always;
@@ -236,17 +271,21 @@ impl Outgoing {
             }
         }
         for TlvSet { kind, value } in tlv_set {
-            encoder = encoder.tlv(*kind, value.bytes(id));
+            if let Some(bytes) = value.bytes(facts) {
+                encoder = encoder.tlv(*kind, bytes);
+            }
         }
         if has_crc { encoder.crc32c().finish() } else { encoder.finish() }
     }
 }
 
 impl TlvValue {
-    fn bytes<'a>(&'a self, id: &'a [u8]) -> &'a [u8] {
+    fn bytes<'a>(&'a self, facts: Facts<'a>) -> Option<&'a [u8]> {
         match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Id => id,
+            Self::Bytes(bytes) => Some(bytes),
+            Self::From(TlvSource::Id) => facts.id,
+            Self::From(TlvSource::Sni) => facts.sni,
+            Self::From(TlvSource::Alpn) => facts.alpn,
         }
     }
 }
@@ -287,6 +326,8 @@ mod tests {
     use super::*;
     use crate::{Policy, datagram};
 
+    const FACTS: Facts<'_> = Facts { id: Some(b"id"), sni: Some(b"a.test"), alpn: None };
+
     fn socket() -> SocketAddrs {
         SocketAddrs {
             peer: "127.0.0.1:5000".parse().unwrap(),
@@ -318,7 +359,7 @@ mod tests {
         let header = received.map(decode);
         let mut out = vec![0; ppcore::V2_LEN_MAX];
         let len =
-            outgoing.compose(&mut out, header.as_ref().zip(received), socket(), b"id").unwrap();
+            outgoing.compose(&mut out, header.as_ref().zip(received), socket(), FACTS).unwrap();
         out.truncate(len);
         out
     }
@@ -396,7 +437,7 @@ mod tests {
         let set = |kind, bytes: &[u8]| TlvSet { kind, value: TlvValue::Bytes(bytes.to_vec()) };
         let ours = vec![
             set(0xE1, b"edge-1"),
-            TlvSet { kind: tlv::UNIQUE_ID, value: TlvValue::Id },
+            TlvSet { kind: tlv::UNIQUE_ID, value: TlvValue::From(TlvSource::Id) },
             set(0xE1, b"\0"),
         ];
         let outgoing = setting(TlvPass::All, ours);
@@ -420,7 +461,7 @@ mod tests {
         let [source, service] = ["1.2.3.4:5", "6.7.8.9:10"].map(|addr| addr.parse().unwrap());
         let sent = |outgoing: &Outgoing, datagram: &Datagram<'_>| {
             let mut out = [0; 128];
-            let len = outgoing.compose_datagram(&mut out, datagram, ours, b"id").unwrap();
+            let len = outgoing.compose_datagram(&mut out, datagram, ours, FACTS).unwrap();
             out[..len].to_vec()
         };
         let read = |bytes: &[u8]| {
@@ -480,10 +521,28 @@ mod tests {
             for outgoing in [Outgoing::Off, v1(Destination::Original), v2(TlvPass::All)] {
                 let mut out = [0; 64];
                 let len =
-                    outgoing.compose(&mut out, Some((&header, &[])), socket(), b"id").unwrap();
+                    outgoing.compose(&mut out, Some((&header, &[])), socket(), FACTS).unwrap();
                 let is_same = out[..len] == sent(&outgoing, Some(received));
                 assert_eq!(is_same, !outgoing.needs_bytes(&header), "{outgoing:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_made_of_a_connection_is_sent_where_it_is_known_and_never_taken_from_who_came() {
+        let set = |kind, source| TlvSet { kind, value: TlvValue::From(source) };
+        let tlv_set = vec![set(tlv::AUTHORITY, TlvSource::Sni), set(tlv::ALPN, TlvSource::Alpn)];
+        let outgoing = setting(TlvPass::All, tlv_set);
+        assert!(outgoing.needs_hello() && !outgoing.needs_id());
+        let addresses =
+            Addresses::pair("1.2.3.4:5".parse().unwrap(), "6.7.8.9:10".parse().unwrap());
+        let mut bytes = [0; 256];
+        let encoder = Encoder::stream(&mut bytes, &addresses).tlv(tlv::ALPN, b"claimed");
+        let len = encoder.tlv(tlv::AUTHORITY, b"claimed.test").finish().unwrap();
+        let bytes = sent(&outgoing, Some(&bytes[..len]));
+        let header = decode(&bytes);
+        let tlvs: Vec<_> = header.tlvs(&bytes).map(|tlv| tlv.unwrap()).collect();
+        assert_eq!(tlvs.len(), 1, "no protocol is known");
+        assert_eq!((tlvs[0].kind(), tlvs[0].value()), (tlv::AUTHORITY, &b"a.test"[..]));
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Routed, header};
 use crate::common::process::Stream;
+use crate::common::wire::V2;
 use crate::life::session::Session;
 use crate::support::tls::{PADDING, client_hello, extensions, hello, records};
 
@@ -44,6 +45,26 @@ fn a_name_and_a_protocol_choose_and_the_hello_goes_on_byte_for_byte() {
     assert_eq!(told[0], (json!(1), json!("x.a.test")));
     assert_eq!(told[1], (Value::Null, json!("x.a.test")));
     assert_eq!(told[3], (Value::Null, Value::Null));
+}
+
+#[test]
+fn a_name_and_a_protocol_are_told_to_the_upstream_where_they_are_known_and_nobodys_word_instead() {
+    let routed = Routed::start(
+        "[[listener.route]]\nwhen = {}\nupstream = 'other'\n\
+         [upstream.other.proxy_protocol]\nsend = 'v2'\ntlv_pass = 'all'\n\
+         tlv_set = [{ type = 0x02, from = 'sni' }, { type = 0x01, from = 'alpn' }]",
+    );
+    let told = |nth| V2::read(&routed.other.ended(nth).received).tlvs;
+    let claimed: &[(u8, &[u8])] = &[(0x02, b"claimed.test"), (0xE1, b"passed")];
+    let client = header("203.0.113.7:1", claimed);
+    let passed = (0xE1, b"passed".to_vec());
+    let hello = hello("x.a.test", &["h2", "http/1.1"]);
+    routed.serve(&[&client[..], &hello].concat());
+    let named = (0x02, b"x.a.test".to_vec());
+    assert_eq!(told(0), [passed.clone(), named, (0x01, b"h2".to_vec())]);
+    routed.serve(&[&client[..], b"SSH-2.0-x\r\n"].concat());
+    assert_eq!(told(1), [passed]);
+    routed.end();
 }
 
 #[test]

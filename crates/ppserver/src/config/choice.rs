@@ -3,8 +3,8 @@
 
 use super::{
     AccessLogFormat, Balance, CheckHeader, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy,
-    LogFormat, LogLevel, OnDown, Presence, Probes, Silent, SpliceMode, Toggle, Untrusted,
-    V1Families, Version,
+    LogFormat, LogLevel, OnDown, Presence, Probes, Silent, SpliceMode, TlvSource, Toggle,
+    Untrusted, V1Families, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -39,6 +39,7 @@ choices! {
     Option<Version>: "off" = None, "v1" = Some(Version::V1), "v2" = Some(Version::V2);
     Balance: "round_robin" = Self::RoundRobin, "least_conn" = Self::LeastConnections,
         "random2" = Self::RandomOfTwo, "source_hash" = Self::SourceHash, "first" = Self::First;
+    TlvSource: "id" = Self::Id, "sni" = Self::Sni, "alpn" = Self::Alpn;
     Untrusted: "reject" = Self::Reject, "plain" = Self::Plain;
     LocalPolicy: "forward" = Self::Forward, "answer" = Self::Answer, "reject" = Self::Reject;
     V1Families: "strict" = Self::Strict, "mixed" = Self::Mixed;

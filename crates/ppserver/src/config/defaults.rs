@@ -19,7 +19,6 @@ pub(super) const RETRIES: usize = 1;
 // Keys with one word so far.
 pub(super) const LOG_OUTPUT: &str = "stderr";
 pub(super) const PROTOCOL: &str = "tcp";
-pub(super) const TLV_FROM: &str = "id";
 
 /// Whether peers send headers: they do not.
 pub(super) const ACCEPT: Option<Presence> = None;

@@ -286,7 +286,9 @@ fn tlv(set: &TlvSet) -> String {
         TlvValue::Bytes(bytes) => {
             format!("{{ type = 0x{kind:02X}, value = {} }}", quoted(format_bytes(bytes)))
         }
-        TlvValue::Id => format!("{{ type = 0x{kind:02X}, from = {} }}", quoted(defaults::TLV_FROM)),
+        TlvValue::From(source) => {
+            format!("{{ type = 0x{kind:02X}, from = {} }}", quoted(source.word()))
+        }
     }
 }
 

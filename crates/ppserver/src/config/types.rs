@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ppcore::V1Families;
-pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvValue};
+pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvSource, TlvValue};
 
 pub use crate::core::route::{Route, Way, When};
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ppcore::Header;
 use ppcore::encode::EncodeError;
 use ppcore::tlv::Tlvs;
-use pptrust::{Outgoing, SocketAddrs};
+use pptrust::{Facts, Outgoing, SocketAddrs};
 
 use super::conduit::{Buffer, Spares};
 use crate::core::close_reason::CloseReason;
@@ -83,13 +83,13 @@ impl Dial {
         out: &mut [u8],
         send: &Outgoing,
         socket: SocketAddrs,
-        id: &[u8],
+        facts: Facts<'_>,
     ) -> Result<usize, EncodeError> {
         let received = self.received.as_ref().map(|(header, bytes)| {
             let bytes = bytes.as_ref().map_or(&[][..], Buffer::held);
             (header, bytes)
         });
-        send.compose(out, received, socket, id)
+        send.compose(out, received, socket, facts)
     }
 
     /// Gives back what was kept.

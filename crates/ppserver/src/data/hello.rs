@@ -66,6 +66,11 @@ impl Hello {
         route::Hello { sni: self.sni(), alpn: &self.alpn }
     }
 
+    /// Returns the protocol that is offered first, which the client likes best.
+    pub(super) fn first_protocol(&self) -> Option<&[u8]> {
+        self.alpn.first().map(Vec::as_slice)
+    }
+
     /// Returns the name that is asked for.
     pub(super) fn sni(&self) -> Option<&str> {
         self.sni.as_deref()

@@ -41,6 +41,8 @@ pub(super) struct Target {
     pub(super) cells: PoolCells,
     /// The headers that endpoints are sent, by [`HeaderSent`].
     sends: [Outgoing; 3],
+    /// Whether one of those that may be sent takes something from the ClientHello.
+    needs_hello: bool,
 }
 
 impl Target {
@@ -72,8 +74,14 @@ pub(super) struct Taken(u16);
 pub(super) enum Choice {
     /// The route that it takes, if it takes one.
     Made(Option<Taken>),
-    /// The first route that may hold goes by the ClientHello.
+    /// The first route that may hold goes by the ClientHello, or what is sent where it leads takes from that.
     NeedsHello,
+}
+
+impl Route {
+    fn needs_hello(&self) -> bool {
+        self.when.needs_hello() || self.target.as_ref().is_some_and(|target| target.needs_hello)
+    }
 }
 
 impl Taken {
@@ -137,15 +145,20 @@ impl Rules {
             let early = old
                 .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
             let name: Arc<str> = listener.name.as_str().into();
-            let target = |index: usize| Target {
-                labels: Labels {
-                    listener: Arc::clone(&name),
-                    upstream: upstreams[index].name.as_str().into(),
-                },
-                upstream: Arc::clone(&upstreams[index]),
-                cells: cells.upstreams[index].clone(),
-                sends: [None, Some(Version::V1), Some(Version::V2)]
-                    .map(|version| config.upstreams[index].send.outgoing(version)),
+            let target = |index: usize| {
+                let sends = [None, Some(Version::V1), Some(Version::V2)]
+                    .map(|version| config.upstreams[index].send.outgoing(version));
+                let upstream = Arc::clone(&upstreams[index]);
+                Target {
+                    labels: Labels {
+                        listener: Arc::clone(&name),
+                        upstream: upstream.name.as_str().into(),
+                    },
+                    cells: cells.upstreams[index].clone(),
+                    needs_hello: sends[upstream.most_sent() as usize].needs_hello(),
+                    upstream,
+                    sends,
+                }
             };
             let route = |route: &config::Route| Route {
                 when: route.when.clone(),
@@ -230,7 +243,8 @@ impl Rules {
         tlvs: Option<Tlvs<'_>>,
         hello: Option<&Hello>,
     ) -> Choice {
-        if self.routes.is_empty() || intent.purpose == Purpose::HealthCheck {
+        let is_plain = self.routes.is_empty() && !self.own.needs_hello;
+        if is_plain || intent.purpose == Purpose::HealthCheck {
             return Choice::Made(None);
         }
         let (client, peer) = (intent.client.ip(), intent.peer.ip());
@@ -239,10 +253,14 @@ impl Rules {
             None => route.when.may_hold(&known),
             Some(_) => route.when.holds(&known),
         };
-        let Some(at) = self.routes.iter().position(decides) else { return Choice::Made(None) };
+        let at = self.routes.iter().position(decides);
+        let is_needed = match at {
+            Some(at) => self.routes[at].needs_hello(),
+            None => self.own.needs_hello,
+        };
         match hello {
-            None if self.routes[at].when.needs_hello() => Choice::NeedsHello,
-            None | Some(_) => Choice::Made(u16::try_from(at).ok().map(Taken)),
+            None if is_needed => Choice::NeedsHello,
+            None | Some(_) => Choice::Made(at.and_then(|at| u16::try_from(at).ok()).map(Taken)),
         }
     }
 

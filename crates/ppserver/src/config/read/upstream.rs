@@ -17,7 +17,7 @@ use crate::config::units::{format_duration, parse_bytes};
 use crate::config::validate::{EntryDraft, HealthDraft, UpstreamDraft, most_sent};
 use crate::config::{
     CheckPolicy, Dns, EXCHANGE_BYTES_MAX, Endpoint, Entry, EntrySend, Exchange, Passive, Sending,
-    TlvPass, TlvSet, TlvValue, Version, WEIGHT_MAX, defaults, keys,
+    TlvPass, TlvSet, TlvSource, TlvValue, Version, WEIGHT_MAX, defaults, keys,
 };
 
 /// One less than the most attempts of a connection.
@@ -37,6 +37,10 @@ const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_sec
 const ENDPOINTS_EXAMPLE: &str = "endpoints = [\"127.0.0.1:8080\"]";
 /// What a header has room for behind the addresses of IPv6 and a checksum (spec 2.2).
 const TLV_SET_BYTES_MAX: usize = 65_535 - 36 - 7;
+/// A name of DNS (RFC 1035 2.3.4), as text.
+const SNI_BYTES_MAX: usize = 253;
+/// RFC 7301 3.1.
+const ALPN_BYTES_MAX: usize = 255;
 const TLV_SET_EXAMPLE: &str = "tlv_set = [{ type = 0xE1, value = \"edge-1\" }]";
 const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
@@ -235,7 +239,9 @@ fn tlv_set(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<TlvSet> {
     let set: Vec<_> = list.iter().filter_map(|value| tlv(value, faults)).collect();
     let lens = set.iter().map(|tlv| match &tlv.value {
         TlvValue::Bytes(bytes) => bytes.len(),
-        TlvValue::Id => tlv::UNIQUE_ID_LEN_MAX,
+        TlvValue::From(TlvSource::Id) => tlv::UNIQUE_ID_LEN_MAX,
+        TlvValue::From(TlvSource::Sni) => SNI_BYTES_MAX,
+        TlvValue::From(TlvSource::Alpn) => ALPN_BYTES_MAX,
     });
     if lens.map(|len| tlv::TLV_HEADER_LEN + len).sum::<usize>() > TLV_SET_BYTES_MAX {
         let place = section.get("tlv_set").map(Spanned::span);
@@ -262,10 +268,15 @@ fn tlv(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<TlvSet>
             .with_help("remove one of them");
     }
     let kind = section.get("type").and_then(|value| kind(value, faults));
-    section.only_word("from", defaults::TLV_FROM, &["sni", "alpn"], faults);
+    let source = section.choice("from", TlvSource::Id, &[], faults);
+    if let (Some(tlv::UNIQUE_ID), TlvSource::Sni | TlvSource::Alpn) = (kind, source) {
+        faults
+            .add(Code::BadValue, section.get("from").map(Spanned::span), "this is no unique id")
+            .with_help("type = 0x02 is meant for sni, 0x01 for alpn");
+    }
     let value = match section.text("value", "value = \"edge-1\" or value = \"hex:0a0b\"", faults) {
         Some(text) => TlvValue::Bytes(bytes(&text, kind, faults)?),
-        None => section.get("from").map(|_| TlvValue::Id)?,
+        None => section.get("from").map(|_| TlvValue::From(source))?,
     };
     Some(TlvSet { kind: kind?, value })
 }

@@ -456,11 +456,13 @@ fn tlvs_that_are_set_keep_their_order_and_those_that_are_not_ours_to_make_are_re
             "{HEAD}{LISTENER}{UPSTREAM}[upstream.u.proxy_protocol]\nsend='v2'\ntlv_set=[{list}]\n"
         )
     };
+    assert_eq!(faults(&set("{type=2,from='sni'},{type=1,from='alpn'}")), [""; 0]);
     let text = set("{type=0xE1,value='edge-1'},{type=5,from='id'},{type=0xE0,value='hex:00fF'}");
     assert_eq!(faults(&text), [""; 0]);
     let tlv_set = &loaded(&text).upstreams[0].send.tlv_set;
     let bytes = |bytes: &[u8]| TlvValue::Bytes(bytes.to_vec());
-    let expected = [(0xE1, bytes(b"edge-1")), (0x05, TlvValue::Id), (0xE0, bytes(b"\0\xff"))];
+    let expected =
+        [(0xE1, bytes(b"edge-1")), (0x05, TlvValue::From(TlvSource::Id)), (0xE0, bytes(b"\0\xff"))];
     assert_eq!(tlv_set[..], expected.map(|(kind, value)| TlvSet { kind, value }));
     for (list, fault) in [
         ("{type=3,value='a'}", "10:16 bad-value"),
@@ -475,8 +477,7 @@ fn tlvs_that_are_set_keep_their_order_and_those_that_are_not_ours_to_make_are_re
         ("{type=1,value='hex:0'}", "10:24 bad-value"),
         ("{type=1,value='hex:0g'}", "10:24 bad-value"),
         ("{type=1,value='a',from='id'}", "10:33 bad-value"),
-        ("{type=2,from='sni'}", "10:23 not-supported"),
-        ("{type=1,from='alpn'}", "10:23 not-supported"),
+        ("{type=5,from='sni'}", "10:23 bad-value"),
         ("{type=1,from='ip'}", "10:23 bad-value"),
         ("{type=1,value='a',valeu='a'}", "10:28 unknown-key"),
         ("'edge-1'", "10:10 wrong-type"),
@@ -641,6 +642,7 @@ fn every_choice_has_its_word() {
     words(&[SpliceMode::Auto, SpliceMode::Always, SpliceMode::Off]);
     words(&[None, Some(Presence::Required), Some(Presence::Optional)]);
     words(&[Version::V1, Version::V2]);
+    words(&[TlvSource::Id, TlvSource::Sni, TlvSource::Alpn]);
     words(&[None, Some(Version::V1), Some(Version::V2)]);
     words(&[Untrusted::Reject, Untrusted::Plain]);
     words(&[LocalPolicy::Forward, LocalPolicy::Answer, LocalPolicy::Reject]);

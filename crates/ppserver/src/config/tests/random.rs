@@ -90,9 +90,12 @@ fn send() -> impl Strategy<Value = Sending> {
         ".{0,20}".prop_map(String::into_bytes),
         "hex:[0-9]{0,3}".prop_map(String::into_bytes),
     ];
-    let value = prop_oneof![bytes.prop_map(TlvValue::Bytes), Just(TlvValue::Id)];
+    let value = prop_oneof![bytes.prop_map(TlvValue::Bytes), choice().prop_map(TlvValue::From)];
     let kind = any::<u8>().prop_filter("ours", |kind| !matches!(kind, 3 | 4 | 0x20..=0x28));
-    let tlv = (kind, value).prop_map(|(kind, value)| TlvSet { kind, value });
+    let tlv = (kind, value).prop_map(|(kind, value)| match (kind, value) {
+        (5, TlvValue::From(_)) => TlvSet { kind, value: TlvValue::From(TlvSource::Id) },
+        (_, value) => TlvSet { kind, value },
+    });
     let tlv_set = prop::collection::vec(tlv, 0..4);
     (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, tlv_set, crc32c).prop_map(
         |(version, destination, tlv_pass, tlv_set, crc32c)| Sending {

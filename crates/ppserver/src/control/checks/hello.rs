@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ppcore::tlv::TLV_HEADER_LEN;
 use ppcore::{Decoded, Decoder, Header, Options, V1_LEN_MAX};
-use pptrust::{Greeting, Outgoing, SocketAddrs, TlvValue};
+use pptrust::{Facts, Greeting, Outgoing, SocketAddrs, TlvValue};
 use tokio::net::TcpStream;
 
 use crate::config::CheckHeader;
@@ -67,20 +67,22 @@ fn compose(send: &Outgoing, received: Option<(&Header, &[u8])>, addrs: SocketAdd
             .iter()
             .map(|set| match &set.value {
                 TlvValue::Bytes(bytes) => TLV_HEADER_LEN + bytes.len(),
-                TlvValue::Id => 0,
+                TlvValue::From(_) => 0,
             })
             .sum(),
     };
     // The longest line; of a block that much is addresses and a checksum.
     let mut bytes = vec![0; V1_LEN_MAX + tlvs];
-    let len = send.compose(&mut bytes, received, addrs, b"").expect("what is set fits a header");
+    let len = send
+        .compose(&mut bytes, received, addrs, Facts::default())
+        .expect("what is set fits a header");
     bytes.truncate(len);
     bytes
 }
 
 #[cfg(test)]
 mod tests {
-    use pptrust::{ChecksumSent, Destination, TlvPass, TlvSet};
+    use pptrust::{ChecksumSent, Destination, TlvPass, TlvSet, TlvSource};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_set_and_the_checksum_are_sent_and_nobodys_id_is_not() {
         let set = vec![
-            TlvSet { kind: 0x05, value: TlvValue::Id },
+            TlvSet { kind: 0x05, value: TlvValue::From(TlvSource::Id) },
             TlvSet { kind: 0xE1, value: TlvValue::Bytes(b"edge-1".to_vec()) },
         ];
         let expected = Greeting::local().tlv(0xE1, b"edge-1").crc32c().to_bytes().unwrap();

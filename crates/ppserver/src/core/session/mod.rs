@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Header [-> Silence] -+---> Lingering (LOCAL answered here) --------+
-//!    |                 v <-> Hello (where a route asks for it)        v
+//!    |                 v <-> Hello (where it is asked for)            v
 //!    |              Routing -> Dialing <-> Connecting -> Relaying -> Over
 //!    |                 ^          |            |            |         ^
 //! Greeting ------------+          |            |            |         |

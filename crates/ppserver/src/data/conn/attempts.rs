@@ -12,14 +12,14 @@ use std::time::Instant;
 use std::{fmt, io};
 
 use mio::net::TcpStream;
-use pptrust::{Outgoing, SocketAddrs};
+use pptrust::{Facts, Outgoing, SocketAddrs};
 
 use super::{Connection, Ctx, Stage};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
-use crate::core::connection_id::ConnectionId;
 use crate::core::session::Side;
 use crate::data::dial::Dial;
+use crate::data::hello::Hello;
 use crate::data::leg::{self, Leg};
 use crate::data::orders::Ejected;
 use crate::data::outcome::{connect_result, first_use, met_itself};
@@ -61,8 +61,16 @@ impl Connection {
             attempt = self.session.failed_attempts() + 1,
             "connecting",
         );
-        let (peer, id) = (self.intent.peer, self.id);
-        let header = match compose(dial, send, &self.client, peer, id, ctx.scratch) {
+        // Digits, as the access log has them, so that both can be searched for the same text.
+        let digits = send.needs_id().then(|| self.id.digits());
+        let hello = self.hello.as_deref();
+        let facts = Facts {
+            id: digits.as_ref().map(|digits| &digits[..]),
+            sni: hello.and_then(Hello::sni).map(str::as_bytes),
+            alpn: hello.and_then(Hello::first_protocol),
+        };
+        let peer = self.intent.peer;
+        let header = match compose(dial, send, &self.client, peer, facts, ctx.scratch) {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
         };
@@ -229,7 +237,7 @@ fn compose(
     send: &Outgoing,
     client: &Leg,
     peer: SocketAddr,
-    id: ConnectionId,
+    facts: Facts<'_>,
     scratch: &mut [u8],
 ) -> Result<usize, CloseReason> {
     let local = if dial.needs_local(send) {
@@ -237,8 +245,6 @@ fn compose(
     } else {
         peer
     };
-    // Digits, as the access log has them, so that both can be searched for the same text.
-    let digits = if send.needs_id() { id.digits() } else { Default::default() };
-    let composed = dial.compose(scratch, send, SocketAddrs { peer, local }, &digits);
+    let composed = dial.compose(scratch, send, SocketAddrs { peer, local }, facts);
     composed.map_err(|_| CloseReason::HeaderTooLong)
 }
