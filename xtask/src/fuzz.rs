@@ -33,7 +33,7 @@ const CONFIG_WORDS: &str = "tests/fuzz/config.dict";
 /// a finding.
 const INPUT_SECONDS_MAX: u32 = 25;
 
-/// Fuzz the decoder, its C ABI, the session machine, the configuration, the admin doors, captures and what is shown
+/// Fuzz the decoder, its C ABI, the session machine, the configuration, the admin doors, captures, routes and what is shown
 ///
 /// Without --seconds and --runs each target runs for a minute. What is found is kept in
 /// target/fuzz/corpus, so the next run goes on from there.
@@ -70,6 +70,8 @@ enum Target {
     Config,
     Admin,
     Escape,
+    Hello,
+    Route,
     Capi,
     Capture,
 }
@@ -84,7 +86,8 @@ impl Target {
         match self {
             Self::Decode | Self::Split | Self::Datagram | Self::Escape | Self::Capi => "header",
             Self::Tlvs => "tlvs",
-            Self::RoundTrip | Self::Session => "choices",
+            Self::RoundTrip | Self::Session | Self::Route => "choices",
+            Self::Hello => "hello",
             Self::Config => "config",
             Self::Admin => "admin",
             Self::Capture => "capture",
@@ -94,7 +97,13 @@ impl Target {
     /// Executions in the gate: a few seconds, the committed corpus included.
     fn smoke_runs(self) -> u64 {
         match self {
-            Self::Decode | Self::Datagram | Self::Tlvs | Self::RoundTrip | Self::Capi => 20_000,
+            Self::Decode
+            | Self::Datagram
+            | Self::Tlvs
+            | Self::RoundTrip
+            | Self::Hello
+            | Self::Route
+            | Self::Capi => 20_000,
             Self::Split
             | Self::Session
             | Self::Config
@@ -108,6 +117,8 @@ impl Target {
     fn len_max(self) -> u32 {
         match self {
             Self::Decode | Self::Split | Self::Datagram | Self::Tlvs | Self::Capi => HEADER_MAX,
+            // More than is looked at.
+            Self::Hello => 24 << 10,
             // More choices than a world makes; a file with every key twice; a head and what stands behind it; what is
             // shown byte by byte; a few packets.
             Self::RoundTrip
@@ -115,6 +126,7 @@ impl Target {
             | Self::Config
             | Self::Admin
             | Self::Escape
+            | Self::Route
             | Self::Capture => 8_192,
         }
     }

@@ -14,6 +14,7 @@ fn main() -> io::Result<()> {
         ("config", seeds::configs()),
         ("admin", seeds::requests()),
         ("capture", seeds::captures()),
+        ("hello", seeds::hellos()),
     ];
     for (kind, seeds) in all {
         let dir = root.join("corpus").join(kind);

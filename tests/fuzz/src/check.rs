@@ -12,7 +12,7 @@ use ppserver::telemetry::access_log::Record;
 
 use crate::capi::Fence;
 use crate::naive::{self, Answer, Input, Options};
-use crate::{capi, choose, cuts, layout, round_trip, seeds, subject, views};
+use crate::{capi, choose, cuts, layout, round_trip, routes, seeds, subject, views};
 
 /// The answer to the whole input is the oracle's.
 pub fn decode(data: &[u8]) {
@@ -161,6 +161,25 @@ pub fn capi(data: &[u8]) {
 /// What an input begins with that is no configuration but edits of a good one.
 pub const EDITS: u8 = b'~';
 
+/// What a ClientHello asks for does not hang on how it is cut, is what TLS allows, and is read to a bound. The last byte
+/// of the input seeds the cuts.
+pub fn hello(data: &[u8]) {
+    let Some((&salt, payload)) = data.split_last() else { return };
+    let (sni, alpn, read) = ppserver::data::asked(payload, [payload.len()]);
+    let cut =
+        ppserver::data::asked(payload, prefixes(&chunks(salt | 1, payload.len()), payload.len()));
+    assert_eq!((&sni, &alpn), (&cut.0, &cut.1), "{payload:02x?}");
+    assert!(read <= 20 << 10 && cut.2 <= read, "{read}");
+    assert!(sni.is_none_or(|name| (1..=253).contains(&name.len()) && name.is_ascii()));
+    assert!(alpn.iter().all(|name| (1..=255).contains(&name.len())));
+}
+
+/// A condition holds where a slow reading of it does, and who covers another holds wherever that one does.
+pub fn route(data: &[u8]) {
+    let mut choices = Unstructured::new(data);
+    routes::compared(&mut choices).expect("every bound is possible");
+}
+
 /// Any text is judged without a panic, its report can be shown in every form, and a good one reads
 /// back as it is printed.
 pub fn config(data: &[u8]) {
@@ -222,6 +241,8 @@ fn access_log(client: std::net::SocketAddr, name: &str) {
         id: ConnectionIds::new(0, Duration::ZERO).name_next(),
         listener: name,
         intent: &Intent::plain(client),
+        route: Some(1),
+        sni: Some(name),
         upstream: "web",
         endpoint: Some(client),
         bytes_in: 1,

@@ -10,6 +10,8 @@ pub(crate) mod conformance;
 pub(crate) mod cuts;
 #[path = "../../../crates/ppserver/src/config/tests/every_key.rs"]
 pub(crate) mod every_key;
+#[path = "../../../crates/ppserver/src/data/hello/written.rs"]
+pub(crate) mod hellos;
 #[path = "../../naive.rs"]
 pub(crate) mod naive;
 #[path = "../../support/round_trip.rs"]
@@ -20,6 +22,7 @@ pub(crate) mod subject;
 mod capi;
 pub mod check;
 mod layout;
+mod routes;
 pub mod seeds;
 mod views;
 

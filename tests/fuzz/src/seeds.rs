@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use crate::check::EDITS;
 use crate::conformance;
 use crate::every_key::{EXAMPLE, every_key};
+use crate::hellos::{PADDING, client_hello, extensions, hello, records};
 use crate::naive::Options;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -171,6 +172,28 @@ fn pcapng(packets: &[Vec<u8>]) -> Vec<u8> {
         file.extend(block(6, &[&[0; 12][..], &len, &len, packet].concat()));
     }
     file
+}
+
+/// corpus/hello: hellos with a name, with protocols, in many records, with much padding, and what is none.
+pub fn hellos() -> Vec<Seed> {
+    let message = client_hello(&extensions(Some("a.test"), &["h2", "http/1.1"]));
+    let padded = |bytes| {
+        let mut all = vec![(PADDING, vec![0; bytes])];
+        all.extend(extensions(Some("a.test"), &["h2"]));
+        records(&client_hello(&all), 1 << 14)
+    };
+    let whole = hello("a.test", &["h2"]);
+    let seeds = [
+        ("name", hello("a.test", &[])),
+        ("protocols", records(&client_hello(&extensions(None, &["h2", "h3"])), 1 << 14)),
+        ("records", records(&message, 7)),
+        ("padded", padded(2_000)),
+        ("long", padded(18 << 10)),
+        ("cut", whole[..whole.len() / 2].to_vec()),
+        ("http", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+    ];
+    // The last byte seeds the cuts.
+    seeds.map(|(name, payload)| (name.to_owned(), [&payload[..], &[1]].concat())).to_vec()
 }
 
 /// config.dict: those words.

@@ -77,6 +77,19 @@ impl Hello {
     }
 }
 
+/// Returns what payload asks for that comes in pieces which end at these places, for tests/fuzz: the name, the
+/// protocols, and how much of it was looked at.
+#[cfg(fuzzing)]
+pub fn asked(
+    payload: &[u8],
+    ends: impl IntoIterator<Item = usize>,
+) -> (Option<String>, Vec<Vec<u8>>, usize) {
+    let mut hello = Hello::new();
+    ends.into_iter().find(|end| hello.push(&payload[..*end]) == Judged::Yes);
+    hello.give_up();
+    (hello.sni().map(str::to_owned), hello.alpn, hello.read)
+}
+
 /// Whether more is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judged {

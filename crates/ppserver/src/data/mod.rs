@@ -27,5 +27,7 @@ mod rules;
 mod source;
 mod table;
 
+#[cfg(fuzzing)]
+pub use hello::asked;
 pub use pipes::PipeLimits;
 pub(crate) use rules::listen_options;
