@@ -16,7 +16,9 @@ use crate::datagram::Datagram;
 ///
 /// ```
 /// use pptrust::ppcore::{Decoded, Decoder, Options};
-/// use pptrust::{ChecksumSent, Destination, Facts, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvValue};
+/// use pptrust::{
+///     ChecksumSent, Destination, Facts, Outgoing, SocketAddrs, TlvPass, TlvSet, TlvSource, TlvValue,
+/// };
 ///
 /// let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
 /// let Decoded::Header(header) = Decoder::new(Options::new()).decode(line)? else { panic!() };
@@ -28,11 +30,16 @@ use crate::datagram::Datagram;
 /// assert_eq!(&out[..len], b"PROXY TCP4 203.0.113.7 10.0.0.1 51820 443\r\n");
 ///
 /// let (destination, tlv_pass) = (Destination::Original, TlvPass::All);
-/// let tlv_set = vec![TlvSet { kind: 0xE1, value: TlvValue::Bytes(b"edge-1".to_vec()) }];
+/// let tlv_set = vec![
+///     TlvSet { kind: 0xE1, value: TlvValue::Bytes(b"edge-1".to_vec()) },
+///     TlvSet { kind: 0x05, value: TlvValue::From(TlvSource::Id) },
+/// ];
 /// let v2 = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c: ChecksumSent::WhenReceived };
-/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header) && !v2.needs_hello());
-/// let len = v2.compose(&mut out, Some((&header, line)), socket, Facts::default())?;
-/// assert_eq!(len, 16 + 12 + 9);
+/// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header));
+/// assert!(v2.needs_id() && !v2.needs_hello());
+/// let facts = Facts { id: Some(b"0a-17"), ..Facts::default() };
+/// let len = v2.compose(&mut out, Some((&header, line)), socket, facts)?;
+/// assert_eq!(len, 16 + 12 + 9 + 8);
 /// assert_eq!(Outgoing::Off.compose(&mut out, None, socket, Facts::default()), Ok(0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -158,7 +158,7 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "data",
-        uses: &["data::rules", "data::pipes"],
+        uses: &["data::rules", "data::pipes", "data::hello"],
         world: World::Open,
         why: "a plane only declares its modules",
     },
