@@ -12,8 +12,10 @@ use super::oracle::hold;
 use super::rng::Rng;
 use crate::core::close_reason::CloseReason;
 use crate::core::pool::balance::Balance;
+use crate::core::pool::check::{CheckTerms, Checks};
 use crate::core::pool::endpoint::{Endpoint, Member, Shared};
 use crate::core::pool::health::Wish;
+use crate::core::pool::ramp::WHOLE;
 use crate::core::pool::{self, Tried, Unavailable, Upstream};
 
 /// Who leaves a connect without an answer for so long gets nobody new.
@@ -27,6 +29,7 @@ pub(super) struct Pool {
     upstream: Mutex<Upstream>,
     endpoints: Vec<Endpoint>,
     known: Mutex<Vec<Known>>,
+    checks: Mutex<Vec<Checks>>,
     failures_max: u32,
     /// Nothing ever happens to its endpoints.
     is_calm: bool,
@@ -42,6 +45,10 @@ struct Known {
     failures: u32,
     is_out: bool,
     fails_checks: bool,
+    /// Results of checks in a row that were alike, and which; none before the first.
+    row: (u32, Option<bool>),
+    /// A slow start, and how long it takes.
+    ramp: Option<(Instant, Duration)>,
     /// Attempts without an answer, and since when: the first of them, or the last answer.
     waiting: usize,
     since: Instant,
@@ -49,7 +56,32 @@ struct Known {
     users: u64,
 }
 
+/// How many checks in a row bring an endpoint back, and take it out.
+const CHECKS: CheckTerms = CheckTerms { rise: 2, fall: 3 };
+
 impl Known {
+    /// Takes the result of a check. The first decides, and then so many in a row.
+    fn handle_checked(&mut self, has_passed: bool) {
+        let is_first = self.row.1.is_none();
+        let alike = if self.row.1 == Some(has_passed) { self.row.0 } else { 0 };
+        self.row = (alike + 1, Some(has_passed));
+        let needed = if has_passed { CHECKS.rise } else { CHECKS.fall };
+        if is_first || self.row.0 >= needed {
+            self.fails_checks = !has_passed;
+        }
+    }
+
+    /// Returns how much of its weight counts.
+    fn part(&self, now: Instant) -> u64 {
+        let Some((began, span)) = self.ramp else { return WHOLE };
+        let over = now.saturating_duration_since(began);
+        if over >= span {
+            return WHOLE;
+        }
+        let part = over.as_nanos() * u128::from(WHOLE) / span.as_nanos();
+        u64::try_from(part).unwrap_or(WHOLE).max(1)
+    }
+
     fn is_up(self, now: Instant) -> bool {
         let is_answering = self.waiting == 0 || now < self.since + UNANSWERED_MAX;
         let is_in = match self.wish {
@@ -89,12 +121,21 @@ impl Pool {
             endpoints.iter().for_each(|endpoint| assert!(endpoint.shared.health.handle_failed(1)));
         }
         let (failures, wish) = (u32::from(is_out), Wish::Auto);
-        let fails_checks = false;
-        let known =
-            Known { wish, failures, is_out, fails_checks, waiting: 0, since: now, users: 0 };
+        let known = Known {
+            wish,
+            failures,
+            is_out,
+            fails_checks: false,
+            row: (0, None),
+            ramp: None,
+            waiting: 0,
+            since: now,
+            users: 0,
+        };
         Self {
             upstream: Mutex::new(Upstream::new("web".to_owned(), pool, 0, now)),
             known: Mutex::new(vec![known; count]),
+            checks: Mutex::new(vec![Checks::default(); count]),
             endpoints,
             failures_max,
             is_calm,
@@ -135,17 +176,25 @@ impl Pool {
                 (known.is_out, known.failures) = (false, 0);
                 lock(&self.met).push(Quirk::TrialStands);
             }
-            2 if known.fails_checks => {
-                assert!(health.pass_checks());
-                known.fails_checks = false;
-            }
             2 => {
-                assert!(health.fail_checks());
-                known.fails_checks = true;
-                lock(&self.met).push(Quirk::CheckFails);
+                let has_passed = rng.one_in(2);
+                let (before, results) = (known.fails_checks, rng.between(1, 4));
+                for _ in 0..results {
+                    known.handle_checked(has_passed);
+                    match lock(&self.checks)[at].handle_result(has_passed, CHECKS) {
+                        Some(true) => _ = health.pass_checks(),
+                        Some(false) => _ = health.fail_checks(),
+                        None => {}
+                    }
+                }
+                if known.fails_checks && !before {
+                    lock(&self.met).push(Quirk::CheckFails);
+                }
             }
             3 => {
-                ramp.begin(Duration::from_millis(rng.between(0, 3_000) as u64), now);
+                let span = Duration::from_millis(rng.between(0, 3_000) as u64);
+                ramp.begin(span, now);
+                known.ramp = Some((now, span));
                 lock(&self.met).push(Quirk::SlowStart);
             }
             _ => {
@@ -189,6 +238,10 @@ impl Pool {
             is_up(at) || !all().any(is_up),
             "{at} is chosen, it is down and another is up"
         );
+        for (at, known) in known.iter().enumerate() {
+            let (part, due) = (self.endpoints[at].shared.ramp.part(now), known.part(now));
+            hold!(Choice, part == due, "{part} parts of {at} count, and {due} should");
+        }
         let is_backup = |at: usize| self.endpoints[at].member.is_backup;
         let is_owner_left = all().any(|at| is_left(at) && !is_backup(at));
         hold!(Choice, !(is_up(at) && is_backup(at) && is_owner_left), "{at} is a backup");
