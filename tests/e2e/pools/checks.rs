@@ -44,8 +44,11 @@ fn one_that_fails_gets_no_client_and_comes_back_when_it_passes() {
         &format!("{}\nhealth = {{ check = 'tcp', {OFTEN}, rise = 3 }}", list(&addrs)),
     );
     assert_eq!(pool.endpoint(port.addr())["since"], since, "a reload forgets nothing");
+    let mut events = pool.door.events();
     listen_at(port.addr());
     pool.server.wait_for(UP, 0);
+    let event = events.next("endpoint");
+    assert_eq!((&event["address"], &event["state"]), (&json!(port.addr()), &json!("up")));
     let shown = pool.endpoint(port.addr());
     assert_eq!((&shown["state"], &shown["why"]), (&json!("up"), &json!(null)));
     assert!(shown["check_latency_seconds"].as_f64().is_some_and(|seconds| seconds < 2.0));

@@ -34,6 +34,10 @@ const WORDS: &[(&[&str], &str)] = &[
         &["entrypoint", "entrypoints", "frontend", "frontends", "listen", "port"],
         "bind = [\"0.0.0.0:443\"] in a [[listener]]",
     ),
+    (
+        &["healthcheck", "healthchecks", "activehealthcheck", "tcpcheck"],
+        "check = \"tcp\" in [upstream.NAME.health]",
+    ),
     (&["defaultbackend", "usebackend"], "upstream = \"NAME\" in a [[listener]]"),
     (&["maxconn", "workerconnections"], "max_connections in [server]"),
     (&["nbthread", "workerprocesses", "threads"], "workers in [server]"),

@@ -124,6 +124,12 @@ fn keys_of_other_proxies_are_told_ours() {
         let text = upstream(&format!("{key} = true"));
         assert_told(&text, (8, 1), &format!("unknown key `{key}`"), &send(version));
     }
+    let check = "check = \"tcp\" in [upstream.NAME.health]";
+    for key in ["health_check", "healthcheck", "tcp-check"] {
+        assert_told(&upstream(&format!("{key} = true")), (8, 1), "unknown key", check);
+    }
+    let interval = "`interval` belongs in [upstream.NAME.health]";
+    assert_told(&upstream("interval = '1s'"), (8, 1), "unknown key `interval`", interval);
     let accept = "accept = \"require\" and trust = [\"10.0.0.0/8\"] in [listener.proxy_protocol]";
     for key in ["accept_proxy", "accept-proxy", "acceptProxyProtocol"] {
         assert_told(&listener(&format!("{key} = true")), (6, 1), "unknown key", accept);
