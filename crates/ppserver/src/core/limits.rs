@@ -6,13 +6,14 @@
 //! ```
 //!
 //! A client is judged before the listener is, so that who has too much takes nothing of what is left for others. Times
-//! count from an epoch that all workers share. A table of fixed size, in sets of eight slots; a client's set is told by a keyed hash, so that nobody can
-//! choose his neighbours. A slot is two atomics, changed by compare-and-swap: workers share it without a lock.
+//! count from an epoch that all workers share. A table of fixed size, in sets of eight slots; a client's set is told by a
+//! keyed hash, so that nobody can choose his neighbours. A slot is two atomics, changed by compare-and-swap: workers share it without a lock.
 //! Invariant: a new client is never refused for want of room; where his set is full, the one who is limited
 //! least gives way, and is counted from nothing when he comes again.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -83,12 +84,11 @@ pub struct Total {
     slot: Slot,
 }
 
-/// What counts for a connection that was admitted, to be given back with it.
+/// What counts for a connection that was admitted, to be given back with it: its client's hash, which is never 0, where
+/// the client counts; below that whether the listener's total does, and a bit that is always set. Each connection has
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    client: Option<Admitted>,
-    total: bool,
-}
+pub struct Held(NonZeroU64);
 
 /// A client who was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,19 +133,38 @@ impl Limits {
             }
             None => None,
         };
-        self.total.admit(self.terms, now).map(|total| Held { client, total }).inspect_err(|_| {
-            self.release(Held { client, total: false });
+        self.total.admit(self.terms, now).map(|total| Held::new(client, total)).inspect_err(|_| {
+            self.release(Held::new(client, false));
         })
     }
 
     /// A connection that was admitted is gone.
-    pub fn release(&self, Held { client, total }: Held) {
-        if let (Some(admitted), Some(per_client)) = (client, &self.per_client) {
+    pub fn release(&self, held: Held) {
+        if let (Some(admitted), Some(per_client)) = (held.client(), &self.per_client) {
             per_client.clients.release(admitted);
         }
-        if total {
+        if held.is_of_total() {
             self.total.release();
         }
+    }
+}
+
+impl Held {
+    const TOTAL: u64 = 2;
+
+    fn new(client: Option<Admitted>, is_of_total: bool) -> Self {
+        let hash = client.map_or(0, |admitted| admitted.hash);
+        let total = if is_of_total { Self::TOTAL } else { 0 };
+        Self(NonZeroU64::MIN | hash << COUNT_BITS | total)
+    }
+
+    fn client(self) -> Option<Admitted> {
+        let hash = self.0.get() >> COUNT_BITS;
+        (hash != 0).then_some(Admitted { hash })
+    }
+
+    fn is_of_total(self) -> bool {
+        self.0.get() & Self::TOTAL != 0
     }
 }
 
