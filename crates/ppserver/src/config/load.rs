@@ -12,8 +12,8 @@ use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Report, Source};
 use super::{Config, read};
 
-/// A larger file is refused unread: the largest sensible ones (thousands of networks) are a tenth.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
+/// A larger file is refused unread: the largest sensible ones, with 100,000 networks of IPv6, are a third.
+pub const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// What standard input is called in a report.
 pub const STDIN_NAME: &str = "<stdin>";
@@ -76,7 +76,7 @@ pub fn read_from(path: &Path, opened: io::Result<impl Read>, host: Host) -> Resu
             let mut faults = Diagnostics::default();
             faults
                 .add(Code::Unreadable, Place::Nowhere, format!("cannot read `{name}`: {error}"))
-                .with_help("-c takes the path of a configuration file: at most 1 MiB, and readable to this user");
+                .with_help("-c takes the path of a configuration file: at most 8 MiB, and readable to this user");
             Err(faults.into_report(None))
         }
     }

@@ -1,5 +1,7 @@
 //! Routes: what is read, what is refused and where, and which of them nobody takes.
 
+use std::net::Ipv4Addr;
+
 use super::{HEAD, LISTENER, UPSTREAM, check, faults, loaded};
 use crate::config::{Colour, Way};
 use crate::core::route::{Name, Pattern, When};
@@ -172,4 +174,17 @@ fn there_are_at_most_a_thousand_routes() {
     };
     assert_eq!(routes(1_000), [""; 0]);
     assert_eq!(routes(1_001), ["3007:1 bad-value"]);
+}
+
+#[test]
+fn a_list_may_have_a_hundred_thousand_networks() {
+    // Every second one, so that none can be joined with another.
+    let network = |at: u32| format!("'{}/24',", Ipv4Addr::from_bits(at << 9));
+    let list: String = (0..100_000).map(network).collect();
+    let config = loaded(&route(&format!("{{ client = [{list}] }}")));
+    let networks = config.listeners[0].routes[0].when.client.as_ref().unwrap();
+    assert_eq!(networks.iter().count(), 100_000);
+    for (addr, is_in) in [(0, true), (99_999 << 9 | 0xFF, true), (99_999 << 9 | 0x100, false)] {
+        assert_eq!(networks.contains(Ipv4Addr::from_bits(addr).into()), is_in);
+    }
 }
