@@ -1,4 +1,4 @@
-//! `ppserver` between real peers: HAProxy, nginx, curl, squid, mail servers, Go programs, and the bytes that AWS
+//! `ppserver` between real peers: HAProxy, nginx, curl, openssl, squid, mail servers, Go programs, and the bytes that AWS
 //! load balancers put on the wire.
 //!
 //! Every case checks the addresses where they end up, in the far end's own words, and the payload
@@ -20,3 +20,4 @@ mod go;
 mod haproxy;
 mod nginx;
 mod squid;
+mod tls;

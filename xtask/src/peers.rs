@@ -111,6 +111,11 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("curl"),
         used_for: "the first client anyone tries: --haproxy-protocol",
     },
+    Peer {
+        package: "openssl",
+        probe: Probe::Program("openssl"),
+        used_for: "certificates, and ClientHellos as its s_client writes them: tests/interop/tls.rs",
+    },
     Peer { package: "gcc", probe: Probe::Program("gcc"), used_for: "C programs on ppcapi" },
     Peer { package: "g++", probe: Probe::Program("g++"), used_for: "its header read as C++" },
     Peer {

@@ -8,6 +8,7 @@ pub(crate) mod go;
 pub(crate) mod haproxy;
 pub(crate) mod mail;
 pub(crate) mod nginx;
+pub(crate) mod openssl;
 pub(crate) mod squid;
 
 use std::fs;
@@ -19,7 +20,7 @@ use crate::common::process::{Proc, require_program};
 
 /// What puts every peer on a Debian or Ubuntu machine.
 pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends haproxy nginx \
-     libnginx-mod-stream squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl";
+     libnginx-mod-stream squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl openssl";
 
 #[track_caller]
 fn peer(program: &str) -> PathBuf {

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::common::process::{Proc, Stream};
 use crate::common::socket::ReservedPort;
 use crate::peers::curl::fetch;
+use crate::peers::openssl::self_signed;
 use crate::peers::{peer, require_path, wait_for_listener};
 use crate::rig::CLIENT;
 
@@ -38,11 +39,7 @@ impl NginxHttp {
                     '$proxy_protocol_server_addr:$proxy_protocol_server_port '
                     '$request_method $request_uri $status';
                 access_log /dev/stdout seen;
-                client_body_temp_path {temp}/body;
-                proxy_temp_path {temp}/proxy;
-                fastcgi_temp_path {temp}/fastcgi;
-                uwsgi_temp_path {temp}/uwsgi;
-                scgi_temp_path {temp}/scgi;
+                {temp}
                 server {{
                     listen {behind} proxy_protocol;
                     listen {plain};
@@ -52,7 +49,7 @@ impl NginxHttp {
                     location = /accepted {{ stub_status; access_log off; }}
                 }}
             }}",
-            temp = dir.path().display(),
+            temp = temp_paths(dir.path()),
             root = root.display(),
             behind = behind.addr(),
             plain = plain.addr(),
@@ -96,6 +93,63 @@ impl NginxHttp {
         let counts = text.lines().nth(2).expect("the third line has the counts");
         let accepts = counts.split_ascii_whitespace().next().expect("the first count");
         accepts.parse().expect("a number")
+    }
+}
+
+/// An HTTPS server that requires a header and says its name.
+pub(crate) struct NginxTls {
+    proc: Proc,
+    port: ReservedPort,
+    dir: TempDir,
+}
+
+impl NginxTls {
+    /// Starts it with a certificate of its own for this name.
+    #[track_caller]
+    pub(crate) fn named(name: &str) -> NginxTls {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let (key, certificate) = (dir.path().join("key.pem"), dir.path().join("certificate.pem"));
+        self_signed(name, &key, &certificate);
+        let port = ReservedPort::new();
+        let http = format!(
+            "http {{
+                log_format seen 'seen $proxy_protocol_addr:$proxy_protocol_port $ssl_server_name $server_protocol';
+                access_log /dev/stdout seen;
+                {temp}
+                server {{
+                    listen {port} ssl http2 proxy_protocol;
+                    ssl_certificate {certificate};
+                    ssl_certificate_key {key};
+                    location / {{ return 200 '{name}'; }}
+                }}
+            }}",
+            temp = temp_paths(dir.path()),
+            port = port.addr(),
+            certificate = certificate.display(),
+            key = key.display(),
+        );
+        let mut proc = start(dir.path(), "", &http);
+        wait_for_listener(&mut proc, port.addr());
+        NginxTls { proc, port, dir }
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// The certificate to trust.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.dir.path().join("certificate.pem")
+    }
+
+    /// Waits for the log line of a client by its header: the name it asked for, and what it spoke.
+    #[track_caller]
+    pub(crate) fn seen(&self, client: SocketAddr) -> String {
+        let begin = format!("seen {client} ");
+        self.proc.wait_for_line(Stream::Stdout, &begin, |line| {
+            line.strip_prefix(&begin).map(str::to_owned)
+        })
     }
 }
 
@@ -158,6 +212,13 @@ impl NginxStream {
     pub(crate) fn addr(&self) -> SocketAddr {
         self.port.addr()
     }
+}
+
+/// Where it would keep files, as root or not.
+fn temp_paths(dir: &Path) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};", dir.display()))
+        .join("\n")
 }
 
 #[track_caller]
