@@ -20,6 +20,11 @@ const ALL: [u16; 4] = [PROXY, BACKEND, PROXY_STATUS, BACKEND_STATUS];
 /// TCP_LISTEN in the kernel's tables (proc(5)).
 const LISTEN: &str = "0A";
 
+/// The addresses of so many servers that are one, at the port of the backend.
+pub(crate) fn backends(count: u8) -> impl Iterator<Item = SocketAddr> {
+    (1..=count).map(|last| ([127, 0, 0, last], BACKEND).into())
+}
+
 /// The address of a port here.
 pub(crate) fn addr(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()

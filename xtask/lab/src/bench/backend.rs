@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::contender::nginx_http;
 use super::flood::Source;
 use super::reconcile::{Bytes, Seen, Served};
+use super::rules;
 use super::setup::{fetch, read_stub_status, write};
 use crate::ports;
 use crate::process::{Cores, Process};
@@ -22,6 +23,8 @@ pub(super) const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
     Nginx,
+    /// The same at a hundred addresses.
+    NginxFarm,
     Sink,
     /// A thread a connection, which the load of `mixed` needs.
     Threads,
@@ -38,9 +41,10 @@ impl Backend {
     /// Starts it and waits until it listens.
     pub(super) fn start(self, cores: Cores, nginx: &Path, ppload: &Path) -> Result<Serving> {
         match self {
-            Self::Nginx => {
+            Self::Nginx | Self::NginxFarm => {
                 let dir = tempfile::tempdir()?;
-                let file = write(dir.path(), "nginx.conf", &nginx_conf(dir.path()))?;
+                let count = if self == Self::Nginx { 1 } else { rules::ENDPOINTS };
+                let file = write(dir.path(), "nginx.conf", &nginx_conf(dir.path(), count))?;
                 let words = ["-e", "stderr", "-c", &file];
                 let mut process = Process::pinned("nginx (backend)", cores.load, nginx, &words)?;
                 process.wait_for_port(ports::BACKEND)?;
@@ -93,16 +97,16 @@ impl Serving {
     }
 }
 
-fn nginx_conf(dir: &Path) -> String {
+fn nginx_conf(dir: &Path, count: u8) -> String {
+    let listen = |addr| format!("        listen {addr} proxy_protocol backlog=4096;\n");
     let server = format!(
         "    server {{
-        listen {listen} proxy_protocol backlog=4096;
-        keepalive_requests 1000000000;
+{listen}        keepalive_requests 1000000000;
         keepalive_timeout 5m;
         location / {{ return 200 \"{BODY}\"; }}
     }}
 ",
-        listen = ports::addr(ports::BACKEND),
+        listen = ports::backends(count).map(listen).collect::<String>(),
     );
     format!(
         "daemon off;

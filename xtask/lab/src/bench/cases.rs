@@ -8,6 +8,7 @@ use super::backend::Backend;
 use super::contender::{Contender, Kind, Tuning};
 use super::driver::{Driver, Keeping};
 use super::rig::{Job, P99, PING, RESIDENT, Unit};
+use super::rules::Rules;
 use super::setup::{Inbound, Setup, Transfer};
 use crate::process::Cores;
 
@@ -33,6 +34,9 @@ pub(crate) enum Case {
     Pipes,
     /// Short connections with one worker and with two, on all cores; no peer takes part
     Workers,
+    /// Short connections to a hundred endpoints, with a list of 100,000 networks, 50 routes and a limit of each client,
+    /// and with none of these; HAProxy with the same rules
+    Rules,
     /// Where the time goes: stacks of short connections and requests, drawn as flame graphs
     Flame,
     /// ppcore's decoder beside its peers: `cargo bench -p benches`
@@ -316,6 +320,34 @@ pub(super) fn workers(amount: Amount) -> Job {
 /// One worker and two.
 pub(super) fn crews(ours: &Contender) -> [Contender; 2] {
     [ours.clone(), ours.tuned("2 workers", Tuning { workers: 2, ..Tuning::PLAIN })]
+}
+
+/// Short connections, as `short` has them, to a farm.
+pub(super) fn rules(amount: Amount) -> Job {
+    let [base, _] = short(amount);
+    Job {
+        name: "rules".to_owned(),
+        title: "short connections, 64 at a time: by 50 routes and a client limit, and without"
+            .to_owned(),
+        backend: Backend::NginxFarm,
+        ..base
+    }
+}
+
+/// Ourselves and HAProxy, without rules and with.
+pub(super) fn ruled(contenders: &[Contender]) -> Vec<Contender> {
+    let mut both = Vec::new();
+    for contender in contenders {
+        let name = match contender.kind {
+            Kind::Ppserver if contender.name == "ppserver" => "ppserver-rules",
+            Kind::Haproxy => "haproxy-rules",
+            Kind::Ppserver | Kind::Nginx | Kind::Envoy => continue,
+        };
+        let rules = Rules::Many;
+        both.push(contender.clone());
+        both.push(contender.tuned(name, Tuning { rules, ..Tuning::PLAIN }));
+    }
+    both
 }
 
 /// The words of a load by our generator for counting system calls, where they belong to a unit: a

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tools::programs;
 
 use super::reconcile::Seen;
+use super::rules::Rules;
 use super::setup::{Inbound, Setup, Transfer, fetch, read_dropped, read_stub_status, write};
 use crate::host::poll_for;
 use crate::ports;
@@ -65,11 +66,13 @@ pub(super) struct Tuning {
     pub(super) workers: u32,
     /// Lines of our `[splice]` table, of HAProxy's `global` section, of nginx's `server` block.
     pub(super) lines: &'static str,
+    /// Of ours and HAProxy's.
+    pub(super) rules: Rules,
 }
 
 impl Tuning {
     /// One worker, and the defaults.
-    pub(super) const PLAIN: Self = Self { workers: 1, lines: "" };
+    pub(super) const PLAIN: Self = Self { workers: 1, lines: "", rules: Rules::None };
 }
 
 impl Contender {
@@ -123,11 +126,13 @@ impl Contender {
         let dir = tempfile::tempdir()?;
         let words = match self.kind {
             Kind::Ppserver => {
-                let file = write(dir.path(), "ppserver.toml", &ppserver_toml(setup, self.tuning))?;
+                let text = ppserver_toml(setup, self.tuning);
+                let file = write(dir.path(), "ppserver.toml", &text)?;
                 vec!["run".to_owned(), "-c".to_owned(), file]
             }
             Kind::Haproxy => {
                 let text = haproxy_cfg(setup, self.tuning, dir.path());
+                write(dir.path(), "networks", &self.tuning.rules.haproxy_networks())?;
                 let file = write(dir.path(), "haproxy.cfg", &text)?;
                 vec!["-db".to_owned(), "-f".to_owned(), file]
             }
@@ -305,15 +310,16 @@ bind = [\"{listen}\"]
 upstream = \"backend\"
   [listener.proxy_protocol]
   {accept}
-[upstream.backend]
-endpoints = [\"{backend}\"]
+{rules}[upstream.backend]
+endpoints = {backends}
   [upstream.backend.proxy_protocol]
   send = \"v2\"
 ",
         workers = tuning.workers,
         lines = tuning.lines,
         listen = ports::addr(ports::PROXY),
-        backend = ports::addr(ports::BACKEND),
+        rules = tuning.rules.ppserver(),
+        backends = tuning.rules.ppserver_endpoints(),
     )
 }
 
@@ -340,12 +346,11 @@ defaults
     timeout server 5m
 {splice}listen bench
     bind {listen}{accept} backlog 4096
-    server backend {backend} send-proxy-v2
-",
+{rules}",
         dir = dir.display(),
         lines = tuning.lines,
         listen = ports::addr(ports::PROXY),
-        backend = ports::addr(ports::BACKEND),
+        rules = tuning.rules.haproxy(dir),
     )
 }
 

@@ -26,6 +26,7 @@ mod quiet;
 mod reconcile;
 mod record;
 mod rig;
+mod rules;
 mod setup;
 mod statistics;
 mod strace;
@@ -111,6 +112,7 @@ impl BenchArgs {
             Case::Scale,
             Case::Pipes,
             Case::Workers,
+            Case::Rules,
             Case::Flame,
         ];
         proxies.into_iter().filter(|case| self.asks_for(*case)).collect()
@@ -122,8 +124,15 @@ impl BenchArgs {
 
     /// Whom ourselves are compared with; nobody in a case of our own.
     fn peers(&self) -> &[Peer] {
-        let compares =
-            [Case::Short, Case::Keepalive, Case::Bulk, Case::Idle, Case::Latency, Case::Mixed];
+        let compares = [
+            Case::Short,
+            Case::Keepalive,
+            Case::Bulk,
+            Case::Idle,
+            Case::Latency,
+            Case::Mixed,
+            Case::Rules,
+        ];
         if compares.into_iter().any(|case| self.asks_for(case)) { &self.peer } else { &[] }
     }
 
@@ -215,7 +224,8 @@ impl Bench {
         }
         let nginx = rig::backend_nginx(None).or_else(|_| rig::backend_nginx(args.nginx.as_deref()));
         // Where it is not the backend, nobody misses it.
-        let is_backend = |case: &Case| matches!(case, Case::Short | Case::Keepalive | Case::Flame);
+        let is_backend =
+            |case: &Case| matches!(case, Case::Short | Case::Keepalive | Case::Rules | Case::Flame);
         let nginx = if cases.iter().any(is_backend) { nginx? } else { nginx.unwrap_or_default() };
         let [ours, ppload] = [builds::shipped("ppserver")?, builds::shipped("ppload")?];
         host::raise_descriptor_limit().context("raising the limit of descriptors")?;
@@ -281,6 +291,10 @@ impl Bench {
             Case::Workers => {
                 let crews = cases::crews(&self.contenders[0]);
                 self.compare_with(&cases::workers(self.amount), &crews)
+            }
+            Case::Rules => {
+                let both = cases::ruled(&self.contenders);
+                self.compare_with(&cases::rules(self.amount), &both)
             }
             Case::Flame => self.flame(),
             // Neither is a case of proxies; `run` has taken them.

@@ -358,7 +358,7 @@ impl Rig {
         let (_, warm) = job.warm_up.run(job.setup.inbound, job.cores, &self.programs, || Ok(()))?;
         let mut driven = warm.driven;
         // Our generator looks at answers itself, and in front of the sink there is no other.
-        if job.backend == Backend::Nginx {
+        if matches!(job.backend, Backend::Nginx | Backend::NginxFarm) {
             driven = driven + probe(ports::PROXY, job.setup.inbound)?;
         }
         proxy.find_family();
