@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::examples::Example;
+use crate::peers::curl::fetch;
+use crate::rig::CLIENT;
 
 const NAME: &str = "shop.ppnet.invalid";
 
@@ -44,13 +47,52 @@ fn name() -> ServerName<'static> {
     ServerName::try_from(NAME).expect("a host name")
 }
 
-#[tokio::test]
-async fn behind_an_nlb_a_tls_client_is_told_its_own_address() {
-    let made = certificate();
+/// The files of a certificate and its key.
+fn files(made: &CertifiedKey<rcgen::KeyPair>) -> (TempDir, [PathBuf; 2]) {
     let dir = TempDir::new().expect("a temporary directory can be made");
     let paths = ["certificate.pem", "key.pem"].map(|file| dir.path().join(file));
     fs::write(&paths[0], made.cert.pem()).expect("a file in it can be written");
     fs::write(&paths[1], made.signing_key.serialize_pem()).expect("a file in it can be written");
+    (dir, paths)
+}
+
+#[test]
+fn curl_asks_a_grpc_service_over_tls_behind_the_header_and_is_told_its_own_address() {
+    let made = certificate();
+    let (dir, paths) = files(&made);
+    let grpc = Example::start("grpc", &paths);
+    let empty = dir.path().join("message");
+    // Not compressed, and no byte long.
+    fs::write(&empty, [0; 5]).expect("a file in it can be written");
+    let port = grpc.addr.port();
+    let certificate = paths[0].display().to_string();
+    let got = fetch(
+        CLIENT,
+        &[
+            "--haproxy-protocol",
+            "--http2",
+            "--cacert",
+            &certificate,
+            "--resolve",
+            &format!("{NAME}:{port}:{}", grpc.addr.ip()),
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+            "--data-binary",
+            &format!("@{}", empty.display()),
+            &format!("https://{NAME}:{port}/whoami.Whoami/Ask"),
+        ],
+    );
+    let got = got.expect("answered");
+    let answer = String::from_utf8_lossy(got.body.get(5..).expect("a message")).into_owned();
+    assert_eq!(answer, format!("you are {}\n", got.local));
+}
+
+#[tokio::test]
+async fn behind_an_nlb_a_tls_client_is_told_its_own_address() {
+    let made = certificate();
+    let (_dir, paths) = files(&made);
     let example = Example::start("tls", &paths);
 
     // Silent ones at both stages: without a header, and without a hello.

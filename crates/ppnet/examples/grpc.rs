@@ -1,7 +1,7 @@
-//! A gRPC service on tonic that answers with the caller's address.
+//! A gRPC service on tonic that answers with the caller's address, with TLS behind the header or without TLS.
 //!
-//! `cargo run -p ppnet --features tonic --example grpc [ADDR]`; its messages are plain text, where generated code
-//! has protobuf.
+//! `cargo run -p ppnet --features rustls,tonic --example grpc [CERTIFICATE.pem KEY.pem] ADDR`; its messages are plain
+//! text, where generated code has protobuf.
 
 #![allow(clippy::print_stdout, reason = "an example talks to a person")]
 
@@ -9,11 +9,15 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut};
 use hyper::http;
 use ppnet::Trust;
+use ppnet::tls::tokio_rustls::rustls::ServerConfig;
+use ppnet::tls::tokio_rustls::rustls::pki_types::pem::PemObject;
+use ppnet::tls::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ppnet::tokio::Listener;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -23,10 +27,23 @@ use tonic::{Request, Response, Status};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:50051".to_owned());
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let addr = args.pop().ok_or("usage: grpc [CERTIFICATE KEY] ADDR")?;
     let listener = Listener::bind(addr, Trust::networks(["127.0.0.0/8", "::1"])?).await?;
     println!("listening {}", listener.local_addr()?);
-    Server::builder().serve_with_incoming(Service, listener.into_incoming()).await?;
+    let server = Server::builder();
+    match args.as_slice() {
+        [certificate, key] => {
+            let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
+            let mut tls = ServerConfig::builder()
+                .with_no_client_auth()
+                .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+            tls.alpn_protocols = vec![b"h2".to_vec()];
+            let listener = ppnet::tls::Listener::new(listener, Arc::new(tls));
+            server.serve_with_incoming(Service, listener).await?;
+        }
+        _ => server.serve_with_incoming(Service, listener.into_incoming()).await?,
+    }
     Ok(())
 }
 

@@ -38,8 +38,7 @@ use crate::incoming::{Reason, Refused, Stream};
 use crate::tokio::crowd::{Crowd, unless_claimed};
 use crate::tokio::{self, Incoming, Socket};
 
-/// Two round trips and a signature, with a lost segment or two: what nginx gives a whole handshake is 60 s, and
-/// HAProxy what a client may be silent.
+/// Two round trips and a signature, with a lost segment or two. nginx has 60 s (`ssl_handshake_timeout`).
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A listener whose connections have their header and their TLS handshake behind them. What it hands out is

@@ -15,7 +15,7 @@ use crate::incoming::{Address, Stream};
 /// use ppnet::{Trust, tokio::Listener};
 ///
 /// let listener = Listener::bind("0.0.0.0:50051", Trust::networks(["10.0.0.0/8"])?).await?;
-/// let mut server = tonic::transport::Server::builder();
+/// let server = tonic::transport::Server::builder();
 /// server.serve_with_incoming(service, listener.into_incoming()).await?;
 /// # Ok(())
 /// # }

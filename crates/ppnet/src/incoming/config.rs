@@ -156,8 +156,8 @@ impl Config {
         self
     }
 
-    /// Sets a function to be told of each connection that is refused, with the socket's peer; it runs
-    /// while connections are accepted and so must not block.
+    /// Sets a function to be told of each connection that is refused, with the socket's peer, or, where TLS
+    /// fails behind a good header, its client; it runs while connections are accepted and so must not block.
     #[must_use]
     pub fn on_refused(mut self, told: impl Fn(&Addr, Refused) + Send + Sync + 'static) -> Self {
         self.on_refused = Some(Arc::new(told));

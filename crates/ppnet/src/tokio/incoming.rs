@@ -114,9 +114,3 @@ impl<L: Socket> fmt::Debug for Incoming<L> {
         f.debug_struct("Incoming").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
-
-impl<L: Socket> From<Listener<L>> for Incoming<L> {
-    fn from(listener: Listener<L>) -> Self {
-        Self::new(listener)
-    }
-}
