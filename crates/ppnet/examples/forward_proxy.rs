@@ -10,7 +10,6 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty};
@@ -20,7 +19,7 @@ use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use ppnet::{Stream, Trust};
+use ppnet::{Config, Stream, Trust};
 use tokio::net::TcpStream;
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -40,16 +39,11 @@ const HOP_BY_HOP: [&str; 7] = [
 async fn main() -> Result<(), Box<dyn Error>> {
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3128".to_owned());
     let trust = Trust::networks(["127.0.0.0/8", "::1"])?;
-    let listener = ppnet::tokio::Listener::bind(addr, trust).await?;
-    println!("listening {}", listener.local_addr()?);
+    let config = Config::new(trust).on_accept_error(|error| eprintln!("accepting: {error}"));
+    let mut incoming = ppnet::tokio::Listener::bind(addr, config).await?.into_incoming();
+    println!("listening {}", incoming.listener().local_addr()?);
     loop {
-        match listener.accept().await {
-            Ok(stream) => drop(tokio::spawn(serve(stream))),
-            Err(error) => {
-                eprintln!("accepting: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+        tokio::spawn(serve(incoming.next().await));
     }
 }
 
