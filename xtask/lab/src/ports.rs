@@ -16,6 +16,9 @@ pub(crate) const PROXY_STATUS: u16 = 18_403;
 /// Where the server behind it tells its counts, if over HTTP.
 pub(crate) const BACKEND_STATUS: u16 = 18_404;
 
+/// Endpoints that are checked; who listens there shares it with nobody.
+pub(crate) const FARM: u16 = 18_405;
+
 const ALL: [u16; 4] = [PROXY, BACKEND, PROXY_STATUS, BACKEND_STATUS];
 /// TCP_LISTEN in the kernel's tables (proc(5)).
 const LISTEN: &str = "0A";

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use super::backend::Backend;
 use super::contender::{Contender, Kind, Tuning};
 use super::driver::{Driver, Keeping};
-use super::rig::{Job, P99, PING, RESIDENT, Unit};
+use super::farm::Checks;
+use super::rig::{CORE_SHARE, Job, P99, PING, RESIDENT, Unit};
 use super::rules::Rules;
 use super::setup::{Inbound, Setup, Transfer};
 use crate::process::Cores;
@@ -37,6 +38,9 @@ pub(crate) enum Case {
     /// Short connections to a hundred endpoints, with a list of 100,000 networks, 50 routes and a limit of each client,
     /// and with none of these; HAProxy with the same rules
     Rules,
+    /// 1,000 endpoints checked once a second: what that costs, and what a quiet connection waits beside it; no peer
+    /// takes part
+    Checks,
     /// Where the time goes: stacks of short connections and requests, drawn as flame graphs
     Flame,
     /// ppcore's decoder beside its peers: `cargo bench -p benches`
@@ -348,6 +352,25 @@ pub(super) fn ruled(contenders: &[Contender]) -> Vec<Contender> {
         both.push(contender.tuned(name, Tuning { rules, ..Tuning::PLAIN }));
     }
     both
+}
+
+/// Pings, with checks beside them; the rig drives both.
+pub(super) fn checks(amount: Amount) -> Job {
+    let [down, _] = bulk(amount);
+    Job {
+        name: "checks".to_owned(),
+        title: "1,000 endpoints checked once a second, pings beside them".to_owned(),
+        backend: Backend::Threads,
+        unit: Unit::Request,
+        main: CORE_SHARE.to_owned(),
+        ..down
+    }
+}
+
+/// Ourselves without checks, and with those of either kind.
+pub(super) fn checkers(ours: &Contender) -> [Contender; 3] {
+    let tuned = |name, checks| ours.tuned(name, Tuning { checks, ..Tuning::PLAIN });
+    [ours.clone(), tuned("tcp", Checks::Connects(1000)), tuned("exchange", Checks::Exchanges(1000))]
 }
 
 /// The words of a load by our generator for counting system calls, where they belong to a unit: a

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tools::programs;
 
+use super::farm::Checks;
 use super::reconcile::Seen;
 use super::rules::Rules;
 use super::setup::{Inbound, Setup, Transfer, fetch, read_dropped, read_stub_status, write};
@@ -68,11 +69,14 @@ pub(super) struct Tuning {
     pub(super) lines: &'static str,
     /// Of ours and HAProxy's.
     pub(super) rules: Rules,
+    /// Of ours: what it checks beside its work.
+    pub(super) checks: Checks,
 }
 
 impl Tuning {
     /// One worker, and the defaults.
-    pub(super) const PLAIN: Self = Self { workers: 1, lines: "", rules: Rules::None };
+    pub(super) const PLAIN: Self =
+        Self { workers: 1, lines: "", rules: Rules::None, checks: Checks::None };
 }
 
 impl Contender {
@@ -119,6 +123,11 @@ impl Contender {
     /// The same program under another name, tuned.
     pub(super) fn tuned(&self, name: &'static str, tuning: Tuning) -> Self {
         Self { name, tuning, ..self.clone() }
+    }
+
+    /// Returns what it checks beside its work.
+    pub(super) fn checks(&self) -> Checks {
+        self.tuning.checks
     }
 
     /// Starts it for a case and waits until it listens.
@@ -314,9 +323,10 @@ upstream = \"backend\"
 endpoints = {backends}
   [upstream.backend.proxy_protocol]
   send = \"v2\"
-",
+{checks}",
         workers = tuning.workers,
         lines = tuning.lines,
+        checks = tuning.checks.toml(),
         listen = ports::addr(ports::PROXY),
         rules = tuning.rules.ppserver(),
         backends = tuning.rules.ppserver_endpoints(),

@@ -19,6 +19,7 @@ mod backend;
 mod cases;
 mod contender;
 mod driver;
+mod farm;
 mod flame;
 mod flood;
 mod plot;
@@ -113,6 +114,7 @@ impl BenchArgs {
             Case::Pipes,
             Case::Workers,
             Case::Rules,
+            Case::Checks,
             Case::Flame,
         ];
         proxies.into_iter().filter(|case| self.asks_for(*case)).collect()
@@ -295,6 +297,13 @@ impl Bench {
             Case::Rules => {
                 let both = cases::ruled(&self.contenders);
                 self.compare_with(&cases::rules(self.amount), &both)
+            }
+            Case::Checks => {
+                let (job, ours) = (cases::checks(self.amount), self.contenders[0].clone());
+                let series = self.rounds_of(&job, &cases::checkers(&ours), |contender, round| {
+                    self.rig.checks(contender, &job, self.amount.run_for, round)
+                });
+                self.publish(&series)
             }
             Case::Flame => self.flame(),
             // Neither is a case of proxies; `run` has taken them.
@@ -523,7 +532,7 @@ mod tests {
 
     #[test]
     fn cases_of_our_own_have_no_peers() {
-        for case in ["scale", "pipes", "workers", "flame", "decode"] {
+        for case in ["scale", "pipes", "workers", "checks", "flame", "decode"] {
             assert_eq!(args(&format!("x {case}")).peers(), []);
         }
         assert_eq!(args("x latency").peers(), [Peer::Haproxy, Peer::Nginx]);

@@ -14,13 +14,14 @@ use tools::programs;
 use super::backend::Backend;
 use super::contender::{Contender, Running};
 use super::driver::{Driver, Outcome, Programs, read_load, start_load, wait_until_held};
+use super::farm::Farm;
 use super::flame;
 use super::flood::Downloads;
 use super::quiet::Guest;
 use super::reconcile::{Driven, Seen, faults};
 use super::setup::{Setup, probe};
 use super::strace;
-use crate::host::{pause, real};
+use crate::host::{now, pause, real};
 use crate::ports;
 use crate::process::{Cores, LOAD_CORE, PROXY_CORE, Process, output, wait_for};
 use crate::usage::{Machine, Used};
@@ -35,6 +36,8 @@ const FULL: &str =
 const WATCH: Duration = Duration::from_millis(200);
 /// Until as many downloads as there are to be are under way.
 const RAMP: Duration = Duration::from_millis(300);
+/// Until all endpoints are checked that are.
+const BEGIN: Duration = Duration::from_secs(2);
 /// Until a traced load is over.
 const TRACED_WAIT: Duration = Duration::from_secs(60);
 /// Until strace has written its table.
@@ -44,6 +47,7 @@ const STRACE_WAIT: Duration = Duration::from_secs(15);
 pub(super) const RATE: &str = "connections/s";
 pub(super) const P99: &str = "latency p99 us";
 pub(super) const PING: &str = "ping p50 ms";
+pub(super) const CORE_SHARE: &str = "proxy CPU % of a core";
 pub(super) const RESIDENT: &str = "resident bytes/connection";
 
 /// What a figure is divided by.
@@ -229,6 +233,34 @@ impl Rig {
                 driven = driven + moved + visit.map(|visit| visit.driven).unwrap_or_default();
             }
             Ok(driven)
+        })
+    }
+
+    /// Measures what a proxy takes that checks a farm, and pings through it meanwhile.
+    pub(super) fn checks(
+        &self,
+        contender: &Contender,
+        job: &Job,
+        run_for: Duration,
+        round: usize,
+    ) -> Result<Sample> {
+        let farm = Farm::start(contender.checks())?;
+        self.with_proxy(contender, job, round, |proxy, sample| {
+            // Each is checked once within the first second.
+            pause(BEGIN);
+            let (since, cpu, answered) = (now(), proxy.family.cpu()?, farm.answered());
+            let to = ports::addr(ports::PROXY);
+            let visit = Guest::Quiet.visit(to, job.setup.inbound, run_for)?;
+            let span = (now() - since).as_secs_f64().max(f64::EPSILON);
+            let cpu = proxy.family.cpu()?.saturating_sub(cpu).as_secs_f64();
+            let Latency { p50, p99, .. } = visit.latency();
+            sample.metrics = vec![
+                Metric::new(CORE_SHARE, cpu / span * 100.0),
+                Metric::new("checks/s", real(farm.answered() - answered) / span),
+                Metric::new(PING, p50 / 1e3),
+                Metric::new("ping p99 ms", p99 / 1e3),
+            ];
+            Ok(visit.driven)
         })
     }
 
