@@ -4,6 +4,7 @@
 //! a pipe only while there are bytes in it, so an idle connection holds neither.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -24,57 +25,80 @@ pub(super) struct Moved {
     pub(super) result: io::Result<usize>,
 }
 
-/// A buffer with bytes in `start..end`.
+/// A buffer with bytes in `start..end`: four bytes each, since idle connections are paid for by the byte.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Buffer {
+    fn new(bytes: Box<[u8]>, held: Range<usize>) -> Self {
+        let mut buffer = Self { bytes, start: 0, end: 0 };
+        buffer.set_held(held);
+        buffer
+    }
+
+    fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    fn set_held(&mut self, held: Range<usize>) {
+        let [start, end] =
+            [held.start, held.end].map(|at| u32::try_from(at).expect("a buffer is smaller"));
+        (self.start, self.end) = (start, end);
+    }
+
     /// Receives once behind the headroom; whatever was held is gone.
     pub(super) fn receive(&mut self, mut source: &TcpStream) -> Moved {
         let room = &mut self.bytes[HEADROOM..];
         let asked = room.len();
         let result = uninterrupted(|| source.read(room));
-        (self.start, self.end) = (HEADROOM, HEADROOM + *result.as_ref().unwrap_or(&0));
+        self.set_held(HEADROOM..HEADROOM + *result.as_ref().unwrap_or(&0));
         Moved { asked, result }
     }
 
     /// Receives once behind what is held.
     fn receive_more(&mut self, mut source: &TcpStream, spares: &mut Spares) -> Moved {
-        if self.bytes.len() - self.end < MORE_BYTES_MIN {
+        if self.bytes.len() - self.end() < MORE_BYTES_MIN {
             let held = self.held();
             let end = held.len();
             let room = end + MORE_BYTES_MIN;
             let bytes = spares.buffers.take(room);
             let mut bytes = bytes.unwrap_or_else(|| vec![0; room].into_boxed_slice());
             bytes[..end].copy_from_slice(held);
-            spares.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+            spares.give_buffer(std::mem::replace(self, Self::new(bytes, 0..end)));
         }
-        let room = &mut self.bytes[self.end..];
+        let (start, end) = (self.start(), self.end());
+        let room = &mut self.bytes[end..];
         let asked = room.len();
         let result = uninterrupted(|| source.read(room));
-        self.end += *result.as_ref().unwrap_or(&0);
+        self.set_held(start..end + *result.as_ref().unwrap_or(&0));
         Moved { asked, result }
     }
 
     /// Returns what is held.
     pub(super) fn held(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes[self.start()..self.end()]
     }
 
     /// Drops the first `count` bytes.
     pub(super) fn skip(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        let end = self.end();
+        self.set_held((self.start() + count).min(end)..end);
     }
 
     /// Puts bytes in front of what is held.
     pub(super) fn prepend(&mut self, front: &[u8], spares: &mut Spares) {
-        if let Some(start) = self.start.checked_sub(front.len()) {
-            self.bytes[start..self.start].copy_from_slice(front);
-            self.start = start;
+        if let Some(start) = self.start().checked_sub(front.len()) {
+            let held = self.start()..self.end();
+            self.bytes[start..held.start].copy_from_slice(front);
+            self.set_held(start..held.end);
         } else {
             let held = self.held();
             let end = front.len() + held.len();
@@ -83,7 +107,7 @@ impl Buffer {
             let mut bytes = room.unwrap_or_else(|| vec![0; end].into_boxed_slice());
             bytes[..front.len()].copy_from_slice(front);
             bytes[front.len()..end].copy_from_slice(held);
-            spares.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+            spares.give_buffer(std::mem::replace(self, Self::new(bytes, 0..end)));
         }
     }
 
@@ -95,7 +119,7 @@ impl Buffer {
         {
             let end = held.len();
             bytes[..end].copy_from_slice(held);
-            spares.give_buffer(std::mem::replace(self, Self { bytes, start: 0, end }));
+            spares.give_buffer(std::mem::replace(self, Self::new(bytes, 0..end)));
         }
     }
 }
@@ -118,7 +142,7 @@ impl Spares {
     }
 
     pub(super) fn take_buffer(&mut self) -> Buffer {
-        Buffer { bytes: self.buffers.take_largest(), start: HEADROOM, end: HEADROOM }
+        Buffer::new(self.buffers.take_largest(), HEADROOM..HEADROOM)
     }
 
     /// Copies bytes into a buffer of about their size.
@@ -126,7 +150,7 @@ impl Spares {
         let room = self.buffers.take(bytes.len());
         let mut room = room.unwrap_or_else(|| vec![0; bytes.len()].into_boxed_slice());
         room[..bytes.len()].copy_from_slice(bytes);
-        Buffer { bytes: room, start: 0, end: bytes.len() }
+        Buffer::new(room, 0..bytes.len())
     }
 
     pub(super) fn give_buffer(&mut self, buffer: Buffer) {
@@ -156,7 +180,7 @@ pub(super) enum Conduit {
 #[derive(Debug)]
 pub(super) struct PipeHeld {
     pipe: Pipe,
-    held: usize,
+    held: u32,
 }
 
 impl Conduit {
@@ -191,10 +215,13 @@ impl Conduit {
     ) -> Option<Moved> {
         debug_assert!(matches!(self, Self::Empty));
         let pipe = spares.pipes.take(now)?;
-        let asked = pipe.size;
+        let asked = pipe.size();
         let result = uninterrupted(|| sys::splice(source, &pipe.write, asked));
         match result {
-            Ok(held) if held > 0 => *self = Self::Pipe(PipeHeld { pipe, held }),
+            Ok(held) if held > 0 => {
+                let held = u32::try_from(held).expect("a pipe is smaller");
+                *self = Self::Pipe(PipeHeld { pipe, held });
+            }
             Ok(_) | Err(_) => spares.pipes.give(pipe),
         }
         Some(Moved { asked, result })
@@ -215,8 +242,8 @@ impl Conduit {
                 (sent, buffer.held().is_empty())
             }
             Self::Pipe(PipeHeld { pipe, held }) => {
-                let sent = uninterrupted(|| sys::splice(&pipe.read, sink, *held))?;
-                *held -= sent;
+                let sent = uninterrupted(|| sys::splice(&pipe.read, sink, *held as usize))?;
+                *held -= u32::try_from(sent).expect("no more than was held");
                 (sent, *held == 0)
             }
         };
@@ -288,7 +315,7 @@ mod tests {
     fn received(bytes: &[u8], spares: &mut Spares) -> Buffer {
         let mut buffer = spares.take_buffer();
         buffer.bytes[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-        buffer.end = HEADROOM + bytes.len();
+        buffer.set_held(HEADROOM..HEADROOM + bytes.len());
         buffer
     }
 

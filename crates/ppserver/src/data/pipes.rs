@@ -60,10 +60,16 @@ pub(super) struct Pipe {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
     /// Bytes it holds: past the user's limit the kernel gives less than it was asked for.
-    pub(super) size: usize,
+    size: u32,
     is_large: bool,
     /// Bytes it was asked to hold.
-    asked: usize,
+    asked: u32,
+}
+
+impl Pipe {
+    pub(super) fn size(&self) -> usize {
+        self.size as usize
+    }
 }
 
 /// A pipe that came smaller than what a receive takes at a time is worse than copying: 2.3 times the CPU time
@@ -150,7 +156,7 @@ impl Stock {
     }
 
     fn give(&mut self, pipe: Pipe) {
-        if self.open <= self.max && pipe.asked == self.bytes {
+        if self.open <= self.max && pipe.asked as usize == self.bytes {
             self.free.push(pipe);
         } else {
             self.open -= 1;
@@ -167,7 +173,10 @@ impl Stock {
             return None;
         }
         self.open += 1;
-        Some(Pipe { read, write, size, is_large: self.is_large, asked: self.bytes })
+        // The kernel counts them in an int.
+        let [size, asked] =
+            [size, self.bytes].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        Some(Pipe { read, write, size, is_large: self.is_large, asked })
     }
 }
 
@@ -201,12 +210,12 @@ mod tests {
         let mut pipes = Pipes::new(PipeLimits { large: 1, large_bytes: 2 * SMALL_BYTES, small: 1 });
         let large = pipes.take(now).expect("there is one");
         let small = pipes.take(now).expect("there is another");
-        assert_eq!((large.size, small.size), (2 * SMALL_BYTES, SMALL_BYTES));
+        assert_eq!((large.size(), small.size()), (2 * SMALL_BYTES, SMALL_BYTES));
         assert!(pipes.take(now).is_none());
         pipes.give(small);
         pipes.close(large);
-        assert_eq!(pipes.take(now).map(|pipe| pipe.size), Some(2 * SMALL_BYTES));
-        assert_eq!(pipes.take(now).map(|pipe| pipe.size), Some(SMALL_BYTES));
+        assert_eq!(pipes.take(now).map(|pipe| pipe.size()), Some(2 * SMALL_BYTES));
+        assert_eq!(pipes.take(now).map(|pipe| pipe.size()), Some(SMALL_BYTES));
     }
 
     /// As where another process of the user holds all of its pages (pipe(7)).
@@ -231,6 +240,6 @@ mod tests {
         let used = pipes.take(now).expect("there is one again");
         pipes.set_limits(PipeLimits { large: 1, large_bytes: 4 * SMALL_BYTES, small: 0 });
         pipes.give(used);
-        assert_eq!(pipes.take(now).map(|pipe| pipe.size), Some(4 * SMALL_BYTES));
+        assert_eq!(pipes.take(now).map(|pipe| pipe.size()), Some(4 * SMALL_BYTES));
     }
 }

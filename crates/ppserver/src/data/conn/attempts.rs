@@ -28,14 +28,32 @@ use crate::data::source::Source;
 use crate::data::sys;
 use crate::data::table::Key;
 
+/// The last attempt to reach an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// The endpoint's place among its upstream's: four bytes, since idle connections are paid for by the byte.
+    place: u32,
+    hold: Hold,
+}
+
 /// What a connection counts for at an endpoint, until it is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+enum Hold {
     Nothing,
-    /// An attempt, at this place among its upstream's.
-    Attempt(usize),
+    Attempt,
     /// A connection, which stood.
-    Connection(usize),
+    Connection,
+}
+
+impl Attempt {
+    fn new(place: usize) -> Self {
+        let place = u32::try_from(place).expect("an upstream has fewer endpoints");
+        Self { place, hold: Hold::Attempt }
+    }
+
+    fn place(self) -> usize {
+        self.place as usize
+    }
 }
 
 impl Connection {
@@ -51,7 +69,7 @@ impl Connection {
                 return self.session.handle_refused(reason, ctx.now);
             }
         };
-        (self.endpoint, self.hold) = (Some(place), Hold::Attempt(place));
+        self.attempt = Some(Attempt::new(place));
         let send = route.send(route.upstream.endpoint(place));
         let endpoint = route.upstream.endpoint(place).member.addr;
         tracing::debug!(
@@ -87,8 +105,9 @@ impl Connection {
             Ok(socket) => {
                 let is_early = route.upstream.early_send.is_due();
                 self.upstream.connect(socket, is_early);
-                self.client.conduit.replace_front(self.header_len, header, ctx.spares);
-                self.header_len = header.len();
+                self.client.conduit.replace_front(self.header_len as usize, header, ctx.spares);
+                self.header_len =
+                    u32::try_from(header.len()).expect("a header has at most 65,551 bytes");
                 self.session.handle_connecting(first_use(is_early), header.len(), ctx.now);
             }
             Err(error) => {
@@ -106,18 +125,19 @@ impl Connection {
     /// Counts an attempt to connect if it has come to stand just now.
     #[inline(always)]
     pub(super) fn count_connected(&mut self, now: Instant) {
-        if let Hold::Attempt(place) = self.hold
+        if let Some(attempt @ Attempt { hold: Hold::Attempt, .. }) = self.attempt
             && self.session.is_connected()
         {
-            self.count_connect(place, now);
+            self.count_connect(attempt, now);
         }
     }
 
     /// Counts an attempt to connect that stands.
     #[inline(never)]
-    fn count_connect(&mut self, place: usize, now: Instant) {
+    fn count_connect(&mut self, attempt: Attempt, now: Instant) {
         if let Stage::Dial(dial) = &self.stage {
-            self.hold = Hold::Connection(place);
+            self.attempt = Some(Attempt { hold: Hold::Connection, ..attempt });
+            let place = attempt.place();
             let Target { upstream, cells, .. } = self.rules.target(self.taken);
             upstream.handle_connected(place, now);
             cells.upstream.connect_duration.observe_since(dial.began().unwrap_or(now), now);
@@ -130,11 +150,13 @@ impl Connection {
         if let (Some(held), Some(limits)) = (self.limited.take(), &self.rules.limits) {
             limits.release(held);
         }
+        let Some(attempt) = &mut self.attempt else { return };
+        let place = attempt.place();
         let Target { upstream, cells, .. } = self.rules.target(self.taken);
-        match std::mem::replace(&mut self.hold, Hold::Nothing) {
+        match std::mem::replace(&mut attempt.hold, Hold::Nothing) {
             Hold::Nothing => {}
-            Hold::Attempt(place) => upstream.handle_cancelled(place),
-            Hold::Connection(place) => {
+            Hold::Attempt => upstream.handle_cancelled(place),
+            Hold::Connection => {
                 upstream.handle_closed(place);
                 cells.endpoints[place].end();
             }
@@ -166,7 +188,9 @@ impl Connection {
         if self.session.failed_attempts() == failed_before {
             return;
         }
-        let Hold::Attempt(place) = self.hold else { return };
+        let Some(attempt @ Attempt { hold: Hold::Attempt, .. }) = &mut self.attempt else { return };
+        attempt.hold = Hold::Nothing;
+        let place = attempt.place();
         if let Stage::Dial(dial) = &mut self.stage {
             dial.handle_failed(reason);
         }
@@ -181,7 +205,6 @@ impl Connection {
                 why: why.to_string(),
             });
         }
-        self.hold = Hold::Nothing;
         if let Some(suppressed) = ctx.failure_lines.allow(ctx.now) {
             tracing::warn!(
                 listener = self.rules.name(),
@@ -197,7 +220,7 @@ impl Connection {
     /// Says that there is nobody to connect to, but for those that have failed.
     #[cold]
     fn report_unavailable(&self, reason: CloseReason, ctx: &mut Ctx<'_>) {
-        if self.endpoint.is_none()
+        if self.attempt.is_none()
             && let Some(suppressed) = ctx.failure_lines.allow(ctx.now)
         {
             tracing::warn!(
@@ -212,7 +235,7 @@ impl Connection {
 
     /// Whether it stands at this endpoint of this upstream.
     pub(in crate::data) fn is_at(&self, upstream: &str, endpoint: SocketAddr) -> bool {
-        matches!(self.hold, Hold::Connection(_))
+        self.attempt.is_some_and(|attempt| attempt.hold == Hold::Connection)
             && self.endpoint_addr() == Some(endpoint)
             && self.rules.target(self.taken).upstream.name == upstream
     }
@@ -220,7 +243,7 @@ impl Connection {
     /// Returns the address of the last attempt's endpoint.
     pub(super) fn endpoint_addr(&self) -> Option<SocketAddr> {
         let upstream = &self.rules.target(self.taken).upstream;
-        self.endpoint.map(|place| upstream.endpoint(place).member.addr)
+        self.attempt.map(|attempt| upstream.endpoint(attempt.place()).member.addr)
     }
 }
 

@@ -19,7 +19,7 @@ use mio::Registry;
 use mio::net::TcpStream;
 use pptrust::{Found, Intro};
 
-use attempts::Hold;
+use attempts::Attempt;
 
 use super::conduit::{Buffer, Spares};
 use super::dial::Dial;
@@ -107,11 +107,10 @@ pub(super) struct Connection {
     limited: Option<Held>,
     /// The route that it has taken.
     taken: Option<Taken>,
-    /// The place of the last attempt's among its upstream's.
-    endpoint: Option<usize>,
-    hold: Hold,
-    /// Bytes of our own header for it, which are not payload.
-    header_len: usize,
+    /// The last one.
+    attempt: Option<Attempt>,
+    /// Bytes of our own header for its endpoint, which are not payload.
+    header_len: u32,
     /// For the access log; none unless it asks for them.
     tlvs: Told,
     began: Instant,
@@ -142,8 +141,7 @@ impl Connection {
             hello: None,
             limited: None,
             taken: None,
-            endpoint: None,
-            hold: Hold::Nothing,
+            attempt: None,
             header_len: 0,
             tlvs: Told::default(),
             rules: Arc::clone(rules),
@@ -258,7 +256,7 @@ impl Connection {
     /// Returns the payload bytes that went out in a direction.
     fn payload(&self, direction: Direction) -> u64 {
         let header = match direction {
-            Direction::Up => self.header_len as u64,
+            Direction::Up => self.header_len.into(),
             Direction::Down => 0,
         };
         self.session.moved(direction).saturating_sub(header)
