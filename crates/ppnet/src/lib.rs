@@ -23,7 +23,7 @@
 //!
 //! | feature | brings | default |
 //! |---|---|---|
-//! | `std` | `Listener`, `handshake`, `connect`: blocking, on `std::net` | yes |
+//! | `std` | `Listener`, `handshake`, `connect`: blocking, on TCP and UNIX sockets of std | yes |
 //! | `tokio` | `tokio::Listener`, `tokio::handshake`, `tokio::connect` | |
 //! | `axum` | `axum::serve::Listener` and `ConnectInfo`; brings `tokio` | |
 //! | `tonic` | `Connected`, for `serve_with_incoming` and `remote_addr()`; brings `tokio` | |
@@ -40,7 +40,9 @@
 //! - **A silent client does not hold up the next one, nor does a crowd.** Headers are read beside accepting,
 //!   each until [`Config::header_timeout`] after its accept; beyond [`Config::handshakes_max`] the oldest
 //!   is shed.
-//! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it.
+//! - **A bad header ends its connection and nothing else**; [`Config::on_refused`] hears of it, with the first bytes
+//!   and what they look like ([`Refused`]).
+//! - **No address is made up.** On a UNIX socket ([`Listener::bind_unix`]) it is an [`Addr`], which may have no name.
 //! - **Nobody on the way is lost either** when a server stops: [`Listener::drain`] closes the socket and hands
 //!   out the rest.
 //! - **No payload byte is lost.** What arrives behind the header is kept and read first, also through
