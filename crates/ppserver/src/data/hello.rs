@@ -160,10 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_without_a_name_asks_for_none_and_one_with_ech_for_the_outer_name() {
+    fn a_hello_without_a_name_asks_for_none_one_with_ech_for_the_outer_name_and_grease_for_nothing()
+    {
         let without = records(&client_hello(&extensions(None, &["h2"])), 1 << 14);
         let (sni, alpn, needed) = asked(&without, 9);
         assert_eq!((sni, alpn, needed), (None, vec!["h2".to_owned()], Some(without.len())));
+        // What is there to be ignored (RFC 8701) is, also as a protocol.
+        let mut all = vec![(0x0A0A, vec![]), (0xFAFA, vec![0])];
+        all.extend(extensions(Some("a.test"), &["\u{A}\u{A}", "h2"]));
+        let greased = asked(&records(&client_hello(&all), 1 << 14), 7);
+        assert_eq!((greased.0.as_deref(), greased.1.len()), (Some("a.test"), 2));
         let mut all = extensions(Some("outer.test"), &[]);
         all.push((ECH, [&[0, 0, 1, 0, 1, 5, 0, 0, 0, 64][..], &[9; 64]].concat()));
         let ech = records(&client_hello(&all), 1 << 14);
