@@ -13,7 +13,7 @@ use std::time::Duration;
 use ppserver::config::{Host, from_bytes};
 use ppserver::core::pool::Pool;
 use ppserver::core::pool::balance::Balance;
-use ppserver::core::pool::endpoint::{Endpoint, Member};
+use ppserver::core::pool::endpoint::{Endpoint, HeaderSent, Member};
 use ppserver::data::PipeLimits;
 use ppserver::data::orders::{Claim, Ejections, Order, Plan, Reply, Setup, Share};
 use ppserver::data::sys::{self, Keepalive, ListenOptions, Sharing};
@@ -80,8 +80,9 @@ endpoints = [\"{endpoint}\"]
     let config = loaded.unwrap().config;
     // At its usual level, which has no line for a connection that is served.
     log::follow(&config.log).unwrap();
+    let member = Member { header: HeaderSent::V2, ..Member::at(endpoint) };
     let pool = Pool {
-        endpoints: vec![Endpoint::new(Member::at(endpoint), 1)],
+        endpoints: vec![Endpoint::new(member, 1)],
         attempts_max: 2,
         failures_max: 2,
         balance: Balance::RoundRobin,
