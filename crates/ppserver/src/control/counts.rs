@@ -57,7 +57,6 @@ fn clients() -> Clients {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::time::Duration;
 
     use super::*;
     use crate::config::{Host, from_bytes};
@@ -81,13 +80,13 @@ mod tests {
         let old = follow(&mut counts, "connections = 9\nper_client = { connections = 2 }");
         assert!(old[0].is_none(), "nothing is limited there");
         let old = old[1].clone().expect("it has limits");
-        let held = [(); 2].map(|()| old.admit(CLIENT, Duration::ZERO).expect("he may have two"));
+        let held = [(); 2].map(|()| old.admit(CLIENT, 0).expect("he may have two"));
         let new = follow(&mut counts, "connections = 3\nper_client = { connections = 9 }");
         let new = new[1].clone().expect("it has limits");
-        assert!(new.admit(CLIENT, Duration::ZERO).is_ok());
-        assert!(new.admit(CLIENT, Duration::ZERO).is_err(), "there are three");
+        assert!(new.admit(CLIENT, 0).is_ok());
+        assert!(new.admit(CLIENT, 0).is_err(), "there are three");
         held.into_iter().for_each(|held| old.release(held));
-        assert!(new.admit(CLIENT, Duration::ZERO).is_ok());
+        assert!(new.admit(CLIENT, 0).is_ok());
     }
 
     #[test]
@@ -108,13 +107,13 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        let held = limits.admit(CLIENT, Duration::ZERO).expect("there are four");
+                        let held = limits.admit(CLIENT, 0).expect("there are four");
                         limits.release(held);
                     }
                 });
             }
         });
-        let admitted = (0..9).filter(|_| limits.admit(CLIENT, Duration::ZERO).is_ok());
+        let admitted = (0..9).filter(|_| limits.admit(CLIENT, 0).is_ok());
         assert_eq!(admitted.count(), 5, "nothing is left of them");
     }
 }

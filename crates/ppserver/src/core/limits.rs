@@ -16,7 +16,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
@@ -30,6 +29,7 @@ pub const CLIENTS_MAX: usize = 1 << 21;
 /// How often a change is tried while other workers change the same slot. Then the client is let in uncounted,
 /// since somebody else's haste is not his fault.
 const TRIES_MAX: usize = 64;
+const NS_A_SECOND: u64 = 1_000_000_000;
 
 /// What a client, or all of a listener's, may have; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,9 +48,9 @@ impl Terms {
         self.connections == 0 && self.rate == 0
     }
 
-    /// How long a connection takes to be forgotten.
-    fn interval(&self) -> Duration {
-        Duration::from_secs(1).checked_div(self.rate).unwrap_or_default()
+    /// How many ns a connection takes to be forgotten.
+    fn interval(&self) -> u64 {
+        NS_A_SECOND.checked_div(self.rate.into()).unwrap_or_default()
     }
 }
 
@@ -121,12 +121,11 @@ struct Slot {
 
 impl Limits {
     /// Counts a connection, if its client and the listener may have one more. Of an IPv6 address so many bits are the
-    /// client; an IPv4 address is one, also when it is mapped into IPv6.
+    /// client; an IPv4 address is one, also when it is mapped into IPv6. `now` is in ns from an epoch that all share.
     ///
     /// # Errors
     /// [`Limited`] when there is as much as may be.
-    pub fn admit(&self, client: IpAddr, now: Duration) -> Result<Held, Limited> {
-        let now = nanos(now);
+    pub fn admit(&self, client: IpAddr, now: u64) -> Result<Held, Limited> {
         let client = match &self.per_client {
             Some(PerClient { terms, ipv6_prefix, clients }) => {
                 Some(clients.admit((self.total.number, key(client, *ipv6_prefix)), *terms, now)?)
@@ -300,7 +299,7 @@ fn count(slot: &Slot, mut owner: u64, hash: u64, connections_max: u32) -> Result
 
 /// Takes one from the bucket, if there is one.
 fn take(slot: &Slot, terms: Terms, now: u64) -> bool {
-    let interval = nanos(terms.interval());
+    let interval = terms.interval();
     let room = interval.saturating_mul(u64::from(terms.burst.max(1)));
     let take = |full_at: u64| {
         let full_at = full_at.max(now).saturating_add(interval);
@@ -321,18 +320,19 @@ fn key(client: IpAddr, ipv6_prefix: u8) -> IpAddr {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use super::*;
 
     const NONE: Terms = Terms { connections: 0, rate: 0, burst: 0 };
     const ROOM: usize = 1 << 10;
+
+    fn nanos(duration: Duration) -> u64 {
+        u64::try_from(duration.as_nanos()).unwrap()
+    }
 
     /// Clients who are counted by their /64, of one listener.
     struct Counted(Clients);
@@ -474,13 +474,13 @@ mod tests {
         let clients = Arc::new(Clients::new(ROOM, [1, 2]));
         let terms = Terms { connections: 3, rate: 100, burst: 3 };
         let limits = limits(1, terms, Terms { connections: 1, ..NONE }, &clients);
-        let admit = |number| limits.admit(ipv4(number), Duration::ZERO);
+        let admit = |number| limits.admit(ipv4(number), 0);
         let greedy = admit(1).unwrap();
         assert!((0..1000).all(|_| admit(1) == Err(Limited)));
         let others = [admit(2).unwrap(), admit(3).unwrap()];
         assert_eq!(admit(4), Err(Limited), "the listener has three");
         [greedy, others[0], others[1]].into_iter().for_each(|held| limits.release(held));
-        let second = Duration::from_secs(1);
+        let second = NS_A_SECOND;
         assert!(limits.admit(ipv4(4), second).is_ok(), "nothing is left of who was refused");
         assert_eq!(limits.total.slot.owner.load(Ordering::Relaxed), 1);
     }
@@ -489,8 +489,9 @@ mod tests {
     fn a_listeners_rate_is_that_of_all_clients_together() {
         let clients = Arc::new(Clients::new(ROOM, [1, 2]));
         let limits = limits(1, Terms { rate: 2, burst: 2, ..NONE }, NONE, &clients);
-        let admit =
-            |number, millis| limits.admit(ipv4(number), Duration::from_millis(millis)).is_ok();
+        let admit = |number, millis| {
+            limits.admit(ipv4(number), nanos(Duration::from_millis(millis))).is_ok()
+        };
         assert_eq!([admit(1, 0), admit(2, 0), admit(3, 0)], [true, true, false]);
         assert_eq!([admit(3, 499), admit(3, 500), admit(4, 500)], [false, true, false]);
     }
@@ -500,7 +501,7 @@ mod tests {
         let clients = Arc::new(Clients::new(ROOM, [1, 2]));
         let [one, other] =
             [1, 2].map(|number| limits(number, NONE, Terms { connections: 1, ..NONE }, &clients));
-        let admit = |limits: &Limits| limits.admit(ipv4(1), Duration::ZERO);
+        let admit = |limits: &Limits| limits.admit(ipv4(1), 0);
         assert!(admit(&one).is_ok() && admit(&other).is_ok());
         assert_eq!([admit(&one), admit(&other)], [Err(Limited); 2]);
     }

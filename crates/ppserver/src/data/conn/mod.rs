@@ -384,7 +384,7 @@ impl Connection {
             && self.limited.is_none()
             && self.intent.purpose == Purpose::Service
         {
-            match limits.admit(self.intent.client.ip(), Duration::from_nanos(ctx.elapsed_ns)) {
+            match limits.admit(self.intent.client.ip(), ctx.elapsed_ns) {
                 Ok(held) => self.limited = Some(held),
                 Err(Limited) => return self.turn_away(CloseReason::Limited, ctx),
             }
