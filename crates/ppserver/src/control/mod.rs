@@ -24,6 +24,7 @@ mod counts;
 pub mod error;
 mod handover;
 mod input;
+mod jitter;
 pub mod limits;
 mod local;
 pub mod lookup;

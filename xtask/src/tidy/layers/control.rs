@@ -281,6 +281,7 @@ pub(super) const CONTROL: &[Layer] = &[
     Layer {
         name: "control::checks",
         uses: &[
+            "control::jitter",
             "control::moment",
             "control::pools",
             "control::reach",
@@ -329,6 +330,12 @@ pub(super) const CONTROL: &[Layer] = &[
         ],
         world: World::Async,
         why: "a port is bound for workers that it does not know",
+    },
+    Layer {
+        name: "control::jitter",
+        uses: &[],
+        world: World::Open,
+        why: "a span by chance, for whoever would else keep step with others",
     },
     Layer {
         name: "control::moment",
@@ -414,6 +421,7 @@ pub(super) const CONTROL: &[Layer] = &[
         name: "control::names",
         uses: &[
             "control::bounded",
+            "control::jitter",
             "core::pool",
             "core::resolution_result",
             "telemetry::cells",

@@ -9,11 +9,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Target;
+use crate::control::jitter;
 use crate::control::pools::Name;
 
 /// Those that are new begin within this, and not all at once.
@@ -49,7 +49,7 @@ impl Agenda {
             let (at, is_taken) = match before {
                 Some(slot) if slot.is_taken => (slot.at, true),
                 Some(slot) => (slot.at.min(now + interval), false),
-                None => (now + part(interval.min(BEGIN_MAX)), false),
+                None => (now + jitter::part_of(interval.min(BEGIN_MAX)), false),
             };
             let index = self.slots.len();
             self.by_name.insert(target.name.clone(), index);
@@ -84,18 +84,12 @@ impl Agenda {
         let slot = &mut self.slots[*index];
         if slot.is_taken {
             let span = slot.target.policy.interval;
-            let jitter = span / JITTER_PARTS;
-            let at = slot.at + (span - jitter) + part(2 * jitter);
+            let spread = span / JITTER_PARTS;
+            let at = slot.at + (span - spread) + jitter::part_of(2 * spread);
             (slot.at, slot.is_taken) = (at.max(now), false);
             self.waiting.push(Reverse((slot.at, *index)));
         }
     }
-}
-
-/// Returns some part of a span.
-fn part(span: Duration) -> Duration {
-    let random = u32::try_from(RandomState::new().hash_one(()) & 0xFFFF).unwrap_or_default();
-    span * random / 0xFFFF
 }
 
 #[cfg(test)]

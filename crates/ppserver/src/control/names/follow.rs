@@ -7,7 +7,6 @@
 //! Invariant: what once stood for something always does; a failure changes nothing, and is said once until it is over.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use super::ask::{Addrs, Targets};
 use super::found::{FOUND_MAX, Found, sorted, without};
 use super::source::Source;
 use super::srv::{self, Target};
-use crate::control::bounded;
+use crate::control::{bounded, jitter};
 use crate::core::pool::resolution::{Answer, AskTerms, Patience, Resolution};
 use crate::core::resolution_result::ResolutionResult;
 use crate::telemetry::cells::NameCells;
@@ -225,8 +224,7 @@ fn result(answers: &[&Answer]) -> ResolutionResult {
 }
 
 fn jittered(wait: Duration) -> Duration {
-    let random = u32::try_from(RandomState::new().hash_one(()) & 0xFFFF).unwrap_or_default();
-    wait + (wait / 10).min(JITTER_MAX) * random / 0xFFFF
+    wait + jitter::part_of((wait / 10).min(JITTER_MAX))
 }
 
 #[cfg(test)]
