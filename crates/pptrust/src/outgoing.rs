@@ -36,7 +36,7 @@ use crate::datagram::Datagram;
 /// ];
 /// let v2 = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c: ChecksumSent::WhenReceived };
 /// assert!(!v2.needs_local(Some(&header)) && !v2.needs_bytes(&header));
-/// assert!(v2.needs_id() && !v2.needs_hello());
+/// assert!(v2.needs_id() && v2.takes_tlvs() && !v2.needs_hello());
 /// let facts = Facts { id: Some(b"0a-17"), ..Facts::default() };
 /// let len = v2.compose(&mut out, Some((&header, line)), socket, facts)?;
 /// assert_eq!(len, 16 + 12 + 9 + 8);
@@ -158,9 +158,14 @@ impl Outgoing {
     /// Says whether [`compose`](Self::compose) needs the bytes of the header that came in, and not only what
     /// it says: who composes later keeps them then.
     pub fn needs_bytes(&self, received: &Header) -> bool {
+        self.takes_tlvs() && received.tlvs_offset() < received.len()
+    }
+
+    /// Says whether [`compose`](Self::compose) may take something from the TLVs of a header that came in.
+    pub fn takes_tlvs(&self) -> bool {
         match self {
             Self::Off | Self::V1 { .. } => false,
-            Self::V2 { .. } => received.tlvs_offset() < received.len(),
+            Self::V2 { .. } => true,
         }
     }
 

@@ -79,6 +79,11 @@ pub(super) enum Choice {
 }
 
 impl Route {
+    fn takes_tlvs(&self) -> bool {
+        let is_sent_some = |target: &Target| target.most_sent().takes_tlvs();
+        !self.when.tlvs.is_empty() || self.target.as_ref().is_some_and(is_sent_some)
+    }
+
     fn needs_hello(&self) -> bool {
         self.when.needs_hello() || self.target.as_ref().is_some_and(|target| target.needs_hello)
     }
@@ -103,6 +108,8 @@ pub(super) struct Rules {
     /// Where those go that take no route.
     own: Target,
     routes: Box<[Route]>,
+    /// Whether some of these go by TLVs, or send them on: asked of each header, and there may be many routes.
+    takes_tlvs: bool,
     pub(super) nodelay: bool,
     pub(super) keepalive: sys::Keepalive,
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
@@ -210,6 +217,7 @@ impl Rules {
                 })
             }),
             limits,
+            takes_tlvs: own.most_sent().takes_tlvs() || routes.iter().any(Route::takes_tlvs),
             own,
             routes,
         }
@@ -277,9 +285,7 @@ impl Rules {
 
     /// Whether more is needed of a header than it says, to choose a route or to compose what is sent.
     pub(super) fn needs_bytes(&self, header: &Header) -> bool {
-        let goes_by_tlvs = |route: &Route| !route.when.tlvs.is_empty();
-        self.targets().any(|target| target.most_sent().needs_bytes(header))
-            || self.routes.iter().any(goes_by_tlvs) && header.tlvs_offset() < header.len()
+        self.takes_tlvs && header.tlvs_offset() < header.len()
     }
 
     /// Says what becomes of a LOCAL connection.
