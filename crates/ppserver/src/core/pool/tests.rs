@@ -81,17 +81,21 @@ fn however_one_is_chosen_a_pool_without_an_endpoint_has_nobody_until_it_has_one(
     }
 }
 
+fn every_balance(all: &[Endpoint]) -> [Balance; 5] {
+    [
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+        Balance::RandomOfTwo,
+        maglev(all),
+        Balance::First,
+    ]
+}
+
 #[test]
 fn however_one_is_chosen_who_is_down_is_not_while_somebody_is_up() {
     let now = start();
     let all = endpoints(3);
-    for balance in [
-        Balance::RoundRobin,
-        Balance::LeastConnections,
-        Balance::RandomOfTwo,
-        maglev(&all),
-        Balance::First,
-    ] {
+    for balance in every_balance(&all) {
         let upstream = upstream(&all, balance.clone(), now);
         all[1].shared.health.set_wish(Wish::Down);
         assert!((0..100).all(|it| pick(&upstream, it, now).unwrap() != 1), "{balance:?}");
@@ -335,13 +339,7 @@ fn one_that_starts_slowly_is_chosen_where_there_is_no_other() {
     let now = start();
     let all = endpoints(1);
     all[0].shared.ramp.begin(Duration::from_secs(4), now);
-    for balance in [
-        Balance::RoundRobin,
-        Balance::LeastConnections,
-        Balance::RandomOfTwo,
-        maglev(&all),
-        Balance::First,
-    ] {
+    for balance in every_balance(&all) {
         let upstream = upstream(&all, balance, now);
         assert!((0..10).all(|it| pick(&upstream, it, now) == Ok(0)));
     }
