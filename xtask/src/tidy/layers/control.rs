@@ -332,12 +332,6 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "a port is bound for workers that it does not know",
     },
     Layer {
-        name: "control::jitter",
-        uses: &[],
-        world: World::Open,
-        why: "a span by chance, for whoever would else keep step with others",
-    },
-    Layer {
         name: "control::moment",
         uses: &[],
         world: World::Async,
@@ -429,6 +423,12 @@ pub(super) const CONTROL: &[Layer] = &[
         ],
         world: World::Async,
         why: "what names stand for is found out off the data path, by who knows nothing that runs",
+    },
+    Layer {
+        name: "control::jitter",
+        uses: &[],
+        world: World::Open,
+        why: "a span by chance, for whoever would else keep step with others",
     },
     Layer {
         name: "control::bounded",
