@@ -1,10 +1,10 @@
 //! What decides: pure, without a socket, a clock or a thread, and simulated together.
 //!
-//! `session/` is one connection, `schedule` and `timers` who works when, `accept_queue` one listening socket,
-//! `pool` one upstream's endpoints, `connect_result` what an attempt at one came to, `resolution_result` what a
-//! question for them did, `early` what was learned of trying before an event, `intent` what a connection wants,
-//! `limits` whether it is one too many, `route` where it goes, `connection_id` what it is called, `words` how what is
-//! counted is named.
+//! `session/` is one connection, `udp/` the datagrams of one listener, `schedule` and `timers` who works when,
+//! `accept_queue` one listening socket, `pool` one upstream's endpoints, `connect_result` what an attempt at one came to,
+//! `resolution_result` what a question for them did, `early` what was learned of trying before an event, `intent` what a
+//! connection wants, `limits` whether it is one too many, `route` where it goes, `connection_id` what it is called, `words`
+//! how what is counted is named.
 
 pub mod accept_queue;
 pub mod check_result;
@@ -26,6 +26,7 @@ pub(crate) mod sim;
 #[allow(clippy::print_stdout, reason = "it is test code, which may")]
 mod sim;
 pub mod timers;
+pub mod udp;
 pub(crate) mod words;
 
 #[cfg(fuzzing)]

@@ -229,6 +229,22 @@ impl Upstream {
         self.pool.endpoints[at].give(self.worker);
     }
 
+    /// A flow of datagrams has begun: an endpoint owes it no answer, so nobody waits for one.
+    pub fn handle_flow_begun(&self, at: usize) {
+        self.answered(at);
+    }
+
+    /// A flow had its first answer.
+    pub fn handle_flow_answered(&self, at: usize) {
+        self.pool.endpoints[at].shared.health.handle_connected();
+    }
+
+    /// Nobody listens where a flow was sent to, which has gone from there. Says whether that has ejected the endpoint.
+    pub fn handle_flow_refused(&self, at: usize) -> bool {
+        self.handle_closed(at);
+        self.pool.endpoints[at].shared.health.handle_failed(self.pool.failures_max)
+    }
+
     fn handle_connecting(&self, at: usize, now: Instant) {
         let Unanswered { count, since } = &*self.unanswered[at];
         let before = count.load(Ordering::Relaxed);

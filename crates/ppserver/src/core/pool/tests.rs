@@ -344,3 +344,25 @@ fn one_that_starts_slowly_is_chosen_where_there_is_no_other() {
         assert!((0..10).all(|it| pick(&upstream, it, now) == Ok(0)));
     }
 }
+
+#[test]
+fn a_flow_waits_for_no_answer_and_refusals_in_a_row_eject() {
+    let now = start();
+    let upstream = upstream(&endpoints(2), Balance::First, now);
+    let flow = || {
+        let at = pick(&upstream, 1, now).unwrap();
+        upstream.handle_flow_begun(at);
+        at
+    };
+    assert_eq!(flow(), 0);
+    let later = now + 2 * UNANSWERED_MAX;
+    assert_eq!(pick(&upstream, 1, later), Ok(0), "nobody waits for an answer");
+    upstream.handle_cancelled(0);
+    assert_eq!((flow(), upstream.handle_flow_refused(0)), (0, false));
+    upstream.handle_flow_answered(0);
+    assert_eq!((flow(), upstream.handle_flow_refused(0)), (0, false), "not in a row");
+    assert_eq!((flow(), upstream.handle_flow_refused(0)), (0, true));
+    assert_eq!((flow(), upstream.endpoint(0).shared.active()), (1, 1));
+    upstream.handle_closed(0);
+    assert_eq!(upstream.endpoint(0).shared.active(), 0);
+}
