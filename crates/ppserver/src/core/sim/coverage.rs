@@ -6,6 +6,8 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::core::close_reason::CloseReason;
 use crate::core::session::{Action, Direction, Interest, Method};
+use crate::core::udp::drop_reason::DropReason;
+use crate::core::udp::end_reason::EndReason;
 
 macro_rules! quirks {
     ($($quirk:ident, $name:literal;)*) => {
@@ -88,6 +90,21 @@ quirks! {
     TimeJump, "the clock jumps";
     Stop, "the process stops";
     Fair, "both peers are fair, every byte must arrive";
+    DatagramLost, "a datagram is lost";
+    DatagramOvertakes, "a datagram overtakes others";
+    Aggregate, "several datagrams are received as one";
+    AggregateOfSeveral, "those of an aggregate are of several clients";
+    HeaderInAFlow, "a later datagram of a flow begins with a header";
+    Segments, "several datagrams are sent as one";
+    SegmentsRefused, "what is sent is too long";
+    SendTellsRefusal, "a send tells that an earlier one was refused";
+    EventTellsRefusal, "an event tells that one was refused";
+    NoSocket, "there is no socket for a flow";
+    SocketMeetsItself, "the socket of a flow meets itself";
+    AnswerOfAnother, "an answer names somebody else";
+    Flood, "sources that nobody has seen before";
+    FlowsReload, "a reload while flows stand";
+    FlowsDrain, "a drain while flows stand";
 }
 
 const ACTIONS: &[&str] = &[
@@ -143,6 +160,8 @@ pub(crate) struct Coverage {
     quirks: [u64; Quirk::NAMES.len()],
     actions: [u64; ACTIONS.len()],
     reasons: [u64; CloseReason::COUNT],
+    drops: [u64; DropReason::COUNT],
+    ends: [u64; EndReason::COUNT],
     pub(super) sessions: u64,
     pub(super) steps: u64,
 }
@@ -153,6 +172,8 @@ impl Coverage {
             quirks: [0; Quirk::NAMES.len()],
             actions: [0; ACTIONS.len()],
             reasons: [0; CloseReason::COUNT],
+            drops: [0; DropReason::COUNT],
+            ends: [0; EndReason::COUNT],
             sessions: 0,
             steps: 0,
         }
@@ -171,11 +192,21 @@ impl Coverage {
         self.sessions += 1;
     }
 
+    pub(super) fn note_dropped(&mut self, reason: DropReason, count: u64) {
+        self.drops[reason.index()] += count;
+    }
+
+    pub(super) fn note_flow_ended(&mut self, reason: EndReason) {
+        self.ends[reason.index()] += 1;
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         let pairs = [
             (&mut self.quirks[..], &other.quirks[..]),
             (&mut self.actions, &other.actions),
             (&mut self.reasons, &other.reasons),
+            (&mut self.drops, &other.drops),
+            (&mut self.ends, &other.ends),
         ];
         for (sums, counts) in pairs {
             for (sum, count) in sums.iter_mut().zip(counts) {
@@ -193,8 +224,23 @@ impl Coverage {
         use CloseReason::{ClosedByAdmin, EndpointDown, Overload, WorkerFailed};
         let elsewhere = [Overload, ClosedByAdmin, EndpointDown, WorkerFailed];
         let is_elsewhere = |name: &str| elsewhere.iter().any(|reason| reason.name() == name);
-        self.entries()
-            .filter(|(name, count)| *count < hits_min && !is_elsewhere(name))
+        let entries = self.entries().filter(|(name, _)| !is_elsewhere(name));
+        // What is cut, answered here or too long to be written is the shell's to see; there is no limit of flows, no
+        // operator who closes one, and no reload that reads otherwise.
+        let elsewhere = [
+            DropReason::Cut,
+            DropReason::LocalAnswered,
+            DropReason::Limited,
+            DropReason::HeaderTooLong,
+            DropReason::EndpointsFull,
+        ];
+        let drops = self.drops().filter(|(reason, _)| !elsewhere.contains(reason));
+        let elsewhere = [EndReason::Reloaded, EndReason::ClosedByAdmin];
+        let ends = self.ends().filter(|(reason, _)| !elsewhere.contains(reason));
+        entries
+            .chain(drops.map(|(reason, count)| (reason.name(), count)))
+            .chain(ends.map(|(reason, count)| (reason.name(), count)))
+            .filter(|(_, count)| *count < hits_min)
             .map(|(name, _)| name)
             .collect()
     }
@@ -205,11 +251,24 @@ impl Coverage {
         let counts = self.quirks.iter().chain(&self.actions).chain(&self.reasons).copied();
         names.zip(counts)
     }
+
+    fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.iter().copied().zip(self.drops)
+    }
+
+    fn ends(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        EndReason::ALL.iter().copied().zip(self.ends)
+    }
 }
 
 impl Display for Coverage {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} sessions, {} steps", self.sessions, self.steps)?;
-        self.entries().try_for_each(|(name, count)| writeln!(out, "{count:9} {name}"))
+        self.entries().try_for_each(|(name, count)| writeln!(out, "{count:9} {name}"))?;
+        for (reason, count) in self.drops() {
+            writeln!(out, "{count:9} datagrams: {}", reason.name())?;
+        }
+        self.ends()
+            .try_for_each(|(reason, count)| writeln!(out, "{count:9} flows: {}", reason.name()))
     }
 }

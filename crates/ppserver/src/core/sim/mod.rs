@@ -1,4 +1,4 @@
-//! The seeded simulator: sessions against a modelled kernel, hostile peers and a virtual clock.
+//! The seeded simulator: sessions, and flows of datagrams, against a modelled kernel, hostile peers and a virtual clock.
 //!
 //! ```text
 //! plan (what a session will meet) -> world (who moves next) -> shell -> session, pool
@@ -11,6 +11,7 @@
 
 mod case;
 mod coverage;
+mod datagrams;
 mod exhaustive;
 pub(crate) mod kernel;
 mod oracle;
@@ -43,13 +44,14 @@ const FAILURES_MAX: u64 = 20;
 /// How often everything must have been met, over all seeds.
 const HITS_MIN: u64 = 10;
 
-/// Runs sessions until the steps of a seed are used up.
+/// Runs sessions until the steps of a seed are used up, and then its worlds of datagrams.
 fn run(seed: u64, begin: Instant, is_traced: bool) -> Coverage {
     let mut rng = Rng::new(seed);
     let mut cover = Coverage::new();
     while cover.steps < STEPS {
         cover.add(&World::run(&mut rng, begin, is_traced));
     }
+    datagrams::run(seed, begin, is_traced, &mut cover);
     cover
 }
 

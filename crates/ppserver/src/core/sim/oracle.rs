@@ -61,6 +61,20 @@ pub(super) enum Rule {
     Route,
     /// What is kept of sessions is that of those which stand: one place in a queue each, one reminder.
     Memory,
+    /// A datagram goes to whom it is for, and says whose it is.
+    Addressee,
+    /// A header and a payload that leave together came together, and whole.
+    Whole,
+    /// The datagrams of a flow leave in the order they came.
+    Order,
+    /// Each datagram that comes in leaves, or is dropped and counted.
+    Balance,
+    /// None is dropped that could have left, and none is cut off from an answer that is to come.
+    Lost,
+    /// Those who had an answer do not give way to a flood, and of others the longest silent goes first.
+    Flood,
+    /// There are never more flows than there may be, and nobody gives way without need.
+    Bounded,
 }
 
 impl Display for Rule {
