@@ -95,9 +95,9 @@ endpoints = [\"{endpoint}\"]
         cells: ledger.cells(0, &plan.config, &plan.pools),
         plan: Arc::new(plan),
         ports: vec![Share {
-            claim: Arc::new(Claim { addr: proxy, is_lent: false }),
+            claim: Arc::new(Claim { addr: proxy.into(), is_lent: false }),
             listener: 0,
-            sockets: vec![Arc::new(mio::net::TcpListener::from_std(port.into()))],
+            sockets: vec![Arc::new(port)],
         }],
         access_log: None,
         connections_max: 64,

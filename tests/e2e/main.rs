@@ -15,3 +15,4 @@ mod routes;
 mod support;
 mod systemd;
 mod torment;
+mod unix;

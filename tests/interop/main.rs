@@ -21,3 +21,4 @@ mod haproxy;
 mod nginx;
 mod squid;
 mod tls;
+mod unix;

@@ -22,7 +22,7 @@ use crate::datagram::Datagram;
 ///
 /// let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 51820 443\r\n";
 /// let Decoded::Header(header) = Decoder::new(Options::new()).decode(line)? else { panic!() };
-/// let socket = SocketAddrs { peer: "10.0.0.2:1".parse()?, local: "10.0.0.1:443".parse()? };
+/// let socket = Some(SocketAddrs { peer: "10.0.0.2:1".parse()?, local: "10.0.0.1:443".parse()? });
 /// let mut out = [0; 128];
 ///
 /// let v1 = Outgoing::V1 { destination: Destination::Local };
@@ -192,7 +192,8 @@ impl Outgoing {
     /// Writes the header into `out` and returns its length; 0 if none is sent.
     ///
     /// `received` is the header that came in, with its bytes. Without one, and where none of its addresses
-    /// count for a connection, those of the socket are told.
+    /// count for a connection, those of the socket are told; a UNIX socket has none, and where there is nothing
+    /// to tell the header says so: UNSPEC, or `PROXY UNKNOWN`.
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] if the TLVs do not fit a v2 header, and
@@ -201,7 +202,7 @@ impl Outgoing {
         &self,
         out: &mut [u8],
         received: Option<(&Header, &[u8])>,
-        socket: SocketAddrs,
+        socket: Option<SocketAddrs>,
         facts: Facts<'_>,
     ) -> Result<usize, EncodeError> {
         let header = received.map(|(header, _)| header);
@@ -254,7 +255,7 @@ impl Outgoing {
             Self::Off | Self::V1 { .. } => Ok(0),
             Self::V2 { destination, .. } => {
                 let socket = SocketAddrs { peer: datagram.socket_peer_addr(), local };
-                let told = addresses(datagram.carried(), *destination, socket);
+                let told = addresses(datagram.carried(), *destination, Some(socket));
                 let encoder = match datagram.is_local() {
                     true => Encoder::local(out),
                     false => Encoder::datagram(out, &told),
@@ -315,14 +316,15 @@ impl TlvPass {
 fn addresses(
     carried: Option<(SocketAddr, SocketAddr)>,
     destination: Destination,
-    socket: SocketAddrs,
+    socket: Option<SocketAddrs>,
 ) -> Addresses {
-    match (carried, destination) {
-        (Some((source, original)), Destination::Original) => Addresses::pair(source, original),
-        (Some((source, _)), Destination::Local) => Addresses::pair(source, socket.local),
-        (None, Destination::Original | Destination::Local) => {
-            Addresses::pair(socket.peer, socket.local)
+    match (carried, socket, destination) {
+        (Some((source, _)), Some(socket), Destination::Local) => {
+            Addresses::pair(source, socket.local)
         }
+        (Some((source, original)), _, _) => Addresses::pair(source, original),
+        (None, Some(socket), _) => Addresses::pair(socket.peer, socket.local),
+        (None, None, _) => Addresses::None,
     }
 }
 
@@ -340,11 +342,11 @@ mod tests {
 
     const FACTS: Facts<'_> = Facts { id: Some(b"id"), sni: Some(b"a.test"), alpn: None };
 
-    fn socket() -> SocketAddrs {
-        SocketAddrs {
+    fn socket() -> Option<SocketAddrs> {
+        Some(SocketAddrs {
             peer: "127.0.0.1:5000".parse().unwrap(),
             local: "127.0.0.2:443".parse().unwrap(),
-        }
+        })
     }
 
     fn decode(bytes: &[u8]) -> Header {
@@ -381,6 +383,26 @@ mod tests {
         for received in [None, Some(&b"PROXY UNKNOWN\r\n"[..])] {
             let line = sent(&v1(Destination::Original), received);
             assert_eq!(line, b"PROXY TCP4 127.0.0.1 127.0.0.2 5000 443\r\n");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_addresses_to_tell() {
+        let compose = |outgoing: &Outgoing, received: Option<&[u8]>| {
+            let header = received.map(decode);
+            let mut out = [0; 64];
+            let len = outgoing
+                .compose(&mut out, header.as_ref().zip(received), None, Facts::default())
+                .unwrap();
+            out[..len].to_vec()
+        };
+        let unspec = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0";
+        assert_eq!(compose(&v2(TlvPass::All), None), unspec);
+        assert_eq!(compose(&v1(Destination::Local), None), b"PROXY UNKNOWN\r\n");
+        // What was carried is known all the same.
+        let line = b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n";
+        for destination in [Destination::Original, Destination::Local] {
+            assert_eq!(compose(&v1(destination), Some(line)), line);
         }
     }
 
@@ -469,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_datagram_is_told_as_a_connection_is_and_with_its_own_transport() {
-        let (peer, ours) = (socket().peer, socket().local);
+        let SocketAddrs { peer, local: ours } = socket().unwrap();
         let [source, service] = ["1.2.3.4:5", "6.7.8.9:10"].map(|addr| addr.parse().unwrap());
         let sent = |outgoing: &Outgoing, datagram: &Datagram<'_>| {
             let mut out = [0; 128];

@@ -33,6 +33,8 @@ pub enum Peers {
     Any,
     /// That of peers in these networks.
     Networks(Networks),
+    /// Nobody's who has an address.
+    Nobody,
 }
 
 impl Peers {
@@ -41,6 +43,7 @@ impl Peers {
         match self {
             Self::Any => true,
             Self::Networks(networks) => networks.contains(peer),
+            Self::Nobody => false,
         }
     }
 
@@ -49,6 +52,7 @@ impl Peers {
         match self {
             Self::Any => true,
             Self::Networks(networks) => networks.iter().any(|network| network.prefix_len() == 0),
+            Self::Nobody => false,
         }
     }
 }
@@ -68,7 +72,11 @@ impl FromStr for Peers {
 
 impl fmt::Display for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Networks(networks) = self else { return f.write_str("any") };
+        let networks = match self {
+            Self::Any => return f.write_str("any"),
+            Self::Networks(networks) => networks,
+            Self::Nobody => return f.write_str("nobody"),
+        };
         for (index, network) in networks.iter().take(NETWORKS_SHOWN_MAX).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{}", Shortest(network))?;

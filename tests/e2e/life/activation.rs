@@ -1,12 +1,15 @@
 //! Socket activation: what a service manager passes is served by `bind = ["fd:NAME"]`, and stays the manager's.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::far_end::{End, FarEnd};
@@ -228,6 +231,31 @@ fn a_supervisor_is_passed_them_and_gives_them_to_who_serves() {
 }
 
 #[test]
+fn a_unix_socket_that_is_passed_is_served_and_its_file_stays_the_managers() {
+    let far_end = FarEnd::start();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let path = dir.path().join("s.sock");
+    let unix = UnixListener::bind(&path).expect("the directory is ours");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let two = listener("two", far_end.addr()).replace("127.0.0.1:0", "fd:unix");
+    let text = file(&["server.workers = 2"], far_end.addr()).replace("127.0.0.1:0", "fd:tcp")
+        + &two.replace("['127.0.0.1']", "['unix']");
+    for _ in 0..2 {
+        // Who comes before the start waits in the queue, which outlives every server.
+        let mut client = UnixStream::connect(&path).expect("it listens");
+        client.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+        client.write_all(&[HEADER, b"x"].concat()).expect("there is room for it");
+        let sockets: [OwnedFd; 2] =
+            [unix.try_clone().expect("a copy").into(), tcp.try_clone().expect("a copy").into()];
+        let mut server = Server::launch(&text, 1, |file| pass(sockets, "unix:tcp", &[], file));
+        client.read_exact(&mut [0]).expect("the far end echoes");
+        drop(client);
+        server.stop();
+        assert!(path.exists());
+    }
+}
+
+#[test]
 fn what_was_not_passed_or_is_no_port_is_told() {
     const UNAVAILABLE: Option<i32> = Some(69);
     let far_end = FarEnd::start();
@@ -251,7 +279,8 @@ fn what_was_not_passed_or_is_no_port_is_told() {
     told(Proc::spawn("ppserver", &mut command), none);
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let tcp = manager.sockets[0].try_clone().expect("a copy");
-    let no_port = "what the service manager has passed: `dns` is no TCP socket that listens";
+    let no_port =
+        "what the service manager has passed: `dns` is no socket of TCP or UNIX that listens";
     for args in [&[][..], &["--supervise"]] {
         let udp = udp.try_clone().expect("a copy");
         let tcp = tcp.try_clone().expect("a copy");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -18,6 +19,17 @@ pub(crate) fn listening(pid: Pid) -> BTreeSet<String> {
     let listening: BTreeSet<_> = listening.map(|row| format!("socket:[{}]", row[9])).collect();
     let open: BTreeSet<_> = descriptors(pid).into_values().collect();
     open.intersection(&listening).cloned().collect()
+}
+
+/// Whether a process has the UNIX socket that listens at a path.
+pub(crate) fn listens_at(pid: Pid, path: &Path) -> bool {
+    let table = fs::read_to_string("/proc/self/net/unix").expect("the kernel lists its sockets");
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // What was accepted there has the path too, and not the flag.
+    let mut listening =
+        rows.filter(|row| row[3] == "00010000" && row.get(7).map(Path::new) == Some(path));
+    let socket = listening.next().map(|row| format!("socket:[{}]", row[6]));
+    socket.is_some_and(|socket| descriptors(pid).into_values().any(|open| open == socket))
 }
 
 /// Open descriptors: number, and what it stands for.

@@ -240,11 +240,11 @@ fn access_log(client: std::net::SocketAddr, name: &str) {
     let record = Record {
         id: ConnectionIds::new(0, Duration::ZERO).name_next(),
         listener: name,
-        intent: &Intent::plain(client),
+        intent: &Intent::plain(client.into()),
         route: Some(1),
         sni: Some(name),
         upstream: "web",
-        endpoint: Some(client),
+        endpoint: Some(client.into()),
         bytes_in: 1,
         bytes_out: u64::MAX,
         duration_ms: 3,

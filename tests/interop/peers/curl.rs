@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -30,6 +31,16 @@ pub(crate) struct Fetched {
 pub(crate) struct Failed {
     pub(crate) code: i32,
     pub(crate) message: String,
+}
+
+/// Runs curl at a UNIX socket and returns the body.
+#[track_caller]
+pub(crate) fn fetch_here(path: &Path, url: &str) -> Vec<u8> {
+    let mut curl = Command::new(peer("curl"));
+    curl.args(["-sS", "--fail", "--unix-socket"]).arg(path).arg(url);
+    let output = curl.output().expect("curl can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// Runs curl from the address `from` with these arguments, the URL among them.

@@ -20,7 +20,7 @@ pub(crate) struct Haproxy {
 }
 
 impl Haproxy {
-    /// A TCP load balancer whose only server is `target` with these server `options`.
+    /// A TCP load balancer whose only server is `target`, an address or `unix@PATH`, with these server `options`.
     #[track_caller]
     pub(crate) fn forwarding_to(target: impl Display, options: &str) -> Haproxy {
         Haproxy::start(|_, bind| {

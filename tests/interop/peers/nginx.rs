@@ -16,7 +16,7 @@ use crate::peers::openssl::self_signed;
 use crate::peers::{peer, require_path, wait_for_listener};
 use crate::rig::CLIENT;
 
-/// An HTTP server with two ports, one of which requires a header; files can be fetched and put.
+/// An HTTP server with two ports, one of which requires a header, as a UNIX socket does; files can be fetched and put.
 pub(crate) struct NginxHttp {
     proc: Proc,
     behind: ReservedPort,
@@ -42,6 +42,7 @@ impl NginxHttp {
                 {temp}
                 server {{
                     listen {behind} proxy_protocol;
+                    listen unix:{temp}/behind.sock proxy_protocol;
                     listen {plain};
                     root {root};
                     client_max_body_size 16m;
@@ -63,6 +64,11 @@ impl NginxHttp {
     /// The port that requires a header.
     pub(crate) fn behind_proxy_protocol(&self) -> SocketAddr {
         self.behind.addr()
+    }
+
+    /// The UNIX socket that requires one.
+    pub(crate) fn behind_proxy_protocol_here(&self) -> PathBuf {
+        self.dir.path().join("behind.sock")
     }
 
     /// The port that takes none.

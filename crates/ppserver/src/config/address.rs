@@ -10,18 +10,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use pptrust::parse_network;
+use pptrust::{Networks, Peers, parse_network};
 
+use super::Toggle;
 use super::codes::Code;
 use super::diagnostics::Diagnostics;
 use super::parse::At;
+use crate::core::addr::{self, Addr, UNIX_NAME_BYTES_MAX, UnixName};
 
 /// RFC 1035, 2.3.4: the limits of a name and of each of its labels.
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
-
-/// unix(7): `sun_path` has 108 bytes, the last of which is a NUL.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// What the name of a socket that is passed stands behind, and its most bytes (systemd.socket(5)).
 const INHERITED: &str = "fd:";
@@ -30,8 +29,8 @@ const SOCKET_NAME_BYTES_MAX: usize = 255;
 /// A backend: a numeric address, or what stands for some, which the server follows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// `10.0.0.7:8080`, `[fd00::7]:8080`.
-    Addr(SocketAddr),
+    /// `10.0.0.7:8080`, `[fd00::7]:8080`, `unix:/run/web.sock`.
+    Addr(Addr),
     /// `web.internal:8080`.
     Name {
         /// Letters, digits, `-`, `_` and dots.
@@ -48,19 +47,24 @@ pub enum Endpoint {
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Bind {
-    /// `0.0.0.0:443`, `[::]:443`; port 0 lets the kernel choose.
-    Addr(SocketAddr),
+    /// `0.0.0.0:443`, `[::]:443`, `unix:/run/pp.sock`; port 0 lets the kernel choose.
+    Addr(Addr),
     /// `fd:web`: the sockets of this name that a service manager passes, all of them.
     Inherited(String),
 }
 
 impl Bind {
     /// Its address, where that is known before a start.
-    pub fn addr(&self) -> Option<SocketAddr> {
+    pub fn addr(&self) -> Option<Addr> {
         match self {
             Self::Addr(addr) => Some(*addr),
             Self::Inherited(_) => None,
         }
+    }
+
+    /// Its address of IP, where it has one that is known before a start.
+    pub fn inet(&self) -> Option<SocketAddr> {
+        self.addr()?.inet()
     }
 }
 
@@ -103,34 +107,15 @@ pub enum AddressError {
     /// IPv4 in the clothes of IPv6, to listen on.
     #[error("it is an IPv4 address")]
     Mapped,
-    /// A UNIX socket, by its `unix:`.
-    #[error("UNIX sockets are not supported by this version")]
-    UnixNotSupported,
+    /// Not the name of a UNIX socket, behind `unix:`.
+    #[error("a UNIX socket has an absolute path, or `@` and a name, of at most 107 bytes")]
+    UnixName,
     /// Not the name of a socket that is passed, behind `fd:`.
     #[error("the name of a socket has 1 to 255 printable ASCII characters, and no colon")]
     SocketName,
 }
 
 impl AddressError {
-    fn code(self) -> Code {
-        match self {
-            Self::UnixNotSupported => Code::NotSupported,
-            Self::PortMissing
-            | Self::Port
-            | Self::Brackets
-            | Self::Ipv4
-            | Self::Host
-            | Self::NotNumeric
-            | Self::Scheme
-            | Self::ZoneName
-            | Self::ZoneMissing
-            | Self::Unspecified
-            | Self::Group
-            | Self::Mapped
-            | Self::SocketName => Code::BadValue,
-        }
-    }
-
     /// What to write in place of `text`, if that is not what all such addresses look like.
     fn help(self, text: &str) -> Option<String> {
         match self {
@@ -163,16 +148,15 @@ impl AddressError {
             | Self::Ipv4
             | Self::Host
             | Self::NotNumeric
-            | Self::Group
-            | Self::UnixNotSupported => None,
+            | Self::Group => None,
+            Self::UnixName => Some("\"unix:/run/web.sock\" or \"unix:@web\"".to_owned()),
         }
     }
 
     fn report(self, text: At<&str>, what: &str, usual: &str, faults: &mut Diagnostics) {
-        let (shown, code) = (text.value, self.code());
-        let what = if code == Code::NotSupported { "" } else { what };
+        let shown = text.value;
         let help = self.help(shown).unwrap_or_else(|| usual.to_owned());
-        faults.add(code, text.place, format!("`{shown}`{what}: {self}")).with_help(help);
+        faults.add(Code::BadValue, text.place, format!("`{shown}`{what}: {self}")).with_help(help);
     }
 }
 
@@ -206,7 +190,7 @@ pub(super) fn socket_path(text: At<&str>, faults: &mut Diagnostics) -> Option<At
     let path = text.value;
     let why = if path.starts_with("unix:") {
         "this is a path already, without `unix:`"
-    } else if path.len() > SOCKET_PATH_BYTES_MAX {
+    } else if path.len() > UNIX_NAME_BYTES_MAX {
         "the path of a UNIX socket has at most 107 bytes"
     } else if path.contains('\0') {
         "a path has no NUL"
@@ -270,7 +254,7 @@ pub(super) fn network(text: At<&str>, faults: &mut Diagnostics) -> Option<At<IpN
         Err(error) => {
             faults
                 .add(Code::BadValue, text.place, error.to_string())
-                .with_help("`trust` takes networks and addresses, numbers only");
+                .with_help("`trust` takes networks and addresses, numbers only, and \"unix\"");
             None
         }
     }
@@ -279,12 +263,26 @@ pub(super) fn network(text: At<&str>, faults: &mut Diagnostics) -> Option<At<IpN
 /// The word for trust in everybody.
 pub(super) const TRUST_ANY: &str = "any";
 
+/// The word for trust in whoever may connect to a UNIX socket.
+pub(super) const TRUST_UNIX: &str = "unix";
+
+/// Puts together what a list of trust says.
+pub(super) fn peers(networks: &[At<IpNet>], unix: Toggle) -> Option<Peers> {
+    match Networks::new(networks.iter().map(|entry| entry.value)) {
+        Ok(networks) => Some(Peers::Networks(networks)),
+        Err(_) => unix.is_on().then_some(Peers::Nobody),
+    }
+}
+
 impl FromStr for Bind {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let Some(name) = text.strip_prefix(INHERITED) else {
-            return parse_listen(text).map(Self::Addr);
+            return match unix(text) {
+                Some(name) => name.map(Self::Addr),
+                None => parse_listen(text).map(|addr| Self::Addr(addr.into())),
+            };
         };
         // FileDescriptorName= of systemd.socket(5).
         let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
@@ -295,9 +293,6 @@ impl FromStr for Bind {
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
-    if text.starts_with("unix:") {
-        return Err(AddressError::UnixNotSupported);
-    }
     let addr = numeric(text)?.ok_or(AddressError::NotNumeric)?;
     let is_mapped = addr.ip().to_canonical() != addr.ip();
     if is_mapped { Err(AddressError::Mapped) } else { Ok(addr) }
@@ -307,11 +302,11 @@ impl FromStr for Endpoint {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        if text.starts_with("unix:") {
-            return Err(AddressError::UnixNotSupported);
+        if let Some(name) = unix(text) {
+            return name.map(Self::Addr);
         }
         if let Some(addr) = numeric(text)? {
-            return single_host(addr).map(Self::Addr);
+            return single_host(addr).map(|addr| Self::Addr(addr.into()));
         }
         if text.starts_with('[') {
             return Err(AddressError::Brackets);
@@ -330,6 +325,12 @@ impl FromStr for Endpoint {
         check_host(host)?;
         Ok(Self::Name { host: host.to_owned(), port })
     }
+}
+
+/// Reads the name of a UNIX socket; `None` if it is something else.
+fn unix(text: &str) -> Option<Result<Addr, AddressError>> {
+    let name = text.strip_prefix(addr::UNIX)?;
+    Some(UnixName::new(name).map(Addr::Unix).ok_or(AddressError::UnixName))
 }
 
 /// Reads an address in numbers; `None` if it is something else.
@@ -447,7 +448,7 @@ mod tests {
             ("a..b:80", AddressError::Host),
             ("a b:80", AddressError::Host),
             ("http//x:80", AddressError::Host),
-            ("unix:/run/a.sock", AddressError::UnixNotSupported),
+            ("unix:run/a.sock", AddressError::UnixName),
             ("http://web:80", AddressError::Scheme),
             ("https://web/", AddressError::Scheme),
             ("0.0.0.0:80", AddressError::Unspecified),
@@ -474,7 +475,7 @@ mod tests {
             ("[fe80::1]:80", AddressError::ZoneMissing),
             ("[fe80::1%eth0]:80", AddressError::ZoneName),
             ("[::ffff:10.0.0.1]:443", AddressError::Mapped),
-            ("unix:/run/a.sock", AddressError::UnixNotSupported),
+            ("unix:run/a.sock", AddressError::UnixName),
             ("fd:", AddressError::SocketName),
             ("fd:a:b", AddressError::SocketName),
             ("fd:\u{e4}", AddressError::SocketName),
@@ -482,7 +483,15 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Bind>(), Err(why), "{text}");
         }
-        for text in ["0.0.0.0:0", "[::]:443", "[fe80::1%2]:80", "fd:web", "fd:web.socket"] {
+        for text in [
+            "0.0.0.0:0",
+            "[::]:443",
+            "[fe80::1%2]:80",
+            "unix:/run/a.sock",
+            "unix:@a",
+            "fd:web",
+            "fd:web.socket",
+        ] {
             assert_eq!(text.parse::<Bind>().unwrap().to_string(), text);
         }
         for (len, is_name) in [(255, true), (256, false)] {
@@ -520,7 +529,14 @@ mod tests {
 
     #[test]
     fn a_printed_endpoint_reads_back() {
-        for text in ["10.0.0.7:80", "[fd00::7]:80", "[fe80::1%2]:80", "web.internal.:8080"] {
+        for text in [
+            "10.0.0.7:80",
+            "[fd00::7]:80",
+            "[fe80::1%2]:80",
+            "web.internal.:8080",
+            "unix:/run/a b.sock",
+            "unix:@a",
+        ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
     }

@@ -85,6 +85,8 @@ codes! {
     Warning NobodyTrusted = "nobody-trusted";
     /// More connections allowed than descriptors.
     Warning FewDescriptors = "few-descriptors";
+    /// The directory of a UNIX socket is not there.
+    Warning NoDirectory = "no-directory";
     /// An endpoint leads back to one of the listeners.
     Warning OwnListener = "own-listener";
 }

@@ -137,6 +137,9 @@ impl Default for CheckPolicy {
     }
 }
 
+/// The owner and the group may connect.
+pub(super) const UNIX_MODE: u32 = 0o660;
+
 impl HeaderPolicy {
     /// The defaults where headers are taken; nobody is trusted by default, so `trust` is an argument.
     pub fn new(presence: Presence, trust: Peers) -> Self {
@@ -145,6 +148,7 @@ impl HeaderPolicy {
             versions: Versions::Both,
             v1_families: V1Families::Strict,
             silent: Silent::Refuse,
+            trust_unix: if trust == Peers::Any { Toggle::On } else { Toggle::Off },
             trust,
             untrusted: Untrusted::Reject,
             local: LocalPolicy::Forward,

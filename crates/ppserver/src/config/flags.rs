@@ -6,9 +6,8 @@
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use pptrust::Networks;
 
-use super::address::{self, TRUST_ANY};
+use super::address::{self, TRUST_ANY, TRUST_UNIX};
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place};
 use super::parse::{At, Key, Written, ranged};
@@ -17,8 +16,8 @@ use super::units::{format_duration, parse_duration, parse_tlv_type};
 use super::validate::{self, AdminDraft, Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use super::{
     Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Limits, Loaded, LocalPolicy, Log,
-    Overrides, Presence, Report, Sending, Tcp, Timeouts, TlvPass, Untrusted, Version, Versions,
-    defaults,
+    Overrides, Presence, Report, Sending, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version,
+    Versions, defaults,
 };
 use pptrust::Peers;
 
@@ -92,6 +91,7 @@ impl Config {
             name: Some(At::new(LISTENER_NAME.to_owned(), Place::Nowhere)),
             bind,
             upstream: Some(At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere)),
+            unix_mode: At::new(defaults::UNIX_MODE, Place::Nowhere),
             accept: Written::new(accept(&flags, &trusted, &mut faults), accept_keys(&flags)),
             trusted,
             timeouts: timeouts(&flags, &mut faults),
@@ -139,7 +139,8 @@ impl Config {
 fn trusted(flags: &Flags, faults: &mut Diagnostics) -> Vec<At<IpNet>> {
     let text = flags.trust.as_deref().map(str::trim).filter(|text| *text != TRUST_ANY);
     let entries = text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
-    entries.filter_map(|entry| address::network(At::new(entry, TRUST), faults)).collect()
+    let networks = entries.filter(|entry| *entry != TRUST_UNIX);
+    networks.filter_map(|entry| address::network(At::new(entry, TRUST), faults)).collect()
 }
 
 /// What the flags say of `[listener.proxy_protocol]`; without --accept they must not say anything.
@@ -152,14 +153,17 @@ fn accept_keys(flags: &Flags) -> Vec<Key> {
 fn accept(flags: &Flags, trusted: &[At<IpNet>], faults: &mut Diagnostics) -> Option<HeaderMode> {
     match (flags.accept, flags.trust.as_deref()) {
         (Some(versions), Some(trust)) => {
+            let has_unix = trust.split(',').any(|entry| entry.trim() == TRUST_UNIX);
+            let unix = if has_unix { Toggle::On } else { Toggle::Off };
             let trust = match trust.trim() {
                 TRUST_ANY => Peers::Any,
-                _ => Peers::Networks(Networks::new(trusted.iter().map(|entry| entry.value)).ok()?),
+                _ => address::peers(trusted, unix)?,
             };
             let presence = if flags.optional { Presence::Optional } else { Presence::Required };
             let policy = HeaderPolicy::new(presence, trust);
             Some(HeaderMode::Headers(HeaderPolicy {
                 versions,
+                trust_unix: if has_unix { unix } else { policy.trust_unix },
                 untrusted: flags.untrusted.unwrap_or(policy.untrusted),
                 local: flags.local.unwrap_or(policy.local),
                 ..policy

@@ -98,12 +98,13 @@ pub(super) const LISTENER: TableKeys = TableKeys {
         "bind",
         "protocol",
         "upstream",
+        "unix_mode",
         "proxy_protocol",
         "timeouts",
         "limits",
         "route",
     ],
-    later: &["unix_mode", "responses", "dont_fragment"],
+    later: &["responses", "dont_fragment"],
     example: "name, bind and upstream",
 };
 

@@ -27,6 +27,8 @@ pub struct Host {
     pub cpus: usize,
     /// Finds the networks and addresses that are this host's, loopback or not; asked only where it matters.
     pub own_networks: fn() -> Vec<IpNet>,
+    /// Whether there is a directory at a path.
+    pub is_dir: fn(&Path) -> bool,
     /// Looks a variable of the environment up; `None` if it is not set.
     pub variable: fn(&str) -> Option<String>,
 }
@@ -34,7 +36,8 @@ pub struct Host {
 /// A host of which nothing is known.
 impl Default for Host {
     fn default() -> Self {
-        Self { descriptors_max: None, cpus: 0, own_networks: Vec::new, variable: |_| None }
+        let (own_networks, is_dir) = (Vec::new, |_: &Path| true);
+        Self { descriptors_max: None, cpus: 0, own_networks, is_dir, variable: |_| None }
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use pptrust::Networks;
 
+use super::address::TRUST_UNIX;
 use super::choice::CheckKind;
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
@@ -96,6 +97,7 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
     writeln!(f, "bind = [{}]", list(listener.bind.iter().map(quoted)))?;
     writeln!(f, "protocol = {}", quoted(defaults::PROTOCOL))?;
     writeln!(f, "upstream = {}", quoted(&upstream.name))?;
+    writeln!(f, "unix_mode = {}", quoted(format!("{:04o}", listener.unix_mode)))?;
 
     writeln!(f, "\n[listener.proxy_protocol]")?;
     match &listener.accept {
@@ -114,8 +116,10 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
                 Peers::Any => writeln!(f, "trust = \"any\"")?,
                 Peers::Networks(networks) => {
                     let networks = networks.iter().map(|network| quoted(Shortest(network)));
-                    writeln!(f, "trust = [{}]", list(networks))?;
+                    let unix = policy.trust_unix.is_on().then(|| quoted(TRUST_UNIX));
+                    writeln!(f, "trust = [{}]", list(networks.chain(unix)))?;
                 }
+                Peers::Nobody => writeln!(f, "trust = [{}]", quoted(TRUST_UNIX))?,
             }
             writeln!(f, "untrusted = {}", word(policy.untrusted))?;
             writeln!(f, "local = {}", word(policy.local))?;

@@ -233,6 +233,8 @@ pub struct Listener {
     pub bind: Vec<Bind>,
     /// The index of its upstream in [`Config::upstreams`].
     pub upstream: usize,
+    /// The mode of the files of its UNIX sockets. 0o600..=0o777.
+    pub unix_mode: u32,
     /// Whether its peers send PROXY headers.
     pub accept: HeaderMode,
     /// The times of its connections: `[timeouts]` with `[listener.timeouts]` over it.
@@ -287,8 +289,10 @@ pub struct HeaderPolicy {
     pub v1_families: V1Families,
     /// What becomes of a peer that may speak plainly and says nothing.
     pub silent: Silent,
-    /// Whose word is taken.
+    /// Whose word is taken, of those who have an address.
     pub trust: Peers,
+    /// Whether that of peers at UNIX sockets is.
+    pub trust_unix: Toggle,
     /// What becomes of the others.
     pub untrusted: Untrusted,
     /// What becomes of LOCAL connections.

@@ -21,6 +21,7 @@ use super::{
     HeaderMode, Health, Host, Limits, Listener, Log, OnDown, Passive, PerClient, Route, Sending,
     Server, Splice, Tcp, Timeouts, Upstream, Version, Way, lint,
 };
+use crate::core::addr::Addr;
 use crate::core::route::When;
 
 /// Names and files that are followed; a tenth of it is a lot.
@@ -50,8 +51,8 @@ pub(super) struct AdminDraft {
 
 impl Draft {
     /// Every address that is listened on, as far as they are known.
-    fn addrs(&self) -> impl Iterator<Item = (SocketAddr, &Place)> {
-        let admin = self.admin.listen.iter().map(|addr| (addr.value, &addr.place));
+    fn addrs(&self) -> impl Iterator<Item = (Addr, &Place)> {
+        let admin = self.admin.listen.iter().map(|addr| (addr.value.into(), &addr.place));
         self.binds().filter_map(|bind| Some((bind.value.addr()?, &bind.place))).chain(admin)
     }
 
@@ -68,6 +69,7 @@ pub(super) struct ListenerDraft {
     pub(super) bind: Vec<At<Bind>>,
     /// `None` after a fault.
     pub(super) upstream: Option<At<String>>,
+    pub(super) unix_mode: At<u32>,
     /// `None` after a fault.
     pub(super) accept: Written<Option<HeaderMode>>,
     /// The entries of `trust` as they were written.
@@ -196,7 +198,7 @@ pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Opti
     let names = draft.listeners.iter().filter_map(|listener| listener.name.as_ref());
     check_unique("listener name", names.map(|name| (&name.value, &name.place)), faults);
     // The kernel chooses another port for each 0.
-    let addrs = draft.addrs().filter(|(addr, _)| addr.port() != 0);
+    let addrs = draft.addrs().filter(|(addr, _)| addr.inet().is_none_or(|addr| addr.port() != 0));
     check_unique("address", addrs, faults);
     let inherited = draft.binds().filter(|bind| bind.value.addr().is_none());
     check_unique("bind", inherited.map(|bind| (&bind.value, &bind.place)), faults);
@@ -227,8 +229,8 @@ fn check_unique<'d, T: Copy + Eq + Hash + std::fmt::Display>(
 
 /// The kernel refuses an address beside the wildcard of its family on the same port.
 fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
-    let (wild, single): (Vec<_>, Vec<_>) =
-        draft.addrs().partition(|(addr, _)| addr.ip().is_unspecified());
+    let inet = draft.addrs().filter_map(|(addr, place)| Some((addr.inet()?, place)));
+    let (wild, single): (Vec<_>, Vec<_>) = inet.partition(|(addr, _)| addr.ip().is_unspecified());
     for (addr, place) in single.into_iter().filter(|(addr, _)| addr.port() != 0) {
         let is_over =
             |wild: &SocketAddr| wild.port() == addr.port() && wild.is_ipv4() == addr.is_ipv4();
@@ -292,6 +294,7 @@ fn build(draft: Draft) -> Option<Config> {
             name: listener.name?.value,
             bind: listener.bind.into_iter().map(|bind| bind.value).collect(),
             upstream: *indices.get(&listener.upstream?.value)?,
+            unix_mode: listener.unix_mode.value,
             accept: listener.accept.value?,
             timeouts: listener.timeouts.value,
             limits: Limits { per_client: listener.per_client.value, ..listener.limits },

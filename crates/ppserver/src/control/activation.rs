@@ -15,7 +15,7 @@ use crate::data::sys;
 /// Takes what was passed to this process, by name; nothing, if nobody has. To be called once.
 ///
 /// # Errors
-/// When it is said in vain, or one of them is no listening TCP socket.
+/// When it is said in vain, or one of them is no stream socket that listens.
 pub(super) fn take() -> io::Result<Vec<Parcel>> {
     let mut parcels = Vec::new();
     // Said to another process they are not worth a look, nor are their names.
@@ -24,7 +24,8 @@ pub(super) fn take() -> io::Result<Vec<Parcel>> {
     }
     for (number, name) in sd_notify::listen_fds_with_names()? {
         let socket = listening(number).map_err(|error| {
-            io::Error::new(error.kind(), format!("`{name}` is no TCP socket that listens"))
+            let why = format!("`{name}` is no socket of TCP or UNIX that listens");
+            io::Error::new(error.kind(), why)
         })?;
         Parcel::add(&mut parcels, Name::Activated { name }, vec![socket]);
     }
@@ -34,6 +35,7 @@ pub(super) fn take() -> io::Result<Vec<Parcel>> {
 fn listening(number: RawFd) -> io::Result<OwnedFd> {
     let socket = sys::inherited(number, SocketType::STREAM)?;
     let asked = SockRef::from(&socket);
-    let is_ip = [Domain::IPV4, Domain::IPV6].contains(&asked.domain()?);
-    if is_ip && asked.is_listener()? { Ok(socket) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    let is_known = [Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&asked.domain()?);
+    let is_ours = is_known && asked.is_listener()?;
+    if is_ours { Ok(socket) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }

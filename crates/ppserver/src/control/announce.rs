@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use super::limits::Budget;
 use super::ports::Place;
 use crate::config::{
-    self, Choice, Colour, Config, HeaderMode, Listener, Report, Untrusted, Versions,
+    self, Choice, Colour, Config, HeaderMode, Listener, Report, Toggle, Untrusted, Versions,
 };
 use crate::telemetry::log;
+use pptrust::Peers;
 
 /// Shows warnings with carets to people, and as records of the log to programs.
 pub(super) fn warnings(report: &Report) {
@@ -99,5 +100,10 @@ fn terms(accept: &HeaderMode) -> (String, String, &'static str) {
     };
     let header_max = policy.header_bytes_max;
     let accept = format!("{presence} {versions} up to {header_max} B");
-    (accept, policy.trust.to_string(), untrusted)
+    let trust = match (&policy.trust, policy.trust_unix) {
+        (Peers::Nobody, _) => "unix".to_owned(),
+        (trust @ Peers::Networks(_), Toggle::On) => format!("{trust}, unix"),
+        (trust, _) => trust.to_string(),
+    };
+    (accept, trust, untrusted)
 }

@@ -2,10 +2,10 @@
 //!
 //! Invariant: what is up is whole; a reader keeps what it has taken down.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::core::addr::Addr;
 use crate::data::orders::Plan;
 
 /// Where it is put up.
@@ -20,7 +20,7 @@ pub(super) struct Shown {
     /// What a reload reads; with flags there is none.
     pub(super) file: Option<PathBuf>,
     /// The name of the listener and the address of each port.
-    pub(super) ports: Vec<(String, SocketAddr)>,
+    pub(super) ports: Vec<(String, Addr)>,
     pub(super) connections_max: usize,
     /// 1 at a start, one more at each upgrade.
     pub(super) generation: u32,

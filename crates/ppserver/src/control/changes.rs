@@ -3,9 +3,8 @@
 //! Only tells. Invariant: order means nothing, and no field is forgotten, since each struct is taken apart
 //! whole.
 
-use std::net::SocketAddr;
-
 use crate::config::{self, Config, Listener, Route, Upstream, Way, When};
+use crate::core::addr::Addr;
 use crate::core::pool::Pool;
 use crate::data::orders::Plan;
 
@@ -69,13 +68,15 @@ fn listeners(plan: &Plan) -> Vec<(&str, NamedListener<'_>)> {
 
 fn of_listener(old_named: &NamedListener<'_>, named: &NamedListener<'_>) -> Vec<String> {
     let (old, new) = (old_named.listener, named.listener);
-    let Listener { name: _, bind, upstream: _, accept, timeouts, limits, routes: _ } = old;
+    let Listener { name: _, bind, upstream: _, unix_mode, accept, timeouts, limits, routes: _ } =
+        old;
     let gained = new.bind.iter().filter(|addr| !bind.contains(addr)).map(|addr| format!("+{addr}"));
     let lost = bind.iter().filter(|addr| !new.bind.contains(addr)).map(|addr| format!("-{addr}"));
     let moved: Vec<String> = gained.chain(lost).collect();
     let bind = (!moved.is_empty()).then(|| format!("bind ({})", moved.join(" ")));
     let others = changed(&[
         ("upstream", old_named.upstream != named.upstream),
+        ("unix_mode", *unix_mode != new.unix_mode),
         ("proxy_protocol", *accept != new.accept),
         ("timeouts", *timeouts != new.timeouts),
         ("limits", *limits != new.limits),
@@ -85,7 +86,7 @@ fn of_listener(old_named: &NamedListener<'_>, named: &NamedListener<'_>) -> Vec<
 }
 
 /// An upstream, and the addresses behind its names.
-type Resolved<'a> = (&'a Upstream, Vec<SocketAddr>);
+type Resolved<'a> = (&'a Upstream, Vec<Addr>);
 
 fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
     let addrs = |pool: &Pool| pool.endpoints.iter().map(|endpoint| endpoint.member.addr).collect();

@@ -1,10 +1,10 @@
 //! Why a server does not start, or does not go on.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::{Colour, Report};
+use crate::core::addr;
 
 /// Why the server could not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +29,12 @@ pub enum ServerError {
         error: io::Error,
     },
     /// A listener's address is not to be had.
-    #[error("listener `{listener}`: cannot bind {addr}: {error}{}", bind_help(.error))]
+    #[error("listener `{listener}`: cannot bind {addr}: {error}{}", bind_help(.addr, .error))]
     Bind {
         /// The listener's name.
         listener: String,
         /// The address.
-        addr: SocketAddr,
+        addr: String,
         /// What bind(2) or listen(2) said.
         error: io::Error,
     },
@@ -56,7 +56,7 @@ pub enum ServerError {
     #[error("what the service manager has passed: {0}")]
     Passed(io::Error),
     /// A door of the admin interface is not to be had.
-    #[error("[admin]: cannot bind {place}: {error}{}", bind_help(.error))]
+    #[error("[admin]: cannot bind {place}: {error}{}", bind_help(.place, .error))]
     Door {
         /// Where it should be.
         place: String,
@@ -88,7 +88,15 @@ fn those_passed(names: &[String]) -> String {
     }
 }
 
-fn bind_help(error: &io::Error) -> &'static str {
+fn bind_help(place: &str, error: &io::Error) -> &'static str {
+    if place.starts_with(addr::UNIX) {
+        return match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => "; `ss -xlp` shows who listens there",
+            Some(libc::ENOENT) => "; its directory is not there",
+            Some(libc::EACCES) => "; its directory must be ours to write",
+            Some(_) | None => "",
+        };
+    }
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => "; `ss -tanp` shows who holds the port",
         Some(libc::EACCES) => "; ports below 1024 need CAP_NET_BIND_SERVICE",

@@ -1,5 +1,7 @@
 //! How many connections and pipes there may be: what is configured, and what the machine allows.
 
+use std::path::Path;
+
 use super::local;
 use crate::config::{self, Check, Config, Count, Host};
 use crate::data::PipeLimits;
@@ -11,7 +13,13 @@ pub fn host() -> Host {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let variable = |name: &str| std::env::var(name).ok();
-    Host { descriptors_max: limit.maximum, cpus, own_networks: local::networks, variable }
+    Host {
+        descriptors_max: limit.maximum,
+        cpus,
+        own_networks: local::networks,
+        is_dir: Path::is_dir,
+        variable,
+    }
 }
 
 /// What the descriptors of the process are for.

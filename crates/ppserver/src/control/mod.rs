@@ -48,6 +48,7 @@ mod signals;
 mod start;
 pub mod supervise;
 mod trials;
+mod unix_socket;
 mod upgrade;
 mod workers;
 

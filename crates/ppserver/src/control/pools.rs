@@ -4,7 +4,6 @@
 //! Invariant: there is one [`Shared`] for an endpoint as long as a worker or a configuration has it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +11,7 @@ use super::names::Member;
 use super::reach::Unreached;
 use super::requests::{Answer, EndpointChange, EndpointSet, Refusal, Why};
 use crate::config::{self, Check, Config, OnDown, Timeouts};
+use crate::core::addr::Addr;
 use crate::core::check_result::CheckResult;
 use crate::core::pool::Pool;
 use crate::core::pool::balance::Balance;
@@ -21,7 +21,7 @@ use crate::core::pool::health::{Ejection, EjectionTerms, Standing, Wish};
 use crate::telemetry::cells::CheckCells;
 
 /// An endpoint's name: its upstream's, and its address.
-pub(super) type Name = (String, SocketAddr);
+pub(super) type Name = (String, Addr);
 
 /// Endpoints that are remembered though they are nobody's now, because an operator has set them.
 const AWAY_MAX: usize = 1024;
@@ -439,6 +439,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::config::{Host, from_bytes};
     use crate::core::pool::ramp::WHOLE;
@@ -465,7 +467,7 @@ mod tests {
     }
 
     fn name(last: u8) -> Name {
-        ("web".to_owned(), addr(last))
+        ("web".to_owned(), addr(last).into())
     }
 
     /// Members at these addresses, as of one upstream.
@@ -481,7 +483,7 @@ mod tests {
     }
 
     fn set(wish: Option<Wish>, weight: Option<u32>) -> EndpointSet {
-        EndpointSet { upstream: "web".to_owned(), addr: addr(1), wish, weight }
+        EndpointSet { upstream: "web".to_owned(), addr: addr(1).into(), wish, weight }
     }
 
     fn standing(pools: &Pools, last: u8) -> (&'static str, bool, Option<String>) {
@@ -560,7 +562,7 @@ mod tests {
         for (upstream, last) in [("web", 2), ("west", 1)] {
             let there = EndpointSet {
                 upstream: upstream.to_owned(),
-                addr: addr(last),
+                addr: addr(last).into(),
                 ..set(Some(Wish::Down), None)
             };
             assert_eq!(pools.set(there).unwrap_err().why, Why::Unknown);
@@ -593,7 +595,7 @@ mod tests {
             let addr = SocketAddr::from(([10, 1, high, low], 80));
             let member = Member { member: endpoint::Member::at(addr), from: None };
             pools.follow(&config, &[vec![member]]);
-            pools.set(EndpointSet { addr, ..set(Some(Wish::Down), None) }).unwrap();
+            pools.set(EndpointSet { addr: addr.into(), ..set(Some(Wish::Down), None) }).unwrap();
         }
         pools.follow(&config, &members(&[1]));
         assert_eq!(pools.known().entries.len(), 1 + AWAY_MAX);

@@ -8,14 +8,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
-use mio::net::TcpListener;
-use socket2::{SockRef, Socket};
+use rustix::fs::Mode;
+use socket2::Socket;
 
 use super::error::ServerError;
 use super::handover::{Name, Parcel};
-use crate::config::{self, Bind, Config, Listener};
+use super::unix_socket::{self, File};
+use crate::config::{Bind, Config, Listener};
+use crate::core::addr::{Addr, UnixName};
 use crate::data;
 use crate::data::orders::{Claim, Share};
 use crate::data::sys::{self, ListenOptions, Sharing};
@@ -34,18 +37,20 @@ pub(super) struct Ports {
     left: Vec<Port>,
     /// Passed by a service manager, whether a listener asks for them or not.
     lent: Vec<Lent>,
+    /// Of our UNIX sockets, which go with them.
+    files: Vec<File>,
 }
 
 /// The sockets of one name that a service manager has passed.
 #[derive(Debug)]
 struct Lent {
     name: String,
-    sockets: Vec<(SocketAddr, Arc<TcpListener>)>,
+    sockets: Vec<(Addr, Arc<Socket>)>,
 }
 
 impl Lent {
     /// Returns where they listen, each address once.
-    fn addrs(&self) -> Vec<SocketAddr> {
+    fn addrs(&self) -> Vec<Addr> {
         let mut addrs: Vec<_> = self.sockets.iter().map(|(addr, _)| *addr).collect();
         addrs.sort_unstable();
         addrs.dedup();
@@ -53,7 +58,7 @@ impl Lent {
     }
 
     /// Returns what listens at one of them.
-    fn at(&self, addr: SocketAddr) -> Vec<Arc<TcpListener>> {
+    fn at(&self, addr: Addr) -> Vec<Arc<Socket>> {
         let sockets = self.sockets.iter().filter(|(at, _)| *at == addr);
         sockets.map(|(_, socket)| Arc::clone(socket)).collect()
     }
@@ -64,7 +69,7 @@ impl Lent {
 pub(super) struct Place {
     /// The listener's name.
     pub(super) listener: String,
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Addr,
 }
 
 /// An address of a listener.
@@ -76,7 +81,7 @@ struct Port {
     asked: Bind,
     claim: Arc<Claim>,
     /// What listens there.
-    sockets: Vec<Arc<TcpListener>>,
+    sockets: Vec<Arc<Socket>>,
 }
 
 impl Port {
@@ -97,15 +102,20 @@ struct Asked<'a> {
     listener: &'a Listener,
     bind: &'a Bind,
     /// Port 0 lets the kernel choose.
-    addr: SocketAddr,
+    addr: Addr,
 }
 
 impl Asked<'_> {
+    /// Whether the kernel chooses the port.
+    fn is_any_port(&self) -> bool {
+        self.addr.inet().is_some_and(|addr| addr.port() == 0)
+    }
+
     /// Whether a port is what was asked for here before.
     fn stays(&self, port: &Port) -> bool {
         port.listener == self.listener.name
             && port.asked == *self.bind
-            && (port.claim.addr == self.addr || self.addr.port() == 0)
+            && (port.claim.addr == self.addr || self.is_any_port())
     }
 
     /// Whether a port of whichever listener is this place.
@@ -120,7 +130,11 @@ impl Asked<'_> {
 
 /// All ports of a configuration, those that are new among them bound.
 #[derive(Debug)]
-pub(super) struct Bound(Vec<BoundPort>);
+pub(super) struct Bound {
+    ports: Vec<BoundPort>,
+    /// Of UNIX sockets that are new among them.
+    files: Vec<File>,
+}
 
 #[derive(Debug)]
 struct BoundPort {
@@ -134,7 +148,7 @@ struct BoundPort {
 impl Bound {
     /// Those that were not there before.
     pub(super) fn new_places(&self) -> Vec<Place> {
-        let new = self.0.iter().filter(|bound| bound.is_new);
+        let new = self.ports.iter().filter(|bound| bound.is_new);
         new.map(|bound| bound.port.place()).collect()
     }
 
@@ -148,12 +162,12 @@ impl Bound {
                 sockets: of_worker(sockets, worker, workers),
             }
         };
-        self.0.iter().map(share).collect()
+        self.ports.iter().map(share).collect()
     }
 }
 
 /// Returns those sockets of a port that are one worker's.
-fn of_worker(sockets: &[Arc<TcpListener>], worker: usize, workers: usize) -> Vec<Arc<TcpListener>> {
+fn of_worker(sockets: &[Arc<Socket>], worker: usize, workers: usize) -> Vec<Arc<Socket>> {
     sockets.iter().skip(worker).step_by(workers).map(Arc::clone).collect()
 }
 
@@ -199,7 +213,7 @@ impl Ports {
     /// When descriptors are used up.
     pub(super) fn parcels(&self) -> io::Result<Vec<Parcel>> {
         let port = |port: &Port| {
-            let mut sockets: Vec<&Arc<TcpListener>> = Vec::new();
+            let mut sockets: Vec<&Arc<Socket>> = Vec::new();
             for socket in &port.sockets {
                 if !sockets.iter().any(|other| Arc::ptr_eq(other, socket)) {
                     sockets.push(socket);
@@ -235,12 +249,13 @@ impl Ports {
         let options = data::listen_options(&config.tcp);
         let asked = self.asked(config)?;
         let kept = self.keep(&asked);
-        let mut ports = Vec::new();
+        let (mut ports, mut files) = (Vec::new(), Vec::new());
         for (Asked { index, listener, bind, addr }, kept) in asked.into_iter().zip(kept) {
             let is_new = !matches!(kept, Some((_, Whose::Ours)));
             let (claim, sockets) = match kept {
                 Some((port, Whose::Ours)) => (Arc::clone(&port.claim), port.sockets.clone()),
                 Some((port, Whose::Left)) => {
+                    files.extend(file_of(&port.claim.addr).map(File::left));
                     let sockets = for_all(port, workers, &options);
                     (Arc::clone(&port.claim), sockets)
                 }
@@ -248,14 +263,25 @@ impl Ports {
                     Bind::Addr(addr) => {
                         let failed = |error| {
                             let listener = listener.name.clone();
-                            ServerError::Bind { listener, addr: *addr, error }
+                            ServerError::Bind { listener, addr: addr.to_string(), error }
                         };
-                        let bound = bind_shares(*addr, self.sharing(*addr), workers, &options);
-                        let (sockets, addr) = bound.map_err(failed)?;
-                        let socket =
-                            |socket: Socket| Arc::new(TcpListener::from_std(socket.into()));
-                        let claim = Claim { addr, is_lent: false };
-                        (Arc::new(claim), sockets.into_iter().map(socket).collect())
+                        let (sockets, addr) = match addr {
+                            Addr::Inet(addr) => {
+                                let sharing = self.sharing(*addr);
+                                let bound = bind_shares(*addr, sharing, workers, &options);
+                                bound.map(|(sockets, addr)| (sockets, addr.into()))
+                            }
+                            Addr::Unix(name) => {
+                                let bound = bind_unix(*name, listener.unix_mode, &options);
+                                bound.map(|(socket, file)| {
+                                    files.extend(file);
+                                    (vec![socket], *addr)
+                                })
+                            }
+                        }
+                        .map_err(failed)?;
+                        let sockets = sockets.into_iter().map(Arc::new).collect();
+                        (Arc::new(Claim { addr, is_lent: false }), shared(sockets, workers))
                     }
                     Bind::Inherited(name) => {
                         let sockets = self.lent(name).map_or(Vec::new(), |lent| lent.at(addr));
@@ -268,14 +294,14 @@ impl Ports {
             let port = Port { listener, asked, claim, sockets };
             ports.push(BoundPort { port, listener: index, is_new });
         }
-        Ok(Bound(ports))
+        Ok(Bound { ports, files })
     }
 
     /// Goes on with what was bound.
     pub(super) fn adopt(&mut self, bound: Bound) {
         // What nobody asks for any more whoever left it closes, with what is queued there.
         self.left.clear();
-        let held = bound.0.into_iter().map(|bound| bound.port).collect();
+        let held = bound.ports.into_iter().map(|bound| bound.port).collect();
         let old = std::mem::replace(&mut self.held, held);
         let stays =
             |claim: &Arc<Claim>| self.held.iter().any(|port| Arc::ptr_eq(&port.claim, claim));
@@ -283,6 +309,9 @@ impl Ports {
         let gone = own.filter(|claim| !stays(claim));
         self.going.extend(gone);
         self.going.retain(is_held);
+        self.files.extend(bound.files);
+        let held = &self.held;
+        self.files.retain(|file| held.iter().any(|port| is_file_of(file, port)));
     }
 
     /// Returns the names of what was passed, and nobody asks for.
@@ -311,11 +340,7 @@ impl Ports {
         self.shares(config, |_| Vec::new())
     }
 
-    fn shares(
-        &self,
-        config: &Config,
-        sockets: impl Fn(&Port) -> Vec<Arc<TcpListener>>,
-    ) -> Vec<Share> {
+    fn shares(&self, config: &Config, sockets: impl Fn(&Port) -> Vec<Arc<Socket>>) -> Vec<Share> {
         let index = |port: &Port| {
             config.listeners.iter().position(|listener| listener.name == port.listener)
         };
@@ -328,12 +353,26 @@ impl Ports {
         of_listeners.map(share).collect()
     }
 
-    /// Sets the options of every socket, which may have had another process's.
-    pub(super) fn set_options(&self, tcp: &config::Tcp) {
-        let options = data::listen_options(tcp);
+    /// Sets the options of every socket and the mode of its file, which may have been another process's, and is ours to
+    /// remove from now on.
+    pub(super) fn set_options(&mut self, config: &Config) {
+        let options = data::listen_options(&config.tcp);
+        for file in &mut self.files {
+            file.own();
+            let port = self.held.iter().find(|port| is_file_of(file, port));
+            let listener = port.and_then(|port| {
+                config.listeners.iter().find(|listener| listener.name == port.listener)
+            });
+            if let Some(listener) = listener
+                && let Err(error) = file.set_mode(Mode::from_raw_mode(listener.unix_mode))
+            {
+                let path = file.path().display();
+                tracing::warn!(%error, %path, "the file of a UNIX socket refused its mode");
+            }
+        }
         for port in &self.held {
             for socket in &port.sockets {
-                if let Err(error) = sys::listen(&SockRef::from(&**socket), &options) {
+                if let Err(error) = sys::listen(socket, &options) {
                     let addr = port.claim.addr;
                     tracing::warn!(%error, %addr, "a listening socket refused an option");
                 }
@@ -341,9 +380,21 @@ impl Ports {
         }
     }
 
-    /// Holds on to nothing: the last worker to close a socket closes it.
+    /// Holds on to nothing: the last worker to close a socket closes it. The files of UNIX sockets go at once, so that
+    /// nobody comes to a queue that is about to close.
     pub(super) fn let_go(&mut self) {
         *self = Self::default();
+    }
+
+    /// Leaves the files of those that have one of these names to the process that serves them.
+    pub(super) fn leave_files(&mut self, names: &[Name]) {
+        let (held, files) = (&self.held, std::mem::take(&mut self.files));
+        let is_left = |file: &File| {
+            held.iter().any(|port| is_file_of(file, port) && names.contains(&port.name()))
+        };
+        let (left, ours) = files.into_iter().partition(is_left);
+        self.files = ours;
+        <Vec<File>>::into_iter(left).for_each(File::leave);
     }
 
     /// Lists the places that a configuration asks for, each with its listener.
@@ -399,7 +450,9 @@ impl Ports {
     fn sharing(&self, addr: SocketAddr) -> Sharing {
         let held = self.held.iter().chain(&self.left).map(|port| &port.claim);
         let mut claims = held.chain(self.going.iter().filter(|claim| is_held(claim)));
-        match claims.any(|claim| !claim.is_lent && overlap(claim.addr, addr)) {
+        match claims.any(|claim| {
+            !claim.is_lent && claim.addr.inet().is_some_and(|held| overlap(held, addr))
+        }) {
             true => Sharing::Port,
             false => Sharing::Exclusive,
         }
@@ -417,33 +470,32 @@ enum Whose {
 
 /// Returns at least one socket for each worker at a port that was left: more are bound beside, or, where that cannot
 /// be, workers share.
-fn for_all(port: &Port, workers: usize, options: &ListenOptions) -> Vec<Arc<TcpListener>> {
+fn for_all(port: &Port, workers: usize, options: &ListenOptions) -> Vec<Arc<Socket>> {
     let mut sockets = port.sockets.clone();
     while sockets.len() < workers
-        && let Ok(socket) = share(port.claim.addr, options)
+        && let Some(addr) = port.claim.addr.inet()
+        && let Ok(socket) = share(addr, options)
     {
-        sockets.push(Arc::new(TcpListener::from_std(socket.into())));
+        sockets.push(Arc::new(socket));
     }
     shared(sockets, workers)
 }
 
 /// Returns at least one socket for each worker: where there are fewer, workers share.
-fn shared(mut sockets: Vec<Arc<TcpListener>>, workers: usize) -> Vec<Arc<TcpListener>> {
+fn shared(mut sockets: Vec<Arc<Socket>>, workers: usize) -> Vec<Arc<Socket>> {
     let again: Vec<_> = sockets.iter().cycle().take(workers).skip(sockets.len()).cloned().collect();
     sockets.extend(again);
     sockets
 }
 
 /// Takes what listens, with its address.
-fn listening(socket: OwnedFd) -> io::Result<(SocketAddr, Arc<TcpListener>)> {
-    let socket = std::net::TcpListener::from(socket);
+fn listening(socket: OwnedFd) -> io::Result<(Addr, Arc<Socket>)> {
+    let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
-    Ok((socket.local_addr()?, Arc::new(TcpListener::from_std(socket))))
+    Ok((sys::listening_at(&socket)?, Arc::new(socket)))
 }
 
-fn duplicates<'a>(
-    sockets: impl IntoIterator<Item = &'a Arc<TcpListener>>,
-) -> io::Result<Vec<OwnedFd>> {
+fn duplicates<'a>(sockets: impl IntoIterator<Item = &'a Arc<Socket>>) -> io::Result<Vec<OwnedFd>> {
     sockets.into_iter().map(|socket| socket.as_fd().try_clone_to_owned()).collect()
 }
 
@@ -475,13 +527,42 @@ fn bind_shares(
         Sharing::Exclusive => claim(addr, options)?,
         Sharing::Port => share(addr, options)?,
     };
-    let local = first.local_addr()?.as_socket();
-    let addr = local.ok_or_else(|| io::Error::other("the socket has no address"))?;
+    let addr = sys::local_addr(&first)?;
     let mut shares = vec![first];
     for _ in 1..workers {
         shares.push(share(addr, options)?);
     }
     Ok((shares, addr))
+}
+
+/// Listens at a UNIX socket, whose queue all workers share: there is no SO_REUSEPORT for them that would spread clients
+/// (unix(7)).
+fn bind_unix(
+    name: UnixName,
+    mode: u32,
+    options: &ListenOptions,
+) -> io::Result<(Socket, Option<File>)> {
+    let mode = Mode::from_raw_mode(mode);
+    if name.abstract_name().is_some() {
+        let socket = sys::bind_unix(&sys::sock_addr(&Addr::Unix(name))?, mode)?;
+        sys::listen(&socket, options)?;
+        return Ok((socket, None));
+    }
+    let (socket, file) = unix_socket::bind(Path::new(name.as_str()), mode, options.backlog)?;
+    Ok((socket, Some(file)))
+}
+
+/// Returns the path of a UNIX socket that has a file.
+fn file_of(addr: &Addr) -> Option<&Path> {
+    match addr {
+        Addr::Unix(name) if name.abstract_name().is_none() => Some(Path::new(name.as_str())),
+        Addr::Unix(_) | Addr::Inet(_) => None,
+    }
+}
+
+/// Whether a file is that of a port which is ours.
+fn is_file_of(file: &File, port: &Port) -> bool {
+    !port.claim.is_lent && file_of(&port.claim.addr) == Some(file.path())
 }
 
 /// Listens beside others of ours.

@@ -170,14 +170,15 @@ pub(super) async fn resolve(config: &Config, resolved: Resolved) -> Resolved {
     let key = |one: &LeadsBack| (one.upstream, one.addr);
     log::warnings(&LeadsBack::warnings(found.iter().filter(|one| !told.contains(&key(one)))));
     for LeadsBack { upstream, addr, .. } in found.iter().filter(|one| one.is_certain) {
-        members[*upstream].retain(|member| member.addr() != *addr);
+        members[*upstream].retain(|member| member.addr().inet() != Some(*addr));
     }
     let told = Arc::new(found.iter().map(key).collect());
     Resolved { followed, members: members.into(), told }
 }
 
 fn addrs(members: &[Vec<Member>]) -> Vec<Vec<SocketAddr>> {
-    members.iter().map(|members| members.iter().map(Member::addr).collect()).collect()
+    let inet = |members: &Vec<Member>| members.iter().filter_map(|it| it.addr().inet()).collect();
+    members.iter().map(inet).collect()
 }
 
 async fn open(output: Output) -> Result<Opened, ServerError> {

@@ -7,11 +7,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pptrust::SocketAddrs;
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::core::addr::Addr;
 use crate::core::check_result::CheckResult;
+use crate::data::sys;
 
 /// Why an endpoint was not reached, or did not answer as it should.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,8 +41,55 @@ impl Unreached {
     }
 }
 
+/// A connection of ours that stands.
+#[derive(Debug)]
+pub(super) enum Reached {
+    Inet(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What is said and answered there.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Reached {
+    /// Returns its addresses, ours as the client's and the endpoint's as what it connected to; a UNIX socket has none.
+    ///
+    /// # Errors
+    /// When they are not to be had.
+    pub(super) fn addrs(&self) -> io::Result<Option<SocketAddrs>> {
+        Ok(match self {
+            Self::Inet(socket) => {
+                let (peer, local) = (socket.local_addr()?, socket.peer_addr()?);
+                Some(SocketAddrs { peer, local })
+            }
+            Self::Unix(_) => None,
+        })
+    }
+
+    /// Returns the stream.
+    pub(super) fn stream(&mut self) -> &mut dyn Stream {
+        match self {
+            Self::Inet(socket) => socket,
+            Self::Unix(socket) => socket,
+        }
+    }
+}
+
 /// Connects, in a span.
-pub(super) async fn connect(addr: SocketAddr, span: Duration) -> Result<TcpStream, Unreached> {
+pub(super) async fn connect(addr: Addr, span: Duration) -> Result<Reached, Unreached> {
+    match addr {
+        Addr::Inet(addr) => connect_inet(addr, span).await.map(Reached::Inet),
+        // It stands at once, or not at all (unix(7)).
+        Addr::Unix(_) => sys::connect(&addr)
+            .and_then(|socket| UnixStream::from_std(socket.into()))
+            .map(Reached::Unix)
+            .map_err(|error| Unreached::of(&error)),
+    }
+}
+
+async fn connect_inet(addr: SocketAddr, span: Duration) -> Result<TcpStream, Unreached> {
     let connected = timeout(span, TcpStream::connect(addr)).await;
     let connected = connected.map_err(|_| Unreached::late())?;
     let socket = connected.map_err(|error| Unreached::of(&error))?;
@@ -62,11 +113,24 @@ mod tests {
     async fn who_listens_is_reached_and_who_does_not_refuses() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
-        let socket = connect(addr, Duration::from_secs(10)).await.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), addr);
+        let socket = connect(addr.into(), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(socket.addrs().unwrap().unwrap().local, addr);
         drop(listener);
         // Nobody else is given the port while a connection of it is there.
-        let unreached = connect(addr, Duration::from_secs(10)).await.unwrap_err();
+        let unreached = connect(addr.into(), Duration::from_secs(10)).await.unwrap_err();
         assert_eq!(unreached.result, CheckResult::Refused, "{unreached:?}");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_reached_while_somebody_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let addr: Addr = format!("unix:{}", path.display()).parse().unwrap();
+        let connect = || connect(addr, Duration::from_secs(10));
+        assert_eq!(connect().await.unwrap_err().result, CheckResult::Error, "no file");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(connect().await.unwrap().addrs().unwrap(), None);
+        drop(listener);
+        assert_eq!(connect().await.unwrap_err().result, CheckResult::Refused, "stale");
     }
 }

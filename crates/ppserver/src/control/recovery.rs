@@ -118,7 +118,7 @@ mod tests {
         let resolved = Resolved::of(Names::new().follow(&config));
         let (_, replies) = service.follow(Prepared { config, resolved, opened: None }).unwrap();
         replies.all().await.unwrap();
-        let addr = service.ports.places()[0].addr;
+        let addr = service.ports.places()[0].addr.inet().unwrap();
         (service, addr)
     }
 

@@ -3,13 +3,13 @@
 //! Signals ask the same, and nobody waits for their answers. Invariant: each request is answered by the one
 //! loop that changes what runs, or dropped by it, which is an answer too; who asks never blocks it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{JsonFault, LogLevel, Report};
+use crate::core::addr::Addr;
 use crate::core::connection_id::ConnectionId;
 use crate::core::pool::health::Wish;
 use crate::data::listing::{Filter, Listing};
@@ -40,7 +40,7 @@ pub(super) enum Request {
 #[derive(Clone, Debug)]
 pub(super) struct EndpointSet {
     pub(super) upstream: String,
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Addr,
     pub(super) wish: Option<Wish>,
     pub(super) weight: Option<u32>,
 }
@@ -49,7 +49,7 @@ pub(super) struct EndpointSet {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct EndpointChange {
     pub(super) upstream: String,
-    pub(super) address: SocketAddr,
+    pub(super) address: Addr,
     pub(super) state: &'static str,
     pub(super) is_set: bool,
     pub(super) weight: u32,

@@ -22,6 +22,7 @@ use super::service::{Following, Service};
 use super::signals::Signal;
 use super::workers::Replies;
 use crate::config::{self, Choice, LogLevel, OnDown};
+use crate::core::addr::Addr;
 use crate::core::pool::Pool;
 use crate::data::orders::Plan;
 use crate::telemetry::log;
@@ -92,7 +93,7 @@ impl Running {
 
     /// Shows what every worker follows now, and says what is new.
     pub(super) fn follow(&mut self, following: Following) {
-        self.service.ports.set_options(&following.plan.config.tcp);
+        self.service.ports.set_options(&following.plan.config);
         self.reception.board.change(|shown| {
             shown.plan = Arc::clone(&following.plan);
             let places = self.service.ports.places().into_iter();
@@ -132,9 +133,9 @@ impl Running {
         });
     }
 
-    /// Returns the addresses that are listened on, in the order of the configuration.
+    /// Returns the addresses of IP that are listened on, in the order of the configuration.
     pub fn bound(&self) -> Vec<SocketAddr> {
-        self.service.ports.places().iter().map(|place| place.addr).collect()
+        self.service.ports.places().iter().filter_map(|place| place.addr.inet()).collect()
     }
 
     /// Tells those who listen at a door what has happened.
@@ -221,8 +222,8 @@ impl Running {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct EndpointsChange<'a> {
     upstream: &'a str,
-    added: Vec<SocketAddr>,
-    removed: Vec<SocketAddr>,
+    added: Vec<Addr>,
+    removed: Vec<Addr>,
     /// How many there are now.
     count: usize,
 }

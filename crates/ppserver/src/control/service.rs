@@ -228,6 +228,7 @@ impl Service {
     /// Lets go of the ports that another process serves under these names, and drains the others.
     pub(super) fn leave(&mut self, names: &[Name]) {
         let claims = self.ports.claims(names);
+        self.ports.leave_files(names);
         self.let_go();
         self.workers.leave(&claims);
         self.doors.leave(names);

@@ -4,7 +4,6 @@
 //! is told by every thread, also by one that panics, and when it is told the thread's connections are gone.
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::error::{ServerError, system};
+use crate::core::addr::Addr;
 use crate::core::connection_id::ConnectionId;
 use crate::data::listing::{Filter, Listing};
 use crate::data::orders::{Claim, Ejections, Line, Order, Reply, Setup};
@@ -192,7 +192,7 @@ impl Workers {
     }
 
     /// Tells each to reset the connections that stand at an endpoint.
-    pub(super) fn reset_at(&self, upstream: &str, endpoint: SocketAddr) {
+    pub(super) fn reset_at(&self, upstream: &str, endpoint: Addr) {
         let upstream = Arc::<str>::from(upstream);
         self.lines.iter().for_each(|line| {
             line.send(Order::ResetAt(Arc::clone(&upstream), endpoint));

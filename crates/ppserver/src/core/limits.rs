@@ -121,13 +121,14 @@ struct Slot {
 
 impl Limits {
     /// Counts a connection, if its client and the listener may have one more. Of an IPv6 address so many bits are the
-    /// client; an IPv4 address is one, also when it is mapped into IPv6. `now` is in ns from an epoch that all share.
+    /// client; an IPv4 address is one, also when it is mapped into IPv6. Who has no address is nobody's client, and
+    /// counts among all. `now` is in ns from an epoch that all share.
     ///
     /// # Errors
     /// [`Limited`] when there is as much as may be.
-    pub fn admit(&self, client: IpAddr, now: u64) -> Result<Held, Limited> {
-        let client = match &self.per_client {
-            Some(PerClient { terms, ipv6_prefix, clients }) => {
+    pub fn admit(&self, client: impl Into<Option<IpAddr>>, now: u64) -> Result<Held, Limited> {
+        let client = match self.per_client.as_ref().zip(client.into()) {
+            Some((PerClient { terms, ipv6_prefix, clients }, client)) => {
                 Some(clients.admit((self.total.number, key(client, *ipv6_prefix)), *terms, now)?)
             }
             None => None,

@@ -3,10 +3,11 @@
 //! `session/` is one connection, `udp/` the datagrams of one listener, `schedule` and `timers` who works when,
 //! `accept_queue` one listening socket, `pool` one upstream's endpoints, `connect_result` what an attempt at one came to,
 //! `resolution_result` what a question for them did, `early` what was learned of trying before an event, `intent` what a
-//! connection wants, `limits` whether it is one too many, `route` where it goes, `connection_id` what it is called, `words`
-//! how what is counted is named.
+//! connection wants, `limits` whether it is one too many, `route` where it goes, `connection_id` what it is called, `addr`
+//! where it comes from and goes to, `words` how what is counted is named.
 
 pub mod accept_queue;
+pub mod addr;
 pub mod check_result;
 pub mod close_reason;
 pub mod connect_result;

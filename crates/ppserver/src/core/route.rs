@@ -70,10 +70,10 @@ pub enum Name {
 /// What is known of a connection before its route.
 #[derive(Clone, Debug)]
 pub struct Known<'a> {
-    /// Who comes.
-    pub client: IpAddr,
-    /// The socket's peer.
-    pub peer: IpAddr,
+    /// Who comes, if he has an address.
+    pub client: Option<IpAddr>,
+    /// The socket's peer, if it has one.
+    pub peer: Option<IpAddr>,
     /// Those of its header; `None` without one.
     pub tlvs: Option<Tlvs<'a>>,
     /// What its ClientHello says, if one was read.
@@ -108,8 +108,9 @@ impl When {
 
     /// Whether it holds but for what a ClientHello might still say.
     pub fn may_hold(&self, known: &Known<'_>) -> bool {
-        let is_in = |networks: &Option<Networks>, addr| {
-            networks.as_ref().is_none_or(|networks| networks.contains(addr))
+        let is_in = |networks: &Option<Networks>, addr: Option<IpAddr>| {
+            let holds = |networks: &Networks| addr.is_some_and(|addr| networks.contains(addr));
+            networks.as_ref().is_none_or(holds)
         };
         is_in(&self.client, known.client)
             && is_in(&self.peer, known.peer)
@@ -226,8 +227,8 @@ mod tests {
 
     fn known<'a>(tlvs: Option<&'a [u8]>, hello: Option<Hello<'a>>) -> Known<'a> {
         Known {
-            client: [203, 0, 113, 7].into(),
-            peer: [10, 0, 0, 1].into(),
+            client: Some([203, 0, 113, 7].into()),
+            peer: Some([10, 0, 0, 1].into()),
             tlvs: tlvs.map(|bytes| Tlvs::new(bytes, 16)),
             hello,
         }
@@ -236,6 +237,17 @@ mod tests {
     #[test]
     fn a_condition_without_a_word_holds_for_everybody() {
         assert!(When::default().holds(&known(None, None)));
+    }
+
+    #[test]
+    fn no_network_holds_who_has_no_address() {
+        let unix = Known { client: None, peer: None, ..known(None, None) };
+        for network in ["0.0.0.0/0", "::/0"] {
+            let client = When { client: networks(network), ..When::default() };
+            let peer = When { peer: networks(network), ..When::default() };
+            assert!(!client.holds(&unix) && !peer.holds(&unix));
+        }
+        assert!(When::default().holds(&unix));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::time::Instant;
 
-use mio::net::TcpStream;
+use socket2::Socket;
 
 use super::buffers::{Buffers, HEADROOM, TRIM_INTERVAL};
 use super::pipes::{Pipe, PipeLimits, Pipes};
@@ -55,7 +55,7 @@ impl Buffer {
     }
 
     /// Receives once behind the headroom; whatever was held is gone.
-    pub(super) fn receive(&mut self, mut source: &TcpStream) -> Moved {
+    pub(super) fn receive(&mut self, mut source: &Socket) -> Moved {
         let room = &mut self.bytes[HEADROOM..];
         let asked = room.len();
         let result = uninterrupted(|| source.read(room));
@@ -64,7 +64,7 @@ impl Buffer {
     }
 
     /// Receives once behind what is held.
-    fn receive_more(&mut self, mut source: &TcpStream, spares: &mut Spares) -> Moved {
+    fn receive_more(&mut self, mut source: &Socket, spares: &mut Spares) -> Moved {
         if self.bytes.len() - self.end() < MORE_BYTES_MIN {
             let held = self.held();
             let end = held.len();
@@ -185,7 +185,7 @@ pub(super) struct PipeHeld {
 
 impl Conduit {
     /// Receives into an empty conduit.
-    pub(super) fn receive(&mut self, source: &TcpStream, spares: &mut Spares) -> Moved {
+    pub(super) fn receive(&mut self, source: &Socket, spares: &mut Spares) -> Moved {
         let mut buffer = spares.take_buffer();
         let moved = buffer.receive(source);
         self.put(buffer, spares);
@@ -193,7 +193,7 @@ impl Conduit {
     }
 
     /// Receives behind what is held; it is in a buffer or nowhere.
-    pub(super) fn receive_more(&mut self, source: &TcpStream, spares: &mut Spares) -> Moved {
+    pub(super) fn receive_more(&mut self, source: &Socket, spares: &mut Spares) -> Moved {
         let Self::Buffer(buffer) = self else { return self.receive(source, spares) };
         buffer.receive_more(source, spares)
     }
@@ -209,7 +209,7 @@ impl Conduit {
     /// Splices into an empty conduit; `None` if there is no pipe to be had.
     pub(super) fn splice(
         &mut self,
-        source: &TcpStream,
+        source: &Socket,
         spares: &mut Spares,
         now: Instant,
     ) -> Option<Moved> {
@@ -230,7 +230,7 @@ impl Conduit {
     /// Sends once from what is held; what was sent is gone.
     pub(super) fn send(
         &mut self,
-        sink: &TcpStream,
+        sink: &Socket,
         follow: Follow,
         spares: &mut Spares,
     ) -> io::Result<usize> {

@@ -47,7 +47,7 @@ impl Dial {
     pub(super) fn next(
         &mut self,
         upstream: &Upstream,
-        client: IpAddr,
+        client: Option<IpAddr>,
         now: Instant,
     ) -> Result<usize, CloseReason> {
         self.began = Some(now);
@@ -82,7 +82,7 @@ impl Dial {
         &self,
         out: &mut [u8],
         send: &Outgoing,
-        socket: SocketAddrs,
+        socket: Option<SocketAddrs>,
         facts: Facts<'_>,
     ) -> Result<usize, EncodeError> {
         let received = self.received.as_ref().map(|(header, bytes)| {

@@ -6,8 +6,8 @@
 use std::io;
 use std::time::Instant;
 
-use mio::net::TcpStream;
 use mio::{Interest, Registry};
+use socket2::Socket;
 
 use super::conduit::{Conduit, Moved, Spares};
 use super::source::Source;
@@ -21,7 +21,7 @@ pub(super) const ROOM: Interest = Interest::WRITABLE;
 /// A socket, or the place of one.
 #[derive(Debug)]
 pub(super) struct Leg {
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     /// What came out of it and has not gone into the other one.
     pub(super) conduit: Conduit,
     /// Whether a use of it would come before any event of it.
@@ -32,7 +32,7 @@ pub(super) struct Leg {
 
 impl Leg {
     /// One that was accepted, and inherited the options of its listening socket.
-    pub(super) const fn accepted(socket: TcpStream, is_early: bool) -> Self {
+    pub(super) const fn accepted(socket: Socket, is_early: bool) -> Self {
         let conduit = Conduit::Empty;
         Self { socket: Some(socket), conduit, is_early, is_tuned: true }
     }
@@ -43,17 +43,17 @@ impl Leg {
         Self { socket: None, conduit, is_early: false, is_tuned: true }
     }
 
-    /// A connect is under way.
-    pub(super) fn connect(&mut self, socket: TcpStream, is_early: bool) {
+    /// A connect is under way, to a socket that has options or has none.
+    pub(super) fn connect(&mut self, socket: Socket, is_early: bool, has_options: bool) {
         self.socket = Some(socket);
-        (self.is_early, self.is_tuned) = (is_early, false);
+        (self.is_early, self.is_tuned) = (is_early, !has_options);
     }
 
     /// Returns the socket.
     ///
     /// # Panics
     /// Where there is none: a session acts on sockets it has.
-    pub(super) fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &Socket {
         self.socket.as_ref().expect("a session acts on sockets it has")
     }
 
@@ -77,7 +77,7 @@ impl Leg {
         self.is_tuned = true;
         let socket = self.socket();
         let tuned = sys::set_keepalive(socket, keepalive)
-            .and_then(|()| if nodelay { socket.set_nodelay(true) } else { Ok(()) });
+            .and_then(|()| if nodelay { socket.set_tcp_nodelay(true) } else { Ok(()) });
         if let Err(error) = tuned {
             tracing::debug!(%error, "an upstream socket refused an option");
         }
@@ -85,13 +85,12 @@ impl Leg {
 
     /// Asks the kernel for other events of it.
     pub(super) fn watch(
-        &mut self,
+        &self,
         source: Source,
         interest: Interest,
         registry: &Registry,
     ) -> io::Result<()> {
-        let socket = self.socket.as_mut().expect("a session acts on sockets it has");
-        watch(socket, source, interest, registry)
+        sys::rewatch(registry, self.socket(), source.token(), interest)
     }
 
     /// Receives into the empty conduit.
@@ -132,22 +131,8 @@ impl Drop for Leg {
 }
 
 /// Registers a socket: closing it takes it out (epoll(7)).
-pub(super) fn register(
-    socket: &mut TcpStream,
-    source: Source,
-    registry: &Registry,
-) -> io::Result<()> {
-    registry.register(socket, source.token(), ALL)
-}
-
-/// Asks for other events of a socket that is registered.
-pub(super) fn watch(
-    socket: &mut TcpStream,
-    source: Source,
-    interest: Interest,
-    registry: &Registry,
-) -> io::Result<()> {
-    registry.reregister(socket, source.token(), interest)
+pub(super) fn register(socket: &Socket, source: Source, registry: &Registry) -> io::Result<()> {
+    sys::watch(registry, socket, source.token(), ALL)
 }
 
 #[cfg(test)]
@@ -162,7 +147,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (client, _) = listener.accept().unwrap();
-        drop(Leg::accepted(TcpStream::from_std(client), false));
+        drop(Leg::accepted(client.into(), false));
         assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Invariant: what is copied is bounded by the filter's limit, whatever there is.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::core::addr::{Addr, Peer};
 use crate::core::connection_id::ConnectionId;
 
 /// Which connections are asked for.
@@ -38,11 +38,11 @@ pub struct View {
     /// What it is called.
     pub id: ConnectionId,
     /// The client: the carried address, or the peer if none was carried.
-    pub client: SocketAddr,
+    pub client: Peer,
     /// The socket's peer.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// That of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Addr>,
     /// Payload bytes from the client that went upstream.
     pub bytes_in: u64,
     /// Payload bytes that went to the client.
@@ -71,7 +71,8 @@ impl Filter {
     pub(super) fn holds(&self, view: &View) -> bool {
         let is =
             |asked: &Option<String>, name: &str| asked.as_ref().is_none_or(|asked| asked == name);
-        self.client.is_none_or(|network| network.contains(&view.client.ip()))
+        let client = view.client.ip();
+        self.client.is_none_or(|network| client.is_some_and(|client| network.contains(&client)))
             && is(&self.listener, &view.labels.listener)
             && is(&self.upstream, &view.labels.upstream)
     }

@@ -4,16 +4,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use mio::net::TcpListener;
 use mio::{Registry, Token, Waker};
+use socket2::Socket;
 
 use super::listing::{Filter, Listing};
 use super::pipes::PipeLimits;
 use crate::config::Config;
+use crate::core::addr::Addr;
 use crate::core::connection_id::ConnectionId;
 use crate::core::limits::Limits;
 use crate::core::pool::Pool;
@@ -46,7 +46,7 @@ pub enum Order {
     /// Reset this connection; the reply says whether there is one.
     Close(ConnectionId, Reply<bool>),
     /// Reset the connections that stand at this endpoint of this upstream.
-    ResetAt(Arc<str>, SocketAddr),
+    ResetAt(Arc<str>, Addr),
     /// Reset what is left, and end.
     Stop,
 }
@@ -76,7 +76,7 @@ pub struct Share {
     /// Index of its listener in the plan.
     pub listener: usize,
     /// Its sockets, which listen already; none where the worker has them from an earlier order.
-    pub sockets: Vec<Arc<TcpListener>>,
+    pub sockets: Vec<Arc<Socket>>,
 }
 
 /// An address that this process listens at. It is given up when nobody holds its claim any more: who has a
@@ -84,7 +84,7 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Claim {
     /// The address; its port is never 0.
-    pub addr: SocketAddr,
+    pub addr: Addr,
     /// Whether its sockets are a service manager's too, who has the next start serve their queues: they are let go of
     /// as they are.
     pub is_lent: bool,
@@ -117,7 +117,7 @@ pub struct Ejected {
     /// Its upstream's name.
     pub upstream: String,
     /// Where it is.
-    pub addr: SocketAddr,
+    pub addr: Addr,
     /// What the last connect came to.
     pub why: String,
 }

@@ -3,18 +3,18 @@
 //! Accepts in bounded batches, as the port's [`AcceptQueue`] decides; whom to let in is decided elsewhere.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Registry, Token};
+use mio::{Interest, Registry, Token};
 use ppcore::canonical;
 use pptrust::is_of_one_accept;
+use socket2::Socket;
 
 use super::orders::Claim;
 use super::rules::Rules;
 use crate::core::accept_queue::{AcceptQueue, Accepted, Accepting};
+use crate::core::addr::{Addr, Peer};
 use crate::data::sys;
 
 /// Connections accepted from one port before others are looked at.
@@ -26,7 +26,7 @@ const SHORTAGE_OVER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Port {
     // In front of the claim: it is let go before the claim is.
-    socket: Arc<TcpListener>,
+    socket: Arc<Socket>,
     pub(super) claim: Arc<Claim>,
     /// The terms of whoever comes in here.
     pub(super) rules: Arc<Rules>,
@@ -36,7 +36,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(socket: Arc<TcpListener>, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
+    pub(super) fn new(socket: Arc<Socket>, claim: Arc<Claim>, rules: Arc<Rules>) -> Self {
         Self { socket, claim, rules, queue: AcceptQueue::new(), failed_at: None }
     }
 
@@ -45,7 +45,7 @@ impl Port {
     /// # Errors
     /// When the system has no room for it (epoll_ctl(2)).
     pub(super) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        sys::watch(registry, &*self.socket, token)
+        sys::watch(registry, &*self.socket, token, Interest::READABLE)
     }
 
     /// Lets go of it. Others may hold the socket, whose edges would still be told (epoll(7), Q6).
@@ -81,13 +81,13 @@ impl Port {
     pub(super) fn accept(
         &mut self,
         now: Instant,
-        connections: &mut Vec<(TcpStream, SocketAddr)>,
+        connections: &mut Vec<(Socket, Peer)>,
     ) -> io::Result<()> {
         for _ in 0..BATCH_MAX {
             if self.queue.next() != Accepting::Accept {
                 break;
             }
-            let accepted = match accept(&self.socket) {
+            let accepted = match accept(&self.socket, &self.claim.addr) {
                 Ok(connection) => {
                     self.handle_taken(now);
                     connections.push(connection);
@@ -129,12 +129,22 @@ impl Port {
 }
 
 /// Takes a connection, with its peer's address as it is canonical.
-fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    socket.accept().map(|(socket, peer)| (socket, canonical(peer)))
+fn accept(listener: &Socket, addr: &Addr) -> io::Result<(Socket, Peer)> {
+    let (socket, peer) = sys::accept(listener)?;
+    let peer = match addr {
+        Addr::Inet(_) => {
+            let peer = peer.ok_or_else(|| io::Error::other("the peer has no address"))?;
+            Peer::Inet(canonical(peer))
+        }
+        Addr::Unix(_) => Peer::Unix,
+    };
+    Ok((socket, peer))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -142,7 +152,7 @@ mod tests {
         let socket = std::net::TcpListener::bind("[::]:0").unwrap();
         let at = SocketAddr::new([127, 0, 0, 1].into(), socket.local_addr().unwrap().port());
         let client = std::net::TcpStream::connect(at).unwrap();
-        let (_, peer) = accept(&TcpListener::from_std(socket)).unwrap();
-        assert_eq!(peer, client.local_addr().unwrap());
+        let (_, peer) = accept(&socket.into(), &at.into()).unwrap();
+        assert_eq!(peer, client.local_addr().unwrap().into());
     }
 }

@@ -4,7 +4,6 @@
 //! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
 //! what the upstream knows of its endpoints, and what is learned of being early.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +19,7 @@ use crate::config::{
     self, ChecksumPolicy, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent, SpliceMode,
     Untrusted, Version, Versions, Way,
 };
+use crate::core::addr::{Addr, Peer};
 use crate::core::early::Early;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::limits::Limits;
@@ -118,6 +118,8 @@ pub(super) struct Rules {
     /// Where an endpoint's port is among these, a connect to it can meet itself.
     ephemeral_ports: RangeInclusive<u16>,
     trust: Trust,
+    /// What the header of a peer at a UNIX socket is worth.
+    unix_policy: pptrust::Policy,
     /// Of those who begin with a header, and of all others.
     policies: [Arc<Policy>; 2],
 }
@@ -201,6 +203,7 @@ impl Rules {
             early_receive,
             ephemeral_ports: sys::ephemeral_ports(),
             trust: trust(&listener.accept),
+            unix_policy: unix_policy(&listener.accept),
             policies: [first_bytes(&listener.accept), FirstBytes::Payload].map(|first_bytes| {
                 Arc::new(Policy {
                     first_bytes,
@@ -234,9 +237,13 @@ impl Rules {
     }
 
     /// Says on what terms a peer is let in; `None` if it is not.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Option<&Arc<Policy>> {
+    pub(super) fn admit(&self, peer: Peer) -> Option<&Arc<Policy>> {
         let [header, plain] = &self.policies;
-        match self.trust.policy(peer).admission() {
+        let policy = match peer {
+            Peer::Inet(addr) => self.trust.policy(addr),
+            Peer::Unix => self.unix_policy,
+        };
+        match policy.admission() {
             Admission::Header => Some(header),
             Admission::Plain => Some(plain),
             Admission::Denied => None,
@@ -247,7 +254,7 @@ impl Rules {
     /// `None` until it was read, or has had its time.
     pub(super) fn route(
         &self,
-        intent: &Intent,
+        intent: &Intent<Peer>,
         tlvs: Option<Tlvs<'_>>,
         hello: Option<&Hello>,
     ) -> Choice {
@@ -299,8 +306,8 @@ impl Rules {
     /// Says whether a connect to an endpoint may have met itself: where nobody listens at a port that the kernel
     /// gives to the connecting socket too, both ends of the connection are that socket (simultaneous open,
     /// RFC 9293 3.5).
-    pub(super) fn may_meet_itself(&self, endpoint: SocketAddr) -> bool {
-        self.ephemeral_ports.contains(&endpoint.port())
+    pub(super) fn may_meet_itself(&self, endpoint: &Addr) -> bool {
+        endpoint.inet().is_some_and(|addr| self.ephemeral_ports.contains(&addr.port()))
     }
 
     /// Begins to read the header of a peer that is let in.
@@ -385,12 +392,23 @@ fn trust(accept: &HeaderMode) -> Trust {
     match accept {
         HeaderMode::Off => Trust::new([], pptrust::Policy::Skip),
         HeaderMode::Headers(header) => {
-            let others = match header.untrusted {
-                Untrusted::Reject => pptrust::Policy::Deny,
-                Untrusted::Plain => pptrust::Policy::Skip,
-            };
-            Trust::new([(header.trust.clone(), believed(accept))], others)
+            Trust::new([(header.trust.clone(), believed(accept))], unbelieved(header))
         }
+    }
+}
+
+fn unix_policy(accept: &HeaderMode) -> pptrust::Policy {
+    match accept {
+        HeaderMode::Headers(header) if !header.trust_unix.is_on() => unbelieved(header),
+        HeaderMode::Headers(_) | HeaderMode::Off => believed(accept),
+    }
+}
+
+/// What the header of a peer outside `trust` is worth.
+fn unbelieved(header: &HeaderPolicy) -> pptrust::Policy {
+    match header.untrusted {
+        Untrusted::Reject => pptrust::Policy::Deny,
+        Untrusted::Plain => pptrust::Policy::Skip,
     }
 }
 
@@ -429,7 +447,7 @@ mod tests {
             [("auto", Splicing::Auto), ("always", Splicing::Always), ("off", Splicing::Off)]
         {
             let rules = rules(&format!("splice.mode = '{mode}'"), "");
-            let policy = rules.admit("127.0.0.1:3".parse().unwrap());
+            let policy = rules.admit(Peer::Inet("127.0.0.1:3".parse().unwrap()));
             assert_eq!(policy.map(|policy| policy.splicing), Some(splicing), "{mode}");
         }
     }

@@ -10,16 +10,20 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::fs::Mode;
 use rustix::io::FdFlags;
-use rustix::net::{SendFlags, SocketType};
+use rustix::net::{SendFlags, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{Pid, Resource, Rlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::core::addr::{Addr, UnixName};
 
 /// Raises the soft limit of descriptors to the hard one and returns it (getrlimit(2)).
 ///
@@ -242,14 +246,16 @@ pub fn bind(addr: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Begins to listen; of a socket that does, only the options change (listen(2)).
+/// Begins to listen; of a socket that does, only the options change (listen(2)). A UNIX socket has those of TCP not.
 ///
 /// # Errors
 /// EADDRINUSE when another socket listens on the same address.
 pub fn listen(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
-    socket.set_tcp_nodelay(options.nodelay)?;
-    set_keepalive(socket, &options.keepalive)?;
-    set_defer_accept(socket, if options.defer_accept { 1 } else { 0 })?;
+    if !socket.local_addr()?.is_unix() {
+        socket.set_tcp_nodelay(options.nodelay)?;
+        set_keepalive(socket, &options.keepalive)?;
+        set_defer_accept(socket, if options.defer_accept { 1 } else { 0 })?;
+    }
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
 }
 
@@ -270,20 +276,113 @@ fn set_defer_accept(socket: &Socket, seconds: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Has the edges of a listening socket told, which others may hold too.
+/// Has the edges of a socket told; closing it ends that, unless others hold it too (epoll(7)).
 ///
 /// # Errors
 /// When the system has no room for it (epoll_ctl(2)).
-pub fn watch(registry: &Registry, listener: impl AsFd, token: Token) -> io::Result<()> {
-    registry.register(&mut SourceFd(&listener.as_fd().as_raw_fd()), token, Interest::READABLE)
+pub fn watch(
+    registry: &Registry,
+    socket: impl AsFd,
+    token: Token,
+    interest: Interest,
+) -> io::Result<()> {
+    registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, interest)
 }
 
-/// Has them told no more, though others hold it.
+/// Has other edges of a socket told.
+///
+/// # Errors
+/// When none were told.
+pub fn rewatch(
+    registry: &Registry,
+    socket: impl AsFd,
+    token: Token,
+    interest: Interest,
+) -> io::Result<()> {
+    registry.reregister(&mut SourceFd(&socket.as_fd().as_raw_fd()), token, interest)
+}
+
+/// Has none of its edges told any more, though others hold it.
 ///
 /// # Errors
 /// When they were not told.
-pub fn unwatch(registry: &Registry, listener: impl AsFd) -> io::Result<()> {
-    registry.deregister(&mut SourceFd(&listener.as_fd().as_raw_fd()))
+pub fn unwatch(registry: &Registry, socket: impl AsFd) -> io::Result<()> {
+    registry.deregister(&mut SourceFd(&socket.as_fd().as_raw_fd()))
+}
+
+/// Takes a connection from the queue of a listening socket, with its peer's address, if it has one (accept4(2)).
+///
+/// # Errors
+/// EAGAIN when the queue is empty; what else accept(2) knows.
+pub fn accept(listener: impl AsFd) -> io::Result<(Socket, Option<SocketAddr>)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    Ok((socket.into(), peer.and_then(|peer| peer.try_into().ok())))
+}
+
+/// Begins to connect, without waiting for it (connect(2)).
+///
+/// # Errors
+/// What socket(2) and connect(2) know, but EINPROGRESS.
+#[inline]
+pub fn connect(to: &Addr) -> io::Result<Socket> {
+    let addr = sock_addr(to)?;
+    let socket = Socket::new(addr.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
+    match socket.connect(&addr) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
+        result => result.map(|()| socket),
+    }
+}
+
+/// Returns an address as the kernel takes it; an abstract name has a NUL where it is written with `@` (unix(7)).
+///
+/// # Errors
+/// None: a name that is one fits.
+pub fn sock_addr(addr: &Addr) -> io::Result<SockAddr> {
+    match addr {
+        Addr::Inet(addr) => Ok((*addr).into()),
+        Addr::Unix(name) => match name.abstract_name() {
+            Some(name) => SockAddr::unix(format!("\0{name}")),
+            None => SockAddr::unix(name.as_str()),
+        },
+    }
+}
+
+/// Returns a socket's own address of IP.
+///
+/// # Errors
+/// When it has none, or is broken.
+pub fn local_addr(socket: &Socket) -> io::Result<SocketAddr> {
+    let addr = socket.local_addr()?.as_socket();
+    addr.ok_or_else(|| io::Error::other("the socket has no address"))
+}
+
+/// Returns where a socket listens.
+///
+/// # Errors
+/// When it has no address, or one that has no text.
+pub fn listening_at(socket: &Socket) -> io::Result<Addr> {
+    let addr = socket.local_addr()?;
+    let path = || addr.as_pathname().and_then(Path::to_str).and_then(UnixName::new);
+    let name = || {
+        let name = str::from_utf8(addr.as_abstract_namespace()?).ok()?;
+        UnixName::new(&format!("@{name}"))
+    };
+    let inet = addr.as_socket().map(Addr::Inet);
+    let found = inet.or_else(|| path().or_else(name).map(Addr::Unix));
+    found.ok_or_else(|| io::Error::other("the socket has no address"))
+}
+
+/// Binds a UNIX socket; it does not listen yet. The file of one with a path gets `mode` less the umask as soon as it
+/// is there (unix_bind, net/unix/af_unix.c), so that there is no moment at which others could connect.
+///
+/// # Errors
+/// EADDRINUSE where there is a file, or somebody has the abstract name; what else bind(2) knows.
+pub fn bind_unix(addr: &SockAddr, mode: Mode) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    rustix::fs::fchmod(&socket, mode)?;
+    socket.bind(addr)?;
+    Ok(socket)
 }
 
 /// Takes a socket that whoever started this process left open for it (execve(2)), and closes it on exec from now

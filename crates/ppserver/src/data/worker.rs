@@ -12,14 +12,13 @@
 //! it is still to come.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Events, Poll};
+use socket2::Socket;
 
 use super::clock::Clock;
 use super::conduit::Spares;
@@ -33,6 +32,7 @@ use super::rules::Rules;
 use super::source::{Source, Task};
 use super::table::Table;
 use crate::core::accept_queue::Accepting;
+use crate::core::addr::{Addr, Peer};
 use crate::core::close_reason::CloseReason;
 use crate::core::connection_id::{ConnectionId, ConnectionIds};
 use crate::core::schedule::{Schedule, Shares, Ticket};
@@ -74,7 +74,7 @@ pub struct Worker {
     ejections: Ejections,
     scratch: Box<[u8]>,
     /// Connections on their way from a port to the table; empty between turns.
-    accepted: Vec<(TcpStream, SocketAddr)>,
+    accepted: Vec<(Socket, Peer)>,
     /// Who waits until the ports are those of the last order.
     following: Option<Reply<io::Result<()>>>,
     /// Who waits until there are no ports any more.
@@ -311,7 +311,7 @@ impl Worker {
         }
     }
 
-    fn reset_at(&mut self, upstream: &str, endpoint: SocketAddr, now: Instant) {
+    fn reset_at(&mut self, upstream: &str, endpoint: Addr, now: Instant) {
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key)
                 && connection.is_at(upstream, endpoint)
@@ -367,7 +367,7 @@ impl Worker {
         now
     }
 
-    fn admit(&mut self, mut client: TcpStream, peer: SocketAddr, rules: &Arc<Rules>, now: Now) {
+    fn admit(&mut self, client: Socket, peer: Peer, rules: &Arc<Rules>, now: Now) {
         rules.cells.open();
         self.cells[self.index].open();
         let is_full = cells::active(&self.cells) > self.connections_max as u64;
@@ -377,7 +377,7 @@ impl Worker {
             None => Err(CloseReason::Untrusted),
             Some(_) if is_full => Err(CloseReason::Overload),
             Some(policy) => {
-                leg::register(&mut client, Source::Leg(key, Side::Client), self.poll.registry())
+                leg::register(&client, Source::Leg(key, Side::Client), self.poll.registry())
                     .map(|()| policy)
                     .map_err(|_| CloseReason::Resources)
             }

@@ -23,6 +23,7 @@ use rustix::fs::OFlags;
 use serde::{Serialize, Serializer};
 
 use crate::config::{self, AccessLogFormat, LoggedTlv, Output, Probes};
+use crate::core::addr::{Addr, Peer};
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
 use crate::telemetry::timestamp::Timestamp;
@@ -39,7 +40,7 @@ pub struct Record<'a> {
     /// The listener's name.
     pub listener: &'a str,
     /// Who came, from where, and what the header said.
-    pub intent: &'a Intent,
+    pub intent: &'a Intent<Peer>,
     /// The number of the route that was taken.
     pub route: Option<u32>,
     /// The name that the client asked for in TLS, if that was read.
@@ -47,7 +48,7 @@ pub struct Record<'a> {
     /// The upstream's name.
     pub upstream: &'a str,
     /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Addr>,
     /// Payload bytes from the client that went upstream.
     pub bytes_in: u64,
     /// Payload bytes that went to the client.
@@ -97,8 +98,8 @@ struct Line<'a> {
     #[serde(serialize_with = "as_text")]
     id: ConnectionId,
     listener: &'a str,
-    client: SocketAddr,
-    peer: SocketAddr,
+    client: Peer,
+    peer: Peer,
     destination: Option<SocketAddr>,
     version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +107,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sni: Option<&'a str>,
     upstream: &'a str,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Addr>,
     bytes_in: u64,
     bytes_out: u64,
     duration_ms: u128,
@@ -364,6 +365,7 @@ fn lines_left(mut output: io::BufWriter<impl Write>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::addr::{Addr, Peer};
     use crate::core::close_reason::CloseReason;
     use crate::core::connection_id::ConnectionIds;
 
@@ -379,7 +381,7 @@ mod tests {
         ConnectionIds::new(1, Duration::from_micros(0xABCDE))
     }
 
-    fn record<'a>(listener: &'a str, intent: &'a Intent) -> Record<'a> {
+    fn record<'a>(listener: &'a str, intent: &'a Intent<Peer>) -> Record<'a> {
         Record {
             id: ids().name_next(),
             listener,
@@ -398,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_line_is_one_json_object_whatever_the_names_hold() {
-        let intent = Intent::plain("[2001:db8::1]:1".parse().unwrap());
+        let intent = Intent::plain(Peer::Inet("[2001:db8::1]:1".parse().unwrap()));
         let record = record("a\"b\n", &intent);
         let (log, waiting) = log(AccessLogFormat::Json, Probes::Counted);
         assert!(log.write(&record, Purpose::Service, Duration::from_millis(1_500)));
@@ -418,7 +420,7 @@ mod tests {
     #[test]
     fn a_line_of_logfmt_has_the_same_fields_where_they_have_a_value() {
         let addr = |text: &str| text.parse().unwrap();
-        let mut intent = Intent::plain(addr("10.0.0.1:2"));
+        let mut intent = Intent::plain(Peer::Inet(addr("10.0.0.1:2")));
         let plain = record("edge", &intent).to_line(AccessLogFormat::Logfmt, Duration::ZERO);
         let expected = "time=1970-01-01T00:00:00.000Z id=01000000000abcdf listener=edge \
             client=10.0.0.1:2 peer=10.0.0.1:2 version=none upstream=web bytes_in=1 bytes_out=2 \
@@ -429,7 +431,7 @@ mod tests {
         let tlvs =
             [("authority", "a b"), ("alpn", ""), ("netns", "x=\"\\"), ("unique_id", "hex:00")];
         let tlvs = tlvs.map(|(name, value)| (LoggedTlv::of_name(name).unwrap(), value.to_owned()));
-        let endpoint = Some(addr("10.0.0.9:80"));
+        let endpoint = Some(Addr::Inet(addr("10.0.0.9:80")));
         let full = Record { endpoint, tlvs: &tlvs, ..record("edge", &intent) };
         let full = full.to_line(AccessLogFormat::Logfmt, Duration::ZERO);
         let expected = "time=1970-01-01T00:00:00.000Z id=01000000000abcdf listener=edge \
@@ -480,7 +482,7 @@ mod tests {
 
     #[test]
     fn probes_get_no_line_unless_asked_for() {
-        let intent = Intent::plain("127.0.0.1:1".parse().unwrap());
+        let intent = Intent::plain(Peer::Inet("127.0.0.1:1".parse().unwrap()));
         let record = record("edge", &intent);
         for (probes, is_written) in [(Probes::Counted, false), (Probes::Logged, true)] {
             let (log, waiting) = log(AccessLogFormat::Json, probes);

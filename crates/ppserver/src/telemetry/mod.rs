@@ -1,6 +1,7 @@
 //! What is told to operators: the log, the access log, the counters.
 
 pub mod access_log;
+mod addrs;
 pub mod build;
 pub mod cells;
 pub mod exposition;

@@ -3,7 +3,6 @@
 //! Not a log: it holds what a record of a fixed size has room for, and forgets. Invariant: a worker never waits
 //! for a reader and allocates nothing; what it could not note is counted.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use ppcore::{Error, ErrorKind};
 use pptrust::{Lookalike, looks_like};
 
+use crate::core::addr::Peer;
 use crate::core::close_reason::CloseReason;
 
 /// Refusals that are kept: of each worker, and of those that are shown of all.
@@ -39,7 +39,7 @@ pub struct Refused {
     /// Unix time.
     pub time: Duration,
     /// The socket's peer.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Why its connection is closed.
     pub reason: CloseReason,
     /// What is wrong with its header, where there is one.
@@ -77,7 +77,7 @@ impl Refused {
     pub fn new(
         time: Duration,
         listener: &str,
-        peer: SocketAddr,
+        peer: Peer,
         reason: CloseReason,
         bytes: &[u8],
     ) -> Self {
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn refused(time: u64, bytes: &[u8]) -> Refused {
-        let peer = "192.0.2.1:1".parse().unwrap();
+        let peer = Peer::Inet("192.0.2.1:1".parse().unwrap());
         Refused::new(Duration::from_secs(time), "edge", peer, CloseReason::HeaderInvalid, bytes)
     }
 

@@ -19,18 +19,22 @@ const QUIET: Duration = Duration::from_secs(10 * 60);
 /// Taken by those who turn a stranger away, for a look into the table and a line.
 static SEEN: LazyLock<Mutex<Strangers>> = LazyLock::new(Mutex::default);
 
-/// Notes a connection of a peer that was turned away, for all workers: where it is to be named, and `may` allows the
+/// Notes a connection of a peer that was turned away, for all workers (peers without an address are one): where it is to be named, and `may` allows the
 /// line, how many there were since it was named, and what `may` said.
-pub fn note<T>(peer: IpAddr, now: Instant, may: impl FnOnce() -> Option<T>) -> Option<(u64, T)> {
+pub fn note<T>(
+    peer: Option<IpAddr>,
+    now: Instant,
+    may: impl FnOnce() -> Option<T>,
+) -> Option<(u64, T)> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).note(peer, now, may)
 }
 
 /// Peers outside `trust`, and when they were named.
 #[derive(Debug, Default)]
 struct Strangers {
-    peers: HashMap<IpAddr, Stranger>,
+    peers: HashMap<Option<IpAddr>, Stranger>,
     /// Each of them by the number of its last connection.
-    by_age: BTreeMap<u64, IpAddr>,
+    by_age: BTreeMap<u64, Option<IpAddr>>,
     connections: u64,
 }
 
@@ -48,7 +52,7 @@ impl Strangers {
     /// were since it was named, this one with them, and what `may` said.
     fn note<T>(
         &mut self,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         now: Instant,
         may: impl FnOnce() -> Option<T>,
     ) -> Option<(u64, T)> {
@@ -86,8 +90,8 @@ mod tests {
         Instant::now()
     }
 
-    fn peer(number: usize) -> IpAddr {
-        IpAddr::from(u128::try_from(number).unwrap().to_be_bytes())
+    fn peer(number: usize) -> Option<IpAddr> {
+        Some(IpAddr::from(u128::try_from(number).unwrap().to_be_bytes()))
     }
 
     /// How many connections the line for this one tells, if there is one.

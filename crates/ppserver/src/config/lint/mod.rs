@@ -11,14 +11,16 @@ mod own_listener;
 mod routes;
 mod trust;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Timeouts;
 use super::codes::Code;
 use super::diagnostics::Diagnostics;
 use super::load::Host;
-use super::parse::Written;
-use super::validate::{Draft, UpstreamDraft};
+use super::parse::{At, Written};
+use super::validate::{Draft, ListenerDraft, UpstreamDraft};
+use crate::core::addr::Addr;
 
 pub use descriptors::{
     CHECKS_MAX, DESCRIPTORS_PER_PIPE, DOOR_CONNECTIONS_MAX, checks_at_once, descriptors_reserved,
@@ -37,11 +39,14 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         short_header_timeout(&listener.timeouts, faults);
         trust::host_bits(listener, faults);
         trust::open(listener, faults);
+        trust::open_unix(listener, faults);
         trust::nobody(listener, faults);
         no_effect::accept(listener, faults);
         no_effect::per_client(&listener.per_client, faults);
         no_effect::tlv_routes(listener, faults);
         routes::unreachable(listener, faults);
+        no_effect::unix_mode(listener, faults);
+        no_directory(listener, host, faults);
     }
     for upstream in &draft.upstreams {
         unused_upstream(draft, upstream, faults);
@@ -55,6 +60,21 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     }
     own_listener::check(draft, host, faults);
     descriptors::few(draft, host, faults);
+}
+
+fn no_directory(listener: &ListenerDraft, host: Host, faults: &mut Diagnostics) {
+    for At { value, place } in &listener.bind {
+        let Some(Addr::Unix(name)) = value.addr() else { continue };
+        let dir = Path::new(name.as_str()).parent();
+        if name.abstract_name().is_none()
+            && let Some(dir) = dir.filter(|dir| !(host.is_dir)(dir))
+        {
+            let message = format!("the directory {} is not there", dir.display());
+            faults.add(Code::NoDirectory, place.clone(), message).with_help(
+                "it must be when the server starts, as RuntimeDirectory= of systemd has it",
+            );
+        }
+    }
 }
 
 fn short_header_timeout(timeouts: &Written<Timeouts>, faults: &mut Diagnostics) {

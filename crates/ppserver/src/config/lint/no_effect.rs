@@ -13,6 +13,7 @@ use crate::config::{
     AccessLog, Balance, Bind, CheckPolicy, Dns, Entry, EntrySend, HeaderMode, HeaderPolicy,
     Passive, PerClient, Presence, Splice, SpliceMode, TlvPass, Version, defaults,
 };
+use crate::core::addr::Addr;
 use pptrust::Peers;
 
 /// Nothing is written anywhere.
@@ -85,6 +86,27 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
     }
 }
 
+/// Files have it that are bound here; those that are passed have their own.
+pub(super) fn unix_mode(listener: &ListenerDraft, faults: &mut Diagnostics) {
+    let is_file = |bind: &At<Bind>| match bind.value.addr() {
+        Some(Addr::Unix(name)) => name.abstract_name().is_none(),
+        Some(Addr::Inet(_)) | None => false,
+    };
+    let At { value, place } = &listener.unix_mode;
+    if *value != defaults::UNIX_MODE
+        && !listener.bind.is_empty()
+        && !listener.bind.iter().any(is_file)
+    {
+        faults
+            .add(
+                Code::NoEffect,
+                place.clone(),
+                "`unix_mode` has no effect: no file of a UNIX socket is bound",
+            )
+            .with_help("bind to \"unix:/run/pp.sock\", or remove the key");
+    }
+}
+
 /// Whether every peer that can connect to `bind` is trusted, as far as its address is known.
 fn holds_all(policy: &HeaderPolicy, bind: &Bind) -> bool {
     let Peers::Networks(networks) = &policy.trust else { return true };
@@ -92,7 +114,11 @@ fn holds_all(policy: &HeaderPolicy, bind: &Bind) -> bool {
         let mut networks = networks.iter();
         networks.any(|it| it.prefix_len() == 0 && it.addr().is_ipv4() == addr.is_ipv4())
     };
-    bind.addr().is_some_and(holds)
+    match bind.addr() {
+        Some(Addr::Inet(addr)) => holds(addr),
+        Some(Addr::Unix(_)) => policy.trust_unix.is_on(),
+        None => false,
+    }
 }
 
 /// Each endpoint is tried once; how many addresses a name has is not known here.

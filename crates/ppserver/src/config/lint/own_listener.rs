@@ -16,11 +16,12 @@ use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place, Report};
 use crate::config::validate::{Draft, UpstreamDraft};
 use crate::config::{Bind, Config, Endpoint, Entry, HeaderMode, Host};
+use crate::core::addr::Addr;
 
 /// An address that is listened on.
 struct Port<'a> {
     listener: &'a str,
-    bind: SocketAddr,
+    bind: Addr,
     /// Whether the listener relays to the upstream in question.
     is_user: bool,
     takes_headers: bool,
@@ -84,7 +85,7 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
     for (index, (upstream, addrs)) in config.upstreams.iter().zip(endpoints).enumerate() {
         let known: Vec<_> =
             upstream.endpoints.iter().flat_map(|entry| known(&entry.endpoint)).collect();
-        for addr in addrs.iter().filter(|addr| !known.contains(addr)) {
+        for addr in addrs.iter().filter(|addr| !known.contains(&Addr::Inet(**addr))) {
             let mut ports = config.listeners.iter().flat_map(|listener| {
                 listener.bind.iter().filter_map(Bind::addr).map(|bind| Port {
                     listener: &listener.name,
@@ -93,8 +94,8 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
                     takes_headers: listener.accept != HeaderMode::Off,
                 })
             });
-            if let Some(port) = ports.find(|port| port.takes(*addr, &own)) {
-                let is_certain = port.certainly_takes(*addr);
+            if let Some(port) = ports.find(|port| port.takes((*addr).into(), &own)) {
+                let is_certain = port.certainly_takes((*addr).into());
                 let (message, help) =
                     words(&format!("upstream `{}`: {addr}", upstream.name), &port);
                 let help = if is_certain { format!("it is left out; {help}") } else { help };
@@ -118,26 +119,29 @@ impl LeadsBack {
 
 impl Port<'_> {
     /// Whether a connection to `addr` comes here.
-    fn takes(&self, addr: SocketAddr, own: &Own) -> bool {
-        let (here, there) = (self.bind.ip(), addr.ip());
+    fn takes(&self, addr: Addr, own: &Own) -> bool {
+        let (Some(bind), Some(addr)) = (self.bind.inet(), addr.inet()) else {
+            return self.bind == addr;
+        };
+        let (here, there) = (bind.ip(), addr.ip());
         let is_part = here.is_unspecified() && here.is_ipv4() == there.is_ipv4();
         let is_ours = || there.is_loopback() || own.iter().any(|network| network.contains(&there));
-        self.bind.port() == addr.port() && (here == there || is_part && is_ours())
+        bind.port() == addr.port() && (here == there || is_part && is_ours())
     }
 
     /// Whether one that comes here can come nowhere else.
-    fn certainly_takes(&self, addr: SocketAddr) -> bool {
-        self.bind == addr || addr.ip().is_loopback()
+    fn certainly_takes(&self, addr: Addr) -> bool {
+        self.bind == addr || addr.inet().is_some_and(|addr| addr.ip().is_loopback())
     }
 }
 
 /// The addresses of an endpoint that are known without asking a name server.
-fn known(endpoint: &Endpoint) -> Vec<SocketAddr> {
+fn known(endpoint: &Endpoint) -> Vec<Addr> {
     match endpoint {
         Endpoint::Addr(addr) => vec![*addr],
         Endpoint::Name { host, port } if host.eq_ignore_ascii_case("localhost") => {
             let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-            loopback.map(|ip| SocketAddr::new(ip, *port)).into()
+            loopback.map(|ip| SocketAddr::new(ip, *port).into()).into()
         }
         Endpoint::Name { .. } | Endpoint::Srv(_) | Endpoint::File(_) => Vec::new(),
     }

@@ -4,19 +4,19 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use pptrust::{Networks, parse_network};
+use pptrust::parse_network;
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{is_name, missing, not_empty, required, route, small};
-use crate::config::address::{self, TRUST_ANY};
+use crate::config::address::{self, TRUST_ANY, TRUST_UNIX};
 use crate::config::codes::Code;
 use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
     Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, Limits, LocalPolicy, PerClient,
-    Presence, Silent, Timeouts, Untrusted, V1Families, Version, Versions,
+    Presence, Silent, Timeouts, Toggle, Untrusted, V1Families, Version, Versions,
 };
 use crate::config::{defaults, keys};
 use pptrust::{Peers, Shortest};
@@ -29,6 +29,9 @@ const CONNECTIONS: RangeInclusive<usize> = 0..=262_144;
 const RATE: RangeInclusive<usize> = 0..=1_000_000;
 /// One client for all of IPv6 is no client.
 const IPV6_PREFIX: RangeInclusive<usize> = 1..=128;
+
+/// Whoever owns the file may connect.
+const UNIX_MODE: RangeInclusive<u32> = 0o600..=0o777;
 
 pub(super) fn listener(
     value: &Spanned<DeValue<'_>>,
@@ -47,6 +50,7 @@ pub(super) fn listener(
             .filter(|name| is_name(name, faults)),
         bind: bind(section, faults),
         upstream: required(section, "upstream", "upstream = \"web\"", faults),
+        unix_mode: unix_mode(section, faults),
         accept: accept.written(self::accept(accept, &trusted, faults)),
         trusted,
         timeouts: super::timeouts(timeouts, base, faults),
@@ -91,6 +95,24 @@ fn bind(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<Bind>> {
         .collect()
 }
 
+/// The mode of a file, in octal digits.
+fn unix_mode(section: Section<'_, '_>, faults: &mut Diagnostics) -> At<u32> {
+    let place = section.get("unix_mode").map(Spanned::span);
+    let example = "unix_mode = \"0660\"";
+    let Some(text) = section.text("unix_mode", example, faults) else {
+        return At::new(defaults::UNIX_MODE, place);
+    };
+    let is_octal = text.value.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text.value, 8).ok().filter(|_| is_octal);
+    let mode = mode.filter(|mode| UNIX_MODE.contains(mode));
+    if mode.is_none() {
+        faults
+            .add(Code::BadValue, text.place, format!("`unix_mode` cannot be \"{}\"", text.value))
+            .with_help(format!("the mode of a file, from \"0600\" to \"0777\": {example}"));
+    }
+    At::new(mode.unwrap_or(defaults::UNIX_MODE), place)
+}
+
 /// `None` after a fault in `accept` or `trust`.
 fn accept(
     section: Section<'_, '_>,
@@ -129,6 +151,7 @@ fn accept(
         v1_families,
         silent,
         trust: trust?,
+        trust_unix: trust_unix(section),
         untrusted,
         local,
         header_bytes_max,
@@ -196,9 +219,18 @@ fn trusted(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<At<IpNet>>
     let list = if is_word { None } else { section.list("trust", example, faults) };
     let network = |value| {
         let text = element_text(value, "trust", example, faults)?;
-        address::network(text, faults)
+        if text.value == TRUST_UNIX { None } else { address::network(text, faults) }
     };
     list.unwrap_or_default().iter().filter_map(network).collect()
+}
+
+/// Whether UNIX peers are among those trusted.
+fn trust_unix(section: Section<'_, '_>) -> Toggle {
+    let value = section.get("trust").map(|value| value.get_ref());
+    let is_unix = |entry: &Spanned<DeValue<'_>>| entry.get_ref().as_str() == Some(TRUST_UNIX);
+    let is_listed = value.and_then(DeValue::as_array).is_some_and(|list| list.iter().any(is_unix));
+    let is_any = value.and_then(DeValue::as_str) == Some(TRUST_ANY);
+    if is_listed || is_any { Toggle::On } else { Toggle::Off }
 }
 
 /// `None` if it is absent or faulty.
@@ -235,5 +267,5 @@ fn trust(
             .add(Code::BadValue, value.span(), "`trust` is empty: nobody would be believed")
             .with_help(format!("for example {example}; to take no headers, accept = \"off\""));
     }
-    Networks::new(trusted.iter().map(|entry| entry.value)).ok().map(Peers::Networks)
+    address::peers(trusted, trust_unix(section))
 }

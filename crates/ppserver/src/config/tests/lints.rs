@@ -1,5 +1,6 @@
 //! What is warned about, and what is not.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{HEAD, LISTENER, UPSTREAM, accept_faults, faults, loaded, places};
@@ -275,6 +276,10 @@ fn trust_that_no_peer_of_these_addresses_can_have_is_warned_about() {
         ("'127.0.0.1:1'", "['10.0.0.0/8', 'fd00::/8']", &[]),
         ("'fd:web', '[::1]:1'", "['10.0.0.0/8']", &[]),
         ("'fd:web'", "['fd00::/8']", &[]),
+        ("'unix:/a'", "['10.0.0.0/8']", &["8:7 nobody-trusted"]),
+        ("'127.0.0.1:1'", "['unix']", &["8:7 nobody-trusted"]),
+        ("'unix:/a', '127.0.0.1:1'", "['10.0.0.0/8']", &[]),
+        ("'unix:/a'", "['unix', 'fd00::/8']", &[]),
     ] {
         let text = trusting("").replace("'127.0.0.1:1'", bind).replace("['10.0.0.0/8']", trust);
         assert_eq!(faults(&text), expected, "{bind} {trust}");
@@ -322,4 +327,38 @@ fn keys_of_checks_that_nobody_makes_are_warned_about() {
     assert_eq!(faults(&text("balance='first'\n", never)), ["10:1 no-effect"]);
     let named = text("", "on_down='reset'").replace("127.0.0.1:2", "web.internal:2");
     assert_eq!(faults(&named), [""; 0], "names lose addresses");
+}
+
+#[test]
+fn a_mode_that_no_file_has_and_unix_peers_that_anybody_can_be_are_warned_about() {
+    for (bind, keys, trust, expected) in [
+        ("'127.0.0.1:1'", "unix_mode='0600'", "['10.0.0.0/8']", &["6:11 no-effect"][..]),
+        ("'unix:@a'", "unix_mode='0600'", "'any'", &["6:11 no-effect", "9:7 open-trust"]),
+        ("'127.0.0.1:1'", "unix_mode='0660'", "['10.0.0.0/8']", &[]),
+        ("'unix:/a'", "unix_mode='0600'", "['unix']", &[]),
+        ("'unix:/a'", "unix_mode='0666'", "['unix']", &["9:7 open-trust"]),
+        ("'unix:/a', '127.0.0.1:1'", "unix_mode='0666'", "['10.0.0.0/8']", &[]),
+        ("'unix:/a'", "unix_mode='666'", "'any'", &["9:7 open-trust"]),
+        ("'unix:/a'", "unix_mode='0668'", "'any'", &["6:11 bad-value"]),
+        ("'unix:/a'", "unix_mode='rw-rw----'", "'any'", &["6:11 bad-value"]),
+        ("'unix:/a'", "unix_mode='0060'", "'any'", &["6:11 bad-value"]),
+        ("'unix:/a'", "unix_mode='1777'", "'any'", &["6:11 bad-value"]),
+        ("'unix:/a'", "unix_mode=660", "'any'", &["6:11 wrong-type"]),
+    ] {
+        let text = format!(
+            "config_version = 1\n[[listener]]\nname='a'\nupstream='u'\nbind=[{bind}]\n{keys}\n\
+             [listener.proxy_protocol]\naccept='require'\ntrust={trust}\n{UPSTREAM}"
+        );
+        assert_eq!(faults(&text), expected, "{bind} {keys}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_warned_about() {
+    let host = Host { is_dir: |path| path == Path::new("/run/here"), ..Host::default() };
+    let bind = "'unix:/run/here/a', 'unix:/run/gone/a', 'unix:@/run/gone/a'";
+    let text = format!("{HEAD}{}{UPSTREAM}", LISTENER.replace("'127.0.0.1:1'", bind));
+    let warnings = from_bytes("f".into(), text.as_bytes(), host).unwrap().warnings;
+    let codes: Vec<_> = warnings.warnings().map(|it| (it.code(), it.message())).collect();
+    assert_eq!(codes, [(Code::NoDirectory, "the directory /run/gone is not there")]);
 }

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 
 use super::{BROKEN, EXAMPLE, FULL_SHAPE, check};
 use crate::config::*;
+use crate::core::addr::{Addr, UnixName};
 use crate::core::route::{Name, Pattern};
 use pptrust::Peers;
 
@@ -53,8 +54,9 @@ fn networks() -> impl Strategy<Value = Networks> {
     prop::collection::vec(network, 1..8).prop_map(|networks| Networks::new(networks).unwrap())
 }
 
-fn trust() -> impl Strategy<Value = Peers> {
-    prop_oneof![Just(Peers::Any), networks().prop_map(Peers::Networks)]
+fn trust() -> impl Strategy<Value = (Peers, Toggle)> {
+    let listed = (networks().prop_map(Peers::Networks), toggle());
+    prop_oneof![Just((Peers::Any, Toggle::On)), Just((Peers::Nobody, Toggle::On)), listed]
 }
 
 fn accept() -> impl Strategy<Value = HeaderMode> {
@@ -70,7 +72,8 @@ fn accept() -> impl Strategy<Value = HeaderMode> {
                 versions,
                 v1_families,
                 silent,
-                trust,
+                trust: trust.0,
+                trust_unix: trust.1,
                 untrusted: words.0,
                 local: words.1,
                 header_bytes_max,
@@ -145,6 +148,11 @@ fn on_interface(ip: IpAddr, port: u16) -> SocketAddr {
     }
 }
 
+fn unix_name() -> impl Strategy<Value = UnixName> {
+    let name = "[/@][^\0]{1,20}".prop_filter("no variable", |name| !name.contains("${"));
+    name.prop_map(|name| UnixName::new(&name).unwrap())
+}
+
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let port = || 1..=u16::MAX;
     let is_host = |ip: &IpAddr| {
@@ -152,12 +160,14 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
         !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
     };
     let host = ip().prop_filter("one host", is_host);
-    let addr = (host, port()).prop_map(|(ip, port)| Endpoint::Addr(on_interface(ip, port)));
+    let addr = (host, port()).prop_map(|(ip, port)| Endpoint::Addr(on_interface(ip, port).into()));
     let name = ("[a-z][a-z0-9-]{0,20}(\\.[a-z]{1,8}){0,3}\\.?", port());
     let srv = "_[a-z]{1,8}\\._tcp(\\.[a-z]{1,8}){1,3}\\.?".prop_map(Endpoint::Srv);
     let file = "[^\0]{1,20}".prop_filter("no variable", |path| !path.contains("${"));
     let file = file.prop_map(|path| Endpoint::File(PathBuf::from(path)));
-    prop_oneof![addr, name.prop_map(|(host, port)| Endpoint::Name { host, port }), srv, file]
+    let unix = unix_name().prop_map(|name| Endpoint::Addr(Addr::Unix(name)));
+    let name = name.prop_map(|(host, port)| Endpoint::Name { host, port });
+    prop_oneof![addr, unix, name, srv, file]
 }
 
 fn dns() -> impl Strategy<Value = Dns> {
@@ -252,7 +262,8 @@ fn limits() -> impl Strategy<Value = Limits> {
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let timeouts = (timeout(), timeout(), timeout(), timeout(), timeout());
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
-    let body = (bind, any::<usize>(), accept(), timeouts, limits(), routes());
+    let mode = 0o600..=0o777u32;
+    let body = (bind, any::<usize>(), mode, accept(), timeouts, limits(), routes());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
         let mut port = 0;
         // Without an address it is a socket that is passed.
@@ -260,16 +271,17 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             port += 1;
             ip.map_or_else(
                 || Bind::Inherited(format!("socket {port}")),
-                |ip| Bind::Addr(on_interface(ip, port)),
+                |ip| Bind::Addr(on_interface(ip, port).into()),
             )
         };
         map.into_iter()
-            .map(|(name, (ips, upstream, accept, times, limits, routes))| {
+            .map(|(name, (ips, upstream, unix_mode, accept, times, limits, routes))| {
                 let (header, tls_hello, connect, idle, half_closed) = times;
                 Listener {
                     name,
                     bind: ips.into_iter().map(&mut bind).collect(),
                     upstream,
+                    unix_mode,
                     accept,
                     timeouts: Timeouts { header, tls_hello, connect, idle, half_closed },
                     limits,

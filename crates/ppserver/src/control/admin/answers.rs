@@ -3,7 +3,6 @@
 //! Scripts read it, so a name or a meaning never changes. Invariant: what does not apply is `null`, never left
 //! out, but for the place of an error, which only those in a file have.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +12,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
 use crate::control::requests::{self, Fault, Why};
+use crate::core::addr::{Addr, Peer};
 use crate::data::listing::View;
 use crate::telemetry::hex;
 use crate::telemetry::refusals::Refused;
@@ -102,10 +102,10 @@ pub(super) struct Connection<'a> {
     id: String,
     listener: &'a str,
     upstream: &'a str,
-    client: SocketAddr,
-    peer: SocketAddr,
+    client: Peer,
+    peer: Peer,
     /// `null` before the first attempt to connect.
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Addr>,
     bytes_in: u64,
     bytes_out: u64,
     age_seconds: f64,
@@ -150,7 +150,7 @@ pub(super) struct Refusals {
 pub(super) struct Refusal {
     time: Timestamp,
     listener: String,
-    peer: SocketAddr,
+    peer: Peer,
     reason: &'static str,
     /// The decoder's word, where there was a header to be judged; `null` otherwise.
     error: Option<&'static str>,

@@ -36,11 +36,12 @@ use tokio::time::timeout;
 
 use super::error::ServerError;
 use super::handover::{Name, Parcel};
+use super::unix_socket::File;
 use crate::config;
 use door::Door;
 pub(super) use routes::Reception;
 pub(super) use socket::DoorAddr;
-use socket::{File, New, Socket};
+use socket::{New, Socket};
 
 /// How long the end of the process waits until the last answers are out, as that to a drain.
 const FINISH_MAX: Duration = Duration::from_millis(15);

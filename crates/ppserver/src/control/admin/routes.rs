@@ -1,6 +1,5 @@
 //! What can be asked, and who answers: the board for what is, the loop for what is to be.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use crate::config::{Choice, LogLevel, WEIGHT_MAX};
 use crate::control::board::{Board, Readiness};
 use crate::control::pools;
 use crate::control::requests::{self, Desk, EndpointChange, EndpointSet, Refusal, Request, Why};
+use crate::core::addr::{Addr, AddrError};
 use crate::core::connection_id::ConnectionId;
 use crate::core::pool::health::Wish;
 use crate::data::listing::{Filter, View};
@@ -192,7 +192,7 @@ impl From<EndpointWord> for Wish {
 
 async fn set_endpoint(
     State(reception): Known,
-    Path((upstream, addr)): Path<(String, SocketAddr)>,
+    Path((upstream, addr)): Path<(String, String)>,
     query: Asked<EndpointQuery>,
 ) -> Result<Json<EndpointChange>, Problem> {
     let EndpointQuery { state, weight } = asked(query)?;
@@ -203,6 +203,8 @@ async fn set_endpoint(
         let why = format!("`weight` is {WEIGHT_MAX} at most");
         return Err(Refusal::new(Why::Malformed, why).into());
     }
+    let addr: Addr =
+        addr.parse().map_err(|error: AddrError| Refusal::new(Why::Malformed, error.to_string()))?;
     let set = EndpointSet { upstream, addr, wish: state.map(Wish::from), weight };
     Ok(Json(reception.desk.ask(|reply| Request::SetEndpoint(set, reply)).await?))
 }

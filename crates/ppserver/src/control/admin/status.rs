@@ -1,7 +1,6 @@
 //! What a server says of itself: its state, its listeners and pools with their counters, and who stands still.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,6 +9,7 @@ use super::answers::seconds;
 use crate::config::Upstream;
 use crate::control::board::{Readiness, Shown};
 use crate::control::pools;
+use crate::core::addr::Addr;
 use crate::telemetry::build;
 use crate::telemetry::cells::BUCKETS;
 use crate::telemetry::ledger::{
@@ -46,7 +46,7 @@ pub(super) struct Status {
 #[derive(Debug, Serialize)]
 struct Listener {
     name: String,
-    bind: Vec<SocketAddr>,
+    bind: Vec<Addr>,
     upstream: String,
     accepted: u64,
     active: u64,
@@ -90,7 +90,7 @@ struct Bucket {
 /// An endpoint.
 #[derive(Debug, Serialize)]
 struct EndpointState {
-    address: SocketAddr,
+    address: Addr,
     /// The name or file that it came from.
     name: Option<String>,
     weight: u32,

@@ -7,12 +7,11 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::Target;
 use crate::config::Exchange;
-use crate::control::reach::{self, Unreached};
+use crate::control::reach::{self, Stream, Unreached};
 use crate::core::check_result::CheckResult;
 
 /// Bytes of an answer that are shown where they are not what was expected.
@@ -30,8 +29,10 @@ pub(super) async fn check(target: &Target) -> Result<Duration, Unreached> {
 
 async fn attempt(target: &Target) -> Result<(), Unreached> {
     let policy = &target.policy;
-    let mut socket = reach::connect(target.name.1, policy.timeout).await?;
-    let mut said = target.hello.bytes(&socket).map_err(|error| Unreached::of(&error))?;
+    let mut reached = reach::connect(target.name.1, policy.timeout).await?;
+    let addrs = reached.addrs().map_err(|error| Unreached::of(&error))?;
+    let socket = reached.stream();
+    let mut said = target.hello.bytes(addrs);
     if let Some(Exchange { send, .. }) = &policy.exchange {
         said.extend(send);
     }
@@ -39,13 +40,13 @@ async fn attempt(target: &Target) -> Result<(), Unreached> {
         socket.write_all(&said).await.map_err(|error| broken(&error))?;
     }
     match &policy.exchange {
-        Some(Exchange { expect, .. }) => answered(&mut socket, expect).await,
+        Some(Exchange { expect, .. }) => answered(socket, expect).await,
         None => Ok(()),
     }
 }
 
 /// Reads until what was expected has come, or something else has.
-async fn answered(socket: &mut TcpStream, expect: &[u8]) -> Result<(), Unreached> {
+async fn answered(socket: &mut dyn Stream, expect: &[u8]) -> Result<(), Unreached> {
     // Where nothing is expected any byte will do.
     let mut answer = vec![0; expect.len().max(1)];
     let mut len = 0;

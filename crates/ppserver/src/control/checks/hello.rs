@@ -2,13 +2,9 @@
 //!
 //! Not what follows it. Invariant: a TLV that tells a client's connection is not said, for there is none.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-
 use ppcore::tlv::TLV_HEADER_LEN;
 use ppcore::{Decoded, Decoder, Header, Options, V1_LEN_MAX};
 use pptrust::{Facts, Greeting, Outgoing, SocketAddrs, TlvValue};
-use tokio::net::TcpStream;
 
 use crate::config::CheckHeader;
 
@@ -27,40 +23,35 @@ impl Hello {
         if let Outgoing::V2 { tlv_set, .. } = &mut send {
             tlv_set.retain(|set| matches!(set.value, TlvValue::Bytes(_)));
         }
-        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let nobody = SocketAddrs { peer: nobody, local: nobody };
         match proxy {
             CheckHeader::Off => Self::Fixed(Vec::new()),
-            CheckHeader::Auto => Self::Fixed(local(&send, nobody)),
+            CheckHeader::Auto => Self::Fixed(local(&send)),
             CheckHeader::Proxy => Self::Proxy(send),
         }
     }
 
-    /// Returns what is said on a connection of ours.
-    ///
-    /// # Errors
-    /// When its addresses are not to be had.
-    pub(super) fn bytes(&self, socket: &TcpStream) -> io::Result<Vec<u8>> {
+    /// Returns what is said on a connection of ours with these addresses.
+    pub(super) fn bytes(&self, addrs: Option<SocketAddrs>) -> Vec<u8> {
         match self {
-            Self::Fixed(bytes) => Ok(bytes.clone()),
-            Self::Proxy(send) => {
-                // The client is us, and what it connected to the endpoint.
-                let (peer, local) = (socket.local_addr()?, socket.peer_addr()?);
-                Ok(compose(send, None, SocketAddrs { peer, local }))
-            }
+            Self::Fixed(bytes) => bytes.clone(),
+            Self::Proxy(send) => compose(send, None, addrs),
         }
     }
 }
 
 /// Returns what is sent for one who speaks for himself.
-fn local(send: &Outgoing, nobody: SocketAddrs) -> Vec<u8> {
+fn local(send: &Outgoing) -> Vec<u8> {
     let bytes = Greeting::local().to_bytes().expect("it has no TLV");
     let decoded = Decoder::new(Options::new()).decode(&bytes);
     let Ok(Decoded::Header(header)) = decoded else { unreachable!("it is a header") };
-    compose(send, Some((&header, &bytes)), nobody)
+    compose(send, Some((&header, &bytes)), None)
 }
 
-fn compose(send: &Outgoing, received: Option<(&Header, &[u8])>, addrs: SocketAddrs) -> Vec<u8> {
+fn compose(
+    send: &Outgoing,
+    received: Option<(&Header, &[u8])>,
+    addrs: Option<SocketAddrs>,
+) -> Vec<u8> {
     let tlvs = match send {
         Outgoing::Off | Outgoing::V1 { .. } => 0,
         Outgoing::V2 { tlv_set, .. } => tlv_set
@@ -83,7 +74,6 @@ fn compose(send: &Outgoing, received: Option<(&Header, &[u8])>, addrs: SocketAdd
 #[cfg(test)]
 mod tests {
     use pptrust::{ChecksumSent, Destination, TlvPass, TlvSet, TlvSource};
-    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -121,20 +111,19 @@ mod tests {
         assert_eq!(fixed(long, CheckHeader::Auto).len(), 16 + 65_535 - 36);
     }
 
-    #[tokio::test]
-    async fn a_proxy_header_has_the_addresses_of_the_checks_own_connection() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (own, theirs) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    #[test]
+    fn a_proxy_header_has_the_addresses_of_the_checks_own_connection() {
+        let [own, theirs] = ["127.0.0.1:1", "127.0.0.1:2"].map(|addr| addr.parse().unwrap());
+        let addrs = Some(SocketAddrs { peer: own, local: theirs });
         let v1 = Outgoing::V1 { destination: Destination::Local };
         for (send, expected) in [
             (v1, Greeting::v1(own, theirs)),
             (v2(Vec::new(), ChecksumSent::WhenReceived), Greeting::v2(own, theirs)),
         ] {
             let hello = Hello::new(send, CheckHeader::Proxy);
-            assert_eq!(hello.bytes(&socket).unwrap(), expected.to_bytes().unwrap());
+            assert_eq!(hello.bytes(addrs), expected.to_bytes().unwrap());
         }
         let none = Hello::new(Outgoing::Off, CheckHeader::Proxy);
-        assert_eq!(none.bytes(&socket).unwrap(), b"");
+        assert_eq!(none.bytes(addrs), b"");
     }
 }

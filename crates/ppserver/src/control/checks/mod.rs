@@ -136,7 +136,7 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use super::*;
 
@@ -146,7 +146,7 @@ mod tests {
 
     /// A target at a port of 127.0.0.1, which is sent nothing.
     pub(super) fn target(port: u16, interval: Duration) -> Target {
-        let name = ("web".to_owned(), (Ipv4Addr::LOCALHOST, port).into());
+        let name = ("web".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
         Target { name, policy: policy(interval).into(), hello: Hello::Fixed(Vec::new()) }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::found::{FOUND_MAX, Found, sorted};
 use crate::config::{Endpoint, WEIGHT_MAX};
+use crate::core::addr::Addr;
 
 /// Far more than so many lines of addresses take.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -127,7 +128,11 @@ fn endpoint(line: &str) -> Result<Found, String> {
     let mut words = line.split_whitespace();
     let text = words.next().unwrap_or_default();
     let addr = match text.parse() {
-        Ok(Endpoint::Addr(addr)) => addr,
+        Ok(Endpoint::Addr(Addr::Inet(addr))) => addr,
+        // Whoever may write the file may not have us connect to any socket of this host.
+        Ok(Endpoint::Addr(Addr::Unix(_))) => {
+            return Err(format!("`{text}` is a UNIX socket, and only addresses stand in a file"));
+        }
         Ok(Endpoint::Name { .. } | Endpoint::Srv(_) | Endpoint::File(_)) => {
             return Err(format!("`{text}` is a name, and only addresses stand in a file"));
         }

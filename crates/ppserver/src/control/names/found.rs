@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::core::addr::Addr;
 use crate::core::pool::endpoint;
 
 /// The most endpoints that one name or file stands for.
@@ -31,7 +32,7 @@ pub(in crate::control) struct Member {
 }
 
 impl Member {
-    pub(in crate::control) const fn addr(&self) -> SocketAddr {
+    pub(in crate::control) const fn addr(&self) -> Addr {
         self.member.addr
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::config::{self, Config, Dns, Endpoint, Version};
+use crate::core::addr::Addr;
 use crate::core::pool::endpoint::{self, HeaderSent};
 use crate::core::pool::resolution::AskTerms;
 use crate::telemetry::cells::NameCells;
@@ -84,7 +85,7 @@ struct Entry {
 /// Where the endpoints of an entry come from.
 #[derive(Debug)]
 enum Origin {
-    Addr(SocketAddr),
+    Addr(Addr),
     /// A name with the port that goes with it, and how it is shown.
     Name(Arc<Name>, Option<u16>, Arc<str>),
 }
@@ -241,22 +242,22 @@ impl Followed {
 
 impl Entry {
     fn members(&self) -> Vec<Member> {
-        let member = |found: Found, from: Option<&Arc<str>>| Member {
+        let Self { weight, is_backup, connections_max, header, .. } = *self;
+        let written = |addr| endpoint::Member { addr, weight, is_backup, connections_max, header };
+        let member = |found: Found, from: &Arc<str>| Member {
             member: endpoint::Member {
-                addr: found.addr,
-                weight: self.weight * found.weight,
-                is_backup: self.is_backup || found.is_backup,
-                connections_max: self.connections_max,
-                header: self.header,
+                weight: weight * found.weight,
+                is_backup: is_backup || found.is_backup,
+                ..written(found.addr.into())
             },
-            from: from.cloned(),
+            from: Some(Arc::clone(from)),
         };
         match &self.origin {
-            Origin::Addr(addr) => vec![member(Found::plain(*addr), None)],
+            Origin::Addr(addr) => vec![Member { member: written(*addr), from: None }],
             Origin::Name(name, port, shown) => {
                 let found = Arc::clone(&name.state.borrow().found);
                 let found = found.iter().map(|it| Found { addr: with_port(it.addr, *port), ..*it });
-                found.map(|found| member(found, Some(shown))).collect()
+                found.map(|found| member(found, shown)).collect()
             }
         }
     }

@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use super::health::Health;
 use super::ramp::{Ramp, WHOLE};
+use crate::core::addr::Addr;
 
 /// What an endpoint is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Where it is.
-    pub addr: SocketAddr,
+    pub addr: Addr,
     /// Its part of the connections, beside others' weights; 0 is none.
     pub weight: u32,
     /// Whether it is chosen only while no other is up.
@@ -64,7 +65,7 @@ struct Load(AtomicU64);
 impl Member {
     /// One like any other.
     pub const fn at(addr: SocketAddr) -> Self {
-        let header = HeaderSent::Off;
+        let (addr, header) = (Addr::Inet(addr), HeaderSent::Off);
         Self { addr, weight: 1, is_backup: false, connections_max: 0, header }
     }
 }

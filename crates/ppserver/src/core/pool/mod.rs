@@ -180,7 +180,7 @@ impl Upstream {
     pub fn pick(
         &self,
         tried: &mut Tried,
-        client: IpAddr,
+        client: Option<IpAddr>,
         now: Instant,
     ) -> Result<usize, Unavailable> {
         let mut was_full = false;
@@ -272,7 +272,7 @@ impl Upstream {
     }
 
     /// Finds the one that is to be tried next.
-    fn find(&self, tried: &Tried, client: IpAddr, now: Instant) -> Option<usize> {
+    fn find(&self, tried: &Tried, client: Option<IpAddr>, now: Instant) -> Option<usize> {
         let is_left = |at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();
         let tier = |is_backup: bool| {
             self.choose(client, now, |at| {
@@ -294,25 +294,33 @@ impl Upstream {
     }
 
     /// Chooses one of those that may be chosen.
-    fn choose(&self, client: IpAddr, now: Instant, may: impl Fn(usize) -> bool) -> Option<usize> {
+    fn choose(
+        &self,
+        client: Option<IpAddr>,
+        now: Instant,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let mut places = (0..self.pool.endpoints.len()).filter(|at| may(*at));
         let weight = |at: usize| self.pool.endpoints[at].weight(now);
         let load = |at: usize| self.pool.endpoints[at].load_key(now);
-        match &self.pool.balance {
-            Balance::RoundRobin => self.round.next(|at| if may(at) { weight(at) } else { 0 }),
-            Balance::First => places.next(),
-            Balance::LeastConnections => {
+        match (&self.pool.balance, client) {
+            // Nobody can tell those clients from each other that have no address.
+            (Balance::RoundRobin, _) | (Balance::SourceHash(_), None) => {
+                self.round.next(|at| if may(at) { weight(at) } else { 0 })
+            }
+            (Balance::First, _) => places.next(),
+            (Balance::LeastConnections, _) => {
                 // Among those who are equally loaded each has his turn.
                 let least = places.map(load).min()?;
                 self.round.next(|at| if may(at) && load(at) <= least { weight(at) } else { 0 })
             }
-            Balance::RandomOfTwo => {
+            (Balance::RandomOfTwo, _) => {
                 let one = self.draw(|at| if may(at) { weight(at) } else { 0 })?;
                 let other = self.draw(|at| if at != one && may(at) { weight(at) } else { 0 });
                 let other = other.unwrap_or(one);
                 Some(if load(other) < load(one) { other } else { one })
             }
-            Balance::SourceHash(maglev) => with_client(client, |id| {
+            (Balance::SourceHash(maglev), Some(client)) => with_client(client, |id| {
                 let hash = maglev.hash(id);
                 // Of one that starts slowly the clients come back one after the other, each for good.
                 let is_due =

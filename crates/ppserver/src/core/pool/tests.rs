@@ -38,7 +38,7 @@ fn maglev(endpoints: &[Endpoint]) -> Balance {
 }
 
 fn pick(upstream: &Upstream, number: u32, now: Instant) -> Result<usize, Unavailable> {
-    upstream.pick(&mut Tried::default(), client(number), now)
+    upstream.pick(&mut Tried::default(), Some(client(number)), now)
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn endpoints_are_taken_in_turn_and_retried_at_another() {
     assert_eq!([0; 4].map(|it| pick(&upstream, it, now)), [Ok(0), Ok(1), Ok(2), Ok(0)]);
     let mut tried = Tried::default();
     let mut picked: Vec<_> =
-        (0..3).map(|_| upstream.pick(&mut tried, client(1), now).unwrap()).collect();
-    assert_eq!(upstream.pick(&mut tried, client(1), now), Err(Unavailable::None));
+        (0..3).map(|_| upstream.pick(&mut tried, Some(client(1)), now).unwrap()).collect();
+    assert_eq!(upstream.pick(&mut tried, Some(client(1)), now), Err(Unavailable::None));
     picked.sort_unstable();
     assert_eq!(picked, [0, 1, 2]);
 }
@@ -180,8 +180,8 @@ fn a_client_belongs_to_one_endpoint_on_every_node() {
     let turned: Vec<_> = all.iter().rev().cloned().collect();
     let (one, other) = (upstream(&all, maglev(&all), now), upstream(&turned, maglev(&turned), now));
     let port = |upstream: &Upstream, client: IpAddr| {
-        let at = upstream.pick(&mut Tried::default(), client, now).unwrap();
-        upstream.endpoint(at).member.addr.port()
+        let at = upstream.pick(&mut Tried::default(), Some(client), now).unwrap();
+        upstream.endpoint(at).member.addr.inet().unwrap().port()
     };
     for number in 0..1000 {
         let IpAddr::V4(plain) = client(number) else { unreachable!("it is IPv4") };
@@ -263,7 +263,7 @@ fn after_a_failure_nobody_is_kept_waiting_at_one_that_is_out() {
     all[1].shared.health.handle_failed(1);
     let upstream = upstream(&all, Balance::RoundRobin, now);
     let mut tried = Tried::default();
-    let mut pick = || upstream.pick(&mut tried, client(1), now);
+    let mut pick = || upstream.pick(&mut tried, Some(client(1)), now);
     assert_eq!([pick(), pick()], [Ok(0), Err(Unavailable::None)]);
 }
 
@@ -292,7 +292,10 @@ fn a_reload_leaves_the_turn_with_the_endpoint_that_has_it() {
     assert_eq!([pick(&old, 1, now), pick(&old, 1, now)], [Ok(0), Ok(1)]);
     let turned: Vec<_> = [2, 1, 0].map(|at: usize| all[at].clone()).to_vec();
     let new = old.reloaded(pool(&turned, Balance::RoundRobin));
-    assert_eq!(pick(&new, 1, now).map(|at| new.endpoint(at).member.addr.port()), Ok(3));
+    assert_eq!(
+        pick(&new, 1, now).map(|at| new.endpoint(at).member.addr.inet().unwrap().port()),
+        Ok(3)
+    );
 }
 
 #[test]

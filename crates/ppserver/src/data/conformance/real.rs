@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
 use mio::{Events, Poll};
-use socket2::{Domain, SockRef, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{AWAIT_MAX, Answer, Call, Who};
 use crate::core::session::Interest;
@@ -30,8 +30,8 @@ pub(super) enum Queues {
 }
 
 impl Queues {
-    fn socket(self) -> io::Result<socket2::Socket> {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    fn socket(self) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         if self == Self::Tight {
             socket.set_recv_buffer_size(1)?;
             socket.set_send_buffer_size(1)?;
@@ -66,7 +66,7 @@ impl Place {
 
 /// The connection as it really is.
 pub(super) struct Real {
-    proxy: Option<mio::net::TcpStream>,
+    proxy: Option<Socket>,
     peer: Option<TcpStream>,
     poll: Poll,
     events: Events,
@@ -90,9 +90,9 @@ impl Real {
         peer.set_read_timeout(Some(AWAIT_MAX))?;
         let segment_len = SockRef::from(&proxy).tcp_mss()?;
         let segment_len = usize::try_from(segment_len).expect("it is short");
-        let mut proxy = mio::net::TcpStream::from_std(proxy);
+        let proxy = Socket::from(proxy);
         let poll = Poll::new()?;
-        leg::register(&mut proxy, SOURCE, poll.registry())?;
+        leg::register(&proxy, SOURCE, poll.registry())?;
         Ok(Self {
             proxy: Some(proxy),
             peer: Some(peer),
@@ -149,12 +149,12 @@ impl Real {
             }
             Call::Unsent => Answer::Count(sys::unsent(self.proxy()).expect("it is a socket")),
             Call::Watch(interest) => {
-                let proxy = self.proxy.as_mut().expect("it is open");
                 let asked = match interest {
                     Interest::All => leg::ALL,
                     Interest::Room => leg::ROOM,
                 };
-                let watched = leg::watch(proxy, SOURCE, asked, self.poll.registry());
+                let watched =
+                    sys::rewatch(self.poll.registry(), self.proxy(), SOURCE.token(), asked);
                 watched.expect("epoll_ctl works");
                 Answer::Done
             }
@@ -189,7 +189,7 @@ impl Real {
         Answer::Done
     }
 
-    fn proxy(&self) -> &mio::net::TcpStream {
+    fn proxy(&self) -> &Socket {
         self.proxy.as_ref().expect("it is open")
     }
 

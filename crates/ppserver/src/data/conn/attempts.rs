@@ -7,14 +7,13 @@
 //!
 //! Invariant: what is held is given back once, whatever ends the connection, also a worker that fails.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 use std::{fmt, io};
 
-use mio::net::TcpStream;
 use pptrust::{Facts, Outgoing, SocketAddrs};
 
 use super::{Connection, Ctx, Stage};
+use crate::core::addr::{Addr, Peer};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::session::Side;
@@ -71,7 +70,7 @@ impl Connection {
         };
         self.attempt = Some(Attempt::new(place));
         let send = route.send(route.upstream.endpoint(place));
-        let endpoint = route.upstream.endpoint(place).member.addr;
+        let endpoint = &route.upstream.endpoint(place).member.addr;
         tracing::debug!(
             listener = self.rules.name(),
             peer = %self.intent.peer,
@@ -92,19 +91,23 @@ impl Connection {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
         };
-        let connected = TcpStream::connect(endpoint).and_then(|mut socket| {
-            if self.rules.may_meet_itself(endpoint) && socket.local_addr()? == endpoint {
+        let itself = endpoint.inet().filter(|_| self.rules.may_meet_itself(endpoint));
+        let connected = sys::connect(endpoint).and_then(|socket| {
+            if let Some(addr) = itself
+                && sys::local_addr(&socket)? == addr
+            {
                 // Or the port stays in use, and the backend cannot bind to it.
                 sys::reset_on_close(&socket);
                 return Err(met_itself());
             }
-            leg::register(&mut socket, Source::Leg(key, Side::Upstream), ctx.registry)?;
+            leg::register(&socket, Source::Leg(key, Side::Upstream), ctx.registry)?;
             Ok(socket)
         });
         match connected {
             Ok(socket) => {
                 let is_early = route.upstream.early_send.is_due();
-                self.upstream.connect(socket, is_early);
+                let has_options = endpoint.inet().is_some();
+                self.upstream.connect(socket, is_early, has_options);
                 self.client.conduit.replace_front(self.header_len as usize, header, ctx.spares);
                 self.header_len =
                     u32::try_from(header.len()).expect("a header has at most 65,551 bytes");
@@ -234,14 +237,14 @@ impl Connection {
     }
 
     /// Whether it stands at this endpoint of this upstream.
-    pub(in crate::data) fn is_at(&self, upstream: &str, endpoint: SocketAddr) -> bool {
+    pub(in crate::data) fn is_at(&self, upstream: &str, endpoint: Addr) -> bool {
         self.attempt.is_some_and(|attempt| attempt.hold == Hold::Connection)
             && self.endpoint_addr() == Some(endpoint)
             && self.rules.target(self.taken).upstream.name == upstream
     }
 
     /// Returns the address of the last attempt's endpoint.
-    pub(super) fn endpoint_addr(&self) -> Option<SocketAddr> {
+    pub(super) fn endpoint_addr(&self) -> Option<Addr> {
         let upstream = &self.rules.target(self.taken).upstream;
         self.attempt.map(|attempt| upstream.endpoint(attempt.place()).member.addr)
     }
@@ -259,15 +262,18 @@ fn compose(
     dial: &Dial,
     send: &Outgoing,
     client: &Leg,
-    peer: SocketAddr,
+    peer: Peer,
     facts: Facts<'_>,
     scratch: &mut [u8],
 ) -> Result<usize, CloseReason> {
-    let local = if dial.needs_local(send) {
-        client.socket().local_addr().map_err(|_| CloseReason::ClientReset)?
-    } else {
-        peer
+    let socket = match peer {
+        Peer::Inet(peer) if dial.needs_local(send) => {
+            let local = sys::local_addr(client.socket()).map_err(|_| CloseReason::ClientReset)?;
+            Some(SocketAddrs { peer, local })
+        }
+        Peer::Inet(peer) => Some(SocketAddrs { peer, local: peer }),
+        Peer::Unix => None,
     };
-    let composed = dial.compose(scratch, send, SocketAddrs { peer, local }, facts);
+    let composed = dial.compose(scratch, send, socket, facts);
     composed.map_err(|_| CloseReason::HeaderTooLong)
 }

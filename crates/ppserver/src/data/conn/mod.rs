@@ -11,13 +11,12 @@ mod attempts;
 mod refused;
 mod view;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
-use mio::net::TcpStream;
 use pptrust::{Found, Intro};
+use socket2::Socket;
 
 use attempts::Attempt;
 
@@ -31,6 +30,7 @@ use super::rules::{Choice, Rules, Taken, Target};
 use super::source::Source;
 use super::table::Key;
 use crate::config::LocalPolicy;
+use crate::core::addr::Peer;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
@@ -100,7 +100,7 @@ pub(super) struct Connection {
     client: Leg,
     upstream: Leg,
     stage: Stage,
-    intent: Intent,
+    intent: Intent<Peer>,
     /// What it asks for in TLS, where a route goes by that.
     hello: Option<Box<Hello>>,
     /// What counts for it at its listener's limits.
@@ -121,8 +121,8 @@ impl Connection {
         id: ConnectionId,
         rules: &Arc<Rules>,
         policy: &Arc<Policy>,
-        client: TcpStream,
-        peer: SocketAddr,
+        client: Socket,
+        peer: Peer,
         now: Instant,
     ) -> Self {
         tracing::debug!(listener = rules.name(), %peer, "accepted");
@@ -234,7 +234,7 @@ impl Connection {
                         Interest::All => leg::ALL,
                         Interest::Room => leg::ROOM,
                     };
-                    let result = self.leg_mut(side).watch(source, asked, ctx.registry);
+                    let result = self.leg(side).watch(source, asked, ctx.registry);
                     let failed = result.err().as_ref().map(failure);
                     self.session.handle_watched(side, interest, failed, now);
                 }

@@ -1,12 +1,11 @@
 //! Who is refused: the line of the log, and the note that a door shows.
 
-use std::net::SocketAddr;
-
-use mio::net::TcpStream;
 use ppcore::{Error, ErrorKind};
 use pptrust::Refusal;
+use socket2::Socket;
 
 use super::{Connection, Ctx, tell_end};
+use crate::core::addr::Peer;
 use crate::core::close_reason::CloseReason;
 use crate::core::connection_id::ConnectionId;
 use crate::core::intent::{Intent, Purpose};
@@ -22,8 +21,8 @@ impl Connection {
     pub(in crate::data) fn refuse(
         id: ConnectionId,
         rules: &Rules,
-        client: &TcpStream,
-        peer: SocketAddr,
+        client: &Socket,
+        peer: Peer,
         reason: CloseReason,
         ctx: &mut Ctx<'_>,
     ) {

@@ -15,7 +15,6 @@ mod snapshot;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
@@ -31,6 +30,7 @@ use super::cells::{
     WorkerCells,
 };
 use crate::config::Config;
+use crate::core::addr::Addr;
 use crate::core::close_reason::CloseReason;
 use crate::core::pool::Pool;
 use crate::core::pool::endpoint::{Endpoint, Shared};
@@ -46,7 +46,7 @@ pub struct Ledger {
 }
 
 /// An endpoint's name: its upstream's, and its address.
-type EndpointName = (String, SocketAddr);
+type EndpointName = (String, Addr);
 
 /// What is followed, what is going, and what is gone.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! What a ledger says at a moment: plain values, summed over the workers.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use ppcore::ErrorKind;
 use serde::{Serialize, Serializer};
 
+use crate::core::addr::Addr;
 use crate::core::check_result::CheckResult;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
@@ -80,7 +80,7 @@ pub struct UpstreamTotals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointTotals {
     /// Its address.
-    pub addr: SocketAddr,
+    pub addr: Addr,
     /// Whether it gets new clients.
     pub standing: Standing,
     /// Connections that stand there.
@@ -194,7 +194,7 @@ impl UpstreamTotals {
 }
 
 impl EndpointTotals {
-    pub(super) fn new(addr: SocketAddr, standing: Standing) -> Self {
+    pub(super) fn new(addr: Addr, standing: Standing) -> Self {
         Self { addr, standing, active: 0, connects: [0; ConnectResult::COUNT], checks: None }
     }
 

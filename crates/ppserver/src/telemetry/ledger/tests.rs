@@ -94,8 +94,9 @@ fn a_name_goes_on_counting_and_one_that_is_gone_stays_in_the_totals() {
     };
     assert_eq!(names(&ledger), ["b", "c"]);
     let endpoints = ledger.upstreams().remove(0).endpoints;
-    let connects =
-        endpoints.iter().map(|totals| (totals.addr.port(), totals.connects, totals.active));
+    let connects = endpoints
+        .iter()
+        .map(|totals| (totals.addr.inet().unwrap().port(), totals.connects, totals.active));
     assert_eq!(connects.collect::<Vec<_>>(), [(101, [1, 0, 1, 0, 0], 1), (102, [0; 5], 0)]);
     // The connection goes on, and is counted where it was.
     let totals = ledger.totals();
