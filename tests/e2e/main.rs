@@ -15,4 +15,5 @@ mod routes;
 mod support;
 mod systemd;
 mod torment;
+mod transparent;
 mod unix;

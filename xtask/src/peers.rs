@@ -96,6 +96,11 @@ const PEERS: &[Peer] = &[
         used_for: "shows the dashboard as a browser does: tests/dashboard",
     },
     Peer {
+        package: "openssh-server",
+        probe: Probe::Program("sshd"),
+        used_for: "a server without PROXY support that logs its clients: tests/e2e/transparent",
+    },
+    Peer {
         package: "tmux",
         probe: Probe::Program("tmux"),
         used_for: "the terminal of `ppserver top`: tests/e2e/admin/top",

@@ -230,6 +230,11 @@ impl From<ServerError> for Failure {
         let exit = match &error {
             ServerError::Config(report) => return Self::report(report, Exit::BadConfig),
             ServerError::Unread { .. } => Exit::BadConfig,
+            ServerError::NoSpoofing { error, .. }
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Exit::NoPermission
+            }
             ServerError::Bind { error, .. } | ServerError::Door { error, .. }
                 if error.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -240,6 +245,7 @@ impl From<ServerError> for Failure {
             | ServerError::NotPassed { .. }
             | ServerError::Passed(_) => Exit::CannotBind,
             ServerError::AccessLog { .. }
+            | ServerError::NoSpoofing { .. }
             | ServerError::NeedsRestart
             | ServerError::System { .. }
             | ServerError::Worker(_) => Exit::Failed,

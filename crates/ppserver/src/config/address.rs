@@ -12,10 +12,10 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use pptrust::{Networks, Peers, parse_network};
 
-use super::Toggle;
 use super::codes::Code;
-use super::diagnostics::Diagnostics;
+use super::diagnostics::{Diagnostics, Quote};
 use super::parse::At;
+use super::{Source, Toggle};
 use crate::core::addr::{self, Addr, UNIX_NAME_BYTES_MAX, UnixName};
 
 /// RFC 1035, 2.3.4: the limits of a name and of each of its labels.
@@ -259,6 +259,39 @@ pub(super) fn network(text: At<&str>, faults: &mut Diagnostics) -> Option<At<IpN
         }
     }
 }
+
+/// Reads what connections to endpoints come from.
+pub(super) fn source(text: At<&str>, faults: &mut Diagnostics) -> Option<Source> {
+    if text.value.is_empty() {
+        return Some(Source::Any);
+    }
+    if text.value == SOURCE_CLIENT {
+        return Some(Source::Client);
+    }
+    let addr = text.value.parse::<IpAddr>().map(|addr| addr.to_canonical());
+    // It is told with a port, of which nothing is asked.
+    let why = match addr.map(|addr| (addr, single_host(SocketAddr::new(addr, 1)))) {
+        Ok((addr, Ok(_))) if !is_link_local(addr) => return Some(Source::Addr(addr)),
+        Ok((_, Ok(_))) => "it is an address of one interface alone".to_owned(),
+        Ok((_, Err(error))) => error.to_string(),
+        Err(_) => "it is no address without a port".to_owned(),
+    };
+    faults
+        .add(Code::BadValue, text.place, format!("`{}` cannot be a source: {why}", text.value))
+        .with_help("\"client\", or an address of this host such as \"10.0.0.5\"")
+        .with_nearest(text.value, [SOURCE_CLIENT], Quote::Double);
+    None
+}
+
+fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    }
+}
+
+/// The word for the client's own address.
+pub(super) const SOURCE_CLIENT: &str = "client";
 
 /// The word for trust in everybody.
 pub(super) const TRUST_ANY: &str = "any";

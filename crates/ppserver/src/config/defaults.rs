@@ -7,12 +7,15 @@ use super::{
     AccessLog, AccessLogFormat, Balance, Check, CheckHeader, CheckPolicy, ChecksumPolicy,
     ChecksumSent, Count, Destination, Dns, HeaderPolicy, Health, Keepalive, LocalPolicy, Log,
     LogFormat, LogLevel, OnDown, Output, Passive, PerClient, Presence, Probes, Server, Silent,
-    Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, V1Families, Version, Versions,
+    Source, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, V1Families, Version,
+    Versions,
 };
 use pptrust::Peers;
 
 /// How an endpoint is chosen.
 pub(super) const BALANCE: Balance = Balance::RoundRobin;
+/// What connections to endpoints come from.
+pub(super) const SOURCE: Source = Source::Any;
 /// Other endpoints that are tried after a failed connect.
 pub(super) const RETRIES: usize = 1;
 

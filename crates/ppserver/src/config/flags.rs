@@ -105,6 +105,7 @@ impl Config {
             endpoints,
             balance: defaults::BALANCE,
             retries: At::new(defaults::RETRIES, Place::Nowhere),
+            source: At::new(defaults::SOURCE, Place::Nowhere),
             passive: Written::default(),
             dns: Written::default(),
             send: Written::new(send(&flags, &passed), Vec::new()),

@@ -162,8 +162,17 @@ pub(super) const WHEN: TableKeys = TableKeys {
 
 pub(super) const UPSTREAM: TableKeys = TableKeys {
     path: "upstream.NAME",
-    known: &["endpoints", "balance", "retries", "passive", "dns", "proxy_protocol", "health"],
-    later: &["source"],
+    known: &[
+        "endpoints",
+        "balance",
+        "retries",
+        "source",
+        "passive",
+        "dns",
+        "proxy_protocol",
+        "health",
+    ],
+    later: &[],
     example: "endpoints = [\"127.0.0.1:8080\"]",
 };
 

@@ -9,13 +9,13 @@ use std::path::Path;
 
 use pptrust::Networks;
 
-use super::address::TRUST_UNIX;
+use super::address::{SOURCE_CLIENT, TRUST_UNIX};
 use super::choice::CheckKind;
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
     CONFIG_VERSION, Check, CheckPolicy, Choice, Config, Count, Endpoint, Entry, EntrySend,
     Exchange, HeaderMode, Health, Limits, Listener, Output, Passive, PerClient, Presence, Route,
-    Sending, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions, Way,
+    Sending, Source, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions, Way,
     defaults,
 };
 use crate::core::route::{Name, Pattern, When};
@@ -208,6 +208,12 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "endpoints = [{}]", list(upstream.endpoints.iter().map(entry)))?;
     writeln!(f, "balance = {}", word(upstream.balance))?;
     writeln!(f, "retries = {}", upstream.retries)?;
+    let source = match upstream.source {
+        Source::Any => String::new(),
+        Source::Addr(addr) => addr.to_string(),
+        Source::Client => SOURCE_CLIENT.to_owned(),
+    };
+    writeln!(f, "source = {}", quoted(source))?;
     let Passive { failures, eject, max } = upstream.passive;
     let (eject, max) = (quoted(format_duration(eject)), quoted(format_duration(max)));
     writeln!(f, "passive = {{ failures = {failures}, eject = {eject}, max = {max} }}")?;

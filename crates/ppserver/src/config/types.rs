@@ -2,7 +2,7 @@
 //!
 //! Not the defaults, which `defaults` has, nor the words of the file, which `choice` has.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -383,6 +383,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// Further endpoints tried after a failed connect. 0..=15.
     pub retries: usize,
+    /// What they see connections come from.
+    pub source: Source,
     /// Who gets nobody for a while.
     pub passive: Passive,
     /// How often names among the endpoints are asked for.
@@ -407,6 +409,17 @@ pub struct Sending {
     pub tlv_set: Vec<TlvSet>,
     /// v2: when it carries a checksum.
     pub crc32c: ChecksumSent,
+}
+
+/// What the endpoints of an upstream see connections come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// An address of this host that the kernel chooses.
+    Any,
+    /// This address.
+    Addr(IpAddr),
+    /// That of the client (IP_TRANSPARENT, ip(7)).
+    Client,
 }
 
 /// The most that an endpoint weighs.

@@ -19,7 +19,7 @@ use super::parse::{At, Written};
 use super::{
     AccessLog, Admin, Balance, Bind, Check, CheckPolicy, Config, Dns, Endpoint, Entry, Exchange,
     HeaderMode, Health, Host, Limits, Listener, Log, OnDown, Passive, PerClient, Route, Sending,
-    Server, Splice, Tcp, Timeouts, Upstream, Version, Way, lint,
+    Server, Source, Splice, Tcp, Timeouts, Upstream, Version, Way, lint,
 };
 use crate::core::addr::Addr;
 use crate::core::route::When;
@@ -122,6 +122,7 @@ pub(super) struct UpstreamDraft {
     pub(super) endpoints: Vec<EntryDraft>,
     pub(super) balance: Balance,
     pub(super) retries: At<usize>,
+    pub(super) source: At<Source>,
     pub(super) passive: Written<Passive>,
     pub(super) dns: Written<Dns>,
     pub(super) send: Written<Sending>,
@@ -306,6 +307,7 @@ fn build(draft: Draft) -> Option<Config> {
         endpoints: upstream.endpoints.into_iter().map(|draft| draft.entry.value).collect(),
         balance: upstream.balance,
         retries: upstream.retries.value,
+        source: upstream.source.value,
         passive: upstream.passive.value,
         dns: upstream.dns.value,
         send: upstream.send.value,

@@ -95,13 +95,14 @@ fn upstreams(plan: &Plan) -> Vec<(&str, Resolved<'_>)> {
 }
 
 fn of_upstream((old, old_addrs): &Resolved<'_>, (new, addrs): &Resolved<'_>) -> Vec<String> {
-    let Upstream { name: _, endpoints, balance, retries, passive, dns, send, health } = old;
+    let Upstream { name: _, endpoints, balance, retries, source, passive, dns, send, health } = old;
     changed(&[
         ("endpoints", *endpoints != new.endpoints),
         // Names stand for others now.
         ("addresses", *endpoints == new.endpoints && old_addrs != addrs),
         ("balance", *balance != new.balance),
         ("retries", *retries != new.retries),
+        ("source", *source != new.source),
         ("passive", *passive != new.passive),
         ("dns", *dns != new.dns),
         ("proxy_protocol", *send != new.send),

@@ -63,6 +63,19 @@ pub enum ServerError {
         /// What bind(2) or listen(2) said.
         error: io::Error,
     },
+    /// Connections cannot come from addresses of clients.
+    #[error(
+        "upstream `{upstream}`: source = \"client\" needs CAP_NET_RAW ({error}): \
+         `setcap cap_net_bind_service,cap_net_raw+ep PATH`, or in the unit \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE CAP_NET_RAW; a process that began without such an upstream \
+         has given it up, and a restart is needed"
+    )]
+    NoSpoofing {
+        /// The upstream's name.
+        upstream: String,
+        /// What setsockopt(2) said.
+        error: io::Error,
+    },
     /// A configuration that only another process can follow.
     #[error("a restart is needed to change server.workers")]
     NeedsRestart,

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::core::addr::Addr;
 use crate::core::check_result::CheckResult;
-use crate::data::sys;
+use crate::data::sys::{self, Origin};
 
 /// Why an endpoint was not reached, or did not answer as it should.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub(super) async fn connect(addr: Addr, span: Duration) -> Result<Reached, Unrea
     match addr {
         Addr::Inet(addr) => connect_inet(addr, span).await.map(Reached::Inet),
         // It stands at once, or not at all (unix(7)).
-        Addr::Unix(_) => sys::connect(&addr)
+        Addr::Unix(_) => sys::connect(&addr, Origin::Any)
             .and_then(|socket| UnixStream::from_std(socket.into()))
             .map(Reached::Unix)
             .map_err(|error| Unreached::of(&error)),

@@ -20,7 +20,7 @@ use super::ports::{Place, Ports};
 use super::prepare::{Prepared, Resolved};
 use super::trials::Trials;
 use super::workers::{Replies, Workers};
-use super::{announce, limits};
+use super::{announce, limits, transparent};
 use crate::config::Config;
 use crate::core::close_reason::CloseReason;
 use crate::core::pool::Pool;
@@ -134,6 +134,7 @@ impl Service {
     ) -> Result<(Following, Replies), ServerError> {
         let Prepared { config, resolved, opened } = prepared;
         let workers = self.workers.count();
+        transparent::check(&config)?;
         let bound = self.ports.bind(&config, workers)?;
         let doors = self.doors.bind(&config.admin)?;
         let new_places = bound.new_places();
@@ -269,6 +270,7 @@ impl Service {
         self.doors.adopt(doors, reception);
         announce::open_trust(&plan.config, &self.ports.places());
         announce::idle_sockets(self.ports.idle());
+        transparent::warn(&plan);
         // Last: who waits for these lines finds a server at rest.
         announce::listening(&plan.config, &new_places, self.workers.count(), connections_max);
     }

@@ -15,7 +15,7 @@ use super::prepare::{ConfigFile, Prepared, Source, WaitForNames};
 use super::running::Running;
 use super::service::Service;
 use super::workers;
-use super::{announce, limits, notify, prepare};
+use super::{announce, limits, notify, prepare, privileges, transparent};
 use crate::data::sys;
 use crate::telemetry::log;
 
@@ -46,8 +46,15 @@ pub(super) async fn prepare(
         }
         Source::Flags(loaded) => (*loaded, None, None),
     };
+    let spoofing = match transparent::is_asked_for(&loaded.config) {
+        true => Ok(()),
+        false => privileges::give_up_spoofing(),
+    };
     log::follow(&loaded.config.log).map_err(system("cannot start the log"))?;
     workers::log_panics();
+    if let Err(error) = spoofing {
+        tracing::warn!(%error, "a privilege could not be given up");
+    }
     announce::warnings(&loaded.warnings);
     let descriptors = sys::raise_descriptor_limit();
     let descriptors = descriptors.map_err(system("cannot raise the descriptor limit"))?;

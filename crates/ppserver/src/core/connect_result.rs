@@ -16,6 +16,8 @@ words! {
         Timeout, "timeout";
         /// Anything else: no route, no permission, nothing left to make a socket of.
         Error, "error";
+        /// There was no port left to connect from, of the address that it was to come from.
+        NoPort, "no_port";
         /// It met itself: nobody listens there, and both ends were our own socket.
         Itself, "self";
     }

@@ -40,7 +40,8 @@ impl Dial {
         Some(header.tlvs(bytes.as_ref()?.held()))
     }
 
-    /// Returns the place of the next endpoint to be tried for a client, now, who counts there.
+    /// Returns the place of the next endpoint to be tried for a client, now, who counts there; the connection comes from
+    /// an address, if one is given.
     ///
     /// # Errors
     /// When there is none: how the last attempt failed, if there was one.
@@ -48,10 +49,11 @@ impl Dial {
         &mut self,
         upstream: &Upstream,
         client: Option<IpAddr>,
+        from: Option<IpAddr>,
         now: Instant,
     ) -> Result<usize, CloseReason> {
         self.began = Some(now);
-        upstream.pick(&mut self.tried, client, now).map_err(|why| {
+        upstream.pick(&mut self.tried, client, from, now).map_err(|why| {
             self.failed.unwrap_or(match why {
                 Unavailable::None => CloseReason::NoEndpoint,
                 Unavailable::Full => CloseReason::EndpointsFull,

@@ -49,6 +49,7 @@ pub(super) fn connect_result(error: &io::Error) -> ConnectResult {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => ConnectResult::Refused,
         Some(libc::ETIMEDOUT) => ConnectResult::Timeout,
+        Some(libc::EADDRNOTAVAIL) => ConnectResult::NoPort,
         Some(_) => ConnectResult::Error,
         // The only one that no system call answers.
         None => ConnectResult::Itself,
@@ -66,6 +67,7 @@ mod tests {
             (libc::ETIMEDOUT, ConnectResult::Timeout),
             (libc::EHOSTUNREACH, ConnectResult::Error),
             (libc::EMFILE, ConnectResult::Error),
+            (libc::EADDRNOTAVAIL, ConnectResult::NoPort),
         ] {
             assert_eq!(connect_result(&io::Error::from_raw_os_error(number)), expected);
         }

@@ -43,6 +43,8 @@ pub(super) struct Target {
     sends: [Outgoing; 3],
     /// Whether one of those that may be sent takes something from the ClientHello.
     needs_hello: bool,
+    /// What they see connections come from.
+    pub(super) source: config::Source,
 }
 
 impl Target {
@@ -167,6 +169,7 @@ impl Rules {
                     needs_hello: sends[upstream.most_sent() as usize].needs_hello(),
                     upstream,
                     sends,
+                    source: config.upstreams[index].source,
                 }
             };
             let route = |route: &config::Route| Route {

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -254,24 +254,25 @@ pub fn listen(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
     if !socket.local_addr()?.is_unix() {
         socket.set_tcp_nodelay(options.nodelay)?;
         set_keepalive(socket, &options.keepalive)?;
-        set_defer_accept(socket, if options.defer_accept { 1 } else { 0 })?;
+        let seconds = if options.defer_accept { 1 } else { 0 };
+        set_int(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
     }
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
 }
 
-fn set_defer_accept(socket: &Socket, seconds: libc::c_int) -> io::Result<()> {
-    let size = libc::socklen_t::try_from(size_of_val(&seconds)).expect("an int is 4 bytes");
-    // SAFETY: tcp(7): TCP_DEFER_ACCEPT reads an int of `size` bytes; `seconds` is one and outlives
-    // the call, and the descriptor is open while `socket` is borrowed.
-    #[expect(unsafe_code, reason = "neither socket2 nor rustix has TCP_DEFER_ACCEPT")]
+/// Sets an option that is a number, and that neither socket2 nor rustix has.
+fn set_int(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is 4 bytes");
+    // SAFETY: setsockopt(2): an option reads `size` bytes, an int of tcp(7), ip(7) or ipv6(7); `value` is one and
+    // outlives the call, and the descriptor is open while `socket` is borrowed.
+    #[expect(unsafe_code, reason = "neither socket2 nor rustix has these options")]
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            size,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
     };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -320,18 +321,97 @@ pub fn accept(listener: impl AsFd) -> io::Result<(Socket, Option<SocketAddr>)> {
     Ok((socket.into(), peer.and_then(|peer| peer.try_into().ok())))
 }
 
+/// What a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An address and a port of ours, which the kernel chooses.
+    Any,
+    /// An address of ours; the kernel chooses the port.
+    Addr(IpAddr),
+    /// An address that need not be ours, and its port, or another one where that pair is taken.
+    Foreign(SocketAddr),
+}
+
+impl Origin {
+    /// Returns its address, if it is given.
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Any => None,
+            Self::Addr(ip) => Some(ip),
+            Self::Foreign(addr) => Some(addr.ip()),
+        }
+    }
+}
+
 /// Begins to connect, without waiting for it (connect(2)).
 ///
 /// # Errors
-/// What socket(2) and connect(2) know, but EINPROGRESS.
+/// What socket(2), bind(2) and connect(2) know, but EINPROGRESS: EADDRNOTAVAIL when there is no port left, EPERM where
+/// an address that is not ours is not allowed.
 #[inline]
-pub fn connect(to: &Addr) -> io::Result<Socket> {
+pub fn connect(to: &Addr, origin: Origin) -> io::Result<Socket> {
     let addr = sock_addr(to)?;
-    let socket = Socket::new(addr.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
-    match socket.connect(&addr) {
+    match (origin, to) {
+        // A UNIX socket sees no address.
+        (Origin::Any, _) | (_, Addr::Unix(_)) => connect_socket(stream_of(&addr)?, &addr),
+        (Origin::Addr(ip), Addr::Inet(_)) => connect_socket(bound_to(ip, &addr)?, &addr),
+        (Origin::Foreign(from), Addr::Inet(_)) => connect_from(from, &addr),
+    }
+}
+
+fn stream_of(addr: &SockAddr) -> io::Result<Socket> {
+    Socket::new(addr.domain(), Type::STREAM.nonblocking().cloexec(), None)
+}
+
+fn connect_socket(socket: Socket, addr: &SockAddr) -> io::Result<Socket> {
+    match socket.connect(addr) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
         result => result.map(|()| socket),
     }
+}
+
+/// A socket whose port is chosen when it connects, so that there are as many as endpoints have (ip(7)).
+fn bound_to(ip: IpAddr, to: &SockAddr) -> io::Result<Socket> {
+    let socket = stream_of(to)?;
+    set_int(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    Ok(socket)
+}
+
+/// Connects from somebody's address and port. Where that pair is taken, as by a connection of his that ended a moment
+/// ago, or is not for us, as a low port may be, the kernel chooses another port.
+#[cold]
+fn connect_from(from: SocketAddr, to: &SockAddr) -> io::Result<Socket> {
+    let socket = transparent(to.domain())?;
+    socket.set_reuse_address(true)?;
+    let connected = socket.bind(&from.into()).and_then(|()| connect_socket(socket, to));
+    let is_kept = |error: &io::Error| {
+        let kept = [libc::EADDRINUSE, libc::EADDRNOTAVAIL, libc::EACCES];
+        error.raw_os_error().is_some_and(|number| kept.contains(&number))
+    };
+    match connected {
+        Err(error) if is_kept(&error) => {
+            let socket = transparent(to.domain())?;
+            set_int(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+            socket.bind(&SocketAddr::new(from.ip(), 0).into())?;
+            connect_socket(socket, to)
+        }
+        connected => connected,
+    }
+}
+
+/// A socket that may be bound to an address which is not of this host (IP_TRANSPARENT, ip(7)).
+///
+/// # Errors
+/// EPERM without CAP_NET_RAW or CAP_NET_ADMIN.
+pub fn transparent(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+    let (level, option) = match domain == Domain::IPV6 {
+        true => (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
+        false => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+    };
+    set_int(&socket, level, option, 1)?;
+    Ok(socket)
 }
 
 /// Returns an address as the kernel takes it; an abstract name has a NUL where it is written with `@` (unix(7)).

@@ -19,7 +19,8 @@ use super::codes::Code;
 use super::diagnostics::Diagnostics;
 use super::load::Host;
 use super::parse::{At, Written};
-use super::validate::{Draft, ListenerDraft, UpstreamDraft};
+use super::validate::{Draft, EntryDraft, ListenerDraft, UpstreamDraft};
+use super::{Endpoint, Source};
 use crate::core::addr::Addr;
 
 pub use descriptors::{
@@ -51,6 +52,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     for upstream in &draft.upstreams {
         unused_upstream(draft, upstream, faults);
         unused_endpoints(upstream, faults);
+        unreachable_endpoints(upstream, faults);
         no_effect::endpoints(upstream, faults);
         no_effect::retries(upstream, faults);
         no_effect::dns(upstream, faults);
@@ -95,6 +97,32 @@ fn unused_endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
                 .add(Code::UnusedEndpoint, weight.value.clone(), message)
                 .with_help("give it a weight, or remove it");
         }
+    }
+}
+
+/// A connection has one family; a UNIX socket has none, and nobody comes from an address there.
+fn unreachable_endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let source = match upstream.source.value {
+        Source::Any => return,
+        Source::Addr(addr) => Some(addr),
+        Source::Client => None,
+    };
+    for EntryDraft { entry, place } in &upstream.endpoints {
+        let Endpoint::Addr(addr) = &entry.value.endpoint else { continue };
+        let (code, message) = match (addr, source) {
+            (Addr::Unix(_), _) => (
+                Code::NoEffect,
+                format!("`source` has no effect on {addr}: a UNIX socket sees no address"),
+            ),
+            (Addr::Inet(addr), Some(source)) if addr.is_ipv4() != source.is_ipv4() => (
+                Code::UnusedEndpoint,
+                format!("nobody gets to {addr} from {source}, which is of the other family"),
+            ),
+            (Addr::Inet(_), _) => continue,
+        };
+        faults
+            .add(code, place.clone(), message)
+            .with_help("put it into an upstream of its own, without `source`");
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::units::{format_duration, parse_bytes};
 use crate::config::validate::{EntryDraft, HealthDraft, UpstreamDraft, most_sent};
 use crate::config::{
     CheckPolicy, Dns, EXCHANGE_BYTES_MAX, Endpoint, Entry, EntrySend, Exchange, Passive, Sending,
-    TlvPass, TlvSet, TlvSource, TlvValue, Version, WEIGHT_MAX, defaults, keys,
+    Source, TlvPass, TlvSet, TlvSource, TlvValue, Version, WEIGHT_MAX, defaults, keys,
 };
 
 /// One less than the most attempts of a connection.
@@ -41,6 +41,7 @@ const TLV_SET_BYTES_MAX: usize = 65_535 - 36 - 7;
 const SNI_BYTES_MAX: usize = 253;
 /// RFC 7301 3.1.
 const ALPN_BYTES_MAX: usize = 255;
+const SOURCE_EXAMPLE: &str = "source = \"client\" or source = \"10.0.0.5\"";
 const TLV_SET_EXAMPLE: &str = "tlv_set = [{ type = 0xE1, value = \"edge-1\" }]";
 const TLV_PASS_EXAMPLE: &str = "tlv_pass = \"all\" or tlv_pass = [0xEA, 0xEE]";
 
@@ -63,6 +64,7 @@ pub(super) fn upstream(
         balance: section.choice("balance", defaults::BALANCE, &[], faults),
         passive: passive.written(self::passive(passive, faults)),
         retries: At::new(retries, section.get("retries").map(Spanned::span)),
+        source: source(section, faults),
         dns: dns(section.section("dns", &keys::DNS, faults), faults),
         send: send.written(self::send(send, &passed, &endpoints, faults)),
         passed,
@@ -79,6 +81,14 @@ fn endpoints(section: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<EntryDra
     let Some(list) = list else { return Vec::new() };
     not_empty(section, "endpoints", list, ENDPOINTS_EXAMPLE, faults);
     list.iter().filter_map(|value| entry(value, faults)).collect()
+}
+
+/// An address of this host, or the client's; nothing leaves it to the kernel.
+fn source(section: Section<'_, '_>, faults: &mut Diagnostics) -> At<Source> {
+    let place = section.get("source").map(Spanned::span);
+    let text = section.text("source", SOURCE_EXAMPLE, faults);
+    let found = text.and_then(|text| address::source(text, faults));
+    At::new(found.unwrap_or(defaults::SOURCE), place)
 }
 
 /// An address, or a table with one and what else is said of it.

@@ -354,6 +354,30 @@ fn a_mode_that_no_file_has_and_unix_peers_that_anybody_can_be_are_warned_about()
 }
 
 #[test]
+fn a_source_is_the_client_or_an_address_and_endpoints_that_it_does_not_reach_are_warned_about() {
+    for (source, endpoints, expected) in [
+        ("client", "'10.0.0.7:1', '[fd00::7]:1', 'web:1'", &[][..]),
+        ("", "'unix:/a'", &[]),
+        ("10.0.0.5", "'10.0.0.7:1', 'web:1'", &[]),
+        ("::ffff:10.0.0.5", "'10.0.0.7:1'", &[]),
+        ("fd00::5", "'10.0.0.7:1', '[fd00::7]:1'", &["7:12 unused-endpoint"]),
+        ("client", "'10.0.0.7:1', 'unix:/a'", &["7:26 no-effect"]),
+        ("clients", "'10.0.0.7:1'", &["8:8 bad-value"]),
+        ("10.0.0.5:0", "'10.0.0.7:1'", &["8:8 bad-value"]),
+        ("0.0.0.0", "'10.0.0.7:1'", &["8:8 bad-value"]),
+        ("ff02::1", "'10.0.0.7:1'", &["8:8 bad-value"]),
+        ("fe80::1", "'10.0.0.7:1'", &["8:8 bad-value"]),
+    ] {
+        let upstream = format!("[upstream.u]\nendpoints=[{endpoints}]\nsource='{source}'\n");
+        assert_eq!(
+            faults(&format!("{HEAD}{LISTENER}{upstream}")),
+            expected,
+            "{source} {endpoints}"
+        );
+    }
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_warned_about() {
     let host = Host { is_dir: |path| path == Path::new("/run/here"), ..Host::default() };
     let bind = "'unix:/run/here/a', 'unix:/run/gone/a', 'unix:@/run/gone/a'";

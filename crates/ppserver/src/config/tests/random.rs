@@ -148,6 +148,13 @@ fn on_interface(ip: IpAddr, port: u16) -> SocketAddr {
     }
 }
 
+/// Whether a connection can come from it.
+fn is_source(ip: &IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    !is_link_local && single_host(SocketAddr::new(ip, 1)).is_ok()
+}
+
 fn unix_name() -> impl Strategy<Value = UnixName> {
     let name = "[/@][^\0]{1,20}".prop_filter("no variable", |name| !name.contains("${"));
     name.prop_map(|name| UnixName::new(&name).unwrap())
@@ -194,11 +201,17 @@ fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
         eject: Duration::from_millis(one.min(other)),
         max: Duration::from_millis(one.max(other)),
     });
-    let body = (endpoints, choice(), 0..=15usize, passive, dns(), send(), health());
+    let source = prop_oneof![
+        Just(Source::Any),
+        Just(Source::Client),
+        ip().prop_filter("one host", is_source).prop_map(|ip| Source::Addr(ip.to_canonical())),
+    ];
+    let body = (endpoints, choice(), (0..=15usize, source), passive, dns(), send(), health());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
-        let upstream = |(name, (endpoints, balance, retries, passive, dns, send, health))| {
-            Upstream { name, endpoints, balance, retries, passive, dns, send, health }
-        };
+        let upstream =
+            |(name, (endpoints, balance, (retries, source), passive, dns, send, health))| {
+                Upstream { name, endpoints, balance, retries, source, passive, dns, send, health }
+            };
         map.into_iter().map(upstream).map(sent_by).collect()
     })
 }

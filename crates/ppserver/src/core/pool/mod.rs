@@ -172,8 +172,8 @@ impl Upstream {
         &self.pool.endpoints[at]
     }
 
-    /// Takes the place of the next endpoint for a client, out of those which he has not tried, and counts an
-    /// attempt there.
+    /// Takes the place of the next endpoint for a client, out of those which he has not tried and which are reached
+    /// from an address, if one is given; and counts an attempt there.
     ///
     /// # Errors
     /// When there is none.
@@ -181,11 +181,12 @@ impl Upstream {
         &self,
         tried: &mut Tried,
         client: Option<IpAddr>,
+        from: Option<IpAddr>,
         now: Instant,
     ) -> Result<usize, Unavailable> {
         let mut was_full = false;
         for _ in 0..ATTEMPTS_MAX {
-            let found = self.find(tried, client, now);
+            let found = self.find(tried, client, from, now);
             let Some(at) = found else { break };
             tried.add(at);
             if self.pool.endpoints[at].take(self.worker) {
@@ -196,7 +197,10 @@ impl Upstream {
             was_full = true;
         }
         let is_full = |at| {
-            !tried.contains(at) && self.is_in_use(at, now) && !self.pool.endpoints[at].has_room()
+            !tried.contains(at)
+                && self.is_in_use(at, now)
+                && self.is_reached(at, from)
+                && !self.pool.endpoints[at].has_room()
         };
         let is_full = was_full || (0..self.pool.endpoints.len()).any(is_full);
         Err(if is_full { Unavailable::Full } else { Unavailable::None })
@@ -265,6 +269,13 @@ impl Upstream {
         member.weight > 0 && shared.health.is_up() && self.is_answering(at, now)
     }
 
+    /// Whether a connection from an address can go there, which has one family; at a UNIX socket it has none.
+    fn is_reached(&self, at: usize, from: Option<IpAddr>) -> bool {
+        let Some(from) = from else { return true };
+        let addr = self.pool.endpoints[at].member.addr.inet();
+        addr.is_none_or(|addr| addr.is_ipv4() == from.is_ipv4())
+    }
+
     fn is_answering(&self, at: usize, now: Instant) -> bool {
         let Unanswered { count, since } = &*self.unanswered[at];
         count.load(Ordering::Relaxed) == 0
@@ -272,23 +283,31 @@ impl Upstream {
     }
 
     /// Finds the one that is to be tried next.
-    fn find(&self, tried: &Tried, client: Option<IpAddr>, now: Instant) -> Option<usize> {
+    fn find(
+        &self,
+        tried: &Tried,
+        client: Option<IpAddr>,
+        from: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<usize> {
         let is_left = |at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();
+        let is_reached = |at: usize| self.is_reached(at, from);
         let tier = |is_backup: bool| {
             self.choose(client, now, |at| {
                 self.pool.endpoints[at].member.is_backup == is_backup
                     && is_left(at)
                     && self.is_in_use(at, now)
+                    && is_reached(at)
             })
         };
         tier(false).or_else(|| tier(true)).or_else(|| {
-            if (0..self.pool.endpoints.len()).any(|at| self.is_in_use(at, now)) {
+            if (0..self.pool.endpoints.len()).any(|at| self.is_in_use(at, now) && is_reached(at)) {
                 return None;
             }
             // Better one of those that failed than nobody.
             self.choose(client, now, |at| {
                 let Endpoint { member, shared } = &self.pool.endpoints[at];
-                member.weight > 0 && is_left(at) && shared.health.may_be_tried()
+                member.weight > 0 && is_left(at) && is_reached(at) && shared.health.may_be_tried()
             })
         })
     }

@@ -38,7 +38,7 @@ fn maglev(endpoints: &[Endpoint]) -> Balance {
 }
 
 fn pick(upstream: &Upstream, number: u32, now: Instant) -> Result<usize, Unavailable> {
-    upstream.pick(&mut Tried::default(), Some(client(number)), now)
+    upstream.pick(&mut Tried::default(), Some(client(number)), None, now)
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn endpoints_are_taken_in_turn_and_retried_at_another() {
     assert_eq!([0; 4].map(|it| pick(&upstream, it, now)), [Ok(0), Ok(1), Ok(2), Ok(0)]);
     let mut tried = Tried::default();
     let mut picked: Vec<_> =
-        (0..3).map(|_| upstream.pick(&mut tried, Some(client(1)), now).unwrap()).collect();
-    assert_eq!(upstream.pick(&mut tried, Some(client(1)), now), Err(Unavailable::None));
+        (0..3).map(|_| upstream.pick(&mut tried, Some(client(1)), None, now).unwrap()).collect();
+    assert_eq!(upstream.pick(&mut tried, Some(client(1)), None, now), Err(Unavailable::None));
     picked.sort_unstable();
     assert_eq!(picked, [0, 1, 2]);
 }
@@ -180,7 +180,7 @@ fn a_client_belongs_to_one_endpoint_on_every_node() {
     let turned: Vec<_> = all.iter().rev().cloned().collect();
     let (one, other) = (upstream(&all, maglev(&all), now), upstream(&turned, maglev(&turned), now));
     let port = |upstream: &Upstream, client: IpAddr| {
-        let at = upstream.pick(&mut Tried::default(), Some(client), now).unwrap();
+        let at = upstream.pick(&mut Tried::default(), Some(client), None, now).unwrap();
         upstream.endpoint(at).member.addr.inet().unwrap().port()
     };
     for number in 0..1000 {
@@ -263,7 +263,7 @@ fn after_a_failure_nobody_is_kept_waiting_at_one_that_is_out() {
     all[1].shared.health.handle_failed(1);
     let upstream = upstream(&all, Balance::RoundRobin, now);
     let mut tried = Tried::default();
-    let mut pick = || upstream.pick(&mut tried, Some(client(1)), now);
+    let mut pick = || upstream.pick(&mut tried, Some(client(1)), None, now);
     assert_eq!([pick(), pick()], [Ok(0), Err(Unavailable::None)]);
 }
 
@@ -296,6 +296,31 @@ fn a_reload_leaves_the_turn_with_the_endpoint_that_has_it() {
         pick(&new, 1, now).map(|at| new.endpoint(at).member.addr.inet().unwrap().port()),
         Ok(3)
     );
+}
+
+#[test]
+fn an_endpoint_of_the_other_family_is_none_for_a_client_who_comes_from_his_own_address() {
+    let now = start();
+    let member = |text: &str| Member {
+        addr: text.parse().unwrap(),
+        ..Member::at(([127, 0, 0, 1], 1).into())
+    };
+    let texts = ["10.0.0.7:80", "[fd00::7]:80", "unix:/run/web.sock"];
+    let all = texts.map(|text| Endpoint::new(member(text), WORKERS)).to_vec();
+    let upstream = upstream(&all, Balance::First, now);
+    let tries = |from: Option<&str>| {
+        let from = from.map(|from| from.parse().unwrap());
+        let mut tried = Tried::default();
+        let tries = std::iter::from_fn(|| upstream.pick(&mut tried, from, from, now).ok());
+        tries.collect::<Vec<_>>()
+    };
+    assert_eq!(tries(None), [0, 1, 2]);
+    assert_eq!(tries(Some("203.0.113.7")), [0, 2]);
+    assert_eq!(tries(Some("2001:db8::7")), [1, 2]);
+    // One that is up and of no use keeps nobody from those that failed.
+    all[0].shared.health.handle_failed(1);
+    all[2].shared.health.handle_failed(1);
+    assert_eq!(tries(Some("203.0.113.7")), [0, 2]);
 }
 
 #[test]

@@ -210,7 +210,7 @@ impl Pool {
         let before = *tried;
         let client = lock(&self.rng).below(250);
         let client = IpAddr::from([10, 0, 0, u8::try_from(client).expect("it is below 250")]);
-        let picked = lock(&self.upstream).pick(tried, Some(client), now);
+        let picked = lock(&self.upstream).pick(tried, Some(client), None, now);
         let known = lock(&self.known);
         let is_up = |at: usize| known[at].is_up(now);
         let has_room = |at: usize| {

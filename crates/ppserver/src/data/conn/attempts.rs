@@ -7,15 +7,18 @@
 //!
 //! Invariant: what is held is given back once, whatever ends the connection, also a worker that fails.
 
+use std::net::IpAddr;
 use std::time::Instant;
 use std::{fmt, io};
 
 use pptrust::{Facts, Outgoing, SocketAddrs};
 
 use super::{Connection, Ctx, Stage};
+use crate::config;
 use crate::core::addr::{Addr, Peer};
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
+use crate::core::intent::{Intent, Purpose};
 use crate::core::session::Side;
 use crate::data::dial::Dial;
 use crate::data::hello::Hello;
@@ -24,8 +27,15 @@ use crate::data::orders::Ejected;
 use crate::data::outcome::{connect_result, first_use, met_itself};
 use crate::data::rules::Target;
 use crate::data::source::Source;
-use crate::data::sys;
+use crate::data::sys::{self, Origin};
 use crate::data::table::Key;
+
+/// Whom a failed attempt is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    Endpoint,
+    Nobody,
+}
 
 /// The last attempt to reach an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +71,12 @@ impl Connection {
             unreachable!("a session connects behind its header, and before it relays")
         };
         let route = self.rules.target(self.taken);
-        let place = match dial.next(&route.upstream, self.intent.client.ip(), ctx.now) {
+        let origin = match origin(route.source, &self.intent) {
+            Ok(origin) => origin,
+            Err(NoSource) => return self.refuse_source(ctx),
+        };
+        let (client, from) = (self.intent.client.ip(), origin.ip());
+        let place = match dial.next(&route.upstream, client, from, ctx.now) {
             Ok(place) => place,
             Err(reason) => {
                 self.report_unavailable(reason, ctx);
@@ -91,8 +106,10 @@ impl Connection {
             Ok(len) => &ctx.scratch[..len],
             Err(reason) => return self.session.handle_refused(reason, ctx.now),
         };
-        let itself = endpoint.inet().filter(|_| self.rules.may_meet_itself(endpoint));
-        let connected = sys::connect(endpoint).and_then(|socket| {
+        let is_foreign = matches!(origin, Origin::Foreign(_));
+        let may_meet = is_foreign || self.rules.may_meet_itself(endpoint);
+        let itself = endpoint.inet().filter(|_| may_meet);
+        let connected = sys::connect(endpoint, origin).and_then(|socket| {
             if let Some(addr) = itself
                 && sys::local_addr(&socket)? == addr
             {
@@ -115,12 +132,17 @@ impl Connection {
             }
             Err(error) => {
                 let failed_before = self.session.failed_attempts();
-                let reason = match sys::is_exhaustion(&error) {
+                let result = connect_result(&error);
+                let is_exhausted = sys::is_exhaustion(&error);
+                let reason = match is_exhausted {
                     true => CloseReason::Resources,
                     false => CloseReason::ConnectFailed,
                 };
+                // That nothing can be sent from a client's address is no fault of the endpoint.
+                let is_ours = is_exhausted || is_foreign && result != ConnectResult::Refused;
+                let blame = if is_ours { Blame::Nobody } else { Blame::Endpoint };
                 self.session.handle_connect_failed(reason, ctx.now);
-                self.report_attempt(failed_before, reason, connect_result(&error), &error, ctx);
+                self.report_attempt(failed_before, reason, (result, blame), &error, ctx);
             }
         }
     }
@@ -174,8 +196,8 @@ impl Connection {
         error: &io::Error,
         ctx: &mut Ctx<'_>,
     ) {
-        let result = connect_result(error);
-        self.report_attempt(failed_before, CloseReason::ConnectFailed, result, error, ctx);
+        let outcome = (connect_result(error), Blame::Endpoint);
+        self.report_attempt(failed_before, CloseReason::ConnectFailed, outcome, error, ctx);
     }
 
     /// Counts an attempt to connect that has failed just now, and says why it did.
@@ -184,7 +206,7 @@ impl Connection {
         &mut self,
         failed_before: usize,
         reason: CloseReason,
-        result: ConnectResult,
+        (result, blame): (ConnectResult, Blame),
         why: &dyn fmt::Display,
         ctx: &mut Ctx<'_>,
     ) {
@@ -199,7 +221,7 @@ impl Connection {
         }
         let Target { upstream, cells, .. } = self.rules.target(self.taken);
         cells.endpoints[place].connect(result);
-        if reason == CloseReason::Resources {
+        if blame == Blame::Nobody {
             upstream.handle_cancelled(place);
         } else if upstream.handle_failed(place) {
             ctx.ejections.tell(Ejected {
@@ -218,6 +240,23 @@ impl Connection {
                 "cannot connect",
             );
         }
+    }
+
+    /// Resets a client from whose address nothing can come.
+    #[cold]
+    fn refuse_source(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(suppressed) = ctx.failure_lines.allow(ctx.now) {
+            tracing::warn!(
+                listener = self.rules.name(),
+                upstream = self.rules.target(self.taken).upstream.name,
+                peer = %self.intent.peer,
+                client = %self.intent.client,
+                error = "no connection can come from the client's address",
+                suppressed,
+                "cannot connect",
+            );
+        }
+        self.session.handle_refused(CloseReason::ConnectFailed, ctx.now);
     }
 
     /// Says that there is nobody to connect to, but for those that have failed.
@@ -254,6 +293,35 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.let_go();
+    }
+}
+
+/// No connection comes from the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NoSource;
+
+/// Says what a connection to an endpoint comes from: with `source = "client"` from the client, but where it is only to
+/// see whether we live, or the client has no address.
+#[inline]
+fn origin(source: config::Source, intent: &Intent<Peer>) -> Result<Origin, NoSource> {
+    match (source, intent.client) {
+        (config::Source::Any, _) => Ok(Origin::Any),
+        (config::Source::Addr(addr), _) => Ok(Origin::Addr(addr)),
+        (config::Source::Client, Peer::Inet(client)) if intent.purpose == Purpose::Service => {
+            // Of who is carried by a header, loopback is not this host's.
+            let is_here = intent.client == intent.peer;
+            let is_source = single_host(client.ip()) && (is_here || !client.ip().is_loopback());
+            if is_source { Ok(Origin::Foreign(client)) } else { Err(NoSource) }
+        }
+        (config::Source::Client, Peer::Inet(_) | Peer::Unix) => Ok(Origin::Any),
+    }
+}
+
+/// Whether packets can come from an address: it is that of one host, on any interface.
+fn single_host(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
     }
 }
 

@@ -18,7 +18,7 @@ use mio::Registry;
 use pptrust::{Found, Intro};
 use socket2::Socket;
 
-use attempts::Attempt;
+use attempts::{Attempt, Blame};
 
 use super::conduit::{Buffer, Spares};
 use super::dial::Dial;
@@ -165,7 +165,8 @@ impl Connection {
         let failed_before = self.session.failed_attempts();
         self.session.handle_time(ctx.now);
         let (reason, result) = (CloseReason::ConnectTimeout, ConnectResult::Timeout);
-        self.report_attempt(failed_before, reason, result, &"no answer in time", ctx);
+        let outcome = (result, Blame::Endpoint);
+        self.report_attempt(failed_before, reason, outcome, &"no answer in time", ctx);
     }
 
     /// Does what the session wants done, until it waits, ends, or has used up its share; each action costs

@@ -97,7 +97,7 @@ fn a_name_goes_on_counting_and_one_that_is_gone_stays_in_the_totals() {
     let connects = endpoints
         .iter()
         .map(|totals| (totals.addr.inet().unwrap().port(), totals.connects, totals.active));
-    assert_eq!(connects.collect::<Vec<_>>(), [(101, [1, 0, 1, 0, 0], 1), (102, [0; 5], 0)]);
+    assert_eq!(connects.collect::<Vec<_>>(), [(101, [1, 0, 1, 0, 0, 0], 1), (102, [0; 6], 0)]);
     // The connection goes on, and is counted where it was.
     let totals = ledger.totals();
     assert_eq!((totals.accepted, totals.active, totals.connect_failures), (2, 2, 2));

@@ -363,7 +363,7 @@ impl Shell {
         let mut tried = Tried::default();
         let mut failed = None;
         for _ in 0..self.pool.attempts_max() {
-            let at = match self.pool.pick(&mut tried, Some(client), now) {
+            let at = match self.pool.pick(&mut tried, Some(client), None, now) {
                 Ok(at) => at,
                 Err(Unavailable::None) => break,
                 Err(Unavailable::Full) => return Err(DropReason::EndpointsFull),
