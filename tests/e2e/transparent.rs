@@ -233,6 +233,30 @@ fn a_source_of_ours_is_what_endpoints_see_and_its_ports_are_counted() {
 }
 
 #[test]
+fn checks_and_trials_come_from_a_source_of_ours() {
+    in_a_namespace(|| {
+        let source = IpAddr::from([127, 0, 0, 9]);
+        let far = Far::at([127, 0, 0, 1]);
+        let text = |more: &str| text(&format!("'{}'", far.addr()), "127.0.0.9") + more;
+        let checked = text("health = { check = 'tcp', interval = '1s' }\n");
+        let mut server = Server::start(&checked);
+        assert_eq!(far.accept().1.ip(), source, "there is no client");
+        server.stop();
+        let tried = text("passive = { failures = 1, eject = '100ms', max = '100ms' }\n");
+        let addr = far.addr();
+        drop(far);
+        let mut server = Server::start(&tried);
+        let mut client = Session::connect(server.addr());
+        client.send(b"plain");
+        client.assert_reset();
+        let far = Far(TcpListener::bind(addr).expect("nobody else is here"));
+        assert_eq!(far.accept().1.ip(), source, "the client is gone");
+        server.wait_for("endpoint up: a connect of ours stood", 0);
+        server.stop();
+    });
+}
+
+#[test]
 fn without_the_capability_the_start_says_what_gives_it_and_without_routes_what_makes_them() {
     in_a_namespace(|| {
         let far = Far::at([127, 0, 0, 1]);

@@ -422,6 +422,16 @@ pub enum Source {
     Client,
 }
 
+impl Source {
+    /// Returns what connects of our own come from, if it is given: they are no client's.
+    pub const fn of_ours(self) -> Option<IpAddr> {
+        match self {
+            Self::Addr(addr) => Some(addr),
+            Self::Any | Self::Client => None,
+        }
+    }
+}
+
 /// The most that an endpoint weighs.
 pub const WEIGHT_MAX: u32 = 1_000;
 

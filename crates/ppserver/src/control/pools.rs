@@ -4,6 +4,7 @@
 //! Invariant: there is one [`Shared`] for an endpoint as long as a worker or a configuration has it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,8 +54,7 @@ struct Entry {
     /// The name or file that it came from, if it is not written in the configuration.
     from: Option<Arc<str>>,
     terms: EjectionTerms,
-    /// How long a trial may take: as a client's connect.
-    connect_timeout: Duration,
+    trial: TrialTerms,
     /// How long it takes until all of its weight counts when it is back.
     slow_start: Duration,
     on_down: OnDown,
@@ -67,6 +67,15 @@ struct Entry {
     checked: Option<CheckedEntry>,
     /// When it came to stand as it does.
     since: SystemTime,
+}
+
+/// How an endpoint is tried: as by a client's connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TrialTerms {
+    /// What the connect comes from, if that is given.
+    pub(super) from: Option<IpAddr>,
+    /// How long it may take.
+    pub(super) timeout: Duration,
 }
 
 /// What is known of an endpoint by its checks.
@@ -241,14 +250,14 @@ impl Pools {
         self.known().entries.values().filter_map(Entry::trial_at).min()
     }
 
-    /// Takes those that are to be tried now, so many at most, each with how long that may take.
-    pub(super) fn take_due(&self, count_max: usize, now: Instant) -> Vec<(Name, Duration)> {
+    /// Takes those that are to be tried now, so many at most, each with how that is done.
+    pub(super) fn take_due(&self, count_max: usize, now: Instant) -> Vec<(Name, TrialTerms)> {
         let entries = &mut self.known().entries;
         let is_due = |entry: &Entry| entry.trial_at().is_some_and(|at| at <= now);
         let due = entries.iter_mut().filter(|(_, entry)| is_due(entry)).take(count_max);
         let take = |(name, entry): (&Name, &mut Entry)| {
             entry.is_on_trial = true;
-            (name.clone(), entry.connect_timeout)
+            (name.clone(), entry.trial)
         };
         due.map(take).collect()
     }
@@ -351,7 +360,7 @@ impl Entry {
             is_backup: false,
             from: None,
             terms: EjectionTerms { first: Duration::ZERO, max: Duration::ZERO },
-            connect_timeout: Duration::ZERO,
+            trial: TrialTerms { from: None, timeout: Duration::ZERO },
             slow_start: Duration::ZERO,
             on_down: OnDown::Keep,
             ejection: None,
@@ -373,8 +382,8 @@ impl Entry {
         if failures == 0 && self.shared.health.readmit() {
             (self.ejection, self.why, self.since) = (None, None, SystemTime::now());
         }
-        (self.connect_timeout, self.slow_start) = (connect_timeout, *slow_start);
-        self.on_down = *on_down;
+        self.trial = TrialTerms { from: upstream.source.of_ours(), timeout: connect_timeout };
+        (self.slow_start, self.on_down) = (*slow_start, *on_down);
         match check {
             Check::Off => {
                 self.checked = None;
@@ -446,6 +455,7 @@ mod tests {
     use crate::core::pool::ramp::WHOLE;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const TRIAL: TrialTerms = TrialTerms { from: None, timeout: Duration::from_secs(7) };
 
     #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
     fn start() -> Instant {
@@ -508,7 +518,7 @@ mod tests {
         assert_eq!(pools.trial_at(), Some(begin + 10 * SECOND));
         assert_eq!(pools.take_due(9, begin + 9 * SECOND), []);
         let due = begin + 10 * SECOND;
-        assert_eq!(pools.take_due(9, due), [(name(1), 7 * SECOND)], "as long as a client waits");
+        assert_eq!(pools.take_due(9, due), [(name(1), TRIAL)], "as long as a client waits");
         assert_eq!((pools.trial_at(), pools.take_due(9, due)), (None, Vec::new()), "once");
         assert!(pools.handle_trial(name(1), Err("refused".to_owned()), due).is_none());
         assert_eq!(pools.trial_at(), Some(due + 20 * SECOND));
@@ -521,14 +531,17 @@ mod tests {
 
     #[test]
     fn no_more_are_tried_than_there_is_room_for_and_nobody_who_is_not_followed() {
-        let (pools, held) = followed("", &[1, 2, 3]);
+        let (pools, held) = followed("source = '10.0.0.9'", &[1, 2, 3]);
         let begin = start();
         for last in 1..=3 {
             pools.handle_ejected(name(last), String::new(), begin);
         }
         let due = begin + 10 * SECOND;
         assert_eq!(pools.take_due(2, due).len(), 2);
-        assert_eq!(pools.take_due(2, due), [(name(3), 7 * SECOND)]);
+        assert_eq!(
+            pools.take_due(2, due),
+            [(name(3), TrialTerms { from: Some([10, 0, 0, 9].into()), ..TRIAL })]
+        );
         pools.follow(&config(""), &members(&[1]));
         pools.handle_trial(name(2), Err(String::new()), due);
         assert_eq!(pools.trial_at(), None, "connections hold it, and nobody else");

@@ -4,7 +4,7 @@
 //! was refused.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use pptrust::SocketAddrs;
@@ -77,10 +77,14 @@ impl Reached {
     }
 }
 
-/// Connects, in a span.
-pub(super) async fn connect(addr: Addr, span: Duration) -> Result<Reached, Unreached> {
+/// Connects, in a span, from this address if one is given.
+pub(super) async fn connect(
+    addr: Addr,
+    from: Option<IpAddr>,
+    span: Duration,
+) -> Result<Reached, Unreached> {
     match addr {
-        Addr::Inet(addr) => connect_inet(addr, span).await.map(Reached::Inet),
+        Addr::Inet(addr) => connect_inet(addr, from, span).await.map(Reached::Inet),
         // It stands at once, or not at all (unix(7)).
         Addr::Unix(_) => sys::connect(&addr, Origin::Any)
             .and_then(|socket| UnixStream::from_std(socket.into()))
@@ -89,8 +93,16 @@ pub(super) async fn connect(addr: Addr, span: Duration) -> Result<Reached, Unrea
     }
 }
 
-async fn connect_inet(addr: SocketAddr, span: Duration) -> Result<TcpStream, Unreached> {
-    let connected = timeout(span, TcpStream::connect(addr)).await;
+async fn connect_inet(
+    addr: SocketAddr,
+    from: Option<IpAddr>,
+    span: Duration,
+) -> Result<TcpStream, Unreached> {
+    if from.is_some_and(|from| from.is_ipv4() != addr.is_ipv4()) {
+        let why = "it is of the other family than `source`".to_owned();
+        return Err(Unreached { result: CheckResult::Error, why });
+    }
+    let connected = timeout(span, stands(addr, from)).await;
     let connected = connected.map_err(|_| Unreached::late())?;
     let socket = connected.map_err(|error| Unreached::of(&error))?;
     if socket.local_addr().map_err(|error| Unreached::of(&error))? == addr {
@@ -103,6 +115,14 @@ async fn connect_inet(addr: SocketAddr, span: Duration) -> Result<TcpStream, Unr
     Ok(socket)
 }
 
+async fn stands(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = sys::connect(&addr.into(), from.map_or(Origin::Any, Origin::Addr))?;
+    let socket = TcpStream::from_std(socket.into())?;
+    // Or has failed (connect(2), EINPROGRESS).
+    socket.writable().await?;
+    socket.take_error()?.map_or(Ok(socket), Err)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
@@ -113,12 +133,27 @@ mod tests {
     async fn who_listens_is_reached_and_who_does_not_refuses() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
-        let socket = connect(addr.into(), Duration::from_secs(10)).await.unwrap();
+        let connect = |from| connect(addr.into(), from, Duration::from_secs(10));
+        let socket = connect(None).await.unwrap();
         assert_eq!(socket.addrs().unwrap().unwrap().local, addr);
         drop(listener);
         // Nobody else is given the port while a connection of it is there.
-        let unreached = connect(addr.into(), Duration::from_secs(10)).await.unwrap_err();
+        let unreached = connect(None).await.unwrap_err();
         assert_eq!(unreached.result, CheckResult::Refused, "{unreached:?}");
+    }
+
+    #[tokio::test]
+    async fn it_comes_from_the_address_that_is_given_and_reaches_nobody_of_the_other_family() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect =
+            |from: &str| connect(addr.into(), Some(from.parse().unwrap()), Duration::from_secs(10));
+        let _socket = connect("127.0.0.9").await.unwrap();
+        assert_eq!(listener.accept().unwrap().1.ip(), IpAddr::from([127, 0, 0, 9]));
+        // RFC 5737: nobody's, nor ours.
+        for from in ["::1", "192.0.2.1"] {
+            assert_eq!(connect(from).await.unwrap_err().result, CheckResult::Error, "{from}");
+        }
     }
 
     #[tokio::test]
@@ -126,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.sock");
         let addr: Addr = format!("unix:{}", path.display()).parse().unwrap();
-        let connect = || connect(addr, Duration::from_secs(10));
+        let connect = || connect(addr, None, Duration::from_secs(10));
         assert_eq!(connect().await.unwrap_err().result, CheckResult::Error, "no file");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert_eq!(connect().await.unwrap().addrs().unwrap(), None);

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::moment;
-use super::pools::{Name, Pools};
+use super::pools::{Name, Pools, TrialTerms};
 use super::reach;
 use super::requests::EndpointChange;
 use crate::data::orders::{Ejected, Ejections};
@@ -71,10 +71,10 @@ impl Trials {
             }
             Step::Due => {
                 let room = TRIALS_MAX.saturating_sub(self.trials.len());
-                for (name, timeout) in self.pools.take_due(room, now) {
+                for (name, TrialTerms { from, timeout }) in self.pools.take_due(room, now) {
                     self.trials.spawn(async move {
                         // Closed at once if it stands.
-                        let outcome = reach::connect(name.1, timeout).await.map(drop);
+                        let outcome = reach::connect(name.1, from, timeout).await.map(drop);
                         (name, outcome.map_err(|unreached| unreached.why))
                     });
                 }

@@ -29,7 +29,7 @@ pub(super) async fn check(target: &Target) -> Result<Duration, Unreached> {
 
 async fn attempt(target: &Target) -> Result<(), Unreached> {
     let policy = &target.policy;
-    let mut reached = reach::connect(target.name.1, policy.timeout).await?;
+    let mut reached = reach::connect(target.name.1, target.from, policy.timeout).await?;
     let addrs = reached.addrs().map_err(|error| Unreached::of(&error))?;
     let socket = reached.stream();
     let mut said = target.hello.bytes(addrs);

@@ -12,6 +12,7 @@ mod agenda;
 mod exchange;
 mod hello;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ use hello::Hello;
 #[derive(Debug)]
 pub(super) struct Target {
     name: Name,
+    /// What the check comes from, if that is given.
+    from: Option<IpAddr>,
     policy: Arc<CheckPolicy>,
     hello: Hello,
 }
@@ -92,7 +95,8 @@ fn targets(upstream: &config::Upstream, pool: &Pool) -> Vec<Target> {
         };
         let name = (upstream.name.clone(), endpoint.member.addr);
         let hello = Hello::new(upstream.send.outgoing(version), policy.proxy);
-        Target { name, policy: Arc::clone(&policy), hello }
+        let from = upstream.source.of_ours();
+        Target { name, from, policy: Arc::clone(&policy), hello }
     };
     pool.endpoints.iter().map(target).collect()
 }
@@ -147,6 +151,7 @@ mod tests {
     /// A target at a port of 127.0.0.1, which is sent nothing.
     pub(super) fn target(port: u16, interval: Duration) -> Target {
         let name = ("web".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
-        Target { name, policy: policy(interval).into(), hello: Hello::Fixed(Vec::new()) }
+        let (policy, hello) = (policy(interval).into(), Hello::Fixed(Vec::new()));
+        Target { name, from: None, policy, hello }
     }
 }
