@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{End, place};
 use crate::common::far_end::FarEnd;
 use crate::common::payload::{MIB, assert_same, random};
-use crate::life::server::Server;
+use crate::life::server::{Server, ppserver, run};
 use crate::life::session::{HEADER, Session};
 
 const UNSPEC: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0";
@@ -200,4 +200,29 @@ fn a_stale_endpoint_is_refused_and_an_abstract_one_is_reached() {
     End::accept(&far).expect(&[UNSPEC, b"x"].concat());
     drop(client);
     server.stop();
+}
+
+#[test]
+fn an_operator_takes_a_unix_endpoint_out_and_back_in() {
+    let (dir, here) = place();
+    let (_far_dir, there) = place();
+    let far = UnixListener::bind(&there).expect("the directory is ours");
+    let door = unix(&dir.path().join("admin.sock"));
+    let more = format!("admin.socket = '{}'", dir.path().join("admin.sock").display());
+    let mut server = start(&unix(&here), &unix(&there), "", &more);
+    for (state, is_served) in [("down", false), ("auto", true)] {
+        let mut command = ppserver();
+        command.args(["upstreams", "set", "far", &unix(&there), "--state", state]);
+        let ran = run(command.args(["--admin", &door]));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let now = if is_served { "up" } else { "down" };
+        assert_eq!(ran.stdout, format!("{} of far: {now}, weight 1", unix(&there)));
+        let client = End::connect(&here);
+        match is_served {
+            true => End::accept(&far).expect(UNSPEC),
+            false => assert_eq!(client.rest(), (Vec::new(), false)),
+        }
+    }
+    let counters = server.stop();
+    assert_eq!(counters["closed"]["no_endpoint"], 1);
 }

@@ -116,6 +116,8 @@ impl fmt::Display for AddrError {
     }
 }
 
+impl std::error::Error for AddrError {}
+
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

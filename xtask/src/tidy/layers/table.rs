@@ -66,6 +66,7 @@ const ABOVE: &[Layer] = &[
             "telemetry::log",
             "config",
             "control::client",
+            "core::addr",
         ],
         world: World::Open,
         why: "a subcommand says what is to be served and hands it to the server",

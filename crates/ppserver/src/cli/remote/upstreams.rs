@@ -1,6 +1,5 @@
 //! `upstreams`: the endpoints of a running server, and a word of an operator about one.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::table::{cell, table};
 use super::{Admin, query};
 use crate::cli::{Exit, Failure, answer};
+use crate::core::addr::Addr;
 
 /// How long a change may take.
 const SET_TIME: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ struct Set {
     upstream: String,
     /// The endpoint's address
     #[arg(value_name = "ADDR")]
-    endpoint: SocketAddr,
+    endpoint: Addr,
     /// What it is to be, whatever checks say; `auto` leaves it to them
     #[arg(long)]
     state: Option<State>,
