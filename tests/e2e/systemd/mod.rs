@@ -13,6 +13,8 @@ use crate::life::session::{Session, wait_until_refused};
 /// The most that `systemd-analyze security` may say; 10 is the worst.
 const EXPOSURE_MAX: f64 = 1.6;
 
+const UPSTREAMS: &str = include_str!("../../../docs/upstreams.md");
+
 const UPGRADE: [&str; 4] = ["ppserver", "upgrade", "--admin", "/run/ppserver/admin.sock"];
 
 /// A configuration with this in the place of its port.
@@ -24,6 +26,15 @@ fn text(bind: &str, far_end: &FarEnd) -> String {
 fn privileged(nth: u8) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
     SocketAddr::from(([127, 100 + nth, high, low], 1))
+}
+
+/// The drop-in for our unit that a section of the page has.
+#[track_caller]
+fn drop_in(section: &str) -> String {
+    let (_, page) = UPSTREAMS.split_once(&format!("## {section}\n")).expect("the page has it");
+    let (_, block) = page.split_once("```ini\n").expect("it has one");
+    let (lines, _) = block.split_once("```").expect("it ends");
+    lines.lines().map(|line| line.trim_start().to_owned() + "\n").collect()
 }
 
 /// Another process takes over, and the service manager learns of it.
@@ -167,4 +178,30 @@ fn the_ports_of_the_socket_unit_start_it_and_outlive_it() {
     systemd.ask(&["systemctl", "stop", "ppserver.service"]);
     Session::open(addr);
     assert_eq!(systemd.property("NRestarts"), "0");
+}
+
+#[test]
+fn drop_ins_let_it_come_from_clients_and_a_group_connect_to_its_socket() {
+    let far_end = FarEnd::start();
+    let text = text("unix:/run/ppserver/edge.sock", &far_end) + "source = 'client'\n";
+    let systemd = Systemd::boot(&text, &[]);
+    assert_ne!(systemd.run(&["systemctl", "start", "ppserver"]).code, Some(0));
+    assert_eq!(systemd.property("ExecMainStatus"), "77", "{}", systemd.journal(&[]));
+    drop(systemd);
+
+    let lines = drop_in("UNIX sockets") + &drop_in("A transparent source");
+    let systemd = Systemd::boot(&text, &[("ppserver.service", &lines)]);
+    systemd.ask(&["systemctl", "start", "ppserver"]);
+    let status = format!("/proc/{}/status", systemd.main_pid().as_raw_nonzero());
+    let status = systemd.ask(&["cat", &status]);
+    assert!(status.contains("CapEff:\t0000000000002400"), "{status}");
+    let warned = systemd.wait_for_record("answers to clients do not come back here", 0);
+    assert_eq!(warned["endpoint"], far_end.addr().to_string());
+    for (user, may) in [("www-data", true), ("nobody", false)] {
+        let user = format!("--reuid={user}");
+        let group = user.replace("reuid", "regid").replace("nobody", "nogroup");
+        let asked = ["setpriv", &user, &group, "--clear-groups", "test", "-w"];
+        let ran = systemd.run(&[&asked[..], &["/run/ppserver/edge.sock"]].concat());
+        assert_eq!(ran.code == Some(0), may, "{user}: {ran:?}");
+    }
 }
