@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::cli::STDIN;
+use crate::cli::{STDIN, unless_gone};
 use crate::config::{self, Colour, JsonFault, Loaded, Report, STDIN_NAME};
 use crate::control::limits;
 use crate::control::lookup::{self, Meaning};
@@ -73,7 +73,7 @@ pub(super) enum CheckFormat {
     Json,
 }
 
-/// Checks the file and answers with the exit code.
+/// Checks the file and answers with the exit code, also where the reader of the words has gone away.
 ///
 /// # Errors
 ///
@@ -93,14 +93,15 @@ pub(super) fn run(
         Ok(Loaded { config, .. }) if args.resolve => Some(lookup::names(config)?),
         Ok(_) | Err(_) => None,
     };
-    match args.format {
-        CheckFormat::Text => text(args, &outcome, colour, stdout, stderr)?,
-        CheckFormat::Json => json(args, &outcome, names.as_deref(), stdout)?,
-    }
+    let told = match args.format {
+        CheckFormat::Text => text(args, &outcome, colour, stdout, stderr).and_then(|()| {
+            let mut names = names.iter().flatten();
+            names.try_for_each(|meaning| said(meaning, stdout, stderr))
+        }),
+        CheckFormat::Json => json(args, &outcome, names.as_deref(), stdout),
+    };
+    unless_gone(told)?;
     let names = names.unwrap_or_default();
-    if args.format == CheckFormat::Text {
-        names.iter().try_for_each(|meaning| said(meaning, stdout, stderr))?;
-    }
     let is_lacking = names.iter().any(|meaning| meaning.addrs.is_empty());
     Ok(match outcome {
         Err(_) => EXIT_CONFIG,
@@ -232,6 +233,33 @@ mod tests {
         let (code, stdout, stderr) = check(GOOD, CheckFormat::Text, false);
         assert_eq!((code, stderr.as_str()), (0, ""));
         assert!(stdout.ends_with("f.toml: ok\n"), "{stdout}");
+    }
+
+    /// Whoever read the words has gone away.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_exit_code_stays_where_nobody_reads_the_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("f.toml");
+        for (text, expected) in [(GOOD, EXIT_OK), ("config_version = 1\n", EXIT_CONFIG)] {
+            std::fs::write(&file, text).unwrap();
+            for format in [CheckFormat::Text, CheckFormat::Json] {
+                let args = Args { file: file.clone(), format, effective: false, resolve: false };
+                let code = run(&args, Colour::Off, &mut Gone, &mut Gone).unwrap();
+                assert_eq!(code, expected, "{format:?}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -97,7 +97,6 @@ fn run_check(args: &check::Args) -> Result<ExitCode, Failure> {
     let exit = check::run(args, colour, &mut io::stdout().lock(), &mut io::stderr().lock());
     match exit {
         Ok(exit) => Ok(exit.into()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok.into()),
         Err(error) => Err(Failure::usage(format!("cannot write the answer: {error}"))),
     }
 }
@@ -164,13 +163,17 @@ impl Failure {
     }
 }
 
-/// Writes an answer to stdout. A reader that has gone away (`| head`) is no failure.
+/// Writes an answer to stdout.
 fn answer(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::usage(format!("cannot write to stdout: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+    unless_gone(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+        .map_err(|error| Failure::usage(format!("cannot write to stdout: {error}")))
+}
+
+/// A reader that has gone away (`| head`) is no failure.
+fn unless_gone(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
