@@ -1,10 +1,14 @@
 //! Connects of our own to endpoints, off every client's path: for trials and for checks.
 //!
-//! Says nothing there, and decides nothing of what came of it. Invariant: each has a bound, and one that met itself
-//! was refused.
+//! Says nothing there, and decides nothing of what came of it. Invariant: each has a bound, one that met itself
+//! was refused, and one that panics has failed.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use pptrust::SocketAddrs;
@@ -123,6 +127,22 @@ async fn stands(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream>
     socket.take_error()?.map_or(Ok(socket), Err)
 }
 
+/// Waits for what was begun. If it panics it has failed: whoever waits for it would wait for ever.
+pub(super) async fn ended<T>(
+    attempt: impl Future<Output = Result<T, Unreached>>,
+) -> Result<T, Unreached> {
+    let mut attempt = pin!(attempt);
+    let poll = poll_fn(|context| {
+        // It is not polled again, so nobody meets what it left half done.
+        let polled = catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| {
+            let why = "a fault of ours: it panicked, as stderr says".to_owned();
+            Poll::Ready(Err(Unreached { result: CheckResult::Error, why }))
+        })
+    });
+    poll.await
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
@@ -167,5 +187,16 @@ mod tests {
         assert_eq!(connect().await.unwrap().addrs().unwrap(), None);
         drop(listener);
         assert_eq!(connect().await.unwrap_err().result, CheckResult::Refused, "stale");
+    }
+
+    #[tokio::test]
+    async fn what_panics_has_failed_and_what_does_not_ends_as_it_does() {
+        assert_eq!(ended(async { Ok(7) }).await, Ok(7));
+        assert_eq!(ended::<()>(async { Err(Unreached::late()) }).await, Err(Unreached::late()));
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("a test's")
+        };
+        assert_eq!(ended::<()>(panics).await.unwrap_err().result, CheckResult::Error);
     }
 }

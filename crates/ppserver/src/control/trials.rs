@@ -74,8 +74,8 @@ impl Trials {
                 for (name, TrialTerms { from, timeout }) in self.pools.take_due(room, now) {
                     self.trials.spawn(async move {
                         // Closed at once if it stands.
-                        let outcome = reach::connect(name.1, from, timeout).await.map(drop);
-                        (name, outcome.map_err(|unreached| unreached.why))
+                        let outcome = reach::ended(reach::connect(name.1, from, timeout)).await;
+                        (name, outcome.map(drop).map_err(|unreached| unreached.why))
                     });
                 }
                 None

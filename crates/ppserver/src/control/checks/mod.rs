@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::moment;
 use super::pools::{Checked, Name, Pools};
-use super::reach::Unreached;
+use super::reach::{self, Unreached};
 use crate::config::{self, CHECKS_MAX, Check, CheckPolicy, Config, Version};
 use crate::core::pool::Pool;
 use crate::core::pool::endpoint::{Endpoint, HeaderSent};
@@ -129,7 +129,7 @@ async fn run(
                     && let Some(target) = agenda.take_due(now)
                 {
                     checks.spawn(async move {
-                        let outcome = exchange::check(&target).await;
+                        let outcome = reach::ended(exchange::check(&target)).await;
                         (target, outcome)
                     });
                 }
@@ -142,6 +142,10 @@ async fn run(
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
+    use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvValue};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
     use super::*;
 
     pub(super) fn policy(interval: Duration) -> CheckPolicy {
@@ -153,5 +157,29 @@ mod tests {
         let name = ("web".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
         let (policy, hello) = (policy(interval).into(), Hello::Fixed(Vec::new()));
         Target { name, from: None, policy, hello }
+    }
+
+    /// A header that is longer than any: to say it panics.
+    fn too_long() -> Hello {
+        let value = TlvValue::Bytes(vec![0; 1 << 16]);
+        Hello::Proxy(Outgoing::V2 {
+            destination: Destination::Local,
+            tlv_pass: TlvPass::All,
+            tlv_set: vec![TlvSet { kind: 0xE1, value }],
+            crc32c: ChecksumSent::WhenReceived,
+        })
+    }
+
+    #[tokio::test]
+    async fn one_whose_check_panics_is_checked_again() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = target(listener.local_addr().unwrap().port(), Duration::from_millis(1));
+        let target = Target { hello: too_long(), ..target };
+        let checks = Checks::new(Arc::new(Pools::new(1)));
+        checks.targets.send(vec![target]).unwrap();
+        for _ in 0..3 {
+            timeout(PATIENCE, listener.accept()).await.expect("it is checked again").unwrap();
+        }
     }
 }
