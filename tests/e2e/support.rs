@@ -9,6 +9,7 @@ mod crowd;
 mod header;
 pub(crate) mod http;
 mod kernel;
+mod load;
 pub(crate) mod namespace;
 mod peer;
 #[path = "../../crates/ppserver/src/data/hello/written.rs"]
@@ -32,6 +33,7 @@ pub(crate) use kernel::{
     all_segments_received, backlog, has_keepalive, is_connecting, queued, segments_received,
     unread, unsent, wait_until_taken,
 };
+pub(crate) use load::{CLIENTS, under_load};
 pub(crate) use peer::{BlackHole, Listener, Peer, fresh_address, link};
 pub(crate) use usage::{cpu_time, resident_bytes};
 

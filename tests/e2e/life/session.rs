@@ -76,6 +76,12 @@ impl Session {
     #[track_caller]
     pub(crate) fn echo(&mut self, bytes: &[u8]) {
         self.send(bytes);
+        self.receive(bytes);
+    }
+
+    /// Waits until bytes are back that were sent before.
+    #[track_caller]
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
         let mut back = vec![0; bytes.len()];
         self.stream.read_exact(&mut back).expect("the far end echoes");
         assert_eq!(back, bytes);

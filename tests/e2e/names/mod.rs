@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::process::{Proc, Stream};
 use crate::life::server::{Server, bound, ppserver, record_of, run, wait_for, written};
+use crate::support::http::assert_gauges_at_rest;
 use crate::support::namespace::in_a_namespace;
+use crate::support::{assert_closed, under_load};
 use rig::{
     CHANGED, LOST, NAME_SERVER, NameServer, PORT, System, answers, backend, connect, connect_until,
     door, endpoints, text,
@@ -68,6 +70,40 @@ fn new_connections_follow_a_name_and_those_that_run_stay_and_none_fails() {
         drop((first, second));
         let counters = server.stop();
         assert_eq!(counters["closed"]["connect_failed"], 0, "{counters}");
+    });
+}
+
+#[test]
+fn names_that_flap_under_load_and_lead_to_nobody_cost_no_client() {
+    in_a_namespace(|| {
+        let system = System::with(NAME_SERVER);
+        ["127.0.0.2", "127.0.0.3", "127.0.0.4"].into_iter().for_each(backend);
+        let hosts = |lasts: &[u8]| {
+            let line = |last| format!("127.0.0.{last} web.internal\n");
+            lasts.iter().map(line).collect::<String>()
+        };
+        let names = NameServer::start(system.path("").as_path(), &hosts(&[2, 3]), &[]);
+        let mut server = Server::start(&text(WEB));
+        let (door, to) = (door(&server), server.addr());
+        let mut first = connect(to).expect("the name is known");
+        let client = || connect(to).is_some_and(|mut link| link.echoes());
+        let came = under_load(client, || {
+            // At the last address of some nobody listens.
+            for (nth, lasts) in [&[3, 4][..], &[2, 9], &[4], &[2, 3, 9], &[3, 2]].iter().enumerate()
+            {
+                names.say(&hosts(lasts));
+                server.wait_for(CHANGED, nth + 1);
+            }
+            names.say("");
+            server.wait_for(LOST, 0);
+            names.say(&hosts(&[4]));
+            server.wait_for(CHANGED, 6);
+        });
+        assert_eq!(came.lost, 0, "{came:?}");
+        first.echo();
+        drop(first);
+        assert_gauges_at_rest(&door);
+        assert_closed(&server.stop(), &[("done", came.served + 1)]);
     });
 }
 

@@ -19,8 +19,8 @@ use crate::life::session::{HEADER, Session};
 
 use super::{Pool, list, listen_at};
 
-const DOWN: &str = "endpoint down: our checks fail";
-const UP: &str = "endpoint up: our checks pass";
+pub(super) const DOWN: &str = "endpoint down: our checks fail";
+pub(super) const UP: &str = "endpoint up: our checks pass";
 const OFTEN: &str = "interval = '100ms'";
 /// LOCAL, without TLVs.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";

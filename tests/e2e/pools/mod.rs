@@ -3,6 +3,7 @@
 mod checks;
 mod choice;
 mod health;
+mod load;
 mod operator;
 
 use std::io::{Read, Write};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::life::server::Server;
 use crate::life::session::Session;
-use crate::support::http::Door;
+use crate::support::http::{Door, assert_gauges_at_rest};
 
 /// A server with one worker, a door, and this pool behind it.
 struct Pool {
@@ -62,14 +63,22 @@ impl Pool {
         self.endpoint_of(&session)
     }
 
-    /// Where a session's bytes go.
+    /// Where a session's bytes go, or wait to go.
     #[track_caller]
     fn endpoint_of(&self, session: &Session) -> SocketAddr {
-        let answer = self.door.get("/api/v1/connections").json(200);
-        let connections = answer["connections"].as_array().expect("a list");
         let peer = session.addr().to_string();
-        let found = connections.iter().find(|it| it["peer"] == peer).expect("it runs");
-        found["endpoint"].as_str().and_then(|addr| addr.parse().ok()).expect("it has an endpoint")
+        let found = poll_for(PATIENCE, || {
+            let found = self.connections().into_iter().find(|it| it["peer"] == peer)?;
+            found["endpoint"].as_str().and_then(|addr| addr.parse().ok())
+        });
+        found.expect("it runs and has an endpoint")
+    }
+
+    /// Those that run.
+    #[track_caller]
+    fn connections(&self) -> Vec<Value> {
+        let answer = self.door.get("/api/v1/connections?limit=10000").json(200);
+        answer["connections"].as_array().expect("a list").clone()
     }
 
     /// Fails unless every connection was counted once, and nobody is left at an endpoint.
@@ -78,6 +87,7 @@ impl Pool {
         let is_left = |addr: &SocketAddr| self.endpoint(*addr)["active"] != 0;
         let at_rest = || (!endpoints.iter().any(is_left)).then_some(());
         poll_for(PATIENCE, at_rest).expect("nobody is left");
+        assert_gauges_at_rest(&self.door);
         self.server.stop()
     }
 }
@@ -99,19 +109,20 @@ fn list(addrs: &[SocketAddr]) -> String {
     format!("endpoints = [{}]", addrs.join(", "))
 }
 
-/// Listens at an address that is kept for it, and sends everything back, for good.
+/// Listens at an address that is kept for it, and sends everything back; until the socket that is returned is shut down.
 #[track_caller]
-fn listen_at(addr: SocketAddr) {
+fn listen_at(addr: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are descriptors");
     socket.set_reuse_address(true).expect("it shares the port with who keeps it");
     poll_for(PATIENCE, || socket.bind(&addr.into()).ok()).expect("the port is kept for it");
     socket.listen(64).expect("a bound socket can listen");
-    let listener: TcpListener = socket.into();
+    let listener: TcpListener = socket.try_clone().expect("there are descriptors").into();
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        while let Ok((stream, _)) = listener.accept() {
             thread::spawn(move || echo(stream));
         }
     });
+    socket
 }
 
 /// Until the client has ended, or is gone.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::common::deadline::PATIENCE;
+use crate::common::deadline::{PATIENCE, poll_for};
 
 /// Where a server answers.
 #[derive(Clone, Debug)]
@@ -139,6 +139,20 @@ impl Events {
     pub(crate) fn last_line(mut self) -> Option<String> {
         self.lines().last()
     }
+}
+
+/// Waits until no gauge of connections counts any.
+#[track_caller]
+pub(crate) fn assert_gauges_at_rest(door: &Door) {
+    const GAUGES: [&str; 2] =
+        ["ppserver_connections_active{", "ppserver_endpoint_connections_active{"];
+    let counting = || {
+        let metrics = door.get("/metrics").body;
+        let gauges = metrics.lines().filter(|line| GAUGES.iter().any(|it| line.starts_with(it)));
+        gauges.filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let at_rest = poll_for(PATIENCE, || counting().is_empty().then_some(()));
+    assert!(at_rest.is_some(), "{:?}", counting());
 }
 
 /// RFC 9112 7.1, without extensions.
