@@ -21,7 +21,7 @@ use super::{Pool, list, listen_at};
 
 pub(super) const DOWN: &str = "endpoint down: our checks fail";
 pub(super) const UP: &str = "endpoint up: our checks pass";
-const OFTEN: &str = "interval = '100ms'";
+pub(super) const OFTEN: &str = "interval = '100ms'";
 /// LOCAL, without TLVs.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
@@ -52,15 +52,7 @@ fn one_that_fails_gets_no_client_and_comes_back_when_it_passes() {
     let shown = pool.endpoint(port.addr());
     assert_eq!((&shown["state"], &shown["why"]), (&json!("up"), &json!(null)));
     assert!(shown["check_latency_seconds"].as_f64().is_some_and(|seconds| seconds < 2.0));
-    let metrics = pool.door.get("/metrics").body;
-    let count = |result: &str| {
-        let addr = port.addr();
-        let series = format!(
-            "ppserver_checks_total{{upstream=\"web\",endpoint=\"{addr}\",result=\"{result}\"}} "
-        );
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
-        line.and_then(|count| count.parse::<u64>().ok()).expect("a count")
-    };
+    let count = |result| pool.checks(port.addr(), result);
     assert!(count("ok") >= 3 && count("refused") >= 1 && count("reset") == 0);
     assert!((0..4).any(|_| pool.served_by() == port.addr()));
     assert_eq!((pool.server.records(DOWN).len(), pool.server.records(UP).len()), (1, 1));
@@ -113,7 +105,7 @@ fn where_local_is_reset_a_check_may_send_a_proxy_header() {
 #[test]
 fn connections_of_one_that_goes_down_are_reset_where_that_is_wanted() {
     for (on_down, reset) in [("reset", 1), ("keep", 0)] {
-        let backends = [Backend::start(|_, is_well| !is_well), Backend::start(|_, _| false)];
+        let backends = [Backend::start(|_, is_well| !is_well), Backend::healthy()];
         let addrs = [backends[0].addr, backends[1].addr];
         let pool = Pool::start_with(
             "server.workers = 2",
@@ -210,12 +202,17 @@ fn each_endpoint_is_sent_the_header_that_it_takes() {
 
 /// A server that answers checks with `+`, and sends everything else back. A check is a connection that begins with
 /// `P`, or with a v2 header.
-struct Backend {
-    addr: SocketAddr,
+pub(super) struct Backend {
+    pub(super) addr: SocketAddr,
     is_well: Arc<AtomicBool>,
 }
 
 impl Backend {
+    /// Answers every check.
+    pub(super) fn healthy() -> Backend {
+        Backend::start(|_, _| false)
+    }
+
     /// Resets a check where `is_ill` says so, by its first bytes and whether it is well.
     fn start(is_ill: fn(&[u8], bool) -> bool) -> Backend {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");

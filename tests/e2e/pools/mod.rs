@@ -3,6 +3,7 @@
 mod checks;
 mod choice;
 mod health;
+mod life;
 mod load;
 mod operator;
 
@@ -54,6 +55,17 @@ impl Pool {
         let endpoints = answer["pools"][0]["endpoints"].as_array().expect("a list");
         let found = endpoints.iter().find(|it| it["address"] == addr.to_string());
         found.expect("it is an endpoint").clone()
+    }
+
+    /// How many checks of an endpoint came to this.
+    #[track_caller]
+    fn checks(&self, addr: SocketAddr, result: &str) -> u64 {
+        let metrics = self.door.get("/metrics").body;
+        let series = format!(
+            "ppserver_checks_total{{upstream=\"web\",endpoint=\"{addr}\",result=\"{result}\"}} "
+        );
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        line.and_then(|count| count.parse().ok()).expect("a count")
     }
 
     /// Has a client served, and returns the endpoint that did.
