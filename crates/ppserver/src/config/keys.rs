@@ -194,7 +194,7 @@ pub(super) const DNS: TableKeys = TableKeys {
     path: "upstream.NAME.dns",
     known: &["min", "max"],
     later: &[],
-    example: "dns = { min = \"5s\", max = \"5m\" }",
+    example: "min = \"5s\" and max = \"5m\"",
 };
 
 pub(super) const SEND: TableKeys = TableKeys {

@@ -186,11 +186,12 @@ impl<'a, 'i> Section<'a, 'i> {
     pub(super) fn entries(
         self,
         key: &str,
+        example: &str,
         faults: &mut Diagnostics,
     ) -> Vec<(At<&'a str>, &'a Spanned<DeValue<'i>>)> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let Some(table) = value.get_ref().as_table() else {
-            wrong_type(value, &format!("`{key}` is a table"), &format!("[{key}.NAME]"), faults);
+            wrong_type(value, &format!("`{key}` is a table"), example, faults);
             return Vec::new();
         };
         let mut entries: Vec<_> = table

@@ -107,7 +107,7 @@ fn draft(top: Section<'_, '_>, faults: &mut Diagnostics) -> Draft {
             )
             .with_help("add one with name, bind and upstream");
     }
-    let upstreams = top.entries("upstream", faults);
+    let upstreams = top.entries("upstream", "an [upstream.NAME] header", faults);
     let admin = top.section("admin", &keys::ADMIN, faults);
     Draft {
         server: server.written(self::server(server, faults)),

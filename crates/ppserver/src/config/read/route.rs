@@ -145,7 +145,7 @@ fn alpn(text: &str) -> Result<String, &'static str> {
 
 fn tlvs(when: Section<'_, '_>, faults: &mut Diagnostics) -> Vec<(u8, Vec<Pattern>)> {
     let mut tlvs: Vec<(u8, Vec<Pattern>)> = Vec::new();
-    for (name, value) in when.entries("tlv", faults) {
+    for (name, value) in when.entries("tlv", TLV_EXAMPLE, faults) {
         let Some(kind) = kind(&name, faults) else { continue };
         if tlvs.iter().any(|(other, _)| *other == kind) {
             let message = format!("the TLV 0x{kind:02X} is named twice");

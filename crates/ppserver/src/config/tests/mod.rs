@@ -3,6 +3,7 @@
 mod every_key;
 mod flags;
 mod lints;
+mod mistakes;
 mod random;
 mod routes;
 mod words;
