@@ -170,6 +170,14 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_documentation_is_read() {
+        const PAGE: &str = include_str!("../../../../../docs/upstreams.md");
+        let (_, rest) = PAGE.split_once("```text\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        assert_eq!(parse(text).unwrap().len(), 3);
+    }
+
+    #[test]
     fn a_bad_line_refuses_the_whole_and_is_named() {
         for (line, why) in [
             ("web:80", "line 2: `web:80` is a name, and only addresses stand in a file"),
