@@ -133,7 +133,7 @@ impl Parent {
     fn told(self, status: &'static str) -> &'static str {
         match self {
             Parent::Any | Parent::Supervisor => status,
-            Parent::Manager => "it ended before it served; what it said is on stderr",
+            Parent::Manager => "(the service manager alone is told the exit status)",
         }
     }
 }

@@ -320,7 +320,7 @@ fn has_ended(handle: &OwnedFd, time: Duration) -> io::Result<bool> {
 fn said(end: End) -> String {
     let how = match end {
         End::Known(status) => format!(" ({status})"),
-        End::Unknown => String::new(),
+        End::Unknown => " (the service manager alone is told the exit status)".to_owned(),
     };
     format!(
         "it ended before it served{how}; what it said is on stderr, and a version that knows no handover finds its \
