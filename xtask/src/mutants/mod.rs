@@ -128,6 +128,11 @@ fn every(place: Place, shard: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// Every historic bug by its name, and what it stands for.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MUTANTS.iter().map(|mutant| (mutant.name, mutant.origin))
+}
+
 /// Plants every historic bug, or those of a name.
 ///
 /// # Errors

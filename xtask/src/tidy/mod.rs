@@ -8,6 +8,7 @@ mod examples;
 mod inventory;
 mod layers;
 mod links;
+mod proofs;
 mod source;
 mod tables;
 mod text;
@@ -85,6 +86,7 @@ fn check(root: &Path, sources: &[Source]) -> Vec<Violation> {
     found.extend(layers::check_trust(sources));
     found.extend(links::check(root, sources));
     found.extend(inventory::check(sources));
+    found.extend(proofs::check(sources, crate::mutants::all()));
     found.extend(threats::check(sources));
     found.extend(whereabouts::check(root, sources));
     found
