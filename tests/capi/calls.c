@@ -28,9 +28,10 @@ static void decoding_refuses(void)
         pp_decoder decoder;
         char bytes[2 * sizeof(pp_decoder)];
     } room;
-    pp_options options = pp_options_default();
+    pp_options options;
     pp_answer answer;
     char answers[2 * sizeof answer];
+    memset(&options, 0, sizeof options);
     memset(&answer, 0xff, sizeof answer);
     memset(&room, 0xff, sizeof room);
     CHECK(pp_decode(&room.decoder, LINE, LINE_LEN, &answer) == PP_STATUS_NOT_INITIALISED);
@@ -40,6 +41,9 @@ static void decoding_refuses(void)
     CHECK(pp_decoder_init(odd(&room), NULL) == PP_STATUS_MISALIGNED);
     CHECK(pp_decoder_init(&room.decoder, odd(answers)) == PP_STATUS_MISALIGNED);
     options.versions = 3;
+    CHECK(pp_decoder_init(&room.decoder, &options) == PP_STATUS_BAD_ARGUMENT);
+    options.versions = PP_VERSIONS_BOTH;
+    options.crc32c = 3;
     CHECK(pp_decoder_init(&room.decoder, &options) == PP_STATUS_BAD_ARGUMENT);
     CHECK(pp_decoder_init(&room.decoder, NULL) == PP_STATUS_OK);
     CHECK(pp_decode(NULL, LINE, LINE_LEN, &answer) == PP_STATUS_NULL_POINTER);
@@ -62,13 +66,72 @@ static void decoding_refuses(void)
     CHECK(answer.header.len == LINE_LEN && answer.header.tlvs_offset == LINE_LEN);
     CHECK(answer.header.addresses.source.port == 51820);
     CHECK(pp_decode(&room.decoder, LINE, LINE_LEN, &answer) == PP_STATUS_OK);
-    options = pp_options_default();
+    memset(&options, 0, sizeof options);
     options.may_be_absent = 1;
     CHECK(pp_decoder_init(&room.decoder, &options) == PP_STATUS_OK);
     CHECK(pp_decode(&room.decoder, (const uint8_t *)"GET", 3, &answer) == PP_STATUS_ABSENT);
     CHECK(pp_decode_datagram(&options, LINE, 3, &answer) == PP_STATUS_ABSENT);
     CHECK(pp_decode_datagram(NULL, LINE, 3, &answer) == PP_STATUS_TRUNCATED && answer.offset == 3);
     CHECK(pp_decode_datagram(NULL, NULL, 0, &answer) == PP_STATUS_TRUNCATED && answer.offset == 0);
+}
+
+/* What is asked for beyond the defaults, and that zeros are those. */
+static void options_say_what_is_taken(void)
+{
+    static const char MIXED[] = "PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\n";
+    static const uint8_t PLAIN[] = {13, 10, 13, 10, 0, 13, 10, 'Q', 'U', 'I', 'T', 10, 0x20, 0, 0, 3, 4, 0, 0};
+    pp_decoder decoder;
+    pp_options options;
+    pp_answer answer;
+    memset(&options, 0, sizeof options);
+    CHECK(pp_decoder_init(&decoder, &options) == PP_STATUS_OK);
+    CHECK(pp_decode(&decoder, PLAIN, sizeof PLAIN, &answer) == PP_STATUS_OK);
+    CHECK(pp_decode_datagram(&options, (const uint8_t *)MIXED, sizeof MIXED - 1, &answer) ==
+          PP_STATUS_V1_BAD_DESTINATION_ADDRESS);
+    options.mixed_v1_families = 1;
+    CHECK(pp_decode_datagram(&options, (const uint8_t *)MIXED, sizeof MIXED - 1, &answer) == PP_STATUS_OK);
+    CHECK(answer.header.addresses.family == PP_FAMILY_INET6);
+    options.v2_len_max = 2;
+    CHECK(pp_decode_datagram(&options, PLAIN, sizeof PLAIN, &answer) == PP_STATUS_V2_TOO_LONG);
+    options.v2_len_max = 0;
+    options.crc32c = PP_CRC32C_REQUIRE;
+    CHECK(pp_decode_datagram(&options, PLAIN, sizeof PLAIN, &answer) < 0);
+}
+
+static pp_tlv a_tlv(uint8_t kind, const void *value, size_t value_len)
+{
+    pp_tlv tlv;
+    memset(&tlv, 0, sizeof tlv);
+    tlv.kind = kind;
+    tlv.value = (const uint8_t *)value;
+    tlv.value_len = value_len;
+    return tlv;
+}
+
+static void values_are_read_by_their_types(void)
+{
+    pp_tlv alpn = a_tlv(PP_TLV_ALPN, "h2", 2), aws = a_tlv(PP_TLV_AWS, "\1vpce-1", 7);
+    pp_tlv other = a_tlv(PP_TLV_AWS, "\2x", 2), host = a_tlv(PP_TLV_AUTHORITY, "\377", 1);
+    pp_tlv cn = a_tlv(PP_TLV_SSL_CN, "J\303\266rg", 5), gcp = a_tlv(PP_TLV_GCP, "\0\0\0\0\0\0\1\2", 8);
+    pp_tlv azure = a_tlv(PP_TLV_AZURE, "\1\2\1\0\0", 5), nothing = a_tlv(PP_TLV_ALPN, NULL, 1);
+    pp_text text;
+    uint64_t number = 0;
+    CHECK(pp_tlv_text(&alpn, &text) == PP_STATUS_OK && text.len == 2 && memcmp(text.at, "h2", 2) == 0);
+    CHECK(pp_tlv_text(&aws, &text) == PP_STATUS_OK && text.len == 6 && memcmp(text.at, "vpce-1", 6) == 0);
+    CHECK(pp_tlv_text(&cn, &text) == PP_STATUS_OK && text.len == 5);
+    CHECK(pp_tlv_text(&other, &text) == PP_STATUS_BAD_ARGUMENT);
+    CHECK(pp_tlv_text(&gcp, &text) == PP_STATUS_BAD_ARGUMENT);
+    CHECK(pp_tlv_text(&host, &text) == PP_STATUS_TLV_VALUE_TEXT);
+    CHECK(pp_tlv_text(&nothing, &text) == PP_STATUS_NULL_POINTER);
+    CHECK(pp_tlv_text(NULL, &text) == PP_STATUS_NULL_POINTER);
+    CHECK(pp_tlv_text(&alpn, NULL) == PP_STATUS_NULL_POINTER);
+    CHECK(pp_tlv_number(&gcp, &number) == PP_STATUS_OK && number == 258);
+    CHECK(pp_tlv_number(&azure, &number) == PP_STATUS_OK && number == 258);
+    CHECK(pp_tlv_number(&alpn, &number) == PP_STATUS_BAD_ARGUMENT);
+    gcp.value_len = 7;
+    CHECK(pp_tlv_number(&gcp, &number) == PP_STATUS_TLV_VALUE_LENGTH);
+    CHECK(pp_tlv_number(NULL, &number) == PP_STATUS_NULL_POINTER);
+    CHECK(pp_tlv_number(&azure, NULL) == PP_STATUS_NULL_POINTER);
 }
 
 static void walks_refuse(void)
@@ -230,6 +293,8 @@ int main(void)
     CHECK(strcmp(pp_status_name(PP_STATUS_CRC_MISMATCH), "crc_mismatch") == 0);
     CHECK(strcmp(pp_status_name(12345), "unknown") == 0);
     decoding_refuses();
+    options_say_what_is_taken();
+    values_are_read_by_their_types();
     walks_refuse();
     v1_is_written();
     v2_is_written_and_read_back();

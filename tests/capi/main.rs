@@ -29,7 +29,7 @@ fn prefix() -> &'static Path {
         let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut install = Command::new(cargo);
-        install.args(["xtask", "capi", "install", "--prefix"]).arg(&prefix).current_dir(root());
+        install.args(["capi-install", "--prefix"]).arg(&prefix).current_dir(root());
         succeed(&mut install);
         prefix
     })
@@ -202,18 +202,56 @@ fn every_function_refuses_null_short_misaligned_and_uninitialised() {
         let flags = format!("{STRICT} {SANITIZED} -fno-sanitize=alignment");
         let said = succeed(&mut Command::new(built("gcc", &c_source("calls.c"), &flags, link)));
         let checks = said.strip_suffix(" checks\n").map(str::parse::<u32>);
-        assert!(matches!(checks, Some(Ok(273))), "{said}");
+        assert!(matches!(checks, Some(Ok(296))), "{said}");
     }
 }
 
 #[test]
-fn the_header_is_good_cpp_too() {
-    let source = prefix().join("cpp.cc");
-    let text = "#include <ppcapi.h>\n\
-        int main() { pp_decoder decoder; return pp_decoder_init(&decoder, nullptr); }\n";
-    std::fs::write(&source, text).expect("the prefix is ours");
-    let flags = "-std=c++11 -Wall -Wextra -Wpedantic -Werror";
-    succeed(&mut Command::new(built("g++", &source, flags, Link::Shared)));
+fn the_cpp_example_tells_who_the_client_is() {
+    let source = root().join("crates/ppcapi/examples/client.cc");
+    let flags = "-std=c++17 -Wall -Wextra -Wpedantic -Werror";
+    let program = built("g++", &source, flags, Link::Shared);
+    assert_eq!(told(&mut Command::new(program)), CLIENTS);
+}
+
+#[test]
+fn the_python_example_tells_who_the_client_is() {
+    let mut python = Command::new("python3");
+    python.arg(root().join("crates/ppcapi/examples/client.py"));
+    python.env("LD_LIBRARY_PATH", prefix().join("lib"));
+    assert_eq!(told(&mut python), CLIENTS);
+}
+
+/// What both examples print of [`told`]'s input.
+const CLIENTS: &str = "203.0.113.7 port 51820, alpn h2, 3 bytes of payload\n";
+
+/// What a program prints of a header with an ALPN and payload.
+fn told(command: &mut Command) -> String {
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\xcb\0\x71\x07\xc0\0\x02\x01\xca\x6c\x01\xbb\x01\0\x02h2GET";
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| {
+        panic!("{error}; on Debian and Ubuntu: apt-get install g++ python3")
+    });
+    child.stdin.take().expect("it is piped").write_all(header).expect("it reads");
+    finished(&child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn addresses_become_those_of_sockets() {
+    let flags = format!("{STRICT} {SANITIZED}");
+    let program = built("gcc", &c_source("sockaddr.c"), &flags, Link::Shared);
+    assert_eq!(succeed(&mut Command::new(program)), "fine\n");
+}
+
+#[test]
+fn what_is_installed_is_small_and_says_where_it_is() {
+    let shared = std::fs::metadata(prefix().join("lib/libppcapi.so")).expect("it is installed");
+    // A tenth more than what it takes: symbols of std would be ten times as much.
+    assert!(shared.len() < 500_000, "{} bytes", shared.len());
+    for (name, dir) in [("libdir", "lib"), ("includedir", "include")] {
+        let said = pkg_config(&[&format!("--variable={name}")]);
+        assert_eq!(said, [prefix().join(dir).display().to_string()]);
+    }
 }
 
 #[test]

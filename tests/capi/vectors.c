@@ -165,10 +165,11 @@ int main(void)
         unsigned verify, strict, len_max;
         size_t len, at;
         unsigned char *bytes;
-        pp_options options = pp_options_default();
+        pp_options options;
         if (sscanf(line, "%15s %u %u %u %299999s", mode, &verify, &strict, &len_max, digits) != 5)
             fail("a line has five words");
-        options.verify_crc32c = (uint8_t)verify;
+        memset(&options, 0, sizeof options);
+        options.crc32c = verify ? PP_CRC32C_VERIFY : PP_CRC32C_IGNORE;
         options.strict_tlvs = (uint8_t)strict;
         options.v2_len_max = (uint16_t)len_max;
         len = strcmp(digits, "-") == 0 ? 0 : strlen(digits) / 2;

@@ -62,6 +62,21 @@
 #define PP_VERSIONS_V2 2
 
 /**
+ * In pp_options: refuse a CRC32C TLV that does not match, is not 4 bytes long, or stands there twice.
+ */
+#define PP_CRC32C_VERIFY 0
+
+/**
+ * In pp_options: a CRC32C TLV is as any other.
+ */
+#define PP_CRC32C_IGNORE 1
+
+/**
+ * In pp_options: verify, and refuse a v2 header that has none.
+ */
+#define PP_CRC32C_REQUIRE 2
+
+/**
  * The sender speaks for itself: use the socket's own addresses.
  */
 #define PP_COMMAND_LOCAL 0
@@ -392,7 +407,19 @@ typedef enum pp_status {
 } pp_status;
 
 /**
- * What a decoder accepts. Begin with pp_options_default.
+ * A decoder of one stream's header. Its bytes are private and may be moved between calls; it owns
+ * nothing, so it is not to be freed.
+ */
+typedef struct PP_ALIGNED(8) pp_decoder {
+  /**
+   * Private.
+   */
+  uint8_t opaque[PP_DECODER_SIZE];
+} pp_decoder;
+
+/**
+ * What a decoder accepts. All zeros are the options for a server behind a balancer: v1 and v2, any length,
+ * checksums verified, TLVs judged when they are walked, UNSPEC accepted, a header required.
  */
 typedef struct pp_options {
   /**
@@ -400,9 +427,9 @@ typedef struct pp_options {
    */
   uint8_t versions;
   /**
-   * Not 0: refuse a CRC32C TLV that does not match, is not 4 bytes long, or stands there twice.
+   * PP_CRC32C_VERIFY, PP_CRC32C_IGNORE or PP_CRC32C_REQUIRE.
    */
-  uint8_t verify_crc32c;
+  uint8_t crc32c;
   /**
    * Not 0: refuse TLVs that are framed badly at the first byte that makes it certain. 0: the header
    * is good, the walk over its TLVs yields the error.
@@ -418,22 +445,15 @@ typedef struct pp_options {
    */
   uint8_t may_be_absent;
   /**
-   * The largest v2 length field to take, in bytes; the whole header may be 16 bytes longer. 0 takes
-   * headers without addresses and TLVs only.
+   * Not 0: take the v1 lines that nginx writes behind set_real_ip_from, whose addresses are of two families;
+   * the pair is read as IPv6, with the IPv4 one mapped.
+   */
+  uint8_t mixed_v1_families;
+  /**
+   * The largest v2 length field to take, in bytes; the whole header may be 16 bytes longer. 0: any.
    */
   uint16_t v2_len_max;
 } pp_options;
-
-/**
- * A decoder of one stream's header. Its bytes are private and may be moved between calls; it owns
- * nothing, so it is not to be freed.
- */
-typedef struct PP_ALIGNED(8) pp_decoder {
-  /**
-   * Private.
-   */
-  uint8_t opaque[PP_DECODER_SIZE];
-} pp_decoder;
 
 /**
  * An IP address and a port.
@@ -672,19 +692,27 @@ typedef struct pp_ssl {
   struct pp_tlvs tlvs;
 } pp_ssl;
 
+/**
+ * Text inside the received bytes, without a terminating NUL; whoever sent it chose every byte.
+ */
+typedef struct pp_text {
+  /**
+   * The first byte.
+   */
+  const uint8_t *at;
+  /**
+   * Bytes.
+   */
+  size_t len;
+} pp_text;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
 /**
- * Returns the options for a server behind a balancer: v1 and v2, any length, checksums verified, TLVs
- * judged when they are walked, UNSPEC accepted, a header required.
- */
-struct pp_options pp_options_default(void);
-
-/**
  * Makes a decoder of whatever is in `decoder`, for a stream of which nothing has been read. `options`
- * may be NULL: the default ones.
+ * may be NULL: as all zeros.
  *
  * Returns PP_STATUS_OK, PP_STATUS_NULL_POINTER, PP_STATUS_MISALIGNED or PP_STATUS_BAD_ARGUMENT.
  *
@@ -727,7 +755,7 @@ enum pp_status pp_finish(struct pp_decoder *decoder,
                          struct pp_answer *answer);
 
 /**
- * Decodes the v1 or v2 header of one UDP datagram; `options` may be NULL: the default ones.
+ * Decodes the v1 or v2 header of one UDP datagram; `options` may be NULL: as all zeros.
  *
  * Returns as pp_decode, but never PP_STATUS_NEED: a datagram that ends inside its header is
  * PP_STATUS_TRUNCATED, and so is an empty one. v1 is a protocol of TCP: that datagrams should carry v2
@@ -878,6 +906,30 @@ enum pp_status pp_tlvs_next(struct pp_tlvs *tlvs,
  */
 enum pp_status pp_tlv_ssl(const struct pp_tlv *tlv,
                           struct pp_ssl *ssl);
+
+/**
+ * Reads the text of a TLV that is one: ALPN, AUTHORITY, NETNS, the id of a VPC endpoint in PP_TLV_AWS, and those
+ * inside SSL but for the certificate. It points into the same received bytes.
+ *
+ * Returns PP_STATUS_OK, PP_STATUS_BAD_ARGUMENT if it is of another type or subtype, the TLV's value_status if
+ * its value breaks the rule of its type, PP_STATUS_NULL_POINTER or PP_STATUS_MISALIGNED.
+ *
+ * # Safety
+ * `tlv` points to a pp_tlv that pp_tlvs_next wrote, whose bytes still stand; `text` to room for a pp_text.
+ */
+enum pp_status pp_tlv_text(const struct pp_tlv *tlv,
+                           struct pp_text *text);
+
+/**
+ * Reads the number of a TLV that is one: CRC32C, the connection id in PP_TLV_GCP, the LINKID in PP_TLV_AZURE.
+ *
+ * Returns as pp_tlv_text.
+ *
+ * # Safety
+ * `tlv` points to a pp_tlv that pp_tlvs_next wrote, whose bytes still stand; `number` to room for a uint64_t.
+ */
+enum pp_status pp_tlv_number(const struct pp_tlv *tlv,
+                             uint64_t *number);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 
 use ppcore::{
     Command, Crc32cPolicy, Decoded, Decoder, Error, Family, Presence, TlvFraming, Transport,
-    UnixAddr, Unspec, Version, Versions, decode_datagram,
+    UnixAddr, Unspec, V1Families, Version, Versions, decode_datagram,
 };
 
 use crate::raw;
 use crate::status::{Status, flat};
 use crate::types::{Address, Addresses, Answer, DecoderState, Header, Name, Options};
 use crate::{
-    PP_COMMAND_LOCAL, PP_COMMAND_PROXY, PP_COMMAND_UNKNOWN, PP_FAMILY_INET, PP_FAMILY_INET6,
-    PP_FAMILY_UNIX, PP_FAMILY_UNSPEC, PP_TRANSPORT_DGRAM, PP_TRANSPORT_STREAM, PP_TRANSPORT_UNSPEC,
-    PP_VERSIONS_BOTH, PP_VERSIONS_V1, PP_VERSIONS_V2,
+    PP_COMMAND_LOCAL, PP_COMMAND_PROXY, PP_COMMAND_UNKNOWN, PP_CRC32C_IGNORE, PP_CRC32C_REQUIRE,
+    PP_CRC32C_VERIFY, PP_FAMILY_INET, PP_FAMILY_INET6, PP_FAMILY_UNIX, PP_FAMILY_UNSPEC,
+    PP_TRANSPORT_DGRAM, PP_TRANSPORT_STREAM, PP_TRANSPORT_UNSPEC, PP_VERSIONS_BOTH, PP_VERSIONS_V1,
+    PP_VERSIONS_V2,
 };
 
 /// What a DecoderState holds. The mark tells an initialised one from chance, not from malice.
@@ -29,22 +30,8 @@ const MARK: u64 = u64::from_le_bytes(*b"ppcore 0");
 const _: () = assert!(size_of::<Slot>() <= size_of::<DecoderState>());
 const _: () = assert!(align_of::<Slot>() <= align_of::<DecoderState>());
 
-/// Returns the options for a server behind a balancer: v1 and v2, any length, checksums verified, TLVs
-/// judged when they are walked, UNSPEC accepted, a header required.
-#[unsafe(no_mangle)]
-pub extern "C" fn pp_options_default() -> Options {
-    Options {
-        versions: PP_VERSIONS_BOTH,
-        verify_crc32c: 1,
-        strict_tlvs: 0,
-        reject_unspec: 0,
-        may_be_absent: 0,
-        v2_len_max: u16::MAX,
-    }
-}
-
 /// Makes a decoder of whatever is in `decoder`, for a stream of which nothing has been read. `options`
-/// may be NULL: the default ones.
+/// may be NULL: as all zeros.
 ///
 /// Returns PP_STATUS_OK, PP_STATUS_NULL_POINTER, PP_STATUS_MISALIGNED or PP_STATUS_BAD_ARGUMENT.
 ///
@@ -107,7 +94,7 @@ pub unsafe extern "C" fn pp_finish(
     unsafe { run(decoder, received, received_len, answer, Decoder::finish) }
 }
 
-/// Decodes the v1 or v2 header of one UDP datagram; `options` may be NULL: the default ones.
+/// Decodes the v1 or v2 header of one UDP datagram; `options` may be NULL: as all zeros.
 ///
 /// Returns as pp_decode, but never PP_STATUS_NEED: a datagram that ends inside its header is
 /// PP_STATUS_TRUNCATED, and so is an empty one. v1 is a protocol of TCP: that datagrams should carry v2
@@ -245,13 +232,21 @@ unsafe fn read_options(options: *const Options) -> Result<ppcore::Options, Statu
         PP_VERSIONS_V2 => Versions::V2,
         _ => return Err(Status::BadArgument),
     };
-    let crc32c = if given.verify_crc32c == 0 { Crc32cPolicy::Ignore } else { Crc32cPolicy::Verify };
+    let crc32c = match given.crc32c {
+        PP_CRC32C_VERIFY => Crc32cPolicy::Verify,
+        PP_CRC32C_IGNORE => Crc32cPolicy::Ignore,
+        PP_CRC32C_REQUIRE => Crc32cPolicy::Require,
+        _ => return Err(Status::BadArgument),
+    };
+    let families =
+        if given.mixed_v1_families == 0 { V1Families::Strict } else { V1Families::Mixed };
     let framing = if given.strict_tlvs == 0 { TlvFraming::Lazy } else { TlvFraming::Strict };
     let unspec = if given.reject_unspec == 0 { Unspec::Accept } else { Unspec::Reject };
     let presence = if given.may_be_absent == 0 { Presence::Required } else { Presence::Optional };
     Ok(ppcore::Options::new()
         .versions(versions)
-        .v2_len_max(given.v2_len_max)
+        .v1_families(families)
+        .v2_len_max(if given.v2_len_max == 0 { u16::MAX } else { given.v2_len_max })
         .crc32c(crc32c)
         .tlv_framing(framing)
         .unspec(unspec)

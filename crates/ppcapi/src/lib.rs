@@ -13,14 +13,14 @@ mod tlvs;
 mod types;
 
 pub use decode::{
-    pp_decode, pp_decode_datagram, pp_decoder_init, pp_finish, pp_options_default, pp_spp_decode,
-    pp_unix_names,
+    pp_decode, pp_decode_datagram, pp_decoder_init, pp_finish, pp_spp_decode, pp_unix_names,
 };
 pub use encode::{pp_encode_ssl, pp_encode_v1, pp_encode_v2, pp_spp_encode};
 pub use status::{Status, pp_status_name};
-pub use tlvs::{pp_tlv_ssl, pp_tlvs_init, pp_tlvs_next};
+pub use tlvs::{pp_tlv_number, pp_tlv_ssl, pp_tlv_text, pp_tlvs_init, pp_tlvs_next};
 pub use types::{
-    Address, Addresses, Answer, DecoderState, Header, Name, Options, Ssl, Tlv, TlvValue, Tlvs, V2,
+    Address, Addresses, Answer, DecoderState, Header, Name, Options, Ssl, Text, Tlv, TlvValue,
+    Tlvs, V2,
 };
 
 /// Bytes of a pp_decoder.
@@ -42,6 +42,13 @@ pub const PP_VERSIONS_BOTH: u8 = 0;
 pub const PP_VERSIONS_V1: u8 = 1;
 /// In pp_options: v2 only.
 pub const PP_VERSIONS_V2: u8 = 2;
+
+/// In pp_options: refuse a CRC32C TLV that does not match, is not 4 bytes long, or stands there twice.
+pub const PP_CRC32C_VERIFY: u8 = 0;
+/// In pp_options: a CRC32C TLV is as any other.
+pub const PP_CRC32C_IGNORE: u8 = 1;
+/// In pp_options: verify, and refuse a v2 header that has none.
+pub const PP_CRC32C_REQUIRE: u8 = 2;
 
 /// The sender speaks for itself: use the socket's own addresses.
 pub const PP_COMMAND_LOCAL: u8 = 0;

@@ -1,10 +1,12 @@
 //! The walk over TLVs, at the top level and inside an SSL value.
 #![expect(unsafe_code, reason = "C functions take pointers")]
 
-use crate::PP_TLV_SSL;
+use ppcore::tlv::View;
+
 use crate::raw;
 use crate::status::{Status, flat};
-use crate::types::{Header, Ssl, Tlv, Tlvs};
+use crate::types::{Header, Ssl, Text, Tlv, Tlvs};
+use crate::{PP_TLV_SSL, PP_TLV_SSL_SIG_SCHEME, PP_TLV_SSL_VERSION};
 
 /// Begins a walk over the TLVs of `header`, which was decoded from `received`. The walk points into
 /// `received`: keep those bytes for as long as you use it, or a TLV it gave.
@@ -102,6 +104,71 @@ pub unsafe extern "C" fn pp_tlv_ssl(tlv: *const Tlv, ssl: *mut Ssl) -> Status {
         unsafe { raw::put(ssl, read) }?;
         Ok(Status::Ok)
     }))
+}
+
+/// Reads the text of a TLV that is one: ALPN, AUTHORITY, NETNS, the id of a VPC endpoint in PP_TLV_AWS, and those
+/// inside SSL but for the certificate. It points into the same received bytes.
+///
+/// Returns PP_STATUS_OK, PP_STATUS_BAD_ARGUMENT if it is of another type or subtype, the TLV's value_status if
+/// its value breaks the rule of its type, PP_STATUS_NULL_POINTER or PP_STATUS_MISALIGNED.
+///
+/// # Safety
+/// `tlv` points to a pp_tlv that pp_tlvs_next wrote, whose bytes still stand; `text` to room for a pp_text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pp_tlv_text(tlv: *const Tlv, text: *mut Text) -> Status {
+    // SAFETY: this function's own contract.
+    let tlv = unsafe { raw::get(tlv) };
+    flat(tlv.and_then(|tlv| {
+        // SAFETY: this function's own contract: a value inside the received bytes.
+        let value = unsafe { raw::all(tlv.value, tlv.value_len) }?;
+        let read = match view(tlv.kind, value) {
+            Ok(View::Alpn(bytes)) => bytes,
+            Ok(View::Authority(text) | View::Netns(text) | View::AwsVpcEndpoint(text)) => {
+                text.as_bytes()
+            }
+            Ok(View::Other(bytes))
+                if (PP_TLV_SSL_VERSION..=PP_TLV_SSL_SIG_SCHEME).contains(&tlv.kind) =>
+            {
+                bytes
+            }
+            Ok(_) => return Err(Status::BadArgument),
+            Err(status) => return Err(status),
+        };
+        // SAFETY: this function's own contract.
+        unsafe { raw::put(text, Text { at: read.as_ptr(), len: read.len() }) }?;
+        Ok(Status::Ok)
+    }))
+}
+
+/// Reads the number of a TLV that is one: CRC32C, the connection id in PP_TLV_GCP, the LINKID in PP_TLV_AZURE.
+///
+/// Returns as pp_tlv_text.
+///
+/// # Safety
+/// `tlv` points to a pp_tlv that pp_tlvs_next wrote, whose bytes still stand; `number` to room for a uint64_t.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pp_tlv_number(tlv: *const Tlv, number: *mut u64) -> Status {
+    // SAFETY: this function's own contract.
+    let tlv = unsafe { raw::get(tlv) };
+    flat(tlv.and_then(|tlv| {
+        // SAFETY: this function's own contract: a value inside the received bytes.
+        let value = unsafe { raw::all(tlv.value, tlv.value_len) }?;
+        let read = match view(tlv.kind, value) {
+            Ok(View::Crc32c(sum)) => sum.into(),
+            Ok(View::Gcp(id)) => id,
+            Ok(View::AzureLinkId(id)) => id.into(),
+            Ok(_) => return Err(Status::BadArgument),
+            Err(status) => return Err(status),
+        };
+        // SAFETY: this function's own contract.
+        unsafe { raw::put(number, read) }?;
+        Ok(Status::Ok)
+    }))
+}
+
+/// Reads a value as its type demands.
+fn view(kind: u8, value: &[u8]) -> Result<View<'_>, Status> {
+    ppcore::tlv::Tlv::new(kind, value, 0).view().map_err(Status::from)
 }
 
 fn walk(rest: &[u8], offset: usize) -> Tlvs {

@@ -14,14 +14,15 @@ pub struct DecoderState {
     pub opaque: [u8; PP_DECODER_SIZE],
 }
 
-/// What a decoder accepts. Begin with pp_options_default.
+/// What a decoder accepts. All zeros are the options for a server behind a balancer: v1 and v2, any length,
+/// checksums verified, TLVs judged when they are walked, UNSPEC accepted, a header required.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// PP_VERSIONS_BOTH, PP_VERSIONS_V1 or PP_VERSIONS_V2.
     pub versions: u8,
-    /// Not 0: refuse a CRC32C TLV that does not match, is not 4 bytes long, or stands there twice.
-    pub verify_crc32c: u8,
+    /// PP_CRC32C_VERIFY, PP_CRC32C_IGNORE or PP_CRC32C_REQUIRE.
+    pub crc32c: u8,
     /// Not 0: refuse TLVs that are framed badly at the first byte that makes it certain. 0: the header
     /// is good, the walk over its TLVs yields the error.
     pub strict_tlvs: u8,
@@ -30,8 +31,10 @@ pub struct Options {
     /// Not 0: a stream may begin with its payload; the answer is then PP_STATUS_ABSENT. Only for peers
     /// that are trusted.
     pub may_be_absent: u8,
-    /// The largest v2 length field to take, in bytes; the whole header may be 16 bytes longer. 0 takes
-    /// headers without addresses and TLVs only.
+    /// Not 0: take the v1 lines that nginx writes behind set_real_ip_from, whose addresses are of two families;
+    /// the pair is read as IPv6, with the IPv4 one mapped.
+    pub mixed_v1_families: u8,
+    /// The largest v2 length field to take, in bytes; the whole header may be 16 bytes longer. 0: any.
     pub v2_len_max: u16,
 }
 
@@ -132,6 +135,16 @@ pub struct Tlv {
     pub value_len: usize,
     /// Offset of the type byte from the first byte of the header.
     pub offset: usize,
+}
+
+/// Text inside the received bytes, without a terminating NUL; whoever sent it chose every byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// The first byte.
+    pub at: *const u8,
+    /// Bytes.
+    pub len: usize,
 }
 
 /// What the sender knows of the client's TLS.

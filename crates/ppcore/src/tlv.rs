@@ -122,6 +122,17 @@ pub struct Tlv<'a> {
 }
 
 impl<'a> Tlv<'a> {
+    /// Makes one of a type and a value that were found elsewhere; its type byte stood at `offset`.
+    ///
+    /// ```
+    /// use ppcore::tlv::{GCP, Tlv, View};
+    ///
+    /// assert_eq!(Tlv::new(GCP, &7_u64.to_be_bytes(), 28).view(), Ok(View::Gcp(7)));
+    /// ```
+    pub const fn new(kind: u8, value: &'a [u8], offset: usize) -> Self {
+        Self { kind, value, offset }
+    }
+
     /// Returns the type byte. Types may repeat.
     #[inline]
     pub const fn kind(&self) -> u8 {

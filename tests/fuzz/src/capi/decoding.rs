@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use ppcapi::{Answer, DecoderState, Name, PP_DECODER_SIZE, Ssl, Status, Tlv, Tlvs};
+use ppcapi::{Answer, DecoderState, Name, PP_DECODER_SIZE, Ssl, Status, Text, Tlv, Tlvs};
 use ppcore::tlv::{self, ValueError, View};
 use ppcore::{Command, Decoded, Decoder, Error, Transport, UnixAddr, Version};
 
@@ -20,8 +20,8 @@ pub(crate) fn decodes(
     input: &[u8],
     prefixes: impl IntoIterator<Item = usize>,
 ) {
-    // What C cannot ask for.
-    let options = &naive::Options { require_crc: false, mixed_v1: false, ..*options };
+    // What C cannot ask for: 0 is any length.
+    let options = &naive::Options { max_v2_len: options.max_v2_len.max(1), ..*options };
     let rust_options = subject::options(options);
     let c_options = Guarded::one(fence, c_options(options));
     // The default ones may be left out.
@@ -184,6 +184,7 @@ fn assert_walk(fence: Fence, begun: Tlvs, rust: tlv::Tlvs<'_>) {
                 assert_eq!((c.value, c.value_len), (tlv.value().as_ptr(), tlv.value().len()));
                 assert_eq!(name(c.value_status), rule(tlv.view()));
                 ssl(&read, &tlv);
+                says(&read, &tlv);
             }
             Some(Err(error)) => assert_eq!(name(status), error.kind().name()),
             None => assert_eq!(status, Status::End),
@@ -211,6 +212,47 @@ fn ssl(read: &Guarded<Tlv>, tlv: &tlv::Tlv<'_>) {
     }
 }
 
+/// A value as text, and as a number.
+fn says(read: &Guarded<Tlv>, tlv: &tlv::Tlv<'_>) {
+    let text = Guarded::one(read.fence, Text { at: ptr::null(), len: JUNK_LEN });
+    let status = call([read.arg(Kind::One), text.arg(Kind::One)], |[tlv, text]| {
+        // SAFETY: a TLV whose bytes still stand, room for a text; what is broken is refused.
+        unsafe { ppcapi::pp_tlv_text(tlv.at.cast(), text.at.cast()) }
+    });
+    let is_text = match tlv.view() {
+        Ok(View::Alpn(_) | View::Authority(_) | View::Netns(_) | View::AwsVpcEndpoint(_)) => true,
+        Ok(View::Other(_)) => (tlv::SSL_VERSION..=tlv::SSL_SIG_SCHEME).contains(&tlv.kind()),
+        _ => false,
+    };
+    if is_text {
+        // The id of a VPC endpoint stands behind its subtype.
+        let skipped = usize::from(tlv.kind() == tlv::AWS);
+        let expected = &tlv.value()[skipped..];
+        assert_eq!(
+            (name(status), text[0].at, text[0].len),
+            ("ok", expected.as_ptr(), expected.len())
+        );
+    } else {
+        assert_eq!(
+            name(status),
+            tlv.view().map_or_else(|error| rule(Err(error)), |_| "bad_argument")
+        );
+    }
+    let number = Guarded::one(read.fence, u64::MAX);
+    let status = call([read.arg(Kind::One), number.arg(Kind::One)], |[tlv, number]| {
+        // SAFETY: a TLV whose bytes still stand, room for a number; what is broken is refused.
+        unsafe { ppcapi::pp_tlv_number(tlv.at.cast(), number.at.cast()) }
+    });
+    let expected = match tlv.view() {
+        Ok(View::Crc32c(sum)) => ("ok", u64::from(sum)),
+        Ok(View::Gcp(id)) => ("ok", id),
+        Ok(View::AzureLinkId(id)) => ("ok", u64::from(id)),
+        Ok(_) => ("bad_argument", u64::MAX),
+        Err(error) => (rule(Err(error)), u64::MAX),
+    };
+    assert_eq!((name(status), number[0]), expected);
+}
+
 /// What the name of a status says of a value.
 fn rule(view: Result<View<'_>, ValueError>) -> &'static str {
     match view {
@@ -236,14 +278,18 @@ fn assert_told((status, answer): (Status, Answer), rust: Result<Decoded, Error>)
 }
 
 fn c_options(options: &naive::Options) -> ppcapi::Options {
-    let default = ppcapi::pp_options_default();
     ppcapi::Options {
         versions: match (options.v1, options.v2) {
             (true, false) => ppcapi::PP_VERSIONS_V1,
             (false, true) => ppcapi::PP_VERSIONS_V2,
-            _ => default.versions,
+            _ => ppcapi::PP_VERSIONS_BOTH,
         },
-        verify_crc32c: u8::from(options.verify_crc),
+        crc32c: match (options.require_crc, options.verify_crc) {
+            (true, _) => ppcapi::PP_CRC32C_REQUIRE,
+            (false, true) => ppcapi::PP_CRC32C_VERIFY,
+            (false, false) => ppcapi::PP_CRC32C_IGNORE,
+        },
+        mixed_v1_families: u8::from(options.mixed_v1),
         strict_tlvs: u8::from(options.strict_tlv),
         reject_unspec: u8::from(options.reject_unspec),
         may_be_absent: u8::from(options.optional),
