@@ -215,6 +215,7 @@ fn told(written: std::result::Result<usize, EncodeError>) -> (&'static str, usiz
         Err(EncodeError::TooLong) => ("too_long", JUNK_LEN),
         Err(EncodeError::Padding) => ("padding", JUNK_LEN),
         Err(EncodeError::UnixName) => ("unix_name", JUNK_LEN),
+        Err(EncodeError::UniqueId | EncodeError::UnixTransport) => ("bad_argument", JUNK_LEN),
         Err(other) => panic!("an error without a status: {other:?}"),
     }
 }
