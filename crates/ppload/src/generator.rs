@@ -419,8 +419,8 @@ impl Timer {
         let period = Timespec::try_from(period.max(TIMER_MIN)).context("the period of a timer")?;
         let both = Itimerspec { it_interval: period, it_value: period };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &both).context("setting a timer")?;
-        let mut source = SourceFd(&timer.as_raw_fd());
-        poll.registry().register(&mut source, TIMER, Interest::READABLE)?;
+        let fd = timer.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
         Ok(Self(timer))
     }
 
