@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use tools::cargo::{needs, run};
+use tools::cargo::{needs, run, rustup};
 
 /// Sanitizers need a platform by name, so that build scripts go without them.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -195,11 +195,6 @@ fn nightly(arguments: &[&str]) -> Command {
 
 /// Installs the nightly toolchain, if there is none, and components; one that is here stays as it is.
 fn install(components: &[&str]) -> Result<()> {
-    let rustup = |words: &[&str]| {
-        run(Command::new("rustup").args(words)).with_context(|| {
-            format!("this needs what the line installs: rustup {}", words.join(" "))
-        })
-    };
     if needs(&mut nightly(&["--version"]), "").is_err() {
         let words = ["toolchain", "install", "nightly", "--profile", "minimal"];
         rustup(&[&words[..], &["--no-self-update"]].concat())?;

@@ -9,8 +9,8 @@ mod link;
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use tools::cargo::{cargo, run};
+use anyhow::{Result, bail};
+use tools::cargo::{cargo, run, rustup};
 
 use self::link::{Platform, Sizes};
 
@@ -130,13 +130,6 @@ pub(crate) fn clippy() -> Result<()> {
     run(link::cargo(Toolchain::Current, "clippy").args(strict))
 }
 
-/// Runs rustup; it does nothing and says so when what it is asked for is here.
-fn rustup(arguments: &[&str]) -> Result<()> {
-    let line = format!("rustup {}", arguments.join(" "));
-    run(Command::new("rustup").args(arguments))
-        .with_context(|| format!("the step needs what this installs: {line}"))
-}
-
 /// The sizes in bytes, one platform a line.
 fn table(rows: &[(Platform, Sizes)]) -> String {
     let mut lines = vec![format!(
@@ -167,12 +160,5 @@ mod tests {
         let table = table(&[(PLATFORMS[2], sizes)]);
         let row: Vec<&str> = table.lines().last().unwrap_or_default().split_whitespace().collect();
         assert_eq!(row, ["thumbv7em-none-eabi", "current", "3000", "200", "1", "3201"]);
-    }
-
-    #[test]
-    fn what_cannot_be_had_is_an_error_with_the_line_that_installs_it() {
-        let error = rustup(&["target", "add", "no-such-target"]).expect_err("there is none");
-        let text = format!("{error:#}");
-        assert!(text.contains("rustup target add no-such-target"), "{text}");
     }
 }

@@ -41,6 +41,15 @@ pub fn run_expecting(command: &mut Command, codes: &[i32]) -> Result<()> {
     Ok(())
 }
 
+/// Runs rustup, which installs what a step needs besides the toolchain that it was started with.
+///
+/// # Errors
+/// When it cannot be started or does not exit with 0.
+pub fn rustup(words: &[&str]) -> Result<()> {
+    run(Command::new("rustup").args(words))
+        .with_context(|| format!("this needs what the line installs: rustup {}", words.join(" ")))
+}
+
 /// Checks that a component of the toolchain answers, and says how to get it when it does not.
 ///
 /// # Errors
@@ -105,5 +114,12 @@ mod tests {
         let error = needs_component("no-such-subcommand", "the-component")
             .expect_err("there is no such subcommand");
         assert!(error.to_string().contains("rustup component add the-component"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_an_error_with_the_line_that_installs_it() {
+        let error = rustup(&["target", "add", "no-such-target"]).expect_err("there is none");
+        let text = format!("{error:#}");
+        assert!(text.contains("rustup target add no-such-target"), "{text}");
     }
 }
