@@ -342,6 +342,8 @@ fn complaint(target: Target, said: &str, log: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     const LAST_WORDS: &str = "#8\tNEW    cov: 12 ft: 9\n#9\tDONE   cov: 345 ft: 1234 corp: 9/9b\n\
@@ -376,6 +378,29 @@ mod tests {
         for target in Target::value_variants() {
             let seeds = root.join(SEEDS).join(target.seeds());
             assert!(fs::read_dir(&seeds).is_ok_and(|mut dir| dir.next().is_some()), "{seeds:?}");
+        }
+    }
+
+    /// Names and versions of the packages in a lock file.
+    fn locked(lock: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let lock: toml::Table = toml::from_str(lock).unwrap();
+        let mut versions = BTreeMap::<_, BTreeSet<_>>::new();
+        for package in lock["package"].as_array().unwrap() {
+            let word = |key: &str| package[key].as_str().unwrap().to_owned();
+            versions.entry(word("name")).or_default().insert(word("version"));
+        }
+        versions
+    }
+
+    #[test]
+    fn what_is_fuzzed_is_what_is_shipped_down_to_the_versions() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |dir: &str| fs::read_to_string(root.join(dir).join("Cargo.lock")).unwrap();
+        let shipped = locked(&read("."));
+        for (name, versions) in locked(&read(PACKAGE)) {
+            if let Some(shipped) = shipped.get(&name) {
+                assert!(versions.is_subset(shipped), "{name}: {versions:?}, and not {shipped:?}");
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `embed` another; `capi` installs the C library; `bench` compares us with others; `sim` and
+//! steps, `embed` and `package` others; `capi` installs the C library; `bench` compares us with others; `sim` and
 //! `mutants` try the session's machine, `soak` and `torment` the whole server, `fuzz`, `miri` and
 //! `sanitize` what chance and the compiler find.
 //!
@@ -17,6 +17,7 @@ mod instructions;
 mod lab;
 mod mutants;
 mod nightly;
+mod package;
 mod peers;
 mod sim;
 mod tidy;
@@ -53,6 +54,10 @@ enum Command {
     /// rustup installs the targets and the compiler. Prints the size of a program that holds all of
     /// ppcore, for each platform, and fails if one of them can panic or allocate.
     Embed,
+    /// Pack what would be published, and build it outside the workspace
+    ///
+    /// A project on the libraries runs, and the programs are checked with the oldest compiler, which rustup installs.
+    Package,
     Fuzz(fuzz::FuzzArgs),
     Capi(capi::CapiArgs),
     /// Compare ourselves with HAProxy, nginx and Envoy under the same load
@@ -86,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Embed => embed::check(),
+        Command::Package => package::check(),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Capi(args) => capi::run(args),
         Command::Bench(args) => lab::become_command("bench", args).map(drop),

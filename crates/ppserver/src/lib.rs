@@ -4,6 +4,9 @@
 //! main -> cli -> control -> data -> core -> ppcore
 //!                   \---------\--> config, telemetry
 //! ```
+//!
+//! For the program and its tests: no API, and nothing in here keeps its name.
+#![doc(hidden)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("ppserver runs on Linux only: it needs epoll and splice; ppcore runs anywhere");
