@@ -42,7 +42,7 @@ impl NginxHttp {
                 {temp}
                 server {{
                     listen {behind} proxy_protocol;
-                    listen unix:{temp}/behind.sock proxy_protocol;
+                    listen unix:{here} proxy_protocol;
                     listen {plain};
                     root {root};
                     client_max_body_size 16m;
@@ -52,6 +52,7 @@ impl NginxHttp {
             }}",
             temp = temp_paths(dir.path()),
             root = root.display(),
+            here = socket(dir.path()).display(),
             behind = behind.addr(),
             plain = plain.addr(),
         );
@@ -68,7 +69,7 @@ impl NginxHttp {
 
     /// The UNIX socket that requires one.
     pub(crate) fn behind_proxy_protocol_here(&self) -> PathBuf {
-        self.dir.path().join("behind.sock")
+        socket(self.dir.path())
     }
 
     /// The port that takes none.
@@ -218,6 +219,10 @@ impl NginxStream {
     pub(crate) fn addr(&self) -> SocketAddr {
         self.port.addr()
     }
+}
+
+fn socket(dir: &Path) -> PathBuf {
+    dir.join("behind.sock")
 }
 
 /// Where it would keep files, as root or not.
