@@ -86,7 +86,8 @@ fn behind_an_upgrade_the_new_process_checks_anew_and_the_old_one_nobody() {
     session.echo(b"who is there stays");
     session.finish();
     assert_eq!(session.rest(), (Vec::new(), End::Fin));
-    assert_eq!(pool.server.ended()["closed"]["done"], 1);
+    assert!(pool.server.ends_within(PATIENCE), "its last session is over");
+    assert_eq!(pool.server.wait_for("counters", 0)["closed"]["done"], 1);
     new.expect(b"P");
     assert!(new.is_quiet(), "that check stands");
     heir.stop();

@@ -36,7 +36,8 @@ fn a_dead_endpoint_costs_those_who_come_at_once_and_no_client_tries_it_again() {
     let came = under_load(|| is_served(to), || _ = pool.server.wait_for("endpoint stays out", 4));
     assert_eq!(came.lost, 0, "each who meets it is served elsewhere");
     let met = pool.endpoint(port.addr())["failures"].as_u64().expect("a count");
-    assert!((2..=CLIENTS).contains(&met), "{met} of {} have met it", came.served);
+    // The first, and with the second all who may be there at once.
+    assert!((2..=1 + CLIENTS).contains(&met), "{met} of {} have met it", came.served);
     assert_eq!(pool.server.records(EJECTED).len(), 1);
     let counters = pool.end(&addrs);
     assert_eq!(counters["connect_failures"], met);

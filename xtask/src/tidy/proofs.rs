@@ -88,7 +88,8 @@ mod tests {
     fn tables_that_have_everything_are_clean() {
         let mutants = "| `a-b` | Fin | 7 | x#1 |";
         assert_eq!(reasons("| Fin, Tail | why |", mutants), [""; 0]);
-        assert_eq!(reasons("| Tail | why |\n| Fin | why |", mutants), [""; 0]);
+        // Some are said of more than one machine.
+        assert_eq!(reasons("| Tail | why |\n| Fin, Tail | why |", mutants), [""; 0]);
     }
 
     #[test]
