@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use ppcore::encode::{self, EncodeError, Encoder};
 use ppcore::tlv::{self, Tlv};
-use ppcore::{Addresses, Command, Error, Header, Transport};
+use ppcore::{Addresses, Command, Error, Header, Transport, spp};
 
 use crate::datagram::Datagram;
 
@@ -50,6 +50,11 @@ pub enum Outgoing {
     /// The text line.
     V1 {
         /// What it says the client connected to.
+        destination: Destination,
+    },
+    /// Cloudflare's Simple Proxy Protocol, of datagrams alone.
+    Spp {
+        /// What it says the client sent to.
         destination: Destination,
     },
     /// The binary header.
@@ -148,7 +153,7 @@ impl Outgoing {
         let is_local = received.is_some_and(|header| header.command() == Command::Local);
         match self {
             Self::Off => false,
-            Self::V1 { destination } | Self::V2 { destination, .. } => {
+            Self::V1 { destination } | Self::Spp { destination } | Self::V2 { destination, .. } => {
                 let carried = received.and_then(carried).is_some();
                 !is_local && (!carried || *destination == Destination::Local)
             }
@@ -164,7 +169,7 @@ impl Outgoing {
     /// Says whether [`compose`](Self::compose) may take something from the TLVs of a header that came in.
     pub fn takes_tlvs(&self) -> bool {
         match self {
-            Self::Off | Self::V1 { .. } => false,
+            Self::Off | Self::V1 { .. } | Self::Spp { .. } => false,
             Self::V2 { .. } => true,
         }
     }
@@ -181,7 +186,7 @@ impl Outgoing {
 
     fn sets_from(&self, sources: &[TlvSource]) -> bool {
         match self {
-            Self::Off | Self::V1 { .. } => false,
+            Self::Off | Self::V1 { .. } | Self::Spp { .. } => false,
             Self::V2 { tlv_set, .. } => tlv_set.iter().any(|set| match &set.value {
                 TlvValue::Bytes(_) => false,
                 TlvValue::From(source) => sources.contains(source),
@@ -189,7 +194,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes the header into `out` and returns its length; 0 if none is sent.
+    /// Writes the header into `out` and returns its length; 0 if none is sent, and so with SPP, which is of datagrams.
     ///
     /// `received` is the header that came in, with its bytes. Without one, and where none of its addresses
     /// count for a connection, those of the socket are told; a UNIX socket has none, and where there is nothing
@@ -209,7 +214,7 @@ impl Outgoing {
         let is_local = header.is_some_and(|header| header.command() == Command::Local);
         let told = |destination| addresses(header.and_then(carried), destination, socket);
         match self {
-            Self::Off => Ok(0),
+            Self::Off | Self::Spp { .. } => Ok(0),
             Self::V1 { destination } => {
                 encode::v1(out, &if is_local { Addresses::None } else { told(*destination) })
             }
@@ -253,6 +258,10 @@ impl Outgoing {
     ) -> Result<usize, EncodeError> {
         match self {
             Self::Off | Self::V1 { .. } => Ok(0),
+            Self::Spp { destination } => {
+                let socket = SocketAddrs { peer: datagram.socket_peer_addr(), local };
+                spp::encode(out, &addresses(datagram.carried(), *destination, Some(socket)))
+            }
             Self::V2 { destination, .. } => {
                 let socket = SocketAddrs { peer: datagram.socket_peer_addr(), local };
                 let told = addresses(datagram.carried(), *destination, Some(socket));
@@ -526,6 +535,11 @@ mod tests {
             let crc32c = ChecksumSent::WhenReceived;
             let outgoing = Outgoing::V2 { destination, tlv_pass, tlv_set, crc32c };
             assert_eq!(sent(&outgoing, &later), datagram::write_v2(source, second, b""));
+            let spp = Outgoing::Spp { destination };
+            assert_eq!(sent(&spp, &later), datagram::write_spp(source, second, b""));
+            assert!(!spp.takes_tlvs() && !spp.needs_id());
+            let composed = spp.compose(&mut bytes, None, socket(), FACTS);
+            assert_eq!(composed, Ok(0), "a connection");
         }
         for none in [Outgoing::Off, v1(Destination::Original)] {
             assert_eq!(sent(&none, &later), b"");

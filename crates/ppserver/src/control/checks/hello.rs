@@ -53,7 +53,7 @@ fn compose(
     addrs: Option<SocketAddrs>,
 ) -> Vec<u8> {
     let tlvs = match send {
-        Outgoing::Off | Outgoing::V1 { .. } => 0,
+        Outgoing::Off | Outgoing::V1 { .. } | Outgoing::Spp { .. } => 0,
         Outgoing::V2 { tlv_set, .. } => tlv_set
             .iter()
             .map(|set| match &set.value {
