@@ -2,9 +2,9 @@
 //! the enums that are `true` or `false` there.
 
 use super::{
-    AccessLogFormat, Balance, CheckHeader, ChecksumPolicy, ChecksumSent, Destination, LocalPolicy,
-    LogFormat, LogLevel, OnDown, Presence, Probes, Silent, SpliceMode, TlvSource, Toggle,
-    Untrusted, V1Families, Version,
+    AccessLogFormat, Balance, CheckHeader, ChecksumPolicy, ChecksumSent, Datagrams, Destination,
+    DontFragment, LocalPolicy, LogFormat, LogLevel, OnDown, Presence, Probes, Protocol, Silent,
+    SpliceMode, TlvSource, Toggle, Untrusted, V1Families, Version,
 };
 
 /// A choice with the word that stands for it in the file.
@@ -35,8 +35,12 @@ choices! {
     SpliceMode: "auto" = Self::Auto, "always" = Self::Always, "off" = Self::Off;
     Option<Presence>: "off" = None, "require" = Some(Presence::Required),
         "optional" = Some(Presence::Optional);
-    Version: "v1" = Self::V1, "v2" = Self::V2;
-    Option<Version>: "off" = None, "v1" = Some(Version::V1), "v2" = Some(Version::V2);
+    Protocol: "tcp" = Self::Tcp, "udp" = Self::Udp;
+    DontFragment: "kernel" = Self::Kernel, "probe" = Self::Probe, "off" = Self::Off;
+    Datagrams: "each" = Self::Each, "first" = Self::First;
+    Version: "v1" = Self::V1, "v2" = Self::V2, "spp" = Self::Spp;
+    Option<Version>: "off" = None, "v1" = Some(Version::V1), "v2" = Some(Version::V2),
+        "spp" = Some(Version::Spp);
     Balance: "round_robin" = Self::RoundRobin, "least_conn" = Self::LeastConnections,
         "random2" = Self::RandomOfTwo, "source_hash" = Self::SourceHash, "first" = Self::First;
     TlvSource: "id" = Self::Id, "sni" = Self::Sni, "alpn" = Self::Alpn;

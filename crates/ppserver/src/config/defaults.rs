@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{
     AccessLog, AccessLogFormat, Balance, Check, CheckHeader, CheckPolicy, ChecksumPolicy,
-    ChecksumSent, Count, Destination, Dns, HeaderPolicy, Health, Keepalive, LocalPolicy, Log,
-    LogFormat, LogLevel, OnDown, Output, Passive, PerClient, Presence, Probes, Server, Silent,
-    Source, Splice, SpliceMode, Tcp, Timeouts, TlvPass, Toggle, Untrusted, V1Families, Version,
-    Versions,
+    ChecksumSent, Count, Datagrams, Destination, Dns, DontFragment, HeaderPolicy, Health,
+    Keepalive, Limits, LocalPolicy, Log, LogFormat, LogLevel, OnDown, Output, Passive, PerClient,
+    Presence, Probes, Protocol, Server, Silent, Source, Splice, SpliceMode, Tcp, Timeouts, TlvPass,
+    Toggle, Udp, Untrusted, V1Families, Version, Versions,
 };
 use pptrust::Peers;
 
@@ -19,9 +19,13 @@ pub(super) const SOURCE: Source = Source::Any;
 /// Other endpoints that are tried after a failed connect.
 pub(super) const RETRIES: usize = 1;
 
-// Keys with one word so far.
+/// The one word so far.
 pub(super) const LOG_OUTPUT: &str = "stderr";
-pub(super) const PROTOCOL: &str = "tcp";
+
+/// What a listener relays.
+pub(super) const PROTOCOL: Protocol = Protocol::Tcp;
+/// Of datagrams, which carry a header.
+pub(super) const DATAGRAMS: Datagrams = Datagrams::Each;
 
 /// Whether peers send headers: they do not.
 pub(super) const ACCEPT: Option<Presence> = None;
@@ -41,6 +45,18 @@ impl Default for Passive {
     fn default() -> Self {
         let (eject, max) = (Duration::from_secs(10), Duration::from_secs(120));
         Self { failures: 2, eject, max }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 0, flows: 65_536, rate: 0, per_client: PerClient::default() }
+    }
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        Self { responses: 0, dont_fragment: DontFragment::Kernel }
     }
 }
 
@@ -110,6 +126,8 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(300),
             half_closed: Duration::from_secs(60),
+            flow: Duration::from_secs(60),
+            flow_unanswered: Duration::from_secs(5),
         }
     }
 }
@@ -157,6 +175,7 @@ impl HeaderPolicy {
             local: LocalPolicy::Forward,
             header_bytes_max: 4096,
             crc32c: ChecksumPolicy::Verify,
+            datagrams: DATAGRAMS,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::read::{self, TIMEOUT};
 use super::units::{format_duration, parse_duration, parse_tlv_type};
 use super::validate::{self, AdminDraft, Draft, EntryDraft, ListenerDraft, UpstreamDraft};
 use super::{
-    Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Limits, Loaded, LocalPolicy, Log,
+    Choice, CommonFlags, Config, HeaderMode, HeaderPolicy, Host, Loaded, LocalPolicy, Log,
     Overrides, Presence, Report, Sending, Tcp, Timeouts, TlvPass, Toggle, Untrusted, Version,
     Versions, defaults,
 };
@@ -90,12 +90,14 @@ impl Config {
         let listener = ListenerDraft {
             name: Some(At::new(LISTENER_NAME.to_owned(), Place::Nowhere)),
             bind,
+            protocol: At::new(defaults::PROTOCOL, Place::Nowhere),
+            udp: Written::default(),
             upstream: Some(At::new(UPSTREAM_NAME.to_owned(), Place::Nowhere)),
             unix_mode: At::new(defaults::UNIX_MODE, Place::Nowhere),
             accept: Written::new(accept(&flags, &trusted, &mut faults), accept_keys(&flags)),
             trusted,
             timeouts: timeouts(&flags, &mut faults),
-            limits: Limits::default(),
+            limits: Written::default(),
             per_client: Written::default(),
             routes: Vec::new(),
         };
@@ -244,7 +246,9 @@ impl FromStr for Version {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        let found = Self::WORDS.iter().find(|(word, _)| *word == text);
+        // Flags are of connections.
+        let mut words = Self::WORDS.iter().filter(|(_, version)| *version != Self::Spp);
+        let found = words.find(|(word, _)| *word == text);
         found.map(|(_, version)| *version).ok_or_else(|| VersionError(text.to_owned()))
     }
 }

@@ -65,8 +65,8 @@ pub(super) const ACCESS_LOG: TableKeys = TableKeys {
 
 pub(super) const TIMEOUTS: TableKeys = TableKeys {
     path: "timeouts",
-    known: &["header", "tls_hello", "connect", "idle", "half_closed"],
-    later: &["flow", "flow_unanswered"],
+    known: &["header", "tls_hello", "connect", "idle", "half_closed", "flow", "flow_unanswered"],
+    later: &[],
     example: "idle = \"10m\"",
 };
 
@@ -103,8 +103,10 @@ pub(super) const LISTENER: TableKeys = TableKeys {
         "timeouts",
         "limits",
         "route",
+        "responses",
+        "dont_fragment",
     ],
-    later: &["responses", "dont_fragment"],
+    later: &[],
     example: "name, bind and upstream",
 };
 
@@ -127,15 +129,16 @@ pub(super) const ACCEPT: TableKeys = TableKeys {
         "local",
         "header_max",
         "crc32c",
+        "datagrams",
     ],
-    later: &["datagrams"],
+    later: &[],
     example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
 };
 
 pub(super) const LIMITS: TableKeys = TableKeys {
     path: "listener.limits",
-    known: &["connections", "rate", "per_client"],
-    later: &["flows"],
+    known: &["connections", "rate", "per_client", "flows"],
+    later: &[],
     example: "per_client = { connections = 100 }",
 };
 
@@ -199,8 +202,8 @@ pub(super) const DNS: TableKeys = TableKeys {
 
 pub(super) const SEND: TableKeys = TableKeys {
     path: "upstream.NAME.proxy_protocol",
-    known: &["send", "destination", "tlv_pass", "tlv_set", "crc32c"],
-    later: &["datagrams"],
+    known: &["send", "destination", "tlv_pass", "tlv_set", "crc32c", "datagrams"],
+    later: &[],
     example: "send = \"v2\"",
 };
 

@@ -34,6 +34,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod types;
+mod udp;
 mod units;
 mod validate;
 mod variables;
@@ -52,4 +53,5 @@ pub use load::{FILE_BYTES_MAX, Host, Loaded, STDIN_NAME, from_bytes, load, read_
 pub use logged_tlv::LoggedTlv;
 pub use overrides::{CommonFlags, Overrides};
 pub use types::*;
+pub use udp::{Datagrams, DontFragment, Protocol, Udp};
 pub use units::parse_tlv_type;

@@ -95,9 +95,11 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
     writeln!(f, "\n[[listener]]")?;
     writeln!(f, "name = {}", quoted(&listener.name))?;
     writeln!(f, "bind = [{}]", list(listener.bind.iter().map(quoted)))?;
-    writeln!(f, "protocol = {}", quoted(defaults::PROTOCOL))?;
+    writeln!(f, "protocol = {}", word(listener.protocol))?;
     writeln!(f, "upstream = {}", quoted(&upstream.name))?;
     writeln!(f, "unix_mode = {}", quoted(format!("{:04o}", listener.unix_mode)))?;
+    writeln!(f, "responses = {}", listener.udp.responses)?;
+    writeln!(f, "dont_fragment = {}", word(listener.udp.dont_fragment))?;
 
     writeln!(f, "\n[listener.proxy_protocol]")?;
     match &listener.accept {
@@ -108,6 +110,7 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
                 Versions::V1 => word(Version::V1),
                 Versions::V2 => word(Version::V2),
                 Versions::Both => list([word(Version::V1), word(Version::V2)]),
+                Versions::Spp => word(Version::Spp),
             };
             writeln!(f, "versions = [{versions}]")?;
             writeln!(f, "v1_families = {}", word(policy.v1_families))?;
@@ -125,6 +128,7 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
             writeln!(f, "local = {}", word(policy.local))?;
             writeln!(f, "header_max = {}", quoted(format_size(policy.header_bytes_max)))?;
             writeln!(f, "crc32c = {}", word(policy.crc32c))?;
+            writeln!(f, "datagrams = {}", word(policy.datagrams))?;
         }
     }
     timeouts(&listener.timeouts, f)?;
@@ -133,9 +137,10 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
 }
 
 fn limits(limits: &Limits, f: &mut impl Write) -> fmt::Result {
-    let Limits { connections, rate, per_client } = limits;
+    let Limits { connections, flows, rate, per_client } = limits;
     writeln!(f, "\n[listener.limits]")?;
     writeln!(f, "connections = {connections}")?;
+    writeln!(f, "flows = {flows}")?;
     writeln!(f, "rate = {rate}")?;
     let PerClient { connections, rate, burst, ipv6_prefix } = per_client;
     writeln!(
@@ -193,13 +198,16 @@ fn pattern(pattern: &Pattern) -> String {
 }
 
 fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {
-    let Timeouts { header, tls_hello, connect, idle, half_closed } = *timeouts;
+    let Timeouts { header, tls_hello, connect, idle, half_closed, flow, flow_unanswered } =
+        *timeouts;
     writeln!(f, "\n[listener.timeouts]")?;
     writeln!(f, "header = {}", quoted(format_duration(header)))?;
     writeln!(f, "tls_hello = {}", quoted(format_duration(tls_hello)))?;
     writeln!(f, "connect = {}", quoted(format_duration(connect)))?;
     writeln!(f, "idle = {}", quoted(format_duration(idle)))?;
-    writeln!(f, "half_closed = {}", quoted(format_duration(half_closed)))
+    writeln!(f, "half_closed = {}", quoted(format_duration(half_closed)))?;
+    writeln!(f, "flow = {}", quoted(format_duration(flow)))?;
+    writeln!(f, "flow_unanswered = {}", quoted(format_duration(flow_unanswered)))
 }
 
 fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
@@ -226,7 +234,7 @@ fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
 fn sending(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
     let name = &upstream.name;
     writeln!(f, "\n[upstream.{name}.proxy_protocol]")?;
-    let Sending { version, destination, tlv_pass, tlv_set, crc32c } = &upstream.send;
+    let Sending { version, destination, tlv_pass, tlv_set, crc32c, datagrams } = &upstream.send;
     writeln!(f, "send = {}", word(*version))?;
     let most = upstream.most_sent();
     if most.is_some() {
@@ -242,6 +250,7 @@ fn sending(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
         }
         writeln!(f, "tlv_set = [{}]", list(tlv_set.iter().map(tlv)))?;
         writeln!(f, "crc32c = {}", Toggle::from(*crc32c).is_on())?;
+        writeln!(f, "datagrams = {}", word(*datagrams))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ pub use pptrust::{ChecksumSent, Destination, Outgoing, TlvPass, TlvSet, TlvSourc
 
 pub use crate::core::route::{Route, Way, When};
 
-use super::{Bind, Endpoint, LoggedTlv, defaults};
+use super::{Bind, Datagrams, Endpoint, LoggedTlv, Protocol, Udp, defaults};
 use pptrust::Peers;
 
 /// The only `config_version` there is.
@@ -209,7 +209,7 @@ pub enum SpliceMode {
     Off,
 }
 
-/// The times of a connection, each 1 ms..=366 d.
+/// The times of a connection, or of a flow of datagrams, each 1 ms..=366 d.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// The whole header, counted from accept.
@@ -222,6 +222,10 @@ pub struct Timeouts {
     pub idle: Duration,
     /// No byte for this long after the first FIN.
     pub half_closed: Duration,
+    /// UDP: no datagram of a flow either way.
+    pub flow: Duration,
+    /// UDP: the same of a flow that never had an answer.
+    pub flow_unanswered: Duration,
 }
 
 /// `[[listener]]`: a port.
@@ -231,6 +235,10 @@ pub struct Listener {
     pub name: String,
     /// Where it listens: at least one place.
     pub bind: Vec<Bind>,
+    /// What it relays.
+    pub protocol: Protocol,
+    /// What it does with datagrams.
+    pub udp: Udp,
     /// The index of its upstream in [`Config::upstreams`].
     pub upstream: usize,
     /// The mode of the files of its UNIX sockets. 0o600..=0o777.
@@ -245,11 +253,13 @@ pub struct Listener {
     pub routes: Vec<Route>,
 }
 
-/// `[listener.limits]`: how much clients may have; 0 is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// `[listener.limits]`: how much clients may have; 0 is no limit. A flow of datagrams is a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at a time, of all clients together. 0..=262,144.
     pub connections: u32,
+    /// UDP: flows at a time, beyond which others give way. 1..=1,048,576.
+    pub flows: u32,
     /// New connections a second, of all clients together. 0..=1,000,000.
     pub rate: u32,
     /// How much each of them may have.
@@ -301,6 +311,8 @@ pub struct HeaderPolicy {
     pub header_bytes_max: usize,
     /// What becomes of a checksum.
     pub crc32c: ChecksumPolicy,
+    /// UDP, v2: which datagrams carry one.
+    pub datagrams: Datagrams,
 }
 
 /// Whether a trusted peer must send a header.
@@ -326,6 +338,8 @@ pub enum Silent {
 pub enum Version {
     /// The text line.
     V1,
+    /// Cloudflare's Simple Proxy Protocol, of datagrams.
+    Spp,
     /// The binary header.
     V2,
 }
@@ -339,6 +353,8 @@ pub enum Versions {
     V2,
     /// Either.
     Both,
+    /// SPP, which nothing tells from payload.
+    Spp,
 }
 
 /// What becomes of a peer whose word is not taken.
@@ -409,6 +425,8 @@ pub struct Sending {
     pub tlv_set: Vec<TlvSet>,
     /// v2: when it carries a checksum.
     pub crc32c: ChecksumSent,
+    /// UDP, v2: which datagrams carry it.
+    pub datagrams: Datagrams,
 }
 
 /// What the endpoints of an upstream see connections come from.
@@ -563,6 +581,7 @@ impl Sending {
             tlv_pass: defaults::TLV_PASS,
             tlv_set: Vec::new(),
             crc32c: defaults::CRC32C_SENT,
+            datagrams: defaults::DATAGRAMS,
         }
     }
 
@@ -572,6 +591,7 @@ impl Sending {
         match version {
             None => Outgoing::Off,
             Some(Version::V1) => Outgoing::V1 { destination },
+            Some(Version::Spp) => Outgoing::Spp { destination },
             Some(Version::V2) => Outgoing::V2 {
                 destination,
                 tlv_pass: self.tlv_pass.clone(),
@@ -648,22 +668,24 @@ impl Toggle {
 }
 
 impl Versions {
-    /// The versions of a list; `None` if it is empty.
+    /// The versions of a list; `None` if it is empty, or holds what cannot be told apart.
     pub fn of(list: &[Version]) -> Option<Self> {
-        match (list.contains(&Version::V1), list.contains(&Version::V2)) {
-            (true, true) => Some(Self::Both),
-            (true, false) => Some(Self::V1),
-            (false, true) => Some(Self::V2),
-            (false, false) => None,
+        match [Version::V1, Version::V2, Version::Spp].map(|version| list.contains(&version)) {
+            [true, true, false] => Some(Self::Both),
+            [true, false, false] => Some(Self::V1),
+            [false, true, false] => Some(Self::V2),
+            [false, false, true] => Some(Self::Spp),
+            [false, false, false] | [true, _, true] | [_, true, true] => None,
         }
     }
 
     /// Whether `version` is taken.
     pub fn contains(self, version: Version) -> bool {
         match self {
-            Self::Both => true,
+            Self::Both => version != Version::Spp,
             Self::V1 => version == Version::V1,
             Self::V2 => version == Version::V2,
+            Self::Spp => version == Version::Spp,
         }
     }
 }

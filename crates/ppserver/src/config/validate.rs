@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::choice::CheckKind;
+use super::choice::{CheckKind, Choice};
 use super::codes::Code;
 use super::diagnostics::{Diagnostics, Place, Quote};
 use super::parse::{At, Written};
 use super::{
     AccessLog, Admin, Balance, Bind, Check, CheckPolicy, Config, Dns, Endpoint, Entry, Exchange,
-    HeaderMode, Health, Host, Limits, Listener, Log, OnDown, Passive, PerClient, Route, Sending,
-    Server, Source, Splice, Tcp, Timeouts, Upstream, Version, Way, lint,
+    HeaderMode, Health, Host, Limits, Listener, Log, OnDown, Passive, PerClient, Protocol, Route,
+    Sending, Server, Source, Splice, Tcp, Timeouts, Udp, Upstream, Version, Way, lint,
 };
 use crate::core::addr::Addr;
 use crate::core::route::When;
@@ -50,10 +50,14 @@ pub(super) struct AdminDraft {
 }
 
 impl Draft {
-    /// Every address that is listened on, as far as they are known.
-    fn addrs(&self) -> impl Iterator<Item = (Addr, &Place)> {
-        let admin = self.admin.listen.iter().map(|addr| (addr.value.into(), &addr.place));
-        self.binds().filter_map(|bind| Some((bind.value.addr()?, &bind.place))).chain(admin)
+    /// Every address of a protocol that is listened on, as far as they are known.
+    fn addrs(&self, protocol: Protocol) -> impl Iterator<Item = (Addr, &Place)> {
+        let admin = self.admin.listen.iter().filter(move |_| protocol == Protocol::Tcp);
+        let admin = admin.map(|addr| (addr.value.into(), &addr.place));
+        let listeners = self.listeners.iter();
+        let listeners = listeners.filter(move |listener| listener.protocol.value == protocol);
+        let binds = listeners.flat_map(|listener| &listener.bind);
+        binds.filter_map(|bind| Some((bind.value.addr()?, &bind.place))).chain(admin)
     }
 
     fn binds(&self) -> impl Iterator<Item = &At<Bind>> {
@@ -67,6 +71,8 @@ pub(super) struct ListenerDraft {
     /// `None` after a fault.
     pub(super) name: Option<At<String>>,
     pub(super) bind: Vec<At<Bind>>,
+    pub(super) protocol: At<Protocol>,
+    pub(super) udp: Written<Udp>,
     /// `None` after a fault.
     pub(super) upstream: Option<At<String>>,
     pub(super) unix_mode: At<u32>,
@@ -75,7 +81,7 @@ pub(super) struct ListenerDraft {
     /// The entries of `trust` as they were written.
     pub(super) trusted: Vec<At<IpNet>>,
     pub(super) timeouts: Written<Timeouts>,
-    pub(super) limits: Limits,
+    pub(super) limits: Written<Limits>,
     /// Its part for each client.
     pub(super) per_client: Written<PerClient>,
     pub(super) routes: Vec<RouteDraft>,
@@ -171,6 +177,12 @@ impl UpstreamDraft {
     pub(super) fn most_sent(&self) -> Option<Version> {
         most_sent(self.send.value.version, &self.endpoints)
     }
+
+    /// Returns what its endpoints are sent.
+    fn sent(&self) -> impl Iterator<Item = Option<Version>> {
+        let version = self.send.value.version;
+        self.endpoints.iter().map(move |draft| draft.entry.value.send.or(version))
+    }
 }
 
 /// Returns the version that holds most of those that are sent to `endpoints`, whose upstream's is `version`.
@@ -198,13 +210,17 @@ impl EntryDraft {
 pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Option<Config> {
     let names = draft.listeners.iter().filter_map(|listener| listener.name.as_ref());
     check_unique("listener name", names.map(|name| (&name.value, &name.place)), faults);
-    // The kernel chooses another port for each 0.
-    let addrs = draft.addrs().filter(|(addr, _)| addr.inet().is_none_or(|addr| addr.port() != 0));
-    check_unique("address", addrs, faults);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        // The kernel chooses another port for each 0.
+        let is_known = |addr: &Addr| addr.inet().is_none_or(|addr| addr.port() != 0);
+        let addrs = draft.addrs(protocol).filter(|(addr, _)| is_known(addr));
+        check_unique("address", addrs, faults);
+        check_overlaps(&draft, protocol, faults);
+    }
     let inherited = draft.binds().filter(|bind| bind.value.addr().is_none());
     check_unique("bind", inherited.map(|bind| (&bind.value, &bind.place)), faults);
-    check_overlaps(&draft, faults);
     check_upstreams(&draft, faults);
+    check_protocols(&draft, faults);
     check_names(&draft, faults);
     lint::check(&draft, host, faults);
     build(draft)
@@ -229,8 +245,8 @@ fn check_unique<'d, T: Copy + Eq + Hash + std::fmt::Display>(
 }
 
 /// The kernel refuses an address beside the wildcard of its family on the same port.
-fn check_overlaps(draft: &Draft, faults: &mut Diagnostics) {
-    let inet = draft.addrs().filter_map(|(addr, place)| Some((addr.inet()?, place)));
+fn check_overlaps(draft: &Draft, protocol: Protocol, faults: &mut Diagnostics) {
+    let inet = draft.addrs(protocol).filter_map(|(addr, place)| Some((addr.inet()?, place)));
     let (wild, single): (Vec<_>, Vec<_>) = inet.partition(|(addr, _)| addr.ip().is_unspecified());
     for (addr, place) in single.into_iter().filter(|(addr, _)| addr.port() != 0) {
         let is_over =
@@ -256,6 +272,45 @@ fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
             .add(Code::UnknownUpstream, used.place.clone(), message)
             .with_help(format!("add [upstream.{name}] with endpoints = [\"host:port\"]"))
             .with_nearest(name, names(), Quote::Double);
+    }
+}
+
+/// What connections and datagrams do not share.
+fn check_protocols(draft: &Draft, faults: &mut Diagnostics) {
+    for listener in &draft.listeners {
+        let protocol = listener.protocol.value;
+        if protocol == Protocol::Udp {
+            faults
+                .add(
+                    Code::NotSupported,
+                    listener.protocol.place.clone(),
+                    "datagrams are not relayed yet",
+                )
+                .with_help("not supported by this version");
+        }
+        let is_inet = |bind: &&At<Bind>| bind.value.addr().is_some_and(|it| it.inet().is_some());
+        let others = listener.bind.iter().filter(|bind| !is_inet(bind));
+        for bind in others.filter(|_| protocol == Protocol::Udp) {
+            let message = format!("`{}` is no socket of datagrams", bind.value);
+            faults
+                .add(Code::NotSupported, bind.place.clone(), message)
+                .with_help("an address with a port: bind = [\"0.0.0.0:53\"]");
+        }
+        for used in listener.upstreams() {
+            let of_name = |upstream: &&UpstreamDraft| upstream.name.value == used.value;
+            let Some(upstream) = draft.upstreams.iter().find(of_name) else { continue };
+            let (version, what) = match protocol {
+                Protocol::Tcp => (Version::Spp, "connections"),
+                Protocol::Udp => (Version::V1, "datagrams"),
+            };
+            if upstream.sent().any(|sent| sent == Some(version)) {
+                let word = version.word();
+                let message = format!("`{}` is sent {word}, which {what} do not carry", used.value);
+                faults
+                    .add(Code::BadValue, used.place.clone(), message)
+                    .with_help("make an upstream for each protocol");
+            }
+        }
     }
 }
 
@@ -294,11 +349,13 @@ fn build(draft: Draft) -> Option<Config> {
         Some(Listener {
             name: listener.name?.value,
             bind: listener.bind.into_iter().map(|bind| bind.value).collect(),
+            protocol: listener.protocol.value,
+            udp: listener.udp.value,
             upstream: *indices.get(&listener.upstream?.value)?,
             unix_mode: listener.unix_mode.value,
             accept: listener.accept.value?,
             timeouts: listener.timeouts.value,
-            limits: Limits { per_client: listener.per_client.value, ..listener.limits },
+            limits: Limits { per_client: listener.per_client.value, ..listener.limits.value },
             routes: listener.routes.into_iter().map(route).collect::<Option<_>>()?,
         })
     };

@@ -93,6 +93,7 @@ fn terms(accept: &HeaderMode) -> (String, String, &'static str) {
         Versions::V1 => "v1",
         Versions::V2 => "v2",
         Versions::Both => "v1,v2",
+        Versions::Spp => "spp",
     };
     let untrusted = match policy.untrusted {
         Untrusted::Reject => "reject",

@@ -68,13 +68,26 @@ fn listeners(plan: &Plan) -> Vec<(&str, NamedListener<'_>)> {
 
 fn of_listener(old_named: &NamedListener<'_>, named: &NamedListener<'_>) -> Vec<String> {
     let (old, new) = (old_named.listener, named.listener);
-    let Listener { name: _, bind, upstream: _, unix_mode, accept, timeouts, limits, routes: _ } =
-        old;
+    let Listener {
+        name: _,
+        bind,
+        protocol,
+        udp,
+        upstream: _,
+        unix_mode,
+        accept,
+        timeouts,
+        limits,
+        routes: _,
+    } = old;
     let gained = new.bind.iter().filter(|addr| !bind.contains(addr)).map(|addr| format!("+{addr}"));
     let lost = bind.iter().filter(|addr| !new.bind.contains(addr)).map(|addr| format!("-{addr}"));
     let moved: Vec<String> = gained.chain(lost).collect();
     let bind = (!moved.is_empty()).then(|| format!("bind ({})", moved.join(" ")));
     let others = changed(&[
+        ("protocol", *protocol != new.protocol),
+        ("responses", udp.responses != new.udp.responses),
+        ("dont_fragment", udp.dont_fragment != new.udp.dont_fragment),
         ("upstream", old_named.upstream != named.upstream),
         ("unix_mode", *unix_mode != new.unix_mode),
         ("proxy_protocol", *accept != new.accept),

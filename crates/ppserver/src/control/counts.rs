@@ -28,7 +28,7 @@ impl Counts {
     }
 
     fn limits(&mut self, name: &str, limits: &config::Limits) -> Option<Limits> {
-        let config::Limits { connections, rate, per_client } = *limits;
+        let config::Limits { connections, flows: _, rate, per_client } = *limits;
         let terms = Terms { connections, rate, burst: rate };
         let config::PerClient { connections, rate, burst, ipv6_prefix } = per_client;
         let burst = if burst == 0 { rate } else { burst };

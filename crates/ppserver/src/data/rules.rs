@@ -40,7 +40,7 @@ pub(super) struct Target {
     /// Where it is counted, endpoints in the upstream's order.
     pub(super) cells: PoolCells,
     /// The headers that endpoints are sent, by [`HeaderSent`].
-    sends: [Outgoing; 3],
+    sends: [Outgoing; 4],
     /// Whether one of those that may be sent takes something from the ClientHello.
     needs_hello: bool,
     /// What they see connections come from.
@@ -157,8 +157,8 @@ impl Rules {
                 .map_or_else(|| Arc::new(Early::new()), |rules| Arc::clone(&rules.early_receive));
             let name: Arc<str> = listener.name.as_str().into();
             let target = |index: usize| {
-                let sends = [None, Some(Version::V1), Some(Version::V2)]
-                    .map(|version| config.upstreams[index].send.outgoing(version));
+                let versions = [None, Some(Version::V1), Some(Version::Spp), Some(Version::V2)];
+                let sends = versions.map(|version| config.upstreams[index].send.outgoing(version));
                 let upstream = Arc::clone(&upstreams[index]);
                 Target {
                     labels: Labels {
@@ -356,7 +356,8 @@ fn options(accept: &HeaderMode) -> Options {
     options
         .versions(match header.versions {
             Versions::V1 => ppcore::Versions::V1,
-            Versions::V2 => ppcore::Versions::V2,
+            // Of SPP nobody asks.
+            Versions::V2 | Versions::Spp => ppcore::Versions::V2,
             Versions::Both => ppcore::Versions::Both,
         })
         .v1_families(header.v1_families)

@@ -44,6 +44,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         trust::nobody(listener, faults);
         no_effect::accept(listener, faults);
         no_effect::per_client(&listener.per_client, faults);
+        no_effect::datagrams(listener, faults);
         no_effect::tlv_routes(listener, faults);
         routes::unreachable(listener, faults);
         no_effect::unix_mode(listener, faults);
@@ -59,6 +60,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         no_effect::send(upstream, faults);
         no_effect::health(upstream, faults);
         no_effect::tlv_pass(draft, upstream, faults);
+        no_effect::datagrams_sent(draft, upstream, faults);
     }
     own_listener::check(draft, host, faults);
     descriptors::few(draft, host, faults);

@@ -10,8 +10,9 @@ use crate::config::diagnostics::{Diagnostics, Place};
 use crate::config::parse::{At, Written};
 use crate::config::validate::{Draft, EntryDraft, HealthDraft, ListenerDraft, UpstreamDraft};
 use crate::config::{
-    AccessLog, Balance, Bind, CheckPolicy, Dns, Entry, EntrySend, HeaderMode, HeaderPolicy,
-    Passive, PerClient, Presence, Splice, SpliceMode, TlvPass, Version, defaults,
+    AccessLog, Balance, Bind, CheckPolicy, Dns, Entry, EntrySend, HeaderMode, HeaderPolicy, Limits,
+    Passive, PerClient, Presence, Protocol, Splice, SpliceMode, Timeouts, TlvPass, Udp, Version,
+    defaults,
 };
 use crate::core::addr::Addr;
 use pptrust::Peers;
@@ -84,6 +85,46 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
             warn_if(table, key, is_said, why, help, faults);
         }
     }
+    let (why, help) = match listener.protocol.value {
+        Protocol::Tcp => ("it is about datagrams", "protocol = \"udp\" takes them"),
+        Protocol::Udp if policy.versions.contains(Version::V2) => return,
+        Protocol::Udp => ("SPP is in each datagram", "remove the key"),
+    };
+    let is_said = policy.datagrams != default.datagrams;
+    warn_if(table, "datagrams", is_said, why, help, faults);
+}
+
+/// Keys of datagrams where there are none, and of connections where there are none.
+pub(super) fn datagrams(listener: &ListenerDraft, faults: &mut Diagnostics) {
+    let (times, default) = (&listener.timeouts, Timeouts::default());
+    if faults.has_error_at(&listener.protocol.place) {
+        return;
+    }
+    let (own, limits) = (&listener.udp, &listener.limits);
+    if listener.protocol.value == Protocol::Udp {
+        let why = "it is about connections";
+        let help = "`flow` and `flow_unanswered` are about datagrams";
+        for (key, is_said) in [
+            ("header", times.value.header != default.header),
+            ("tls_hello", times.value.tls_hello != default.tls_hello),
+            ("connect", times.value.connect != default.connect),
+            ("idle", times.value.idle != default.idle),
+            ("half_closed", times.value.half_closed != default.half_closed),
+        ] {
+            warn_if(times, key, is_said, why, help, faults);
+        }
+        return;
+    }
+    let (why, help) = ("it is about datagrams", "protocol = \"udp\" takes them");
+    let Udp { responses, dont_fragment } = Udp::default();
+    warn_if(own, "responses", own.value.responses != responses, why, help, faults);
+    warn_if(own, "dont_fragment", own.value.dont_fragment != dont_fragment, why, help, faults);
+    let is_said = limits.value.flows != Limits::default().flows;
+    warn_if(limits, "flows", is_said, why, help, faults);
+    let is_said = times.value.flow != default.flow;
+    warn_if(times, "flow", is_said, why, help, faults);
+    let is_said = times.value.flow_unanswered != default.flow_unanswered;
+    warn_if(times, "flow_unanswered", is_said, why, help, faults);
 }
 
 /// Files have it that are bound here; those that are passed have their own.
@@ -233,6 +274,16 @@ pub(super) fn send(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
                 let why = "a v1 line carries no TLVs";
                 warn_if(&upstream.send, key, true, why, "send = \"v2\" does", faults);
             }
+            let why = "v1 is of connections";
+            warn_if(&upstream.send, "datagrams", true, why, "remove the key", faults);
+        }
+        Some(Version::Spp) => {
+            for key in ["tlv_pass", "tlv_set", "crc32c"] {
+                let why = "SPP carries no TLVs";
+                warn_if(&upstream.send, key, true, why, "send = \"v2\" does", faults);
+            }
+            let why = "SPP is in each datagram";
+            warn_if(&upstream.send, "datagrams", true, why, "remove the key", faults);
         }
         Some(Version::V2) => {
             let tlv_set = &upstream.send.value.tlv_set;
@@ -261,6 +312,16 @@ pub(super) fn tlv_pass(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Dia
             "there are no TLVs to pass: no listener in front accepts v2 headers".to_owned();
         let help = "accept \"v2\" in the listener's proxy_protocol, or remove tlv_pass";
         warn(upstream.send.place_of("tlv_pass"), message, help, faults);
+    }
+}
+
+/// An upstream that only connections go to gets no datagram.
+pub(super) fn datagrams_sent(draft: &Draft, upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let is_said = upstream.send.value.datagrams != defaults::DATAGRAMS;
+    let mut users = draft.listeners.iter().filter(|it| it.may_use(&upstream.name.value)).peekable();
+    if users.peek().is_some() && users.all(|it| it.protocol.value == Protocol::Tcp) {
+        let (why, help) = ("no listener relays datagrams to it", "remove the key");
+        warn_if(&upstream.send, "datagrams", is_said, why, help, faults);
     }
 }
 

@@ -14,8 +14,8 @@ use ipnet::IpNet;
 
 use crate::config::codes::Code;
 use crate::config::diagnostics::{Diagnostics, Place, Report};
-use crate::config::validate::{Draft, UpstreamDraft};
-use crate::config::{Bind, Config, Endpoint, Entry, HeaderMode, Host};
+use crate::config::validate::{Draft, ListenerDraft, UpstreamDraft};
+use crate::config::{Bind, Config, Endpoint, Entry, HeaderMode, Host, Listener};
 use crate::core::addr::Addr;
 
 /// An address that is listened on.
@@ -38,8 +38,11 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
 }
 
 fn check_upstream(draft: &Draft, upstream: &UpstreamDraft, own: &Own, faults: &mut Diagnostics) {
+    let users = || draft.listeners.iter().filter(|it| it.may_use(&upstream.name.value));
+    let is_reached =
+        |listener: &&ListenerDraft| users().any(|it| it.protocol.value == listener.protocol.value);
     let ports = || {
-        draft.listeners.iter().flat_map(|listener| {
+        draft.listeners.iter().filter(is_reached).flat_map(|listener| {
             let is_user = listener.may_use(&upstream.name.value);
             let addrs = listener.bind.iter().filter_map(|bind| bind.value.addr());
             addrs.map(move |bind| Port {
@@ -86,7 +89,11 @@ pub fn own_listeners(config: &Config, endpoints: &[Vec<SocketAddr>], host: Host)
         let known: Vec<_> =
             upstream.endpoints.iter().flat_map(|entry| known(&entry.endpoint)).collect();
         for addr in addrs.iter().filter(|addr| !known.contains(&Addr::Inet(**addr))) {
-            let mut ports = config.listeners.iter().flat_map(|listener| {
+            let users =
+                || config.listeners.iter().filter(|it| it.upstreams().any(|it| it == index));
+            let is_reached =
+                |listener: &&Listener| users().any(|it| it.protocol == listener.protocol);
+            let mut ports = config.listeners.iter().filter(is_reached).flat_map(|listener| {
                 listener.bind.iter().filter_map(Bind::addr).map(|bind| Port {
                     listener: &listener.name,
                     bind,

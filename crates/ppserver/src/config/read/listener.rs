@@ -15,8 +15,9 @@ use crate::config::diagnostics::Diagnostics;
 use crate::config::parse::{self, At, Section, element_text, is_on};
 use crate::config::validate::ListenerDraft;
 use crate::config::{
-    Bind, ChecksumPolicy, Choice, HeaderMode, HeaderPolicy, Limits, LocalPolicy, PerClient,
-    Presence, Silent, Timeouts, Toggle, Untrusted, V1Families, Version, Versions,
+    Bind, ChecksumPolicy, Choice, Datagrams, DontFragment, HeaderMode, HeaderPolicy, Limits,
+    LocalPolicy, PerClient, Presence, Protocol, Silent, Timeouts, Toggle, Udp, Untrusted,
+    V1Families, Version, Versions,
 };
 use crate::config::{defaults, keys};
 use pptrust::{Peers, Shortest};
@@ -25,6 +26,10 @@ use pptrust::{Peers, Shortest};
 const HEADER_BYTES: RangeInclusive<usize> = 16..=65_551;
 /// As many as a process may have; 0 is no limit.
 const CONNECTIONS: RangeInclusive<usize> = 0..=262_144;
+/// A flow is 200 bytes, and a socket.
+const FLOWS: RangeInclusive<usize> = 1..=1_048_576;
+/// More answers to one question are a stream; 0 is no limit.
+const RESPONSES: RangeInclusive<usize> = 0..=65_535;
 /// More than a machine takes; 0 is no limit.
 const RATE: RangeInclusive<usize> = 0..=1_000_000;
 /// One client for all of IPv6 is no client.
@@ -39,7 +44,7 @@ pub(super) fn listener(
     faults: &mut Diagnostics,
 ) -> ListenerDraft {
     let section = Section::open(&keys::LISTENER, value, faults);
-    section.only_word("protocol", defaults::PROTOCOL, &["udp"], faults);
+    let protocol = section.choice::<Protocol>("protocol", defaults::PROTOCOL, &[], faults);
     let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
     let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
     let trusted = trusted(accept, faults);
@@ -51,12 +56,23 @@ pub(super) fn listener(
         bind: bind(section, faults),
         upstream: required(section, "upstream", "upstream = \"web\"", faults),
         unix_mode: unix_mode(section, faults),
-        accept: accept.written(self::accept(accept, &trusted, faults)),
+        protocol: At::new(protocol, section.get("protocol").map(Spanned::span)),
+        udp: section.written(udp(section, faults)),
+        accept: accept.written(self::accept(accept, protocol, &trusted, faults)),
         trusted,
         timeouts: super::timeouts(timeouts, base, faults),
-        limits: self::limits(limits, faults),
+        limits: limits.written(self::limits(limits, faults)),
         per_client: per_client.written(self::per_client(per_client, faults)),
         routes: route::routes(section, faults),
+    }
+}
+
+fn udp(section: Section<'_, '_>, faults: &mut Diagnostics) -> Udp {
+    let default = Udp::default();
+    let dont_fragment = default.dont_fragment;
+    Udp {
+        responses: small(section, "responses", RESPONSES, default.responses, faults),
+        dont_fragment: section.choice::<DontFragment>("dont_fragment", dont_fragment, &[], faults),
     }
 }
 
@@ -64,6 +80,7 @@ fn limits(section: Section<'_, '_>, faults: &mut Diagnostics) -> Limits {
     let default = Limits::default();
     Limits {
         connections: small(section, "connections", CONNECTIONS, default.connections, faults),
+        flows: small(section, "flows", FLOWS, default.flows, faults),
         rate: small(section, "rate", RATE, default.rate, faults),
         per_client: default.per_client,
     }
@@ -116,13 +133,17 @@ fn unix_mode(section: Section<'_, '_>, faults: &mut Diagnostics) -> At<u32> {
 /// `None` after a fault in `accept` or `trust`.
 fn accept(
     section: Section<'_, '_>,
+    protocol: Protocol,
     trusted: &[At<IpNet>],
     faults: &mut Diagnostics,
 ) -> Option<HeaderMode> {
     let presence = presence(section, faults);
     let trust = trust(section, trusted, faults);
     let template = HeaderPolicy::new(Presence::Required, Peers::Any);
-    let versions = versions(section, faults).unwrap_or(template.versions);
+    let versions = versions(section, protocol, faults).unwrap_or(match protocol {
+        Protocol::Tcp => template.versions,
+        Protocol::Udp => Versions::V2,
+    });
     let v1_families =
         section.choice::<V1Families>("v1_families", template.v1_families, &[], faults);
     let silent = section.choice::<Silent>("silent", template.silent, &[], faults);
@@ -131,6 +152,7 @@ fn accept(
     let header_bytes_max =
         section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
     let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &[], faults);
+    let datagrams = section.choice::<Datagrams>("datagrams", template.datagrams, &[], faults);
     // What is meant by a word that cannot be read is not known.
     if section.get("accept").is_some_and(|value| faults.has_error_at(&value.span().into())) {
         return None;
@@ -156,6 +178,7 @@ fn accept(
         local,
         header_bytes_max,
         crc32c,
+        datagrams,
     }))
 }
 
@@ -198,7 +221,11 @@ fn quoted(text: impl Display) -> String {
     format!("\"{text}\"")
 }
 
-fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versions> {
+fn versions(
+    section: Section<'_, '_>,
+    protocol: Protocol,
+    faults: &mut Diagnostics,
+) -> Option<Versions> {
     let example = "versions = [\"v1\", \"v2\"]";
     let list = section.list("versions", example, faults)?;
     not_empty(section, "versions", list, example, faults);
@@ -206,10 +233,28 @@ fn versions(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Versio
         .iter()
         .filter_map(|value| {
             let text = element_text(value, "versions", example, faults)?;
-            parse::word::<Version>(&text, "versions", &["spp"], faults)
+            let version = parse::word::<Version>(&text, "versions", &[], faults)?;
+            let (message, help) = match (protocol, version) {
+                (Protocol::Tcp, Version::Spp) => {
+                    ("SPP is of datagrams", "protocol = \"udp\" takes them")
+                }
+                (Protocol::Udp, Version::V1) => {
+                    ("v1 is of connections", "versions = [\"v2\"], or [\"spp\"]")
+                }
+                (Protocol::Tcp | Protocol::Udp, _) => return Some(version),
+            };
+            faults.add(Code::BadValue, text.place, message).with_help(help);
+            None
         })
         .collect();
-    Versions::of(&versions)
+    let found = Versions::of(&versions);
+    if found.is_none() && !versions.is_empty() {
+        let span = section.get("versions").map(Spanned::span);
+        faults
+            .add(Code::BadValue, span, "nothing tells SPP from v2 but this key")
+            .with_help("versions = [\"v2\"], or [\"spp\"]");
+    }
+    found
 }
 
 /// The entries of a list of networks that can be read.

@@ -298,6 +298,8 @@ fn timeouts(
         connect: section.duration("connect", TIMEOUT, base.connect, faults),
         idle: section.duration("idle", TIMEOUT, base.idle, faults),
         half_closed: section.duration("half_closed", TIMEOUT, base.half_closed, faults),
+        flow: section.duration("flow", TIMEOUT, base.flow, faults),
+        flow_unanswered: section.duration("flow_unanswered", TIMEOUT, base.flow_unanswered, faults),
     })
 }
 

@@ -16,8 +16,8 @@ use crate::config::parse::{At, Section, Written, element_number, element_text, u
 use crate::config::units::{format_duration, parse_bytes};
 use crate::config::validate::{EntryDraft, HealthDraft, UpstreamDraft, most_sent};
 use crate::config::{
-    CheckPolicy, Dns, EXCHANGE_BYTES_MAX, Endpoint, Entry, EntrySend, Exchange, Passive, Sending,
-    Source, TlvPass, TlvSet, TlvSource, TlvValue, Version, WEIGHT_MAX, defaults, keys,
+    CheckPolicy, Datagrams, Dns, EXCHANGE_BYTES_MAX, Endpoint, Entry, EntrySend, Exchange, Passive,
+    Sending, Source, TlvPass, TlvSet, TlvSource, TlvValue, Version, WEIGHT_MAX, defaults, keys,
 };
 
 /// One less than the most attempts of a connection.
@@ -103,7 +103,7 @@ fn entry(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<Entry
     let backup = section.toggle("backup", defaults::BACKUP, faults);
     let most = defaults::ENDPOINT_CONNECTIONS_MAX;
     let connections_max = number(section, "max_connections", CONNECTIONS, most, faults);
-    let own = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
+    let own = section.choice::<Option<Version>>("send", defaults::SEND, &[], faults);
     let send = if section.has("send") { EntrySend::Own(own) } else { EntrySend::Inherited };
     let At { value: endpoint, place } = found?;
     let entry = Entry { endpoint, weight, backup, connections_max, send };
@@ -230,16 +230,17 @@ fn send(
     endpoints: &[EntryDraft],
     faults: &mut Diagnostics,
 ) -> Sending {
-    let version = section.choice::<Option<Version>>("send", defaults::SEND, &["spp"], faults);
+    let version = section.choice::<Option<Version>>("send", defaults::SEND, &[], faults);
     let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
     let tlv_pass = tlv_pass(section, passed, faults).unwrap_or(defaults::TLV_PASS);
     let tlv_set = tlv_set(section, faults);
     let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
+    let datagrams = section.choice::<Datagrams>("datagrams", defaults::DATAGRAMS, &[], faults);
     let none = Sending::of(version);
     match most_sent(version, endpoints) {
         None => none,
-        Some(Version::V1) => Sending { destination, ..none },
-        Some(Version::V2) => Sending { version, destination, tlv_pass, tlv_set, crc32c },
+        Some(Version::V1 | Version::Spp) => Sending { destination, ..none },
+        Some(Version::V2) => Sending { version, destination, tlv_pass, tlv_set, crc32c, datagrams },
     }
 }
 

@@ -60,9 +60,11 @@ fn trust() -> impl Strategy<Value = (Peers, Toggle)> {
 }
 
 fn accept() -> impl Strategy<Value = HeaderMode> {
+    let datagrams = choice::<Datagrams>();
     let versions = prop_oneof![Just(Versions::V1), Just(Versions::V2), Just(Versions::Both)];
     let versions = (versions, choice::<V1Families>(), choice::<Silent>());
-    let words = (choice::<Untrusted>(), choice::<LocalPolicy>(), choice::<ChecksumPolicy>());
+    let words =
+        (choice::<Untrusted>(), choice::<LocalPolicy>(), choice::<ChecksumPolicy>(), datagrams);
     (choice::<Option<Presence>>(), versions, trust(), words, 16..=65_551usize).prop_map(
         |(presence, (versions, v1_families, silent), trust, words, header_bytes_max)| match presence
         {
@@ -78,6 +80,7 @@ fn accept() -> impl Strategy<Value = HeaderMode> {
                 local: words.1,
                 header_bytes_max,
                 crc32c: words.2,
+                datagrams: words.3,
             }),
         },
     )
@@ -100,15 +103,21 @@ fn send() -> impl Strategy<Value = Sending> {
         (_, value) => TlvSet { kind, value },
     });
     let tlv_set = prop::collection::vec(tlv, 0..4);
-    (choice::<Option<Version>>(), choice::<Destination>(), tlv_pass, tlv_set, crc32c).prop_map(
-        |(version, destination, tlv_pass, tlv_set, crc32c)| Sending {
+    let tlvs = (tlv_pass, tlv_set, crc32c);
+    (of_connections(), choice::<Destination>(), tlvs, choice::<Datagrams>()).prop_map(
+        |(version, destination, (tlv_pass, tlv_set, crc32c), datagrams)| Sending {
             version,
             destination,
             tlv_pass,
             tlv_set,
             crc32c,
+            datagrams,
         },
     )
+}
+
+fn of_connections() -> impl Strategy<Value = Option<Version>> {
+    prop_oneof![Just(None), Just(Some(Version::V1)), Just(Some(Version::V2))]
 }
 
 /// What says nothing of the versions that are sent is not there.
@@ -117,7 +126,7 @@ fn sent_by(upstream: Upstream) -> Upstream {
     let Sending { version, destination, .. } = send;
     let send = match most {
         None => Sending::of(version),
-        Some(Version::V1) => Sending { destination, ..Sending::of(version) },
+        Some(Version::V1 | Version::Spp) => Sending { destination, ..Sending::of(version) },
         Some(Version::V2) => send,
     };
     Upstream { send, ..upstream }
@@ -183,7 +192,7 @@ fn dns() -> impl Strategy<Value = Dns> {
 }
 
 fn upstreams() -> impl Strategy<Value = Vec<Upstream>> {
-    let own = choice::<Option<Version>>().prop_map(EntrySend::Own);
+    let own = of_connections().prop_map(EntrySend::Own);
     let send_to = prop_oneof![Just(EntrySend::Inherited), own];
     let entry = (endpoint(), 0..=1_000u32, toggle(), 0..=262_144u32, send_to);
     let entry = entry.prop_map(|(endpoint, weight, backup, connections_max, send)| Entry {
@@ -268,15 +277,22 @@ fn limits() -> impl Strategy<Value = Limits> {
         burst,
         ipv6_prefix,
     });
-    let limits = (0..=262_144u32, rate(), per_client);
-    limits.prop_map(|(connections, rate, per_client)| Limits { connections, rate, per_client })
+    let limits = (0..=262_144u32, 1..=1_048_576u32, rate(), per_client);
+    limits.prop_map(|(connections, flows, rate, per_client)| Limits {
+        connections,
+        flows,
+        rate,
+        per_client,
+    })
 }
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let timeouts = (timeout(), timeout(), timeout(), timeout(), timeout());
+    let timeouts = (timeout(), timeout(), timeout(), timeout(), timeout(), timeout(), timeout());
+    let udp = (0..=65_535u32, choice::<DontFragment>())
+        .prop_map(|(responses, dont_fragment)| Udp { responses, dont_fragment });
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
     let mode = 0o600..=0o777u32;
-    let body = (bind, any::<usize>(), mode, accept(), timeouts, limits(), routes());
+    let body = (bind, udp, any::<usize>(), mode, accept(), timeouts, limits(), routes());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
         let mut port = 0;
         // Without an address it is a socket that is passed.
@@ -288,15 +304,25 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             )
         };
         map.into_iter()
-            .map(|(name, (ips, upstream, unix_mode, accept, times, limits, routes))| {
-                let (header, tls_hello, connect, idle, half_closed) = times;
+            .map(|(name, (ips, udp, upstream, unix_mode, accept, times, limits, routes))| {
+                let (header, tls_hello, connect, idle, half_closed, flow, flow_unanswered) = times;
                 Listener {
                     name,
                     bind: ips.into_iter().map(&mut bind).collect(),
+                    protocol: Protocol::Tcp,
+                    udp,
                     upstream,
                     unix_mode,
                     accept,
-                    timeouts: Timeouts { header, tls_hello, connect, idle, half_closed },
+                    timeouts: Timeouts {
+                        header,
+                        tls_hello,
+                        connect,
+                        idle,
+                        half_closed,
+                        flow,
+                        flow_unanswered,
+                    },
                     limits,
                     routes,
                 }

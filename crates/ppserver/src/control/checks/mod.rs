@@ -91,6 +91,7 @@ fn targets(upstream: &config::Upstream, pool: &Pool) -> Vec<Target> {
         let version = match endpoint.member.header {
             HeaderSent::Off => None,
             HeaderSent::V1 => Some(Version::V1),
+            HeaderSent::Spp => Some(Version::Spp),
             HeaderSent::V2 => Some(Version::V2),
         };
         let name = (upstream.name.clone(), endpoint.member.addr);

@@ -121,6 +121,7 @@ impl Names {
                 header: match entry.send.or(upstream.send.version) {
                     None => HeaderSent::Off,
                     Some(Version::V1) => HeaderSent::V1,
+                    Some(Version::Spp) => HeaderSent::Spp,
                     Some(Version::V2) => HeaderSent::V2,
                 },
             };

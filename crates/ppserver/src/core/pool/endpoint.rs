@@ -33,6 +33,8 @@ pub enum HeaderSent {
     Off,
     /// The text line.
     V1,
+    /// Of datagrams: the Simple Proxy Protocol.
+    Spp,
     /// The binary header.
     V2,
 }
