@@ -55,17 +55,20 @@ pub struct Terms {
 
 /// What a relay asks while it judges a datagram.
 pub trait Gate {
+    /// What is kept of whom it lets in.
+    type Admitted;
+
     /// Reads what a datagram begins with, if its peer is believed.
     ///
     /// # Errors
     /// Why it is dropped.
     fn read(&mut self, path: Path, datagram: &[u8]) -> Result<Reading, DropReason>;
 
-    /// Lets in somebody who has no flow.
+    /// Lets in somebody who has no flow, and whose datagram was the last one read.
     ///
     /// # Errors
     /// Why not.
-    fn admit(&mut self, intent: &Intent) -> Result<(), DropReason>;
+    fn admit(&mut self, intent: &Intent) -> Result<Self::Admitted, DropReason>;
 }
 
 /// What a datagram begins with.
@@ -90,16 +93,20 @@ pub enum Verdict {
 
 /// A flow that is over, with what the shell has to close, give back and tell.
 #[derive(Clone, Debug)]
-pub struct Ended<U> {
+pub struct Ended<U, A = ()> {
     /// What its token says.
     pub id: FlowId,
     /// What is known of it.
-    pub flow: Flow<U>,
+    pub flow: Flow<U, A>,
+    /// When its first datagram came.
+    pub began: Instant,
+    /// When its last datagram came, either way.
+    pub last: Instant,
     /// Why.
     pub reason: EndReason,
 }
 
-impl<U> Ended<U> {
+impl<U, A> Ended<U, A> {
     /// Takes what the shell keeps of its way upstream.
     pub const fn take_upstream(&mut self) -> Option<U> {
         self.flow.upstream.take()
@@ -130,23 +137,23 @@ pub struct Counts {
 
 /// The flows of a listener, and what its datagrams came to.
 #[derive(Clone, Debug)]
-pub struct Relay<U> {
+pub struct Relay<U, A = ()> {
     terms: Terms,
     keys: (u64, u64),
-    table: Table<U>,
+    table: Table<U, A>,
     /// Those that the shell has not been told of.
-    ended: VecDeque<Ended<U>>,
+    ended: VecDeque<Ended<U, A>>,
     counts: [Counts; 2],
     is_draining: bool,
 }
 
-impl<U> Relay<U> {
+impl<U, A> Relay<U, A> {
     /// Begins without a flow; `keys` are nobody else's to know.
-    pub fn new(terms: Terms, keys: (u64, u64)) -> Self {
+    pub fn new(terms: Terms, keys: (u64, u64), now: Instant) -> Self {
         Self {
             terms,
             keys,
-            table: Table::new(terms.headers, keys),
+            table: Table::new(terms.headers, keys, now),
             ended: VecDeque::new(),
             counts: [Counts::default(); 2],
             is_draining: false,
@@ -154,10 +161,10 @@ impl<U> Relay<U> {
     }
 
     /// Goes on with other terms; flows stay, except where datagrams are to be read otherwise.
-    pub fn follow(&mut self, terms: Terms) {
+    pub fn follow(&mut self, terms: Terms, now: Instant) {
         if terms.headers != self.terms.headers {
             self.end_all(EndReason::Reloaded);
-            self.table = Table::new(terms.headers, self.keys);
+            self.table = Table::new(terms.headers, self.keys, now);
         }
         self.terms = terms;
         while self.len() > self.terms.flows_max {
@@ -175,7 +182,7 @@ impl<U> Relay<U> {
         &mut self,
         path: Path,
         datagram: &[u8],
-        gate: &mut impl Gate,
+        gate: &mut impl Gate<Admitted = A>,
         now: Instant,
     ) -> Verdict {
         self.counts[Direction::Up as usize].received += 1;
@@ -200,7 +207,7 @@ impl<U> Relay<U> {
         &mut self,
         path: Path,
         datagram: &[u8],
-        gate: &mut impl Gate,
+        gate: &mut impl Gate<Admitted = A>,
         now: Instant,
     ) -> Result<(FlowId, usize), DropReason> {
         if self.terms.headers == Headers::First
@@ -217,11 +224,11 @@ impl<U> Relay<U> {
         if self.is_draining {
             return Err(DropReason::Draining);
         }
-        gate.admit(&intent)?;
+        let admitted = gate.admit(&intent)?;
         if self.len() >= self.terms.flows_max {
             self.give_way();
         }
-        Ok((self.table.insert(who, now), header_len))
+        Ok((self.table.insert(who, admitted, now), header_len))
     }
 
     /// A flow has a socket and an endpoint.
@@ -230,6 +237,16 @@ impl<U> Relay<U> {
             debug_assert!(flow.upstream.is_none(), "what it had was taken before");
             flow.upstream = Some(upstream);
         }
+    }
+
+    /// Returns what a flow was let in with.
+    pub fn admitted_mut(&mut self, id: FlowId) -> Option<&mut A> {
+        Some(&mut self.table.get_mut(id)?.admitted)
+    }
+
+    /// Returns what the shell keeps of a flow's way upstream.
+    pub fn upstream_mut(&mut self, id: FlowId) -> Option<&mut U> {
+        self.table.get_mut(id)?.upstream.as_mut()
     }
 
     /// Nobody listens at a flow's endpoint. Returns what the shell is to close and to tell the pool of; the flow's
@@ -260,6 +277,12 @@ impl<U> Relay<U> {
         self.handle_dropped(Direction::Down, reason, 1);
     }
 
+    /// Something has come that was longer than the buffer that it was received into.
+    pub fn handle_cut(&mut self, direction: Direction) {
+        self.counts[direction as usize].received += 1;
+        self.handle_dropped(direction, DropReason::Cut, 1);
+    }
+
     /// So many datagrams were sent on.
     pub fn handle_sent(&mut self, direction: Direction, datagrams: usize) {
         self.counts[direction as usize].sent += datagrams as u64;
@@ -273,7 +296,8 @@ impl<U> Relay<U> {
     /// Ends a flow.
     pub fn end(&mut self, id: FlowId, reason: EndReason) {
         if let Some(flow) = self.table.remove(id) {
-            self.ended.push_back(Ended { id, flow, reason });
+            let [began, last] = [flow.began, flow.last].map(|at| self.table.instant(at));
+            self.ended.push_back(Ended { id, flow, began, last, reason });
         }
     }
 
@@ -305,18 +329,28 @@ impl<U> Relay<U> {
     }
 
     /// Takes a flow that has ended.
-    pub fn next_ended(&mut self) -> Option<Ended<U>> {
+    pub fn next_ended(&mut self) -> Option<Ended<U, A>> {
         self.ended.pop_front()
     }
 
     /// Returns a flow.
-    pub fn flow(&self, id: FlowId) -> Option<&Flow<U>> {
+    pub fn flow(&self, id: FlowId) -> Option<&Flow<U, A>> {
         self.table.get(id)
     }
 
     /// Returns all flows, in no order.
-    pub fn flows(&self) -> impl Iterator<Item = (FlowId, &Flow<U>)> {
+    pub fn flows(&self) -> impl Iterator<Item = (FlowId, &Flow<U, A>)> {
         self.table.iter()
+    }
+
+    /// Returns when a flow's first datagram came, and its last, either way.
+    pub fn times(&self, flow: &Flow<U, A>) -> (Instant, Instant) {
+        (self.table.instant(flow.began), self.table.instant(flow.last))
+    }
+
+    /// Returns the flow at a place, whichever it is.
+    pub fn at(&self, place: u32) -> Option<FlowId> {
+        self.table.at(place)
     }
 
     /// Returns how many flows there are.
@@ -339,6 +373,13 @@ impl<U> Relay<U> {
         &self.counts[direction as usize]
     }
 
+    /// Ends a flow without an answer, so that another has its descriptor or port. Says whether there was one.
+    pub fn make_room(&mut self) -> bool {
+        let oldest = self.table.oldest(Class::Unanswered);
+        oldest.into_iter().for_each(|id| self.end(id, EndReason::Evicted));
+        oldest.is_some()
+    }
+
     /// Ends one flow: the longest silent of those without an answer, or of those with one where they fill their part.
     fn give_way(&mut self) {
         let (part, parts) = ANSWERED_PARTS;
@@ -357,7 +398,7 @@ impl<U> Relay<U> {
     fn due(&self, class: Class) -> Option<Instant> {
         let flow = self.table.get(self.table.oldest(class)?)?;
         Some(
-            flow.last
+            self.table.instant(flow.last)
                 + match class {
                     Class::Unanswered => self.terms.unanswered_max,
                     Class::Answered => self.terms.silence_max,

@@ -5,11 +5,11 @@
 //! of those that had none, in the order of its last datagram; what names a flow that has ended names nobody.
 
 use std::hash::Hasher;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siphasher::sip::SipHasher13;
 
-use super::flow::{Flow, Headers, Tally, Who};
+use super::flow::{Flow, Headers, Moment, Tally, Who};
 
 /// Names a flow: for a token of its socket, say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,9 +34,9 @@ pub(super) enum Class {
 }
 
 #[derive(Clone, Debug)]
-struct Slot<U> {
+struct Slot<U, A> {
     /// None while it is free.
-    flow: Option<Flow<U>>,
+    flow: Option<Flow<U, A>>,
     hash: u32,
     generation: u32,
     /// The next one of the same bucket, or of those that are free.
@@ -55,22 +55,23 @@ struct List {
 
 /// The flows.
 #[derive(Clone, Debug)]
-pub(super) struct Table<U> {
+pub(super) struct Table<U, A> {
     /// Of the hash: who does not know them cannot fill one bucket.
     keys: (u64, u64),
     headers: Headers,
-    slots: Vec<Slot<U>>,
+    epoch: Instant,
+    slots: Vec<Slot<U, A>>,
     free: Link,
     /// The first of each bucket; a power of two of them.
     buckets: Vec<Link>,
     lists: [List; 2],
 }
 
-impl<U> Table<U> {
-    pub(super) fn new(headers: Headers, keys: (u64, u64)) -> Self {
+impl<U, A> Table<U, A> {
+    pub(super) fn new(headers: Headers, keys: (u64, u64), epoch: Instant) -> Self {
         let list = List { oldest: END, newest: END, len: 0 };
         let (slots, buckets) = (Vec::new(), vec![END; 1]);
-        Self { keys, headers, slots, free: END, buckets, lists: [list; 2] }
+        Self { keys, headers, epoch, slots, free: END, buckets, lists: [list; 2] }
     }
 
     pub(super) fn len(&self, class: Class) -> usize {
@@ -82,14 +83,19 @@ impl<U> Table<U> {
         (oldest != END).then(|| self.id(oldest))
     }
 
-    pub(super) fn get(&self, id: FlowId) -> Option<&Flow<U>> {
+    pub(super) fn get(&self, id: FlowId) -> Option<&Flow<U, A>> {
         let slot = self.slots.get(index(id.place)).filter(|slot| slot.generation == id.generation);
         slot?.flow.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<U>> {
+    pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<U, A>> {
         let slot = self.slots.get_mut(index(id.place));
         slot.filter(|slot| slot.generation == id.generation)?.flow.as_mut()
+    }
+
+    pub(super) fn at(&self, place: u32) -> Option<FlowId> {
+        let slot = self.slots.get(index(place))?;
+        slot.flow.as_ref().map(|_| FlowId { place, generation: slot.generation })
     }
 
     /// Finds the flow of somebody: by all that is said of him, or by his path alone.
@@ -98,7 +104,7 @@ impl<U> Table<U> {
         let mut link = self.buckets[self.bucket(hash)];
         while link != END {
             let slot = &self.slots[index(link)];
-            let is_it = |flow: &Flow<U>| match self.headers {
+            let is_it = |flow: &Flow<U, A>| match self.headers {
                 Headers::Each => flow.who.is_of(who),
                 Headers::First => flow.who.is_on(who),
             };
@@ -111,11 +117,12 @@ impl<U> Table<U> {
     }
 
     /// Begins a flow of somebody who has none.
-    pub(super) fn insert(&mut self, who: Who, now: Instant) -> FlowId {
+    pub(super) fn insert(&mut self, who: Who, admitted: A, now: Instant) -> FlowId {
         debug_assert!(self.find(&who).is_none(), "one flow is everybody's");
         let hash = self.hash(&who);
         let (up, down) = (Tally::default(), Tally::default());
-        let flow = Some(Flow { who, upstream: None, began: now, last: now, up, down });
+        let now = self.moment(now);
+        let flow = Some(Flow { who, upstream: None, admitted, began: now, last: now, up, down });
         let link = if self.free == END {
             let (generation, next, older, newer) = (0, END, END, END);
             self.slots.push(Slot { flow, hash, generation, next, older, newer });
@@ -137,7 +144,7 @@ impl<U> Table<U> {
     }
 
     /// Takes a flow out.
-    pub(super) fn remove(&mut self, id: FlowId) -> Option<Flow<U>> {
+    pub(super) fn remove(&mut self, id: FlowId) -> Option<Flow<U, A>> {
         let class = class(self.get(id)?);
         self.unlist(id.place, class);
         self.unchain(id.place);
@@ -152,9 +159,9 @@ impl<U> Table<U> {
         &mut self,
         id: FlowId,
         now: Instant,
-        add: impl FnOnce(&mut Flow<U>),
-    ) -> Option<&Flow<U>> {
-        let before = class(self.get(id)?);
+        add: impl FnOnce(&mut Flow<U, A>),
+    ) -> Option<&Flow<U, A>> {
+        let (before, now) = (class(self.get(id)?), self.moment(now));
         let flow = self.slots[index(id.place)].flow.as_mut()?;
         flow.last = now;
         add(flow);
@@ -165,11 +172,21 @@ impl<U> Table<U> {
     }
 
     /// Returns all of them, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &Flow<U>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (FlowId, &Flow<U, A>)> {
         (0..).zip(&self.slots).filter_map(|(place, slot)| {
             let id = FlowId { place, generation: slot.generation };
             Some((id, slot.flow.as_ref()?))
         })
+    }
+
+    /// Returns the instant of a moment.
+    pub(super) fn instant(&self, Moment(nanos): Moment) -> Instant {
+        self.epoch + Duration::from_nanos(nanos)
+    }
+
+    fn moment(&self, now: Instant) -> Moment {
+        let nanos = now.saturating_duration_since(self.epoch).as_nanos();
+        Moment(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn id(&self, link: Link) -> FlowId {
@@ -248,11 +265,12 @@ impl<U> Table<U> {
     /// Returns the bytes that it holds.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot<U>>() + self.buckets.capacity() * size_of::<Link>()
+        self.slots.capacity() * size_of::<Slot<U, A>>()
+            + self.buckets.capacity() * size_of::<Link>()
     }
 }
 
-fn class<U>(flow: &Flow<U>) -> Class {
+fn class<U, A>(flow: &Flow<U, A>) -> Class {
     if flow.is_answered() { Class::Answered } else { Class::Unanswered }
 }
 

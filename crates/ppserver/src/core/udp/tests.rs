@@ -23,6 +23,8 @@ struct Door {
 }
 
 impl Gate for Door {
+    type Admitted = [u32; 7];
+
     fn read(&mut self, path: Path, datagram: &[u8]) -> Result<Reading, DropReason> {
         self.read += 1;
         let Some(client) = datagram.first() else { return Err(DropReason::HeaderAbsent) };
@@ -30,9 +32,9 @@ impl Gate for Door {
         Ok(Reading { intent: Intent { client, ..Intent::plain(path.peer) }, header_len: 1 })
     }
 
-    fn admit(&mut self, _: &Intent) -> Result<(), DropReason> {
+    fn admit(&mut self, _: &Intent) -> Result<[u32; 7], DropReason> {
         self.asked += 1;
-        self.refuses.map_or(Ok(()), Err)
+        self.refuses.map_or(Ok([0; 7]), Err)
     }
 }
 
@@ -41,8 +43,8 @@ fn start() -> Instant {
     Instant::now()
 }
 
-fn relay(terms: Terms) -> Relay<[u64; 2]> {
-    Relay::new(terms, (1, 2))
+fn relay(terms: Terms) -> Relay<[u32; 2], [u32; 7]> {
+    Relay::new(terms, (1, 2), start())
 }
 
 fn path(peer: u32) -> Path {
@@ -51,7 +53,7 @@ fn path(peer: u32) -> Path {
 }
 
 /// Judges a datagram of a peer's that names a client, and gives its flow an upstream.
-fn sent(relay: &mut Relay<[u64; 2]>, peer: u32, client: u8, now: Instant) -> FlowId {
+fn sent(relay: &mut Relay<[u32; 2], [u32; 7]>, peer: u32, client: u8, now: Instant) -> FlowId {
     match relay.judge(path(peer), &[client, 0, 0], &mut Door::default(), now) {
         Verdict::Dial(id, 1) => {
             relay.handle_dialled(id, [0; 2]);
@@ -62,7 +64,7 @@ fn sent(relay: &mut Relay<[u64; 2]>, peer: u32, client: u8, now: Instant) -> Flo
     }
 }
 
-fn ended(relay: &mut Relay<[u64; 2]>) -> Vec<(FlowId, EndReason)> {
+fn ended(relay: &mut Relay<[u32; 2], [u32; 7]>) -> Vec<(FlowId, EndReason)> {
     std::iter::from_fn(|| relay.next_ended()).map(|ended| (ended.id, ended.reason)).collect()
 }
 
@@ -193,11 +195,11 @@ fn a_reload_keeps_flows_and_shortens_what_is_longer_now() {
     let ids: Vec<FlowId> = (1..=16).map(|client| sent(&mut relay, 1, client, now)).collect();
     relay.handle_answer(ids[15], 1, now);
     let silence_max = 2 * SECOND;
-    relay.follow(Terms { flows_max: 15, silence_max, ..TERMS });
+    relay.follow(Terms { flows_max: 15, silence_max, ..TERMS }, now);
     assert_eq!(ended(&mut relay), [(ids[0], EndReason::Evicted)]);
     assert_eq!(relay.deadline(), Some(now + silence_max));
     assert_eq!(sent(&mut relay, 1, 16, now), ids[15]);
-    relay.follow(Terms { headers: Headers::First, ..TERMS });
+    relay.follow(Terms { headers: Headers::First, ..TERMS }, now);
     let over = ended(&mut relay);
     assert_eq!((over.len(), over[0].1, relay.len()), (15, EndReason::Reloaded, 0));
     assert!(matches!(relay.judge(path(1), &[1], &mut Door::default(), now), Verdict::Dial(..)));
@@ -228,7 +230,7 @@ fn what_is_known_of_a_flow_is_what_was_said_of_it() {
     relay.handle_no_answer(DropReason::AnswerInvalid);
     let [(found, flow)] = relay.flows().collect::<Vec<_>>()[..] else { panic!() };
     assert_eq!((found, flow.path(), flow.upstream()), (id, path(1), Some(&[0; 2])));
-    assert_eq!((flow.began(), flow.last()), (now, now + SECOND));
+    assert_eq!(relay.times(flow), (now, now + SECOND));
     assert_eq!((flow.up().bytes, flow.down().bytes, flow.is_answered()), (2, 5, true));
     assert_eq!(flow.intent().purpose, Purpose::Service);
     let (up, down) = (relay.counts(Direction::Up), relay.counts(Direction::Down));
@@ -263,7 +265,7 @@ fn a_flood_of_a_million_sources_keeps_answered_flows_and_takes_little_memory() {
 #[test]
 fn what_is_held_does_not_grow_once_as_many_flows_stood() {
     let (mut relay, now) = (relay(TERMS), start());
-    let churn = |relay: &mut Relay<[u64; 2]>, peers: std::ops::Range<u32>| {
+    let churn = |relay: &mut Relay<[u32; 2], [u32; 7]>, peers: std::ops::Range<u32>| {
         for peer in peers {
             sent(relay, peer, 1, now);
             relay.next_ended();

@@ -338,7 +338,7 @@ impl Judge {
         let tallies = (over.flow.up().datagrams, over.flow.down().datagrams);
         let counted = (account.asked, account.answered);
         hold!(Counts, tallies == counted, "{tallies:?} are told, {counted:?} were counted");
-        hold!(Counts, over.flow.last() == account.last && account.last <= now, "another last time");
+        hold!(Counts, over.last == account.last && account.last <= now, "another last time");
     }
 
     /// What must hold between two moves.

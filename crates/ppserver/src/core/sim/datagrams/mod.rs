@@ -158,7 +158,7 @@ impl World {
                 let terms = Terms { flows_max, ..self.plan.terms };
                 self.tell(format_args!("a reload: {terms:?}"));
                 self.judge.note_reload(terms);
-                self.shell.relay.follow(terms);
+                self.shell.relay.follow(terms, self.now);
                 self.plan.terms = terms;
                 self.shell.take_ended(&mut self.net, &mut self.judge, self.now, cover);
                 cover.hit(Quirk::FlowsReload);

@@ -44,6 +44,8 @@ pub(super) struct Shell {
 struct Door<'a>(&'a Plan);
 
 impl Gate for Door<'_> {
+    type Admitted = ();
+
     fn read(&mut self, path: Path, datagram: &[u8]) -> Result<Reading, DropReason> {
         if !is_trusted(path.peer) {
             return Err(DropReason::Untrusted);
@@ -107,7 +109,7 @@ impl Shell {
         let pool =
             pool::Pool { endpoints: endpoints.clone(), attempts_max: 2, failures_max, balance };
         Self {
-            relay: Relay::new(plan.terms, (rng.below(9) as u64, 7)),
+            relay: Relay::new(plan.terms, (rng.below(9) as u64, 7), now),
             pool: Upstream::new("web".to_owned(), pool, 0, now),
             endpoints,
             owners: Vec::new(),
