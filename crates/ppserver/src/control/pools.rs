@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::names::Member;
-use super::reach::Unreached;
+use super::reach::{Attempt, Unreached};
 use super::requests::{Answer, EndpointChange, EndpointSet, Refusal, Why};
-use crate::config::{self, Check, Config, OnDown, Timeouts};
+use crate::config::{self, Check, Config, OnDown, Protocol, Timeouts};
 use crate::core::addr::Addr;
 use crate::core::check_result::CheckResult;
 use crate::core::pool::Pool;
@@ -69,13 +69,12 @@ struct Entry {
     since: SystemTime,
 }
 
-/// How an endpoint is tried: as by a client's connect.
+/// How an endpoint is tried: as a client comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TrialTerms {
-    /// What the connect comes from, if that is given.
+    /// What it comes from, if that is given.
     pub(super) from: Option<IpAddr>,
-    /// How long it may take.
-    pub(super) timeout: Duration,
+    pub(super) attempt: Attempt,
 }
 
 /// What is known of an endpoint by its checks.
@@ -124,16 +123,18 @@ impl Pools {
     pub(super) fn follow(&self, config: &Config, members: &[Vec<Member>]) -> Vec<Pool> {
         let mut known = self.known();
         known.entries.values_mut().for_each(|entry| entry.is_followed = false);
-        let connect_timeout = |upstream: usize| {
+        let attempt = |upstream: usize| {
             let users =
                 config.listeners.iter().filter(|it| it.upstreams().any(|at| at == upstream));
-            let longest = users.map(|listener| listener.timeouts.connect).max();
-            longest.unwrap_or(Timeouts::default().connect)
+            let (tcp, udp): (Vec<_>, Vec<_>) = users.partition(|it| it.protocol == Protocol::Tcp);
+            match tcp.iter().map(|listener| listener.timeouts.connect).max() {
+                None if !udp.is_empty() => Attempt::Datagram,
+                longest => Attempt::Connect(longest.unwrap_or(Timeouts::default().connect)),
+            }
         };
         let pools = config.upstreams.iter().zip(members).enumerate();
-        let pools = pools.map(|(at, (upstream, members))| {
-            self.pool(&mut known, upstream, members, connect_timeout(at))
-        });
+        let pools = pools
+            .map(|(at, (upstream, members))| self.pool(&mut known, upstream, members, attempt(at)));
         let pools = pools.collect();
         let is_upstream = |name: &str| config.upstreams.iter().any(|it| it.name == name);
         known.balances.retain(|name, _| is_upstream(name));
@@ -153,13 +154,13 @@ impl Pools {
         known: &mut Known,
         upstream: &config::Upstream,
         members: &[Member],
-        connect_timeout: Duration,
+        attempt: Attempt,
     ) -> Pool {
         let Known { entries, balances } = known;
         let endpoint = |member: &Member| {
             let entry = entries.entry((upstream.name.clone(), member.addr()));
             let entry = entry.or_insert_with(|| Entry::new(self.workers));
-            entry.follow(member, upstream, connect_timeout);
+            entry.follow(member, upstream, attempt);
             let member = endpoint::Member { weight: entry.weight_now(), ..member.member };
             Endpoint { member, shared: Arc::clone(&entry.shared) }
         };
@@ -360,7 +361,7 @@ impl Entry {
             is_backup: false,
             from: None,
             terms: EjectionTerms { first: Duration::ZERO, max: Duration::ZERO },
-            trial: TrialTerms { from: None, timeout: Duration::ZERO },
+            trial: TrialTerms { from: None, attempt: Attempt::Datagram },
             slow_start: Duration::ZERO,
             on_down: OnDown::Keep,
             ejection: None,
@@ -372,7 +373,7 @@ impl Entry {
     }
 
     /// It stands in the configuration.
-    fn follow(&mut self, member: &Member, upstream: &config::Upstream, connect_timeout: Duration) {
+    fn follow(&mut self, member: &Member, upstream: &config::Upstream, attempt: Attempt) {
         let config::Passive { failures, eject, max } = upstream.passive;
         let config::Health { check, slow_start, on_down } = &upstream.health;
         let endpoint::Member { weight, is_backup, .. } = member.member;
@@ -382,7 +383,7 @@ impl Entry {
         if failures == 0 && self.shared.health.readmit() {
             (self.ejection, self.why, self.since) = (None, None, SystemTime::now());
         }
-        self.trial = TrialTerms { from: upstream.source.of_ours(), timeout: connect_timeout };
+        self.trial = TrialTerms { from: upstream.source.of_ours(), attempt };
         (self.slow_start, self.on_down) = (*slow_start, *on_down);
         match check {
             Check::Off => {
@@ -455,7 +456,8 @@ mod tests {
     use crate::core::pool::ramp::WHOLE;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const TRIAL: TrialTerms = TrialTerms { from: None, timeout: Duration::from_secs(7) };
+    const TRIAL: TrialTerms =
+        TrialTerms { from: None, attempt: Attempt::Connect(Duration::from_secs(7)) };
 
     #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
     fn start() -> Instant {

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -14,12 +14,24 @@ use std::time::Duration;
 use pptrust::SocketAddrs;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::time::timeout;
 
 use crate::core::addr::Addr;
 use crate::core::check_result::CheckResult;
 use crate::data::sys::{self, Origin};
+
+/// How an endpoint is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// By a connect, of so long at most.
+    Connect(Duration),
+    /// By a datagram.
+    Datagram,
+}
+
+/// So long behind a datagram nobody has refused it: a refusal takes a round trip.
+const REFUSAL_SPAN: Duration = Duration::from_secs(1);
 
 /// Why an endpoint was not reached, or did not answer as it should.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +44,11 @@ impl Unreached {
     /// It was not over in time.
     pub(super) fn late() -> Self {
         Self { result: CheckResult::Timeout, why: "no answer in time".to_owned() }
+    }
+
+    fn itself() -> Self {
+        let why = "it met itself: nobody listens there".to_owned();
+        Self { result: CheckResult::Itself, why }
     }
 
     pub(super) fn of(error: &io::Error) -> Self {
@@ -113,8 +130,7 @@ async fn connect_inet(
         // Or the port stays in use, and the backend cannot bind to it.
         let reset = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         reset.map_err(|error| Unreached::of(&error))?;
-        let why = "it met itself: nobody listens there".to_owned();
-        return Err(Unreached { result: CheckResult::Itself, why });
+        return Err(Unreached::itself());
     }
     Ok(socket)
 }
@@ -141,6 +157,25 @@ pub(super) async fn ended<T>(
         })
     });
     poll.await
+}
+
+/// Sends a datagram without a byte. Whoever takes datagrams owes it no answer: not to be refused is all that is asked for.
+pub(super) async fn knock(addr: SocketAddr, from: Option<IpAddr>) -> Result<(), Unreached> {
+    let failed = |error: io::Error| Unreached::of(&error);
+    let any = match addr {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((from.unwrap_or(any), 0)).await.map_err(failed)?;
+    socket.connect(addr).await.map_err(failed)?;
+    if socket.local_addr().map_err(failed)? == addr {
+        return Err(Unreached::itself());
+    }
+    socket.send(&[]).await.map_err(failed)?;
+    match timeout(REFUSAL_SPAN, socket.recv(&mut [0])).await {
+        Ok(Err(error)) => Err(failed(error)),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -198,5 +233,21 @@ mod tests {
             panic!("a test's")
         };
         assert_eq!(ended::<()>(panics).await.unwrap_err().result, CheckResult::Error);
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_nobody_refuses_is_enough() {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let from = IpAddr::from([127, 0, 0, 9]);
+        let server = std::thread::spawn(move || {
+            let (_, peer) = socket.recv_from(&mut []).unwrap();
+            assert_eq!(peer.ip(), from);
+            socket.send_to(b"whatever", peer).unwrap();
+        });
+        knock(addr, Some(from)).await.unwrap();
+        server.join().unwrap();
+        let unreached = knock(addr, None).await.unwrap_err();
+        assert_eq!(unreached.result, CheckResult::Refused, "{unreached:?}");
     }
 }

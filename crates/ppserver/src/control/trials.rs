@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use super::moment;
 use super::pools::{Name, Pools, TrialTerms};
-use super::reach;
+use super::reach::{self, Attempt};
 use super::requests::EndpointChange;
+use crate::core::addr::Addr;
 use crate::data::orders::{Ejected, Ejections};
 
 /// Trials at a time: descriptors that no connection can have.
@@ -71,11 +72,23 @@ impl Trials {
             }
             Step::Due => {
                 let room = TRIALS_MAX.saturating_sub(self.trials.len());
-                for (name, TrialTerms { from, timeout }) in self.pools.take_due(room, now) {
+                for (name, TrialTerms { from, attempt }) in self.pools.take_due(room, now) {
                     self.trials.spawn(async move {
-                        // Closed at once if it stands.
-                        let outcome = reach::ended(reach::connect(name.1, from, timeout)).await;
-                        (name, outcome.map(drop).map_err(|unreached| unreached.why))
+                        let attempt = async {
+                            match (attempt, name.1) {
+                                (Attempt::Datagram, Addr::Inet(addr)) => {
+                                    reach::knock(addr, from).await
+                                }
+                                // Closed at once if it stands.
+                                (Attempt::Connect(span), addr) => {
+                                    reach::connect(addr, from, span).await.map(drop)
+                                }
+                                // Datagrams never went there.
+                                (Attempt::Datagram, Addr::Unix(_)) => Ok(()),
+                            }
+                        };
+                        let outcome = reach::ended(attempt).await;
+                        (name, outcome.map_err(|unreached| unreached.why))
                     });
                 }
                 None
