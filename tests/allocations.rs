@@ -2,15 +2,15 @@
 //! which grow to what is needed at a time and stay.
 //!
 //! A binary of its own, because the counting allocator is the whole process's.
-#![expect(clippy::unwrap_used, reason = "all of it is one test")]
+#![expect(clippy::unwrap_used, reason = "all of it is tests")]
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ppserver::config::{Host, from_bytes};
+use ppserver::config::{Choice, Host, Protocol, from_bytes};
 use ppserver::core::pool::Pool;
 use ppserver::core::pool::balance::Balance;
 use ppserver::core::pool::endpoint::{Endpoint, HeaderSent, Member};
@@ -21,6 +21,7 @@ use ppserver::data::worker::Worker;
 use ppserver::telemetry::ledger::Ledger;
 use ppserver::telemetry::log;
 use ppserver::telemetry::refusals::Refusals;
+use socket2::Socket;
 
 const HEADER: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x01\x01\x14\x02\x02\x02\x03\xe8\x07\xd0";
@@ -47,6 +48,36 @@ fn exchange(proxy: SocketAddr) {
     client.shutdown(Shutdown::Write).unwrap();
 }
 
+/// Asks by a datagram; each client is another flow, which ends with its answer.
+fn ask(proxy: SocketAddr) {
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.connect(proxy).unwrap();
+    let mut datagram = [HEADER, b"question"].concat();
+    datagram[13] += 1;
+    client.send(&datagram).unwrap();
+    let mut answer = [0; 64];
+    assert_eq!(client.recv(&mut answer).unwrap(), b"answer".len());
+}
+
+/// Answers each datagram.
+fn answer_datagrams(upstream: &UdpSocket, count: usize) {
+    for _ in 0..count {
+        let mut buffer = [0; 4096];
+        let (len, peer) = upstream.recv_from(&mut buffer).unwrap();
+        assert_eq!(len, HEADER.len() + b"question".len());
+        upstream.send_to(b"answer", peer).unwrap();
+    }
+}
+
+/// Runs a worker for `count` flows behind the warm-up; returns how often it allocated.
+fn allocations_for_flows(count: usize) -> u64 {
+    let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let endpoint = upstream.local_addr().unwrap();
+    let port = sys::datagrams::bind((Ipv4Addr::LOCALHOST, 0).into(), Sharing::Exclusive).unwrap();
+    let answer = |count| answer_datagrams(&upstream, count);
+    allocations(port, Protocol::Udp, endpoint, count, answer, ask)
+}
+
 /// Runs a worker for `count` connections behind the warm-up; returns how often it allocated.
 fn allocations_for(count: usize) -> u64 {
     let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -56,7 +87,21 @@ fn allocations_for(count: usize) -> u64 {
         Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(15), count: 4 };
     let options = ListenOptions { nodelay: true, keepalive, defer_accept: false, backlog: 128 };
     sys::listen(&port, &options).unwrap();
+    let answer = |count| answer(&upstream, count);
+    allocations(port, Protocol::Tcp, endpoint, count, answer, exchange)
+}
+
+/// Runs a worker that serves a port of a protocol, in front of an endpoint.
+fn allocations(
+    port: Socket,
+    protocol: Protocol,
+    endpoint: SocketAddr,
+    count: usize,
+    answer: impl FnOnce(usize) + Send,
+    exchange: fn(SocketAddr),
+) -> u64 {
     let proxy = port.local_addr().unwrap().as_socket().unwrap();
+    let (word, responses) = (protocol.word(), u8::from(protocol == Protocol::Udp));
     let text = format!(
         "config_version = 1
 # Nothing may be kept until then of a connection that is gone.
@@ -64,6 +109,8 @@ fn allocations_for(count: usize) -> u64 {
 idle = \"1d\"
 [[listener]]
 name = \"edge\"
+protocol = \"{word}\"
+responses = {responses}
 bind = [\"{proxy}\"]
 upstream = \"web\"
   [listener.proxy_protocol]
@@ -95,7 +142,7 @@ endpoints = [\"{endpoint}\"]
         cells: ledger.cells(0, &plan.config, &plan.pools),
         plan: Arc::new(plan),
         ports: vec![Share {
-            claim: Arc::new(Claim { addr: proxy.into(), is_lent: false }),
+            claim: Arc::new(Claim { addr: proxy.into(), protocol, is_lent: false }),
             listener: 0,
             sockets: vec![Arc::new(port)],
         }],
@@ -108,7 +155,7 @@ endpoints = [\"{endpoint}\"]
         Worker::new(0, Arc::clone(ledger.workers()), refused, Ejections::new(|_| {})).unwrap();
     line.send(Order::Follow(Box::new(setup), Reply::new(Result::unwrap)));
     thread::scope(|scope| {
-        scope.spawn(|| answer(&upstream, WARM_UP + count));
+        scope.spawn(|| answer(WARM_UP + count));
         let worker = scope.spawn(|| {
             let mut ended = Ok(());
             let used = allocation_counter::measure(|| ended = worker.run());
@@ -129,4 +176,10 @@ fn a_connection_in_steady_state_allocates_nothing() {
     // 2,000 more connections leave 2,000 more reminders of their header deadlines behind, for which
     // one vector doubles a few times.
     assert!(many <= few + 8, "{few} allocations for 100 connections, {many} for 2,100");
+}
+
+#[test]
+fn a_flow_of_datagrams_in_steady_state_allocates_nothing() {
+    let (few, many) = (allocations_for_flows(100), allocations_for_flows(2100));
+    assert!(many <= few + 8, "{few} allocations for 100 flows, {many} for 2,100");
 }

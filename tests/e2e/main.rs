@@ -16,4 +16,5 @@ mod support;
 mod systemd;
 mod torment;
 mod transparent;
+mod udp;
 mod unix;

@@ -279,15 +279,6 @@ fn check_upstreams(draft: &Draft, faults: &mut Diagnostics) {
 fn check_protocols(draft: &Draft, faults: &mut Diagnostics) {
     for listener in &draft.listeners {
         let protocol = listener.protocol.value;
-        if protocol == Protocol::Udp {
-            faults
-                .add(
-                    Code::NotSupported,
-                    listener.protocol.place.clone(),
-                    "datagrams are not relayed yet",
-                )
-                .with_help("not supported by this version");
-        }
         let is_inet = |bind: &&At<Bind>| bind.value.addr().is_some_and(|it| it.inet().is_some());
         let others = listener.bind.iter().filter(|bind| !is_inet(bind));
         for bind in others.filter(|_| protocol == Protocol::Udp) {
@@ -299,6 +290,27 @@ fn check_protocols(draft: &Draft, faults: &mut Diagnostics) {
         for used in listener.upstreams() {
             let of_name = |upstream: &&UpstreamDraft| upstream.name.value == used.value;
             let Some(upstream) = draft.upstreams.iter().find(of_name) else { continue };
+            let is_unix = |draft: &EntryDraft| matches!(&draft.entry.value.endpoint, Endpoint::Addr(addr) if addr.inet().is_none());
+            if protocol == Protocol::Udp && upstream.endpoints.iter().any(is_unix) {
+                let message = format!("a UNIX socket of `{}` takes no datagrams", used.value);
+                faults
+                    .add(Code::BadValue, used.place.clone(), message)
+                    .with_help("make an upstream for each protocol");
+            }
+            if protocol == Protocol::Udp && upstream.source.value == Source::Client {
+                let message = format!("`{}` is to see its clients' addresses", used.value);
+                faults
+                    .add(Code::NotSupported, used.place.clone(), message)
+                    .with_help("datagrams leave from ours: tell the client in a header");
+            }
+            if protocol == Protocol::Udp && upstream.health.value.kind == Some(CheckKind::Exchange)
+            {
+                let message =
+                    format!("`{}` is checked by what it says to a connection", used.value);
+                faults
+                    .add(Code::NotSupported, used.place.clone(), message)
+                    .with_help("check = \"tcp\", \"off\", or an upstream of its own");
+            }
             let (version, what) = match protocol {
                 Protocol::Tcp => (Version::Spp, "connections"),
                 Protocol::Udp => (Version::V1, "datagrams"),

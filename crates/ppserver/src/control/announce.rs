@@ -37,6 +37,7 @@ pub(super) fn listening(config: &Config, places: &[Place], workers: usize, conne
         tracing::info!(
             listener = listener.name,
             bind = %place.addr,
+            protocol = listener.protocol.word(),
             accept,
             trust,
             untrusted,

@@ -12,12 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::Mode;
-use socket2::Socket;
+use socket2::{Socket, Type};
 
 use super::error::ServerError;
 use super::handover::{Name, Parcel};
 use super::unix_socket::{self, File};
-use crate::config::{Bind, Config, Listener};
+use crate::config::{Bind, Config, Listener, Protocol};
 use crate::core::addr::{Addr, UnixName};
 use crate::data;
 use crate::data::orders::{Claim, Share};
@@ -115,12 +115,13 @@ impl Asked<'_> {
     fn stays(&self, port: &Port) -> bool {
         port.listener == self.listener.name
             && port.asked == *self.bind
+            && port.claim.protocol == self.listener.protocol
             && (port.claim.addr == self.addr || self.is_any_port())
     }
 
     /// Whether a port of whichever listener is this place.
     fn moves(&self, port: &Port) -> bool {
-        port.claim.addr == self.addr
+        port.claim.is_at(self.addr, self.listener.protocol)
             && match self.bind {
                 Bind::Addr(_) => !port.claim.is_lent,
                 Bind::Inherited(_) => port.asked == *self.bind,
@@ -192,13 +193,15 @@ impl Ports {
             let Ok(asked) = asked.parse::<Bind>() else { continue };
             for socket in sockets {
                 let (addr, socket) = listening(socket)?;
+                let protocol = protocol_of(&socket)?;
                 // A listener may ask for more than one port that the kernel chooses.
-                let is_same =
-                    |port: &&mut Port| port.listener == listener && port.claim.addr == addr;
+                let is_same = |port: &&mut Port| {
+                    port.listener == listener && port.claim.is_at(addr, protocol)
+                };
                 if let Some(port) = left.iter_mut().find(is_same) {
                     port.sockets.push(socket);
                 } else {
-                    let claim = Arc::new(Claim { addr, is_lent: false });
+                    let claim = Arc::new(Claim { addr, protocol, is_lent: false });
                     let (listener, asked) = (listener.clone(), asked.clone());
                     left.push(Port { listener, asked, claim, sockets: vec![socket] });
                 }
@@ -252,6 +255,7 @@ impl Ports {
         let (mut ports, mut files) = (Vec::new(), Vec::new());
         for (Asked { index, listener, bind, addr }, kept) in asked.into_iter().zip(kept) {
             let is_new = !matches!(kept, Some((_, Whose::Ours)));
+            let protocol = listener.protocol;
             let (claim, sockets) = match kept {
                 Some((port, Whose::Ours)) => (Arc::clone(&port.claim), port.sockets.clone()),
                 Some((port, Whose::Left)) => {
@@ -267,8 +271,9 @@ impl Ports {
                         };
                         let (sockets, addr) = match addr {
                             Addr::Inet(addr) => {
-                                let sharing = self.sharing(*addr);
-                                let bound = bind_shares(*addr, sharing, workers, &options);
+                                let sharing = self.sharing(*addr, protocol);
+                                let bound =
+                                    bind_shares(*addr, protocol, sharing, workers, &options);
                                 bound.map(|(sockets, addr)| (sockets, addr.into()))
                             }
                             Addr::Unix(name) => {
@@ -281,11 +286,12 @@ impl Ports {
                         }
                         .map_err(failed)?;
                         let sockets = sockets.into_iter().map(Arc::new).collect();
-                        (Arc::new(Claim { addr, is_lent: false }), shared(sockets, workers))
+                        let claim = Claim { addr, protocol, is_lent: false };
+                        (Arc::new(claim), shared(sockets, workers))
                     }
                     Bind::Inherited(name) => {
                         let sockets = self.lent(name).map_or(Vec::new(), |lent| lent.at(addr));
-                        let claim = Claim { addr, is_lent: true };
+                        let claim = Claim { addr, protocol, is_lent: true };
                         (Arc::new(claim), shared(sockets, workers))
                     }
                 },
@@ -370,7 +376,7 @@ impl Ports {
                 tracing::warn!(%error, %path, "the file of a UNIX socket refused its mode");
             }
         }
-        for port in &self.held {
+        for port in self.held.iter().filter(|port| port.claim.protocol == Protocol::Tcp) {
             for socket in &port.sockets {
                 if let Err(error) = sys::listen(socket, &options) {
                     let addr = port.claim.addr;
@@ -447,12 +453,13 @@ impl Ports {
 
     /// Says how an address is to be bound: alone, unless it overlaps one of ours, which claims it for us. One that is
     /// lent is somebody else's.
-    fn sharing(&self, addr: SocketAddr) -> Sharing {
+    fn sharing(&self, addr: SocketAddr, protocol: Protocol) -> Sharing {
         let held = self.held.iter().chain(&self.left).map(|port| &port.claim);
         let mut claims = held.chain(self.going.iter().filter(|claim| is_held(claim)));
-        match claims.any(|claim| {
-            !claim.is_lent && claim.addr.inet().is_some_and(|held| overlap(held, addr))
-        }) {
+        let is_ours = |claim: &Arc<Claim>| !claim.is_lent && claim.protocol == protocol;
+        let overlaps =
+            |claim: &Arc<Claim>| claim.addr.inet().is_some_and(|held| overlap(held, addr));
+        match claims.any(|claim| is_ours(claim) && overlaps(claim)) {
             true => Sharing::Port,
             false => Sharing::Exclusive,
         }
@@ -474,7 +481,7 @@ fn for_all(port: &Port, workers: usize, options: &ListenOptions) -> Vec<Arc<Sock
     let mut sockets = port.sockets.clone();
     while sockets.len() < workers
         && let Some(addr) = port.claim.addr.inet()
-        && let Ok(socket) = share(addr, options)
+        && let Ok(socket) = share(addr, port.claim.protocol, options)
     {
         sockets.push(Arc::new(socket));
     }
@@ -493,6 +500,10 @@ fn listening(socket: OwnedFd) -> io::Result<(Addr, Arc<Socket>)> {
     let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     Ok((sys::listening_at(&socket)?, Arc::new(socket)))
+}
+
+fn protocol_of(socket: &Socket) -> io::Result<Protocol> {
+    Ok(if socket.r#type()? == Type::DGRAM { Protocol::Udp } else { Protocol::Tcp })
 }
 
 fn duplicates<'a>(sockets: impl IntoIterator<Item = &'a Arc<Socket>>) -> io::Result<Vec<OwnedFd>> {
@@ -519,18 +530,19 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 /// EADDRINUSE when anybody else listens there, also with SO_REUSEPORT; what else bind(2) knows.
 fn bind_shares(
     addr: SocketAddr,
+    protocol: Protocol,
     sharing: Sharing,
     workers: usize,
     options: &ListenOptions,
 ) -> io::Result<(Vec<Socket>, SocketAddr)> {
     let first = match sharing {
-        Sharing::Exclusive => claim(addr, options)?,
-        Sharing::Port => share(addr, options)?,
+        Sharing::Exclusive => claim(addr, protocol, options)?,
+        Sharing::Port => share(addr, protocol, options)?,
     };
     let addr = sys::local_addr(&first)?;
     let mut shares = vec![first];
     for _ in 1..workers {
-        shares.push(share(addr, options)?);
+        shares.push(share(addr, protocol, options)?);
     }
     Ok((shares, addr))
 }
@@ -566,7 +578,10 @@ fn is_file_of(file: &File, port: &Port) -> bool {
 }
 
 /// Listens beside others of ours.
-fn share(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
+fn share(addr: SocketAddr, protocol: Protocol, options: &ListenOptions) -> io::Result<Socket> {
+    if protocol == Protocol::Udp {
+        return sys::datagrams::bind(addr, Sharing::Port);
+    }
     let socket = sys::bind(addr, Sharing::Port)?;
     sys::listen(&socket, options)?;
     Ok(socket)
@@ -574,8 +589,13 @@ fn share(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
 
 /// Listens alone, and lets others of ours share from then on. Beside another process that shares the port,
 /// ours would get a part of the connections in silence: without SO_REUSEPORT the kernel tells, and who
-/// listens without it keeps others out.
-fn claim(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
+/// listens without it keeps others out. Of datagrams binding alone says it.
+fn claim(addr: SocketAddr, protocol: Protocol, options: &ListenOptions) -> io::Result<Socket> {
+    if protocol == Protocol::Udp {
+        let socket = sys::datagrams::bind(addr, Sharing::Exclusive)?;
+        socket.set_reuse_port(true)?;
+        return Ok(socket);
+    }
     let socket = sys::bind(addr, Sharing::Exclusive)?;
     let mut listening = sys::listen(&socket, options);
     for _ in 1..LISTENS_MAX {
@@ -614,8 +634,10 @@ mod tests {
     #[test]
     fn every_share_gets_connections_and_nobody_else_gets_the_port() {
         const CONNECTIONS: usize = 200;
-        let (shares, addr) = bind_shares(free(), Sharing::Exclusive, 3, &options()).unwrap();
-        let error = bind_shares(addr, Sharing::Exclusive, 1, &options()).unwrap_err();
+        let (shares, addr) =
+            bind_shares(free(), Protocol::Tcp, Sharing::Exclusive, 3, &options()).unwrap();
+        let error =
+            bind_shares(addr, Protocol::Tcp, Sharing::Exclusive, 1, &options()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
         let mut accepted = [0; 3];
         for _ in 0..CONNECTIONS {
@@ -630,13 +652,14 @@ mod tests {
     fn of_those_who_want_a_port_at_once_one_gets_it() {
         const ROUNDS: usize = 1000;
         const STARTS: usize = 3;
-        let (_, addr) = bind_shares(free(), Sharing::Exclusive, 1, &options()).unwrap();
+        let (_, addr) =
+            bind_shares(free(), Protocol::Tcp, Sharing::Exclusive, 1, &options()).unwrap();
         let barrier = Barrier::new(STARTS);
         for round in 0..ROUNDS {
             // Whoever fails has failed before the others' sockets go.
             let bind = || {
                 barrier.wait();
-                let bound = bind_shares(addr, Sharing::Exclusive, 4, &options());
+                let bound = bind_shares(addr, Protocol::Tcp, Sharing::Exclusive, 4, &options());
                 barrier.wait();
                 bound.map(|_| ()).map_err(|error| error.kind())
             };
@@ -649,5 +672,22 @@ mod tests {
             let won = bound.iter().filter(|bound| bound.is_ok());
             assert_eq!(won.count(), 1, "round {round}");
         }
+    }
+
+    #[test]
+    fn every_share_gets_datagrams_and_nobody_else_gets_the_port() {
+        let udp = Protocol::Udp;
+        let (shares, addr) = bind_shares(free(), udp, Sharing::Exclusive, 3, &options()).unwrap();
+        let error = bind_shares(addr, udp, Sharing::Exclusive, 1, &options()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+        let mut received = [0; 3];
+        for _ in 0..200 {
+            let client = std::net::UdpSocket::bind(free()).unwrap();
+            client.send_to(b"x", addr).unwrap();
+            let mut buf = [std::mem::MaybeUninit::uninit(); 1];
+            let by = shares.iter().position(|share| share.recv(&mut buf).is_ok());
+            received[by.expect("one of them has it")] += 1;
+        }
+        assert!(received.iter().all(|count| *count > 0), "{received:?}");
     }
 }

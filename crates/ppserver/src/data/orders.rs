@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::listing::{Filter, Listing};
 use super::pipes::PipeLimits;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::core::addr::Addr;
 use crate::core::connection_id::ConnectionId;
 use crate::core::limits::Limits;
@@ -75,7 +75,7 @@ pub struct Share {
     pub claim: Arc<Claim>,
     /// Index of its listener in the plan.
     pub listener: usize,
-    /// Its sockets, which listen already; none where the worker has them from an earlier order.
+    /// Its sockets, which listen already, or are bound; none where the worker has them from an earlier order.
     pub sockets: Vec<Arc<Socket>>,
 }
 
@@ -85,9 +85,18 @@ pub struct Share {
 pub struct Claim {
     /// The address; its port is never 0.
     pub addr: Addr,
+    /// Whose port it is.
+    pub protocol: Protocol,
     /// Whether its sockets are a service manager's too, who has the next start serve their queues: they are let go of
     /// as they are.
     pub is_lent: bool,
+}
+
+impl Claim {
+    /// Whether it is this address of this protocol.
+    pub fn is_at(&self, addr: Addr, protocol: Protocol) -> bool {
+        (self.addr, self.protocol) == (addr, protocol)
+    }
 }
 
 /// Where the outcome of an order goes. One that is dropped says that there will be none.

@@ -4,6 +4,7 @@
 //! the same name had learned, and connections that run keep theirs. Invariant: nothing here changes but
 //! what the upstream knows of its endpoints, and what is learned of being early.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,18 +17,20 @@ use super::hello::Hello;
 use super::listing::Labels;
 use super::orders::Plan;
 use crate::config::{
-    self, ChecksumPolicy, HeaderMode, HeaderPolicy, LocalPolicy, Presence, Silent, SpliceMode,
-    Untrusted, Version, Versions, Way,
+    self, ChecksumPolicy, Datagrams, DontFragment, HeaderMode, HeaderPolicy, LocalPolicy, Presence,
+    Silent, SpliceMode, Untrusted, Version, Versions, Way,
 };
 use crate::core::addr::{Addr, Peer};
 use crate::core::early::Early;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::limits::Limits;
 use crate::core::pool::Upstream;
-use crate::core::pool::endpoint::Endpoint;
+use crate::core::pool::endpoint::{Endpoint, HeaderSent};
 use crate::core::route::{Known, When};
 use crate::core::session::{FirstBytes, Policy, Splicing};
+use crate::core::udp;
 use crate::data::sys;
+use crate::data::sys::datagrams::Fragments;
 use crate::telemetry::cells::{Cells, ListenerCells, PoolCells};
 use crate::telemetry::refusals;
 
@@ -45,6 +48,8 @@ pub(super) struct Target {
     needs_hello: bool,
     /// What they see connections come from.
     pub(super) source: config::Source,
+    /// Which datagrams carry one.
+    pub(super) datagrams: Datagrams,
 }
 
 impl Target {
@@ -98,6 +103,45 @@ impl Taken {
     }
 }
 
+/// What of the terms of a listener is about datagrams.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DatagramRules {
+    /// Those of its flows; of all workers together there are so many.
+    pub(super) terms: udp::Terms,
+    /// Whether what comes carries SPP, where it carries a header.
+    pub(super) is_spp: bool,
+    pub(super) fragments: Fragments,
+}
+
+impl DatagramRules {
+    fn new(listener: &config::Listener) -> Self {
+        let timeouts = &listener.timeouts;
+        let (headers, is_spp) = match &listener.accept {
+            HeaderMode::Headers(policy) => {
+                let is_spp = policy.versions == Versions::Spp;
+                match policy.datagrams {
+                    Datagrams::First if !is_spp => (udp::Headers::First, is_spp),
+                    Datagrams::First | Datagrams::Each => (udp::Headers::Each, is_spp),
+                }
+            }
+            HeaderMode::Off => (udp::Headers::Each, false),
+        };
+        let terms = udp::Terms {
+            headers,
+            flows_max: usize::try_from(listener.limits.flows).unwrap_or(usize::MAX),
+            silence_max: timeouts.flow,
+            unanswered_max: timeouts.flow_unanswered,
+            responses: listener.udp.responses.into(),
+        };
+        let fragments = match listener.udp.dont_fragment {
+            DontFragment::Kernel => Fragments::Kernel,
+            DontFragment::Probe => Fragments::Never,
+            DontFragment::Off => Fragments::Always,
+        };
+        Self { terms, is_spp, fragments }
+    }
+}
+
 /// The terms of one listener.
 #[derive(Debug)]
 pub(super) struct Rules {
@@ -117,6 +161,8 @@ pub(super) struct Rules {
     /// Whether to receive right behind the accept. Who waits for the server's first word makes it too
     /// early, as does who connects to see whether anybody is there.
     pub(super) early_receive: Arc<Early>,
+    /// What of them is about datagrams.
+    pub(super) datagrams: DatagramRules,
     /// Where an endpoint's port is among these, a connect to it can meet itself.
     ephemeral_ports: RangeInclusive<u16>,
     trust: Trust,
@@ -167,6 +213,10 @@ impl Rules {
                     },
                     cells: cells.upstreams[index].clone(),
                     needs_hello: sends[upstream.most_sent() as usize].needs_hello(),
+                    datagrams: match upstream.most_sent() {
+                        HeaderSent::V2 => config.upstreams[index].send.datagrams,
+                        HeaderSent::Off | HeaderSent::V1 | HeaderSent::Spp => Datagrams::Each,
+                    },
                     upstream,
                     sends,
                     source: config.upstreams[index].source,
@@ -204,6 +254,7 @@ impl Rules {
             nodelay: config.tcp.nodelay.is_on(),
             keepalive: keepalive(&config.tcp),
             early_receive,
+            datagrams: DatagramRules::new(listener),
             ephemeral_ports: sys::ephemeral_ports(),
             trust: trust(&listener.accept),
             unix_policy: unix_policy(&listener.accept),
@@ -237,6 +288,11 @@ impl Rules {
     fn targets(&self) -> impl Iterator<Item = &Target> {
         let routed = self.routes.iter().filter_map(|route| route.target.as_ref());
         std::iter::once(&self.own).chain(routed)
+    }
+
+    /// Says what a peer's header is worth.
+    pub(super) fn policy(&self, peer: SocketAddr) -> pptrust::Policy {
+        self.trust.policy(peer)
     }
 
     /// Says on what terms a peer is let in; `None` if it is not.
@@ -280,6 +336,18 @@ impl Rules {
             None if is_needed => Choice::NeedsHello,
             None | Some(_) => Choice::Made(at.and_then(|at| u16::try_from(at).ok()).map(Taken)),
         }
+    }
+
+    /// Finds the route that a flow of datagrams takes, if it takes one: no condition on a ClientHello holds. A LOCAL one goes
+    /// where nobody is chosen.
+    pub(super) fn route_datagram(&self, intent: &Intent, tlvs: Option<Tlvs<'_>>) -> Option<Taken> {
+        if intent.purpose == Purpose::HealthCheck {
+            return None;
+        }
+        let (client, peer) = (Some(intent.client.ip()), Some(intent.peer.ip()));
+        let known = Known { client, peer, tlvs, hello: None };
+        let at = self.routes.iter().position(|route| route.when.holds(&known))?;
+        u16::try_from(at).ok().map(Taken)
     }
 
     /// Says where a connection goes that has taken this route, or none.

@@ -1,20 +1,25 @@
 //! Who an event of the kernel is for, as a token, and who a reminder is for.
 //!
 //! A token's top two bits are its kind; of a connection it is `generation << 32 | index << 1 | side`, and an
-//! event of one that is gone misses on the generation.
+//! event of one that is gone misses on the generation. Of a flow it is `port << 32 | place`: flows end behind the events of
+//! a turn, and an end takes its socket's events with it.
 
 use mio::Token;
 
 use super::table::Key;
 use crate::core::session::Side;
 
-/// Where an event comes from. Datagram sockets and what else a worker may wait for have their place here.
+/// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// A socket of a connection.
     Leg(Key, Side),
     /// The listening socket at this place.
     Port(usize),
+    /// The socket at this place that datagrams come to.
+    Datagrams(usize),
+    /// The socket of a flow: the place of the socket that it came by, and its own among the flows there.
+    Flow(usize, u32),
     /// An order of the control plane.
     Orders,
 }
@@ -24,6 +29,8 @@ pub(super) enum Source {
 pub(super) enum Task {
     /// A connection.
     Connection(Key),
+    /// The datagrams of the port at this place.
+    Datagrams(usize),
     /// The pools of buffers and pipes: they give back what nobody needs any more.
     Spares,
 }
@@ -31,6 +38,9 @@ pub(super) enum Task {
 const KIND_SHIFT: u32 = usize::BITS - 2;
 const PORT: usize = 1;
 const ORDERS: usize = 2;
+const FLOW: usize = 3;
+/// Of the ports, those of datagrams.
+const DATAGRAMS: usize = 1 << (KIND_SHIFT - 1);
 /// The bits of a token below its kind.
 const REST: usize = (1 << KIND_SHIFT) - 1;
 
@@ -45,6 +55,8 @@ impl Source {
                     | usize::from(side == Side::Upstream)
             }
             Self::Port(at) => PORT << KIND_SHIFT | at,
+            Self::Datagrams(at) => PORT << KIND_SHIFT | DATAGRAMS | at,
+            Self::Flow(at, place) => FLOW << KIND_SHIFT | at << 32 | place as usize,
             Self::Orders => ORDERS << KIND_SHIFT,
         })
     }
@@ -58,7 +70,12 @@ impl Source {
                 let side = if token & 1 == 1 { Side::Upstream } else { Side::Client };
                 Self::Leg(Key::of_parts(index, generation), side)
             }
+            PORT if token & DATAGRAMS != 0 => Self::Datagrams(token & REST & !DATAGRAMS),
             PORT => Self::Port(token & REST),
+            FLOW => {
+                let place = u32::try_from(token & 0xFFFF_FFFF).expect("32 bits are left");
+                Self::Flow((token & REST) >> 32, place)
+            }
             _ => Self::Orders,
         }
     }
@@ -79,6 +96,10 @@ mod tests {
             Source::Leg(key, Side::Upstream),
             Source::Port(0),
             Source::Port(12_345),
+            Source::Datagrams(0),
+            Source::Datagrams(12_345),
+            Source::Flow(0, 0),
+            Source::Flow(12_345, u32::MAX),
             Source::Orders,
         ] {
             assert_eq!(Source::of(source.token()), source);

@@ -1,8 +1,10 @@
 //! What the kernel offers beyond the standard library: pipes, splice, queues and limits.
 //!
-//! Not a place for policy. All `unsafe` of this crate is here, one call a block; raw descriptors
+//! Not a place for policy. All `unsafe` of this crate is here and in `datagrams`, one call a block; raw descriptors
 //! never leave the file. splice(2) may raise SIGPIPE and has no flag against it: the Rust runtime
 //! ignores that signal, which this crate relies on.
+
+pub mod datagrams;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,6 +23,7 @@ use rustix::io::FdFlags;
 use rustix::net::{SendFlags, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{Pid, Resource, Rlimit};
+use rustix::rand::GetRandomFlags;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::core::addr::{Addr, UnixName};
@@ -262,19 +265,31 @@ pub fn listen(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
 
 /// Sets an option that is a number, and that neither socket2 nor rustix has.
 fn set_int(
-    socket: &Socket,
+    socket: &impl AsFd,
     level: libc::c_int,
     option: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
     let size = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is 4 bytes");
-    // SAFETY: setsockopt(2): an option reads `size` bytes, an int of tcp(7), ip(7) or ipv6(7); `value` is one and
-    // outlives the call, and the descriptor is open while `socket` is borrowed.
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: setsockopt(2): an option reads `size` bytes, an int of tcp(7), udp(7), ip(7) or ipv6(7); `value` is one
+    // and outlives the call, and the descriptor is open while `socket` is borrowed.
     #[expect(unsafe_code, reason = "neither socket2 nor rustix has these options")]
-    let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
-    };
+    let result = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), size) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Returns what nobody else may know.
+///
+/// # Errors
+/// When the system has none (getrandom(2)).
+pub fn random_keys() -> io::Result<(u64, u64)> {
+    let mut keys = [[0; 8]; 2];
+    for key in &mut keys {
+        rustix::rand::getrandom(&mut key[..], GetRandomFlags::empty())?;
+    }
+    let [one, other] = keys.map(u64::from_ne_bytes);
+    Ok((one, other))
 }
 
 /// Has the edges of a socket told; closing it ends that, unless others hold it too (epoll(7)).

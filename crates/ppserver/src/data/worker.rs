@@ -23,6 +23,7 @@ use socket2::Socket;
 use super::clock::Clock;
 use super::conduit::Spares;
 use super::conn::{Connection, Ctx, Worked};
+use super::datagrams::{Batch, DatagramPort};
 use super::leg;
 use super::listing::{Filter, Listing};
 use super::orders::{Claim, Ejections, Line, Order, Reply, Setup, Share};
@@ -31,12 +32,14 @@ use super::port::Port;
 use super::rules::Rules;
 use super::source::{Source, Task};
 use super::table::Table;
+use crate::config::Protocol;
 use crate::core::accept_queue::Accepting;
 use crate::core::addr::{Addr, Peer};
 use crate::core::close_reason::CloseReason;
 use crate::core::connection_id::{ConnectionId, ConnectionIds};
 use crate::core::schedule::{Schedule, Shares, Ticket};
 use crate::core::session::{Action, Readiness, Side};
+use crate::core::udp::end_reason::EndReason;
 use crate::data::sys;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::{self, WorkerCells};
@@ -54,6 +57,9 @@ pub struct Worker {
     clock: Clock,
     inbox: Receiver<Order>,
     ports: Vec<Option<Port>>,
+    datagram_ports: Vec<Option<DatagramPort>>,
+    /// Where their datagrams lie on their way; made with the first of them.
+    batch: Option<Batch>,
     rules: Vec<Arc<Rules>>,
     connections: Table<Connection>,
     connections_max: usize,
@@ -96,6 +102,17 @@ impl Now {
     }
 }
 
+/// A worker taken apart.
+#[derive(Debug)]
+struct Lent<'a> {
+    ctx: Ctx<'a>,
+    connections: &'a mut Table<Connection>,
+    datagram_ports: &'a mut Vec<Option<DatagramPort>>,
+    batch: &'a mut Option<Batch>,
+    ids: &'a mut ConnectionIds,
+    schedule: &'a mut Schedule<Task>,
+}
+
 fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -122,6 +139,8 @@ impl Worker {
             clock,
             inbox,
             ports: Vec::new(),
+            datagram_ports: Vec::new(),
+            batch: None,
             rules: Vec::new(),
             connections: Table::new(),
             connections_max: 0,
@@ -186,7 +205,10 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.is_draining && self.connections.is_empty() && self.ports.iter().all(Option::is_none)
+        self.is_draining
+            && self.connections.is_empty()
+            && self.ports.iter().all(Option::is_none)
+            && self.datagram_ports.iter().all(Option::is_none)
     }
 
     /// Returns how long to wait; never when there is work left.
@@ -210,6 +232,18 @@ impl Worker {
                     port.queue.handle_ready();
                 }
             }
+            Source::Datagrams(at) => {
+                if let Some(Some(port)) = self.datagram_ports.get_mut(at) {
+                    port.note_event();
+                    self.schedule.file(Task::Datagrams(at), &mut port.ticket);
+                }
+            }
+            Source::Flow(at, place) => {
+                if let Some(Some(port)) = self.datagram_ports.get_mut(at) {
+                    port.note_flow_event(place);
+                    self.schedule.file(Task::Datagrams(at), &mut port.ticket);
+                }
+            }
             Source::Leg(key, side) => {
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 connection.note_event(side, readiness(event), now);
@@ -221,7 +255,7 @@ impl Worker {
     fn take_orders(&mut self, now: Now) {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Follow(setup, reply) => match self.follow(*setup, now.instant) {
+                Order::Follow(setup, reply) => match self.follow(*setup, now) {
                     Ok(()) => self.following = Some(reply),
                     Err(error) => reply.send(Err(error)),
                 },
@@ -229,23 +263,25 @@ impl Worker {
                     self.closing = Some(reply);
                     self.is_draining = true;
                     (0..self.ports.len()).for_each(|at| self.drain_port(at));
+                    self.datagram_ports.iter_mut().flatten().for_each(DatagramPort::drain);
+                    self.close_drained(now);
                 }
-                Order::Leave(claims) => self.leave(&claims),
+                Order::Leave(claims) => self.leave(&claims, now),
                 Order::List(filter, reply) => reply.send(self.list(&filter, now.instant)),
-                Order::Close(id, reply) => reply.send(self.close(id, now.instant)),
+                Order::Close(id, reply) => reply.send(self.close(id, now)),
                 Order::ResetAt(upstream, endpoint) => {
                     self.reset_at(&upstream, endpoint, now.instant);
                 }
-                Order::Stop => self.stop(now.instant),
+                Order::Stop => self.stop(now),
             }
         }
     }
 
     /// Follows other terms: for connections from now on, and for those who wait at ports that stay. A port
     /// that goes takes who waits there on the old ones.
-    fn follow(&mut self, setup: Setup, now: Instant) -> io::Result<()> {
+    fn follow(&mut self, setup: Setup, now: Now) -> io::Result<()> {
         let Setup { plan, ports, cells, access_log, connections_max, pipes } = setup;
-        self.rules = Rules::all(&plan, &cells, &self.rules, self.index, now);
+        self.rules = Rules::all(&plan, &cells, &self.rules, self.index, now.instant);
         self.access_log = access_log;
         self.connections_max = connections_max;
         self.spares.set_limits(pipes);
@@ -256,13 +292,91 @@ impl Worker {
                 None => self.drain_port(at),
             }
         }
+        self.follow_datagrams(&ports, now);
         for Share { claim, listener, sockets } in ports {
             for socket in sockets {
                 let (claim, rules) = (Arc::clone(&claim), Arc::clone(&self.rules[listener]));
-                self.open(Port::new(socket, claim, rules))?;
+                match claim.protocol {
+                    Protocol::Tcp => self.open(Port::new(socket, claim, rules))?,
+                    Protocol::Udp => self.open_datagrams(socket, claim, &rules, now)?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// Has the ports of datagrams that stay follow other terms, and closes the others.
+    fn follow_datagrams(&mut self, ports: &[Share], now: Now) {
+        for at in 0..self.datagram_ports.len() {
+            let Some(claim) = self.datagram_ports[at].as_ref().map(|port| &port.claim) else {
+                continue;
+            };
+            let share = ports.iter().find(|share| Arc::ptr_eq(&share.claim, claim));
+            let Some(rules) = share.map(|share| Arc::clone(&self.rules[share.listener])) else {
+                self.close_datagrams(at, EndReason::Drained, now);
+                continue;
+            };
+            let flows_max = self.flows_max(&rules);
+            let Lent { mut ctx, datagram_ports, .. } = self.lend(now);
+            if let Some(port) = &mut datagram_ports[at] {
+                port.follow(&rules, flows_max, &mut ctx);
+            }
+            self.remind_datagrams(at, now.instant);
+        }
+    }
+
+    fn open_datagrams(
+        &mut self,
+        socket: Arc<Socket>,
+        claim: Arc<Claim>,
+        rules: &Arc<Rules>,
+        now: Now,
+    ) -> io::Result<()> {
+        let free = self.datagram_ports.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.datagram_ports.len());
+        let (rules, flows_max) = (Arc::clone(rules), self.flows_max(rules));
+        self.batch.get_or_insert_with(Batch::new);
+        let Lent { ctx, datagram_ports, schedule, .. } = self.lend(now);
+        let mut port = DatagramPort::open(socket, claim, rules, at, flows_max, &ctx)?;
+        schedule.file(Task::Datagrams(at), &mut port.ticket);
+        match datagram_ports.get_mut(at) {
+            Some(free) => *free = Some(port),
+            None => datagram_ports.push(Some(port)),
+        }
+        Ok(())
+    }
+
+    /// Returns how many flows a port of this worker may have: its part of them, of which there are no more than
+    /// connections may be.
+    fn flows_max(&self, rules: &Rules) -> usize {
+        let workers = self.cells.len();
+        rules.datagrams.terms.flows_max.div_ceil(workers).min(self.connections_max / workers)
+    }
+
+    fn close_datagrams(&mut self, at: usize, reason: EndReason, now: Now) {
+        let Lent { mut ctx, datagram_ports, schedule, .. } = self.lend(now);
+        if let Some(mut port) = datagram_ports[at].take() {
+            schedule.forget(&mut port.ticket);
+            port.close(reason, &mut ctx);
+        }
+    }
+
+    /// Closes those ports of datagrams that drain and have nothing to wait for.
+    fn close_drained(&mut self, now: Now) {
+        for at in 0..self.datagram_ports.len() {
+            if self.datagram_ports[at].as_ref().is_some_and(DatagramPort::is_drained) {
+                self.close_datagrams(at, EndReason::Drained, now);
+            }
+        }
+    }
+
+    /// Sees to it that a port of datagrams is told when a flow's time has come.
+    fn remind_datagrams(&mut self, at: usize, now: Instant) {
+        if let Some(Some(port)) = self.datagram_ports.get_mut(at)
+            && let Some(deadline) = port.deadline()
+        {
+            self.schedule.remind(Task::Datagrams(at), &mut port.ticket, deadline, now);
+        }
     }
 
     fn open(&mut self, port: Port) -> io::Result<()> {
@@ -288,8 +402,16 @@ impl Worker {
         if port.claim.is_lent { self.close_port(at) } else { port.drain() }
     }
 
-    fn leave(&mut self, claims: &[Arc<Claim>]) {
+    fn leave(&mut self, claims: &[Arc<Claim>], now: Now) {
         self.is_draining = true;
+        for port in self.datagram_ports.iter_mut().flatten() {
+            if claims.iter().any(|claim| Arc::ptr_eq(claim, &port.claim)) {
+                port.leave(self.poll.registry());
+            } else {
+                port.drain();
+            }
+        }
+        self.close_drained(now);
         for at in 0..self.ports.len() {
             let Some(port) = &self.ports[at] else { continue };
             if claims.iter().any(|claim| Arc::ptr_eq(claim, &port.claim)) {
@@ -300,12 +422,14 @@ impl Worker {
         }
     }
 
-    fn stop(&mut self, now: Instant) {
+    fn stop(&mut self, now: Now) {
         self.is_draining = true;
         (0..self.ports.len()).for_each(|at| self.close_port(at));
+        let all = 0..self.datagram_ports.len();
+        all.for_each(|at| self.close_datagrams(at, EndReason::Drained, now));
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.get_mut(key) {
-                connection.session.handle_stop(CloseReason::Drained, now);
+                connection.session.handle_stop(CloseReason::Drained, now.instant);
                 self.schedule.file(Task::Connection(key), &mut connection.ticket);
             }
         }
@@ -320,21 +444,30 @@ impl Worker {
                 self.schedule.file(Task::Connection(key), &mut connection.ticket);
             }
         }
+        let ports = self.datagram_ports.iter_mut().flatten();
+        ports.for_each(|port| port.reset_at(upstream, endpoint));
     }
 
     fn list(&self, filter: &Filter, now: Instant) -> Listing {
         let mut listing = Listing::default();
         let views = self.connections.values().map(|connection| connection.view(now));
+        let ports = self.datagram_ports.iter().flatten();
+        let views = views.chain(ports.flat_map(|port| port.views(now)));
         views.filter(|view| filter.holds(view)).for_each(|view| listing.add(view, filter));
         listing
     }
 
-    fn close(&mut self, id: ConnectionId, now: Instant) -> bool {
+    fn close(&mut self, id: ConnectionId, now: Now) -> bool {
         let found = self.connections.find(|connection| connection.id == id);
-        let Some((key, connection)) = found else { return false };
-        connection.session.handle_stop(CloseReason::ClosedByAdmin, now);
+        let Some((key, connection)) = found else { return self.close_flow(id, now) };
+        connection.session.handle_stop(CloseReason::ClosedByAdmin, now.instant);
         self.schedule.file(Task::Connection(key), &mut connection.ticket);
         true
+    }
+
+    fn close_flow(&mut self, id: ConnectionId, now: Now) -> bool {
+        let Lent { mut ctx, datagram_ports, .. } = self.lend(now);
+        datagram_ports.iter_mut().flatten().any(|port| port.close_flow(id, &mut ctx))
     }
 
     /// Takes who waits at the ports, and returns the time it is then: no deadline counts from before its
@@ -394,7 +527,7 @@ impl Worker {
                 self.connections.insert(connection);
             }
             Err(reason) => {
-                let (mut ctx, ..) = self.lend(now);
+                let Lent { mut ctx, .. } = self.lend(now);
                 Connection::refuse(id, rules, &client, peer, reason, &mut ctx);
             }
         }
@@ -404,13 +537,21 @@ impl Worker {
         while let Some(task) = self.schedule.next_due(now.instant) {
             match task {
                 Task::Connection(key) => {
-                    let (mut ctx, connections, schedule) = self.lend(now);
+                    let Lent { mut ctx, connections, schedule, .. } = self.lend(now);
                     let Some(connection) = connections.get_mut(key) else { continue };
                     schedule.handle_due(&mut connection.ticket);
                     connection.handle_time(&mut ctx);
                     schedule.file(task, &mut connection.ticket);
                     let deadline = connection.session.deadline();
                     schedule.remind(task, &mut connection.ticket, deadline, now.instant);
+                }
+                Task::Datagrams(at) => {
+                    let Lent { mut ctx, datagram_ports, schedule, .. } = self.lend(now);
+                    let Some(Some(port)) = datagram_ports.get_mut(at) else { continue };
+                    schedule.handle_due(&mut port.ticket);
+                    port.handle_time(&mut ctx);
+                    self.remind_datagrams(at, now.instant);
+                    self.close_drained(now);
                 }
                 Task::Spares => {
                     self.schedule.handle_due(&mut self.spares_ticket);
@@ -426,9 +567,15 @@ impl Worker {
     fn work(&mut self, now: Now) {
         self.schedule.begin_turn();
         while let Some((task, share)) = self.schedule.next(now.instant) {
-            // Nothing else is ever filed.
-            let Task::Connection(key) = task else { continue };
-            let (mut ctx, connections, schedule) = self.lend(now);
+            let key = match task {
+                Task::Connection(key) => key,
+                Task::Datagrams(at) => {
+                    self.work_on_datagrams(at, share, now);
+                    continue;
+                }
+                Task::Spares => continue,
+            };
+            let Lent { mut ctx, connections, schedule, .. } = self.lend(now);
             let Some(connection) = connections.get_mut(key) else { continue };
             match connection.work(key, share, schedule.action_cost(), &mut ctx) {
                 Worked::Ended => {
@@ -446,8 +593,18 @@ impl Worker {
         }
     }
 
+    fn work_on_datagrams(&mut self, at: usize, share: usize, now: Now) {
+        let Lent { mut ctx, datagram_ports, batch, ids, schedule, .. } = self.lend(now);
+        let (Some(Some(port)), Some(batch)) = (datagram_ports.get_mut(at), batch) else { return };
+        let stint = port.work(share, schedule.action_cost(), batch, ids, &mut ctx);
+        schedule.handle_worked(Task::Datagrams(at), &mut port.ticket, stint, now.instant);
+        self.remind_datagrams(at, now.instant);
+        self.close_drained(now);
+        self.clock.read(Some(Duration::ZERO));
+    }
+
     /// Takes the worker apart into what a connection may use, and what finds and schedules it.
-    fn lend(&mut self, now: Now) -> (Ctx<'_>, &mut Table<Connection>, &mut Schedule<Task>) {
+    fn lend(&mut self, now: Now) -> Lent<'_> {
         let ctx = Ctx {
             registry: self.poll.registry(),
             spares: &mut self.spares,
@@ -462,7 +619,14 @@ impl Worker {
             elapsed_ns: self.clock.elapsed_ns(),
             unix_time: now.unix_time,
         };
-        (ctx, &mut self.connections, &mut self.schedule)
+        Lent {
+            ctx,
+            connections: &mut self.connections,
+            datagram_ports: &mut self.datagram_ports,
+            batch: &mut self.batch,
+            ids: &mut self.ids,
+            schedule: &mut self.schedule,
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use crate::core::check_result::CheckResult;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::resolution_result::ResolutionResult;
+use crate::core::session::Direction;
+use crate::core::udp::Counts;
+use crate::core::udp::drop_reason::DropReason;
 
 /// Upper bounds of a histogram's buckets; a last bucket has none. From below a round trip inside
 /// a data centre to beyond the longest timeout by default, 5 s; a segment that is sent again makes a step at 1 s.
@@ -266,6 +269,55 @@ pub struct ListenerCells {
     pub bytes_up: Counter,
     /// Payload bytes from upstreams to clients.
     pub bytes_down: Counter,
+    /// What came of datagrams.
+    pub datagrams: DatagramCells,
+}
+
+/// What a worker counts of a listener's datagrams, by direction: up is from clients.
+#[derive(Debug)]
+pub struct DatagramCells {
+    pub(super) received: [Counter; 2],
+    pub(super) dropped: [[Counter; DropReason::COUNT]; 2],
+    pub(super) flows_begun: Counter,
+    pub(super) flows_ended: Counter,
+}
+
+impl Default for DatagramCells {
+    fn default() -> Self {
+        let dropped = [counters(), counters()];
+        let (flows_begun, flows_ended) = (Counter::default(), Counter::default());
+        Self { received: counters(), dropped, flows_begun, flows_ended }
+    }
+}
+
+impl DatagramCells {
+    /// Notes the beginning of a flow.
+    pub fn begin_flow(&self) {
+        self.flows_begun.add(1);
+    }
+
+    /// Notes the end of a flow that was begun.
+    pub fn end_flow(&self) {
+        self.flows_ended.add(1);
+    }
+
+    /// Adds what has been counted in a direction since it was `told`.
+    pub fn add(&self, direction: Direction, told: &Counts, counts: &Counts) {
+        let at = direction as usize;
+        if counts.received != told.received {
+            self.received[at].add(counts.received - told.received);
+        }
+        for ((cell, now), before) in self.dropped[at].iter().zip(counts.dropped).zip(told.dropped) {
+            if now != before {
+                cell.add(now - before);
+            }
+        }
+    }
+
+    /// Its worker has ended, and its flows with it.
+    fn abandon(&self) {
+        self.flows_ended.set(self.flows_begun.get());
+    }
 }
 
 impl Default for ListenerCells {
@@ -278,6 +330,7 @@ impl Default for ListenerCells {
             header_duration: Histogram::default(),
             bytes_up: Counter::default(),
             bytes_down: Counter::default(),
+            datagrams: DatagramCells::default(),
         }
     }
 }
@@ -293,10 +346,15 @@ impl ListenerCells {
         self.closed[reason.index()].add(1);
     }
 
-    /// Notes a header that is complete now, on a connection that was accepted then.
-    pub fn take_header(&self, header: &Header, accepted: Instant, now: Instant) {
+    /// Notes a header.
+    pub fn count_header(&self, header: &Header) {
         let (version, command) = header_place(header.version(), header.command());
         self.headers[version][command].add(1);
+    }
+
+    /// Notes a header that is complete now, on a connection that was accepted then.
+    pub fn take_header(&self, header: &Header, accepted: Instant, now: Instant) {
+        self.count_header(header);
         self.header_duration.observe_since(accepted, now);
     }
 
@@ -311,6 +369,7 @@ impl ListenerCells {
     pub(super) fn abandon(&self, reason: CloseReason) {
         let closed: u64 = self.closed.iter().map(Counter::get).sum();
         self.closed[reason.index()].add(self.accepted.get() - closed);
+        self.datagrams.abandon();
     }
 }
 

@@ -23,6 +23,7 @@ const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
 const BROKEN_REPORT: &str = include_str!("../../../../../tests/config/broken.txt");
 const UPSTREAMS: &str = include_str!("../../../../../docs/upstreams.md");
 const ROUTING: &str = include_str!("../../../../../docs/routing.md");
+const UDP: &str = include_str!("../../../../../docs/udp.md");
 const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
 
 /// Listener and upstream of the least file that is right.
@@ -93,7 +94,7 @@ fn the_documented_example_with_every_comment_taken_away_is_the_same_configuratio
 fn every_configuration_of_a_page_is_clean() {
     let blocks = |page: &'static str| page.split("```toml\n").skip(1);
     assert!([UPSTREAMS, ROUTING].iter().all(|page| blocks(page).count() >= 2));
-    for block in [UPSTREAMS, ROUTING].into_iter().flat_map(blocks) {
+    for block in [UPSTREAMS, ROUTING, UDP].into_iter().flat_map(blocks) {
         let (text, _) = block.split_once("```").expect("a block has an end");
         let loaded = check(text).unwrap_or_else(|report| panic!("{}", report.render(Colour::Off)));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(Colour::Off));

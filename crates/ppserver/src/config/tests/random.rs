@@ -288,8 +288,9 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let timeouts = (timeout(), timeout(), timeout(), timeout(), timeout(), timeout(), timeout());
-    let udp = (0..=65_535u32, choice::<DontFragment>())
-        .prop_map(|(responses, dont_fragment)| Udp { responses, dont_fragment });
+    let udp = (choice::<Protocol>(), 0..=65_535u32, choice::<DontFragment>()).prop_map(
+        |(protocol, responses, dont_fragment)| (protocol, Udp { responses, dont_fragment }),
+    );
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
     let mode = 0o600..=0o777u32;
     let body = (bind, udp, any::<usize>(), mode, accept(), timeouts, limits(), routes());
@@ -304,12 +305,13 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             )
         };
         map.into_iter()
-            .map(|(name, (ips, udp, upstream, unix_mode, accept, times, limits, routes))| {
+            .map(|(name, (ips, (protocol, udp), upstream, mode, accept, times, limits, routes))| {
+                let unix_mode = mode;
                 let (header, tls_hello, connect, idle, half_closed, flow, flow_unanswered) = times;
                 Listener {
                     name,
                     bind: ips.into_iter().map(&mut bind).collect(),
-                    protocol: Protocol::Tcp,
+                    protocol,
                     udp,
                     upstream,
                     unix_mode,
@@ -329,6 +331,34 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             })
             .collect()
     })
+}
+
+/// Makes one of datagrams, where it is to be one and its ports and upstreams can be.
+fn of_its_protocol(listener: &mut Listener, upstreams: &[Upstream]) {
+    let is_fit = |upstream: &Upstream| {
+        let is_exchange = |policy: &CheckPolicy| policy.exchange.is_some();
+        let mut sent = upstream.endpoints.iter().map(|it| it.send.or(upstream.send.version));
+        let mut addrs = upstream.endpoints.iter().filter_map(|it| match &it.endpoint {
+            Endpoint::Addr(addr) => Some(addr),
+            Endpoint::Name { .. } | Endpoint::Srv(_) | Endpoint::File(_) => None,
+        });
+        addrs.all(|addr| addr.inet().is_some())
+            && upstream.source != Source::Client
+            && !sent.any(|version| version == Some(Version::V1))
+            && !matches!(&upstream.health.check, Check::On(policy) if is_exchange(policy))
+    };
+    let is_inet = |bind: &Bind| bind.addr().is_some_and(|addr| addr.inet().is_some());
+    if !listener.bind.iter().all(is_inet) || !listener.upstreams().all(|at| is_fit(&upstreams[at]))
+    {
+        listener.protocol = Protocol::Tcp;
+    }
+    if let (Protocol::Udp, HeaderMode::Headers(policy)) = (listener.protocol, &mut listener.accept)
+    {
+        policy.versions = match policy.versions {
+            Versions::V1 => Versions::Spp,
+            Versions::V2 | Versions::Both | Versions::Spp => Versions::V2,
+        };
+    }
 }
 
 fn output() -> impl Strategy<Value = Output> {
@@ -387,6 +417,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                         *upstream %= upstreams.len();
                     }
                 }
+                of_its_protocol(listener, &upstreams);
             }
             Config { server, admin, log, access_log, tcp, splice, listeners, upstreams }
         },

@@ -538,7 +538,7 @@ impl Connection {
 }
 
 /// Tells of a connection that is over, in both logs.
-fn tell_end(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
+pub(super) fn tell_end(record: &Record<'_>, purpose: Purpose, ctx: &Ctx<'_>) {
     tracing::debug!(
         listener = record.listener,
         peer = %record.intent.peer,

@@ -15,6 +15,7 @@ use crate::core::check_result::CheckResult;
 use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::resolution_result::ResolutionResult;
+use crate::core::udp::drop_reason::DropReason;
 use crate::telemetry::build;
 use crate::telemetry::cells::{BUCKETS, header_place};
 use crate::telemetry::ledger::{
@@ -140,6 +141,34 @@ impl Families {
         )
     }
 
+    fn of_datagrams(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let datagrams = self.listeners.iter().flat_map(|totals| {
+            let [up, down] = totals.datagrams;
+            [("up", up), ("down", down)].map(|(direction, count)| {
+                ([("listener", &*totals.name), ("direction", direction)], count)
+            })
+        });
+        counter(
+            to,
+            "ppserver_udp_datagrams",
+            "Datagrams that came, up from clients or down from upstreams",
+            datagrams,
+        )?;
+        gauge(
+            to,
+            "ppserver_udp_flows_active",
+            "Flows of datagrams",
+            self.by_listener(|totals| totals.flows_active),
+        )?;
+        let drops = self.listeners.iter().flat_map(|totals| {
+            DropReason::ALL.iter().map(|reason| {
+                let labels = [("listener", &*totals.name), ("reason", reason.name())];
+                (labels, totals.datagrams_dropped[reason.index()])
+            })
+        });
+        counter(to, "ppserver_udp_drops", "Datagrams that went nowhere, by why", drops)
+    }
+
     fn of_upstreams(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let durations = self.upstreams.iter();
         let durations =
@@ -238,6 +267,7 @@ impl Families {
 impl Collector for Families {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.of_listeners(&mut to)?;
+        self.of_datagrams(&mut to)?;
         self.of_upstreams(&mut to)?;
         self.of_names(&mut to)?;
         self.of_process(&mut to)

@@ -12,6 +12,7 @@ use crate::core::close_reason::CloseReason;
 use crate::core::connect_result::ConnectResult;
 use crate::core::pool::health::Standing;
 use crate::core::resolution_result::ResolutionResult;
+use crate::core::udp::drop_reason::DropReason;
 use crate::core::words::words;
 use crate::telemetry::cells::{
     BUCKETS, ByHeader, Counter, EndpointCells, Histogram, ListenerCells, NameCells, UpstreamCells,
@@ -63,6 +64,12 @@ pub struct ListenerTotals {
     pub bytes_up: u64,
     /// Payload bytes from upstreams to clients.
     pub bytes_down: u64,
+    /// Datagrams that came from clients, and from upstreams.
+    pub datagrams: [u64; 2],
+    /// Those of them that went nowhere, by the index of the reason; the others were sent on.
+    pub datagrams_dropped: [u64; DropReason::COUNT],
+    /// Flows of datagrams that there are.
+    pub flows_active: u64,
 }
 
 /// What an upstream has counted.
@@ -160,6 +167,9 @@ impl ListenerTotals {
             header_duration: Spans::default(),
             bytes_up: 0,
             bytes_down: 0,
+            datagrams: [0; 2],
+            datagrams_dropped: [0; DropReason::COUNT],
+            flows_active: 0,
         }
     }
 
@@ -179,6 +189,15 @@ impl ListenerTotals {
         self.header_duration.add(&cells.header_duration);
         self.bytes_up += cells.bytes_up.get();
         self.bytes_down += cells.bytes_down.get();
+        let datagrams = &cells.datagrams;
+        // First what became of them: they had come before.
+        datagrams
+            .dropped
+            .iter()
+            .for_each(|dropped| add(&mut self.datagrams_dropped, &read(dropped)));
+        add(&mut self.datagrams, &read(&datagrams.received));
+        let ended = datagrams.flows_ended.get();
+        self.flows_active += datagrams.flows_begun.get() - ended;
     }
 }
 

@@ -1,0 +1,174 @@
+//! What comes from clients: a batch from the listening socket, judged one by one, and sent on in bundles.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::DatagramPort;
+use super::batch::{Batch, send_error};
+use super::entrance::{self, Entrance};
+use crate::config::Datagrams;
+use crate::core::connection_id::ConnectionIds;
+use crate::core::session::Direction;
+use crate::core::udp::drop_reason::DropReason;
+use crate::core::udp::outbox::{Failed, Piece, SendError};
+use crate::core::udp::segments::segments;
+use crate::core::udp::{FlowId, Path, Verdict};
+use crate::data::conn::Ctx;
+use crate::data::rules::Rules;
+
+/// The header that was written last, which the next datagram of the flow may be sent too.
+type Last = Option<(FlowId, Range<usize>)>;
+
+/// Where a datagram came, and lies.
+#[derive(Clone, Debug)]
+struct Came {
+    path: Path,
+    message: usize,
+    /// Its place in the message.
+    segment: Range<usize>,
+}
+
+impl DatagramPort {
+    /// Takes a batch and sends it on.
+    pub(super) fn take_datagrams(
+        &mut self,
+        batch: &mut Batch,
+        ids: &mut ConnectionIds,
+        ctx: &mut Ctx<'_>,
+    ) {
+        batch.clear();
+        batch.count_call();
+        let room = batch.messages.room();
+        let received = match batch.messages.receive(&*self.socket) {
+            Ok(received) => received,
+            Err(error) => {
+                self.is_readable = false;
+                if error.kind() != std::io::ErrorKind::WouldBlock {
+                    tracing::debug!(%error, "a listening socket tells of an error");
+                }
+                return;
+            }
+        };
+        // What comes from now on is told by an edge.
+        self.is_readable = received.len() == room;
+        let rules = Arc::clone(&self.rules);
+        let mut last = None;
+        for at in received {
+            let Some(message) = batch.messages.get(at) else { continue };
+            if message.is_cut {
+                self.relay.handle_cut(Direction::Up);
+                continue;
+            }
+            let port = self.addr.port();
+            let local = message.local.map_or(self.addr, |ip| (ip, port).into());
+            let path = Path { peer: message.peer, local };
+            for segment in segments(message.bytes.len(), message.segment) {
+                let came = Came { path, message: at, segment };
+                self.judge_datagram(came, &rules, &mut last, batch, ids, ctx);
+            }
+        }
+        self.send_up(batch, ctx);
+    }
+
+    fn judge_datagram(
+        &mut self,
+        Came { path, message, segment }: Came,
+        rules: &Arc<Rules>,
+        last: &mut Last,
+        batch: &mut Batch,
+        ids: &mut ConnectionIds,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let datagram = batch.messages.bytes(message).get(segment.clone()).unwrap_or_default();
+        let elapsed_ns = ctx.elapsed_ns;
+        let (header, error) = (None, None);
+        let mut entrance = Entrance { rules, ids, elapsed_ns, datagram, header, error };
+        let verdict = self.relay.judge(path, datagram, &mut entrance, ctx.now);
+        let has_tlvs = entrance.has_tlvs();
+        let (id, header_len) = match verdict {
+            Verdict::Relay(id, header_len) => (id, header_len),
+            Verdict::Dial(id, header_len) => {
+                if let Err(reason) = self.dial(id, ctx) {
+                    self.relay.handle_dropped(Direction::Up, reason, 1);
+                    return;
+                }
+                (id, header_len)
+            }
+            Verdict::Drop(reason) => {
+                let error = entrance.error;
+                return self.tell_dropped(path.peer, reason, error, datagram, ctx);
+            }
+        };
+        let Some(flow) = self.relay.flow(id) else { return };
+        let Some(place) = flow.upstream().map(super::Leg::place) else { return };
+        let header = match &*last {
+            _ if flow.admitted().target().datagrams == Datagrams::First => 0..0,
+            Some((before, header)) if *before == id && !has_tlvs => header.clone(),
+            Some(_) | None => {
+                // TLVs are each datagram's own.
+                let policy = rules.policy(path.peer);
+                let came = match has_tlvs {
+                    true => entrance::read(rules, policy, path, datagram).ok(),
+                    false => None,
+                };
+                match Self::compose(flow, place, came.as_ref(), ctx.scratch) {
+                    Ok(len) => batch.keep(&ctx.scratch[..len]),
+                    Err(reason) => return self.relay.handle_dropped(Direction::Up, reason, 1),
+                }
+            }
+        };
+        *last = (!has_tlvs).then(|| (id, header.clone()));
+        let payload = segment.start + header_len..segment.end;
+        batch.outbox.push(id, Piece { header, message, payload });
+    }
+
+    fn send_up(&mut self, batch: &mut Batch, ctx: &mut Ctx<'_>) {
+        while let Some(id) = batch.outbox.next().map(|bundle| bundle.flow) {
+            if let Err(reason) = self.prepare(id, batch, ctx) {
+                let count = batch.outbox.handle_dropped();
+                self.relay.handle_dropped(Direction::Up, reason, count);
+                continue;
+            }
+            let Some(leg) = self.relay.upstream_mut(id) else { continue };
+            match batch.send(&leg.socket, None) {
+                Ok(bytes) => {
+                    leg.has_sent = true;
+                    let count = batch.outbox.handle_sent();
+                    self.relay.handle_sent(Direction::Up, count);
+                    self.rules.cells.bytes_up.add(bytes as u64);
+                }
+                Err(error) => match batch.outbox.handle_failed(send_error(&error)) {
+                    Failed::Again(id) => self.refuse(id, &error, ctx),
+                    Failed::Singly => {}
+                    Failed::Dropped(reason, count) => {
+                        self.relay.handle_dropped(Direction::Up, reason, count);
+                        if send_error(&error) == SendError::Refused {
+                            self.refuse(id, &error, ctx);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Sees to it that what is next can be sent: the flow has an endpoint, and what is the first one there has the header that
+    /// the first one has.
+    fn prepare(
+        &mut self,
+        id: FlowId,
+        batch: &mut Batch,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<(), DropReason> {
+        if self.relay.flow(id).ok_or(DropReason::NoFlow)?.upstream().is_none() {
+            self.dial(id, ctx)?;
+        }
+        let flow = self.relay.flow(id).ok_or(DropReason::NoFlow)?;
+        let leg = flow.upstream().ok_or(DropReason::NoEndpoint)?;
+        if flow.admitted().target().datagrams == Datagrams::First && !leg.has_sent {
+            let len = Self::compose(flow, leg.place(), None, ctx.scratch)?;
+            let header = batch.keep(&ctx.scratch[..len]);
+            batch.outbox.lead(header);
+        }
+        Ok(())
+    }
+}

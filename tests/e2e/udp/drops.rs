@@ -1,0 +1,130 @@
+//! What is no datagram of a client goes nowhere, is counted by why, and costs nobody else one.
+
+use std::net::SocketAddr;
+
+use super::{
+    REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, line_of, next,
+    told, v2,
+};
+use crate::life::server::Server;
+
+#[test]
+fn broken_cut_absent_and_untrusted_headers_are_dropped_each_by_its_reason() {
+    let far = bound("127.0.0.1:0");
+    let server = Setup::to(&[addr(&far)]).accept(REQUIRE).start();
+    let client = a_client(&server);
+    let (source, destination) = told();
+    let whole = [&v2(source, destination), &b"query"[..]].concat();
+    let mut broken = whole.clone();
+    broken[12] = 0x31;
+    for datagram in [&whole[..20], &broken, b"no header", b""] {
+        client.send(datagram).unwrap();
+    }
+    client.send(&whole).unwrap();
+    assert_eq!(next(&far).0, b"query");
+    assert_silent(&far);
+    let drops = [("header_absent", 1), ("header_invalid", 1), ("header_truncated", 2)];
+    assert_counted(&server, "ppserver_udp_drops_total", drops);
+    assert_counted(&server, "ppserver_udp_datagrams_total", [("up", 5)]);
+    let strict = REQUIRE.replace("\"any\"", "[\"10.0.0.0/8\"]");
+    let server = Setup::to(&[addr(&far)]).accept(&strict).start();
+    let client = a_client(&server);
+    client.send(&whole).unwrap();
+    let text = server.wait_for("dropped", 0);
+    assert_eq!(
+        (&text["reason"], &text["peer"]),
+        (&"untrusted".into(), &addr(&client).to_string().into())
+    );
+    assert_silent(&far);
+    assert_counted(&server, "ppserver_udp_drops_total", [("untrusted", 1)]);
+}
+
+#[test]
+fn a_dead_endpoint_costs_a_flow_one_datagram_where_another_lives() {
+    let far = bound("127.0.0.1:0");
+    let dead = addr(&bound("127.0.0.1:0"));
+    let server = Setup::to(&[dead, addr(&far)]).start();
+    let clients: Vec<_> = (0..10).map(|_| a_client(&server)).collect();
+    for round in 0..3 {
+        for (number, client) in clients.iter().enumerate() {
+            client.send(&[round, u8::try_from(number).unwrap()]).unwrap();
+        }
+        if round == 0 {
+            // What went to nobody is gone. It was refused twice, which takes the endpoint out.
+            let up = [(&*addr(&far).to_string(), 1)];
+            assert_counted(&server, "ppserver_endpoint_up", up);
+            continue;
+        }
+        let mut came: Vec<Vec<u8>> = Vec::new();
+        while came.iter().filter(|datagram| datagram[0] == round).count() < clients.len() {
+            came.push(next(&far).0);
+        }
+    }
+    assert_counted(&server, "ppserver_udp_drops_total", []);
+}
+
+#[test]
+fn a_client_who_has_as_many_flows_as_he_may_is_dropped_and_others_are_not() {
+    let far = bound("127.0.0.1:0");
+    let limits = "limits.per_client = { connections = 1 }";
+    let server = Setup::to(&[addr(&far)]).listener(limits).accept(REQUIRE).start();
+    let balancer = a_client(&server);
+    let (_, destination) = told();
+    let of = |last: u8, port: u16| {
+        let client = SocketAddr::from(([192, 0, 2, last], port));
+        [&v2(client, destination), &[last][..], &port.to_be_bytes()[..]].concat()
+    };
+    for datagram in [of(1, 1), of(1, 2), of(2, 1), of(1, 1)] {
+        balancer.send(&datagram).unwrap();
+    }
+    for expected in [[1, 0, 1], [2, 0, 1], [1, 0, 1]] {
+        assert_eq!(next(&far).0, expected);
+    }
+    assert_counted(&server, "ppserver_udp_drops_total", [("limited", 1)]);
+    assert_counted(&server, "ppserver_udp_flows_active", [("edge", 2)]);
+}
+
+#[test]
+fn flows_without_an_answer_give_way_and_those_with_one_stay() {
+    let far = bound("127.0.0.1:0");
+    let server = Setup::to(&[addr(&far)]).listener("limits.flows = 8").start();
+    let served = a_client(&server);
+    served.send(b"first").unwrap();
+    let (_, peer) = next(&far);
+    far.send_to(b"answer", peer).unwrap();
+    assert_eq!(answer(&served), b"answer");
+    let flood: Vec<_> = (0..100).map(|_| a_client(&server)).collect();
+    for client in &flood {
+        client.send(b"x").unwrap();
+        next(&far);
+    }
+    served.send(b"second").unwrap();
+    assert_eq!(next(&far), (b"second".to_vec(), peer), "by the same socket");
+    assert_counted(&server, "ppserver_udp_flows_active", [("edge", 8)]);
+    let line = line_of(&server, &flood[0], 0);
+    assert_eq!((&line["end"], &line["bytes_in"]), (&"evicted".into(), &1.into()));
+}
+
+#[test]
+fn a_route_denies_and_another_leads_elsewhere() {
+    let (far, other) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+    let setup = Setup::to(&[addr(&far)]).accept(REQUIRE);
+    let routes = format!(
+        "[[listener.route]]\nwhen = {{ client = [\"192.0.2.9\"] }}\ndeny = true\n\
+         [[listener.route]]\nwhen = {{ tlv = {{ \"0xEA\" = \"vpce-1\" }} }}\nupstream = \"other\"\n\
+         [upstream.other]\nendpoints = [\"{}\"]\n",
+        addr(&other)
+    );
+    let text = setup.text().replace("[upstream.far]\n", &format!("{routes}[upstream.far]\n"));
+    let server = Server::start(&text);
+    let balancer = a_client(&server);
+    let (source, destination) = told();
+    let denied = v2("192.0.2.9:1".parse().unwrap(), destination);
+    let vpce = crate::support::with_tlvs(v2(source, destination), &[(0xEA, b"\x01vpce-1")]);
+    for header in [denied, vpce, v2(SocketAddr::new(source.ip(), 2), destination)] {
+        balancer.send(&[&header, &b"query"[..]].concat()).unwrap();
+    }
+    assert_eq!((next(&far).0, next(&other).0), (b"query".to_vec(), b"query".to_vec()));
+    assert_silent(&far);
+    assert_counted(&server, "ppserver_udp_drops_total", [("denied", 1)]);
+}
