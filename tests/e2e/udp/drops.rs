@@ -64,6 +64,32 @@ fn a_dead_endpoint_costs_a_flow_one_datagram_where_another_lives() {
 }
 
 #[test]
+fn what_follows_a_refusal_goes_to_another_endpoint_at_once() {
+    let (far, dead) = (bound("127.0.0.1:0"), addr(&bound("127.0.0.1:0")));
+    // Nobody is ejected: each flow finds out for itself.
+    let setup = Setup::to(&[dead, addr(&far)]).upstream("passive = { failures = 0 }");
+    let server = setup.start();
+    for flow in 0..4 {
+        let client = a_client(&server);
+        // Of a flow that begins at the dead one the first is lost, with what is sent in one call with it, and no other.
+        for number in 0..3 {
+            client.send(&[number]).unwrap();
+            if number == 0 {
+                let up = ("up", 3 * flow + 1);
+                assert_counted(&server, "ppserver_udp_datagrams_total", [up]);
+            } else {
+                let mut came = next(&far).0;
+                while came == [0] {
+                    came = next(&far).0;
+                }
+                assert_eq!(came, [number]);
+            }
+        }
+    }
+    assert_counted(&server, "ppserver_udp_drops_total", []);
+}
+
+#[test]
 fn a_client_who_has_as_many_flows_as_he_may_is_dropped_and_others_are_not() {
     let far = bound("127.0.0.1:0");
     let limits = "limits.per_client = { connections = 1 }";

@@ -100,6 +100,13 @@ impl Tried {
         &self.places[..usize::from(self.count)]
     }
 
+    /// The one at this place alone.
+    pub fn only(at: usize) -> Self {
+        let mut tried = Self::default();
+        tried.add(at);
+        tried
+    }
+
     /// Whether the endpoint at a place is among them.
     pub fn contains(&self, at: usize) -> bool {
         self.places().iter().any(|place| usize::from(*place) == at)

@@ -89,11 +89,18 @@ impl DatagramPort {
         let (rules, taken) = (Arc::clone(&flow.admitted().rules), flow.admitted().taken);
         let (target, client) = (rules.target(taken), flow.intent().client.ip());
         let from = target.source.of_ours();
-        let mut tried = Tried::default();
-        let mut failed = None;
-        for _ in 0..target.upstream.attempts_max() {
+        // Not where it was just refused, unless there is nowhere else.
+        let refused = self.refused.take().filter(|(flow, _)| *flow == id);
+        let mut tried = refused.map_or_else(Tried::default, |(_, place)| Tried::only(place));
+        let (mut is_choosy, mut failed) = (refused.is_some(), None);
+        let mut attempts_left = target.upstream.attempts_max();
+        while attempts_left > 0 {
             let place = match target.upstream.pick(&mut tried, Some(client), from, ctx.now) {
                 Ok(place) => place,
+                Err(Unavailable::None) if is_choosy => {
+                    (tried, is_choosy) = (Tried::default(), false);
+                    continue;
+                }
                 Err(Unavailable::None) => break,
                 Err(Unavailable::Full) => return Err(DropReason::EndpointsFull),
             };
@@ -119,7 +126,7 @@ impl DatagramPort {
                     target.cells.endpoints[place].connect(connect_result(&error));
                     let is_ejected = target.upstream.handle_failed(place);
                     self.report_failed(target, place, is_ejected, &error, ctx);
-                    failed = Some(DropReason::Refused);
+                    (failed, attempts_left) = (Some(DropReason::Refused), attempts_left - 1);
                 }
             }
         }
@@ -137,6 +144,7 @@ impl DatagramPort {
             return Err(DropReason::Denied);
         }
         if let Some(guest) = self.relay.admitted_mut(id) {
+            self.refused = None;
             guest.release();
             (guest.rules, guest.taken) = (Arc::clone(&self.rules), taken);
         }
@@ -173,6 +181,7 @@ impl DatagramPort {
         let Some(flow) = self.relay.flow(id) else { return };
         let (rules, taken) = (Arc::clone(&flow.admitted().rules), flow.admitted().taken);
         let (target, place) = (rules.target(taken), leg.place());
+        self.refused = Some((id, place));
         target.cells.endpoints[place].end();
         target.cells.endpoints[place].connect(connect_result(error));
         let is_ejected = target.upstream.handle_flow_refused(place);

@@ -59,6 +59,8 @@ pub(super) struct DatagramPort {
     is_left: bool,
     /// Flows whose sockets have something to tell.
     ready: VecDeque<FlowId>,
+    /// The flow that was refused last, and the place of the endpoint where nobody listens.
+    refused: Option<(FlowId, usize)>,
     /// What has been told of the relay's counts.
     told: [Counts; 2],
 }
@@ -94,6 +96,7 @@ impl DatagramPort {
             is_readable: true,
             is_left: false,
             ready: VecDeque::new(),
+            refused: None,
             told: [Counts::default(); 2],
         })
     }
