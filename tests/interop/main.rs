@@ -16,6 +16,7 @@ mod rig;
 mod aws;
 mod checks;
 mod curl;
+mod dns;
 mod go;
 mod haproxy;
 mod nginx;

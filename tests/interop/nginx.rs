@@ -1,10 +1,12 @@
 //! nginx as the sender of a header (its stream module, version 1), and as the receiver of what
 //! neither HAProxy nor curl sends here.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
+use crate::common::deadline::PATIENCE;
 use crate::common::far_end::FarEnd;
 use crate::common::payload::{MIB, assert_same, random};
+use crate::common::ppserver::Ppserver;
 use crate::common::socket::{Answer, Client};
 use crate::common::wire::{v1, v2};
 use crate::peers::go::GoServer;
@@ -114,4 +116,31 @@ fn refuses(directives: &str) {
     let told = format!("version=2 remote={source} local={} vpce=\"\"", good.addr());
     assert_eq!(go.told(), told);
     assert_eq!(go.accepted(), 1, "only the good one");
+}
+
+#[test]
+fn datagrams_pass_between_two_nginx_streams_as_they_came() {
+    let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let behind = NginxStream::forwarding_datagrams_to(far.local_addr().expect("it is bound"));
+    let ours = Ppserver::with_config(&format!(
+        "config_version = 1\n[[listener]]\nname = \"edge\"\nprotocol = \"udp\"\nbind = [\"127.0.0.1:0\"]\n\
+         upstream = \"far\"\n[upstream.far]\nendpoints = [\"{}\"]\n",
+        behind.addr()
+    ));
+    let front = NginxStream::forwarding_datagrams_to(ours.addr());
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    client.connect(front.addr()).expect("loopback is up");
+    for socket in [&far, &client] {
+        socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    }
+    let mut buf = [0; 65_536];
+    // Those that nginx passes on whole.
+    for payload in [random(1, 1), random(2, 1_200), random(3, 16_384)] {
+        client.send(&payload).expect("it is sent");
+        let (len, peer) = far.recv_from(&mut buf).expect("it comes");
+        assert_same(&buf[..len], &payload);
+        far.send_to(&payload, peer).expect("it is sent");
+        let len = client.recv(&mut buf).expect("it comes back");
+        assert_same(&buf[..len], &payload);
+    }
 }

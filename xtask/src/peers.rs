@@ -51,6 +51,21 @@ const PEERS: &[Peer] = &[
         used_for: "nginx as a sender: proxy_protocol in its stream module",
     },
     Peer {
+        package: "dnsdist",
+        probe: Probe::Program("dnsdist"),
+        used_for: "the DNS balancer in front of us: v2 in each datagram, and over TCP",
+    },
+    Peer {
+        package: "unbound",
+        probe: Probe::Program("unbound"),
+        used_for: "the DNS server behind us: proxy-protocol-port",
+    },
+    Peer {
+        package: "knot-dnsutils",
+        probe: Probe::Program("kdig"),
+        used_for: "the DNS client: kdig, with and without v2 of its own",
+    },
+    Peer {
         package: "squid",
         probe: Probe::Program("squid"),
         used_for: "the forward proxy behind us: require-proxy-header",

@@ -4,6 +4,7 @@
 //! that is reserved for them.
 
 pub(crate) mod curl;
+pub(crate) mod dns;
 pub(crate) mod go;
 pub(crate) mod haproxy;
 pub(crate) mod mail;
@@ -20,7 +21,7 @@ use crate::common::process::{Proc, require_program};
 
 /// What puts every peer on a Debian or Ubuntu machine.
 pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends haproxy nginx \
-     libnginx-mod-stream squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl openssl";
+     libnginx-mod-stream dnsdist unbound knot-dnsutils squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl openssl";
 
 #[track_caller]
 fn peer(program: &str) -> PathBuf {

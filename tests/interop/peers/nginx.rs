@@ -174,6 +174,15 @@ impl NginxStream {
         NginxStream::listening(ReservedPort::new(), "", target, directives)
     }
 
+    /// The same for datagrams.
+    #[track_caller]
+    pub(crate) fn forwarding_datagrams_to(target: SocketAddr) -> NginxStream {
+        let port = ReservedPort::new();
+        // What listens last is waited for.
+        let parameter = format!("udp; listen {}", port.addr());
+        NginxStream::listening(port, &parameter, target, "")
+    }
+
     /// The same, with clients that send headers.
     #[track_caller]
     pub(crate) fn behind_headers(target: SocketAddr, directives: &str) -> NginxStream {

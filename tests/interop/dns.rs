@@ -1,0 +1,52 @@
+//! DNS over both protocols on one port: dnsdist in front, unbound behind, and kdig on either side.
+
+use std::net::IpAddr;
+
+use crate::common::ppserver::Ppserver;
+use crate::peers::dns::{ANSWER, Dnsdist, Unbound, ask};
+use crate::rig::{BALANCER, CLIENT, STRANGER};
+
+/// Ours in front of unbound for one protocol, which believes the balancer.
+#[track_caller]
+fn ours(unbound: &Unbound, bind: &str, protocol: &str) -> Ppserver {
+    Ppserver::with_config(&format!(
+        "config_version = 1\n[[listener]]\nname = \"dns\"\nbind = [\"{bind}\"]\nprotocol = \"{protocol}\"\nupstream = \"unbound\"\n\
+         responses = {responses}\n\
+         [listener.proxy_protocol]\naccept = \"require\"\ntrust = [\"{BALANCER}\"]\n\
+         [upstream.unbound]\nendpoints = [\"{}\"]\n\
+         [upstream.unbound.proxy_protocol]\nsend = \"v2\"\n",
+        unbound.addr(),
+        responses = u8::from(protocol == "udp"),
+    ))
+}
+
+#[test]
+fn the_client_of_dnsdist_reaches_unbound_over_udp_and_tcp_on_one_port() {
+    let unbound = Unbound::behind_proxy_protocol();
+    // Nobody else's ports are there.
+    let udp = ours(&unbound, "127.0.0.53:0", "udp");
+    let _tcp = ours(&unbound, &udp.addr().to_string(), "tcp");
+    let dnsdist = Dnsdist::in_front_of(udp.addr(), BALANCER);
+    for (nth, flags) in [&["+notcp"][..], &["+tcp"]].iter().enumerate() {
+        assert_eq!(ask(CLIENT, dnsdist.addr(), flags), ANSWER, "{flags:?}");
+        unbound.wait_for_question_of(CLIENT);
+        assert_eq!(unbound.questions_of(CLIENT), nth + 1);
+    }
+    // From an address that is not believed nothing comes through.
+    let stranger = Dnsdist::in_front_of(udp.addr(), STRANGER);
+    assert_eq!(ask(CLIENT, stranger.addr(), &["+notcp", "+timeout=1"]), "");
+    assert_eq!(unbound.questions_of(CLIENT), 2);
+}
+
+#[test]
+fn what_kdig_says_of_its_client_reaches_unbound_and_a_question_without_a_header_does_not() {
+    let unbound = Unbound::behind_proxy_protocol();
+    let ours = ours(&unbound, "127.0.0.1:0", "udp");
+    let told: IpAddr = "203.0.113.7".parse().expect("an address");
+    let proxy = format!("+proxy={told}#51820-192.0.2.1#53");
+    assert_eq!(ask(BALANCER, ours.addr(), &[&proxy]), ANSWER);
+    unbound.wait_for_question_of(told);
+    assert_eq!(ask(BALANCER, ours.addr(), &["+timeout=1"]), "");
+    assert_eq!(ask(BALANCER, ours.addr(), &[&proxy]), ANSWER);
+    assert_eq!((unbound.questions_of(told), unbound.questions_of(BALANCER)), (2, 0));
+}

@@ -1,0 +1,126 @@
+//! DNS: unbound, which takes v2 in each datagram and over TCP; dnsdist, which sends it; kdig, which asks.
+
+use std::fs::{self, Permissions};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::common::process::{Proc, Stream};
+use crate::common::socket::ReservedPort;
+use crate::peers::{peer, wait_for_listener};
+
+/// What every question is about.
+const NAME: &str = "interop.invalid.";
+/// What is answered.
+pub(crate) const ANSWER: &str = "192.0.2.53";
+
+/// A running unbound, which says of every question whose it is.
+pub(crate) struct Unbound {
+    proc: Proc,
+    port: ReservedPort,
+    _dir: TempDir,
+}
+
+impl Unbound {
+    /// Starts it; only a header says who the client is.
+    #[track_caller]
+    pub(crate) fn behind_proxy_protocol() -> Unbound {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("it is ours");
+        let port = ReservedPort::new();
+        let (ip, number) = (port.addr().ip(), port.addr().port());
+        let text = format!(
+            "server:\n\
+             \x20 interface: {ip}@{number}\n\
+             \x20 proxy-protocol-port: {number}\n\
+             \x20 access-control: 0.0.0.0/0 allow\n\
+             \x20 access-control: ::/0 allow\n\
+             \x20 do-daemonize: no\n\
+             \x20 username: \"\"\n\
+             \x20 chroot: \"\"\n\
+             \x20 directory: \"{dir}\"\n\
+             \x20 pidfile: \"\"\n\
+             \x20 use-syslog: no\n\
+             \x20 logfile: \"\"\n\
+             \x20 log-queries: yes\n\
+             \x20 num-threads: 1\n\
+             \x20 module-config: \"iterator\"\n\
+             \x20 local-zone: \"invalid.\" static\n\
+             \x20 local-data: \"{NAME} A {ANSWER}\"\n\
+             remote-control:\n\
+             \x20 control-enable: no\n",
+            dir = dir.path().display(),
+        );
+        let config = dir.path().join("unbound.conf");
+        fs::write(&config, text).expect("a file in it can be written");
+        let mut command = Command::new(peer("unbound"));
+        let mut proc = Proc::spawn("unbound", command.args(["-d", "-p", "-c"]).arg(&config));
+        wait_for_listener(&mut proc, port.addr());
+        Unbound { proc, port, _dir: dir }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// Waits until it has been asked by a client.
+    #[track_caller]
+    pub(crate) fn wait_for_question_of(&self, client: IpAddr) {
+        let question = format!("info: {client} {NAME} A IN");
+        self.proc.wait_for_line(Stream::Stderr, &question, |line| {
+            line.ends_with(&question).then_some(())
+        });
+    }
+
+    /// How many questions of a client it was asked.
+    pub(crate) fn questions_of(&self, client: IpAddr) -> usize {
+        let question = format!("info: {client} {NAME} A IN");
+        self.proc.lines(Stream::Stderr).iter().filter(|line| line.ends_with(&question)).count()
+    }
+}
+
+/// A running dnsdist, which sends v2.
+pub(crate) struct Dnsdist {
+    _proc: Proc,
+    port: ReservedPort,
+    _dir: TempDir,
+}
+
+impl Dnsdist {
+    /// Starts it in front of somebody, to whom it speaks from this address.
+    #[track_caller]
+    pub(crate) fn in_front_of(upstream: SocketAddr, from: IpAddr) -> Dnsdist {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let port = ReservedPort::new();
+        let text = format!(
+            "setLocal(\"{}\")\n\
+             setACL({{\"0.0.0.0/0\", \"::/0\"}})\n\
+             setSecurityPollSuffix(\"\")\n\
+             newServer({{address=\"{upstream}\", source=\"{from}\", useProxyProtocol=true, healthCheckMode=\"up\"}})\n",
+            port.addr()
+        );
+        let config = dir.path().join("dnsdist.conf");
+        fs::write(&config, text).expect("a file in it can be written");
+        let mut command = Command::new(peer("dnsdist"));
+        let command = command.args(["--supervised", "--disable-syslog", "-C"]).arg(&config);
+        let mut proc = Proc::spawn("dnsdist", command);
+        wait_for_listener(&mut proc, port.addr());
+        Dnsdist { _proc: proc, port, _dir: dir }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+}
+
+/// Asks from an address, and returns what kdig says of the answer.
+#[track_caller]
+pub(crate) fn ask(from: IpAddr, server: SocketAddr, flags: &[&str]) -> String {
+    let mut command = Command::new(peer("kdig"));
+    command.arg(format!("@{}", server.ip())).args(["-p", &server.port().to_string()]);
+    command.args(["-b", &from.to_string(), "+short", "+retry=0", "+timeout=10"]);
+    let output = command.args(flags).args([NAME, "A"]).output().expect("kdig can be started");
+    String::from_utf8(output.stdout).expect("it prints text").trim().to_owned()
+}
