@@ -20,6 +20,9 @@ const OLDEST: &str = "1.85.0";
 /// One of each other kind of system.
 const SYSTEMS: [&str; 2] = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin"];
 
+/// With another C library, whose types differ where the server speaks to the kernel (msghdr).
+const MUSL: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+
 /// Each set leaves something out that another needs.
 const FEATURES: [&str; 7] = ["", "std", "tokio", "axum", "tonic", "rustls", "tonic,rustls"];
 
@@ -83,8 +86,8 @@ impl Toolchain {
     }
 }
 
-/// Checks the libraries with each feature alone, for the other systems and with the oldest compiler;
-/// then links ppcore freestanding for each platform, and prints how large it is.
+/// Checks the libraries with each feature alone, for the other systems and with the oldest compiler, and the server for
+/// musl; then links ppcore freestanding for each platform, and prints how large it is.
 ///
 /// # Errors
 /// When one of them does not build, ppcore can panic or allocate, or a target or toolchain cannot be
@@ -100,6 +103,10 @@ pub(crate) fn check() -> Result<()> {
     for system in SYSTEMS {
         Toolchain::Current.ensure(system)?;
         run(cargo().args(LIBRARIES).args(["--target", system]))?;
+    }
+    for target in MUSL {
+        Toolchain::Current.ensure(target)?;
+        run(cargo().args(["check", "-p", "ppserver", "--target", target]))?;
     }
     rustup(&["toolchain", "install", OLDEST, "--profile", "minimal", "--no-self-update"])?;
     run(Toolchain::Oldest.cargo().args(LIBRARIES))?;
