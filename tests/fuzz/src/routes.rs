@@ -18,8 +18,8 @@ pub(crate) fn compared(u: &mut Unstructured<'_>) -> Result<()> {
     let has_header = u.ratio(7, 8)?;
     let bytes = u.bytes(u.len())?;
     let known = Known {
-        client: [192, 0, 2, 1].into(),
-        peer: [10, 0, 0, 1].into(),
+        client: Some([192, 0, 2, 1].into()),
+        peer: Some([10, 0, 0, 1].into()),
         tlvs: has_header.then(|| Tlvs::new(bytes, 16)),
         hello,
     };
