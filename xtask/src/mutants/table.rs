@@ -477,8 +477,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "udp-header-goes-as-payload",
         file: "udp/mod.rs",
-        find: "Ok((self.table.insert(who, now), header_len))",
-        replace: "Ok((self.table.insert(who, now), 0 * header_len))",
+        find: "Ok((self.table.insert(who, admitted, now), header_len))",
+        replace: "Ok((self.table.insert(who, admitted, now), 0 * header_len))",
         origin: "ours, as it might have been: the server meets two headers",
     },
     Mutant {
