@@ -273,6 +273,15 @@ fn no_byte_of_the_input_reaches_the_terminal_raw() {
 }
 
 #[test]
+fn a_line_of_two_families_is_taken_when_asked_for() {
+    let line = b"PROXY TCP6 2001:db8::7 192.0.2.1 51820 443\r\nx";
+    assert_eq!(json(&[], line)["result"], "error");
+    let taken = json(&["--mixed-v1"], line);
+    assert_eq!(taken["src"], "[2001:db8::7]:51820");
+    assert_eq!(taken["dst"], "[::ffff:192.0.2.1]:443");
+}
+
+#[test]
 fn what_is_no_header_comes_with_a_hint() {
     let hint = |input: &[u8]| decode(&[], input).text().to_owned();
     assert!(hint(b"50524f58\n").contains("try --hex"));
@@ -281,7 +290,7 @@ fn what_is_no_header_comes_with_a_hint() {
     assert!(hint(b"PRI * HTTP/2.0\r\n").contains("HTTP/2"));
     assert!(hint(b"SSH-2.0-x\r\n").contains("SSH"));
     assert!(hint(b"EHLO example.org\r\n").contains("SMTP"));
-    assert!(hint(b"PROXY TCP6 2001:db8::7 192.0.2.1 1 2\r\n").contains("mixes families"));
+    assert!(hint(b"PROXY TCP6 2001:db8::7 192.0.2.1 1 2\r\n").contains("--mixed-v1 takes it"));
     assert!(!hint(b"PROXY TCP6 2001:db8::g").contains("hint"));
     assert!(!hint(b"\0\0").contains("hint"));
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use ppcore::{
     Addresses, Crc32cPolicy, Decoded, Decoder, Error, ErrorKind, Header, Options, TlvFraming,
-    Version, decode_datagram, spp,
+    V1Families, Version, decode_datagram, spp,
 };
 use pptrust::{Lookalike, looks_like};
 
@@ -75,6 +75,9 @@ pub(super) struct Args {
     /// Refuse a header whose TLVs are framed badly
     #[arg(long)]
     strict_tlv: bool,
+    /// Take a v1 line whose addresses are of two families, as nginx writes one behind set_real_ip_from
+    #[arg(long)]
+    mixed_v1: bool,
     /// Refuse a v2 length field above N bytes
     #[arg(long, value_name = "N", default_value_t = u16::MAX)]
     max_v2_len: u16,
@@ -148,6 +151,7 @@ fn defaults(json: bool) -> Args {
         json,
         no_verify_crc: false,
         strict_tlv: false,
+        mixed_v1: false,
         max_v2_len: u16::MAX,
         eof: false,
         datagram: false,
@@ -269,7 +273,12 @@ impl Args {
     fn options(&self) -> Options {
         let crc32c = if self.no_verify_crc { Crc32cPolicy::Ignore } else { Crc32cPolicy::Verify };
         let framing = if self.strict_tlv { TlvFraming::Strict } else { TlvFraming::Lazy };
-        Options::new().v2_len_max(self.max_v2_len).crc32c(crc32c).tlv_framing(framing)
+        let families = if self.mixed_v1 { V1Families::Mixed } else { V1Families::Strict };
+        Options::new()
+            .v1_families(families)
+            .v2_len_max(self.max_v2_len)
+            .crc32c(crc32c)
+            .tlv_framing(framing)
     }
 
     fn arrival(&self) -> Arrival {
@@ -322,11 +331,14 @@ fn hint(error: Error, input: &[u8]) -> Option<String> {
         return Some("it looks like a capture: try --pcap".to_owned());
     }
     let like = looks_like(input)?;
+    let is_mixed = like == Lookalike::MixedLine;
     let advice = match is_absent {
         true if like == Lookalike::Spp => "try --spp",
-        true if matches!(like, Lookalike::Header | Lookalike::MixedLine) => "drop --spp",
+        true if is_mixed || like == Lookalike::Header => "drop --spp",
         true => "the sender sends no header",
-        false if like == Lookalike::MixedLine => "nginx writes one behind set_real_ip_from",
+        false if is_mixed && error.kind() == ErrorKind::V1BadDestinationAddress => {
+            "nginx writes one behind set_real_ip_from; --mixed-v1 takes it"
+        }
         false => return None,
     };
     Some(format!("it looks like {like}: {advice}"))
