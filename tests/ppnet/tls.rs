@@ -192,6 +192,43 @@ async fn a_handshake_that_does_not_come_or_is_none_is_told_with_its_client() {
     serving.abort();
 }
 
+// One waits behind its header, one has half of that, one is not accepted yet, and one will not speak TLS.
+#[tokio::test]
+async fn a_listener_that_drains_hands_out_who_is_on_the_way_to_tls_and_listens_no_more() {
+    let made = certificate();
+    let (mut listener, addr, mut told) = listener(&made, Config::new(Trust::any())).await;
+    let header = Greeting::v2(client(), server()).to_bytes().expect("it fits");
+    let connect =
+        |sent| async move { ppnet::tokio::connect(addr, sent).await.expect("it listens") };
+    let handshake = |stream| connector(made.cert.der()).connect(name(), stream);
+
+    let behind_header = connect(&header[..]).await;
+    let mut half = connect(&header[..20]).await;
+    let mut plain = connect(&header[..]).await;
+    let first = connect(&header[..]).await;
+    let (first, accepted) = tokio::join!(handshake(first), listener.accept());
+    assert_eq!(accepted.get_ref().0.peer_addr(), client());
+    let late = connect(&header[..]).await;
+
+    let mut rest = listener.drain();
+    TcpStream::connect(addr).await.expect_err("nobody listens");
+    half.write_all(&header[20..]).await.expect("it is open");
+    plain.write_all(b"GET / HTTP/1.1\r\n").await.expect("it is open");
+    let clients: Vec<_> =
+        [behind_header, half, late].map(|stream| tokio::spawn(handshake(stream))).into();
+    for _ in 0..3 {
+        let stream = rest.next().await.expect("three are left");
+        assert_eq!(stream.get_ref().0.peer_addr(), client());
+    }
+    assert!(rest.next().await.is_none());
+    let (_, refused) = told.recv().await.expect("one was refused");
+    assert!(matches!(refused.reason(), Reason::Tls(_)), "{refused}");
+    for client in clients {
+        client.await.expect("it does not panic").expect("it is answered");
+    }
+    first.expect("it was answered");
+}
+
 // Test_TLSServer: the header inside TLS.
 #[tokio::test]
 async fn a_header_inside_tls_is_read_by_handshake() {

@@ -34,7 +34,7 @@ use ::tokio_rustls::TlsAcceptor;
 use ::tokio_rustls::rustls::ServerConfig;
 use ::tokio_rustls::server::TlsStream;
 
-use crate::incoming::{Reason, Refused, Stream};
+use crate::incoming::{Config, Reason, Refused, Stream};
 use crate::tokio::crowd::{Crowd, unless_claimed};
 use crate::tokio::{self, Incoming, Socket};
 
@@ -49,9 +49,14 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// to [`Config::on_refused`](crate::Config::on_refused), with the real client.
 pub struct Listener<L: Socket = TcpListener> {
     incoming: Incoming<L>,
+    handshakes: Handshakes<L>,
+}
+
+/// The connections whose handshakes are not complete, and those whose have not been handed out.
+struct Handshakes<L: Socket> {
     acceptor: TlsAcceptor,
     timeout: Duration,
-    handshakes: Crowd<Outcome<L>>,
+    crowd: Crowd<Outcome<L>>,
 }
 
 /// A connection behind its handshake, or whose has failed and why.
@@ -63,9 +68,9 @@ impl<L: Socket> Listener<L> {
     /// ([`Config::handshakes_max`](crate::Config::handshakes_max)) may be without their handshake too, and beyond
     /// them the oldest of the client that holds the most gives way.
     pub fn new(listener: tokio::Listener<L>, tls: Arc<ServerConfig>) -> Self {
-        let handshakes = Crowd::new(listener.config().handshakes_max);
-        let (incoming, acceptor) = (listener.into_incoming(), tls.into());
-        Self { incoming, acceptor, timeout: HANDSHAKE_TIMEOUT, handshakes }
+        let crowd = Crowd::new(listener.config().handshakes_max);
+        let handshakes = Handshakes { acceptor: tls.into(), timeout: HANDSHAKE_TIMEOUT, crowd };
+        Self { incoming: listener.into_incoming(), handshakes }
     }
 
     /// Sets how long behind its header a connection may take to complete its handshake: 10 s unless set.
@@ -78,7 +83,7 @@ impl<L: Socket> Listener<L> {
     /// ```
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.handshakes.timeout = timeout;
         self
     }
 
@@ -102,34 +107,35 @@ impl<L: Socket> Listener<L> {
         cx: &mut Context<'_>,
     ) -> Poll<TlsStream<Stream<L::Stream, L::Addr>>> {
         loop {
-            while let Poll::Ready(Some(outcome)) = self.handshakes.poll_next(cx) {
-                match outcome {
-                    Ok(stream) => return Poll::Ready(stream),
-                    Err((client, refused)) => self.listener().config().refused(client, refused),
-                }
+            let config = self.incoming.listener().config();
+            if let Poll::Ready(Some(stream)) = self.handshakes.poll_next(config, cx) {
+                return Poll::Ready(stream);
             }
-            if self.handshakes.is_over() {
+            if self.handshakes.crowd.is_over() {
                 return Poll::Pending;
             }
             let stream = ready!(self.incoming.poll_accept(cx));
-            self.begin(stream);
+            self.handshakes.begin(stream);
         }
     }
 
-    fn begin(&mut self, stream: Stream<L::Stream, L::Addr>) {
-        let client = stream.peer_addr();
-        let handshake = timeout(self.timeout, self.acceptor.accept(stream));
-        self.handshakes.begin(&client.clone(), |claimed| async move {
-            let error = match unless_claimed(handshake, claimed).await {
-                Some(Ok(Ok(stream))) => return Ok(stream),
-                Some(Ok(Err(error))) => error,
-                Some(Err(_)) => {
-                    io::Error::new(io::ErrorKind::TimedOut, "it was not complete in time")
-                }
-                None => io::Error::new(io::ErrorKind::ConnectionAborted, "its place was needed"),
-            };
-            Err((client, Reason::Tls(error).into()))
-        });
+    /// Stops listening, and hands out who is on the way: those whose header or handshake is not complete and comes
+    /// in time. It ends when the time for both is over at the latest.
+    ///
+    /// ```no_run
+    /// # async fn stop(listener: ppnet::tls::Listener) {
+    /// let mut rest: ppnet::tls::Drain = listener.drain();
+    /// while let Some(stream) = rest.next().await {
+    ///     println!("{} is the last but a few", stream.get_ref().0.peer_addr());
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// As [`tokio::Listener::drain`].
+    pub fn drain(self) -> Drain<L> {
+        let Self { incoming, handshakes } = self;
+        Drain { behind_header: incoming.into_inner().drain(), handshakes }
     }
 
     /// Returns the listener below.
@@ -157,7 +163,80 @@ impl<L: Socket> fmt::Debug for Listener<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("incoming", &self.incoming)
-            .field("timeout", &self.timeout)
+            .field("timeout", &self.handshakes.timeout)
             .finish_non_exhaustive()
+    }
+}
+
+/// The last connections of a listener that has stopped listening, as they complete their handshakes; made by
+/// [`Listener::drain`]. Also a [`Stream`](futures_core::Stream).
+pub struct Drain<L: Socket = TcpListener> {
+    behind_header: tokio::Drain<L>,
+    handshakes: Handshakes<L>,
+}
+
+impl<L: Socket> Drain<L> {
+    /// Waits for the next one; `None` if there is none any more. It is cancel safe.
+    pub async fn next(&mut self) -> Option<TlsStream<Stream<L::Stream, L::Addr>>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted<L>>> {
+        loop {
+            let complete = self.handshakes.poll_next(self.behind_header.config(), cx);
+            if matches!(complete, Poll::Ready(Some(_))) || self.handshakes.crowd.is_over() {
+                return complete;
+            }
+            match ready!(self.behind_header.poll_next(cx)) {
+                Some(stream) => self.handshakes.begin(stream),
+                None => return complete,
+            }
+        }
+    }
+}
+
+impl<L: Socket> futures_core::Stream for Drain<L> {
+    type Item = TlsStream<Stream<L::Stream, L::Addr>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Self::poll_next(self.get_mut(), cx)
+    }
+}
+
+impl<L: Socket> fmt::Debug for Drain<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("behind_header", &self.behind_header)
+            .field("timeout", &self.handshakes.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L: Socket> Handshakes<L> {
+    /// Polls for a connection that has completed its handshake; `None` if there is none without.
+    fn poll_next(&mut self, config: &Config, cx: &mut Context<'_>) -> Poll<Option<Accepted<L>>> {
+        while let Some(outcome) = ready!(self.crowd.poll_next(cx)) {
+            match outcome {
+                Ok(stream) => return Poll::Ready(Some(stream)),
+                Err((client, refused)) => config.refused(client, refused),
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn begin(&mut self, stream: Stream<L::Stream, L::Addr>) {
+        let client = stream.peer_addr();
+        let handshake = timeout(self.timeout, self.acceptor.accept(stream));
+        self.crowd.begin(&client.clone(), |claimed| async move {
+            let error = match unless_claimed(handshake, claimed).await {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => error,
+                Some(Err(_)) => {
+                    io::Error::new(io::ErrorKind::TimedOut, "it was not complete in time")
+                }
+                None => io::Error::new(io::ErrorKind::ConnectionAborted, "its place was needed"),
+            };
+            Err((client, Reason::Tls(error).into()))
+        });
     }
 }

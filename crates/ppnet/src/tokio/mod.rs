@@ -240,11 +240,18 @@ impl<L: Socket> Drain<L> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Stream<L::Stream, L::Addr>>> {
         match self.ready.pop_front() {
             Some(stream) => Poll::Ready(Some(stream)),
             None => self.handshakes.poll_next(&self.config, cx),
         }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Takes what the kernel holds; the runtime may not have heard of it.
