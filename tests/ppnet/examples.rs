@@ -42,6 +42,13 @@ pub(crate) fn start_unix(name: &str, socket: &Path) -> Proc {
     proc
 }
 
+/// Runs the client, which sends its header and a payload to `addr`.
+#[track_caller]
+pub(crate) fn run_client(addr: SocketAddr) {
+    let status = Command::new(path("client")).arg(addr.to_string()).status();
+    assert!(status.expect("it runs").success());
+}
+
 /// Starts it, and waits until it says where it listens.
 #[track_caller]
 fn start(name: &str, command: &mut Command) -> (Proc, String) {
@@ -76,8 +83,7 @@ fn server() -> SocketAddr {
 #[test]
 fn the_server_prints_the_addresses_of_the_clients_header() {
     let server = Example::start::<&str>("server", &[]);
-    let status = Command::new(path("client")).arg(server.addr.to_string()).status();
-    assert!(status.expect("it runs").success());
+    run_client(server.addr);
     server.says("local address: 20.2.2.2:2000");
     server.says("remote address: 10.1.1.1:1000");
     server.says("payload: \"ping\"");
@@ -86,9 +92,7 @@ fn the_server_prints_the_addresses_of_the_clients_header() {
 #[test]
 fn the_client_sends_the_28_bytes_first() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("it is bound");
-    let status = Command::new(path("client")).arg(addr.to_string()).status();
-    assert!(status.expect("it runs").success());
+    run_client(listener.local_addr().expect("it is bound"));
     let mut received = Vec::new();
     let (mut stream, _) = listener.accept().expect("it came");
     stream.read_to_end(&mut received).expect("it ends");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::common::payload::{MIB, assert_same, random};
 use crate::common::wire::v2;
-use crate::examples::Example;
+use crate::examples::{Example, run_client};
 use crate::peers::curl::{assert_cut_off, fetch};
 use crate::peers::go::{self, GoServer};
 use crate::peers::haproxy::Haproxy;
@@ -109,6 +109,31 @@ fn what_haproxy_knows_of_the_clients_tls_is_read_in_a_word_each() {
         assert!(ssl.cipher().is_some_and(|cipher| !cipher.is_empty()));
         assert_eq!((ssl.is_verified(), ssl.common_name()), (false, None), "no certificate came");
     }
+}
+
+#[test]
+fn the_server_prints_what_go_and_haproxy_say_of_their_clients() {
+    let server = Example::start::<&str>("server", &[]);
+    go::send(PEER, &[], server.addr, b"from Go").expect("it is taken");
+    server.says("local address: 192.168.100.201:8080");
+    server.says("remote address: 192.168.100.200:55407");
+    server.says("payload: \"from Go\"");
+
+    let haproxy = Haproxy::forwarding_to(server.addr, "send-proxy-v2");
+    let mut stream = connect_from(CLIENT, haproxy.addr());
+    stream.write_all(b"through HAProxy").expect("it is open");
+    stream.shutdown(Shutdown::Write).expect("it is open");
+    server.says(&format!("local address: {}", haproxy.addr()));
+    let client = stream.local_addr().expect("it is connected");
+    server.says(&format!("remote address: {client}"));
+    server.says("payload: \"through HAProxy\"");
+}
+
+#[test]
+fn go_is_told_what_the_client_says() {
+    let go = GoServer::start();
+    run_client(go.addr());
+    assert_eq!(go.told(), "version=2 remote=10.1.1.1:1000 local=20.2.2.2:2000 vpce=\"\"");
 }
 
 #[test]

@@ -89,6 +89,21 @@ fn curl_asks_a_grpc_service_over_tls_behind_the_header_and_is_told_its_own_addre
     assert_eq!(answer, format!("you are {}\n", got.local));
 }
 
+#[test]
+fn curl_asks_axum_over_tls_behind_the_header_and_is_told_its_own_address() {
+    let made = certificate();
+    let (_dir, paths) = files(&made);
+    let example = Example::start("tls", &paths);
+    let port = example.addr.port();
+    let certificate = paths[0].display().to_string();
+    let resolve = format!("{NAME}:{port}:{}", example.addr.ip());
+    let url = format!("https://{NAME}:{port}/");
+    let flags = ["--haproxy-protocol", "--cacert", &certificate, "--resolve", &resolve, &url];
+    let got = fetch(CLIENT, &flags).expect("answered");
+    let expected = format!("you are {}\n", got.local);
+    assert_eq!(String::from_utf8_lossy(&got.body), expected);
+}
+
 #[tokio::test]
 async fn behind_an_nlb_a_tls_client_is_told_its_own_address() {
     let made = certificate();
