@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use tools::cargo::{cargo, needs_component, run as run_command};
 
 use crate::clock::now;
-use crate::{embed, fuzz, instructions, lab, mutants, package, peers, tidy};
+use crate::{api, embed, fuzz, instructions, lab, mutants, package, peers, tidy};
 
 /// A step of the gate. The order of the variants is the order in which they run: the cheap ones
 /// that fail most often come first.
@@ -35,6 +35,8 @@ pub(crate) enum Step {
     /// The libraries build with Rust 1.85 and for other systems, and ppcore links without std,
     /// allocator or panic for three of them (the same as `cargo xtask embed`)
     Embed,
+    /// The public API of the libraries is what docs/public-api says (the same as `cargo xtask api`)
+    Api,
     /// What would be published builds outside the workspace, the programs with Rust 1.88 (the same as
     /// `cargo xtask package`)
     Package,
@@ -104,6 +106,7 @@ impl Step {
                 "--all-features",
             ])),
             Self::Embed => embed::check(),
+            Self::Api => api::check(),
             Self::Package => package::check(),
             Self::Mutants => mutants::plant_all(None),
             Self::Fuzz => fuzz::smoke(),

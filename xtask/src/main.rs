@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `embed` and `package` others; `capi` installs the C library; `bench` compares us with others; `sim` and
+//! steps, `embed`, `api` and `package` others; `capi` installs the C library; `bench` compares us with others; `sim` and
 //! `mutants` try the session's machine, `soak` and `torment` the whole server, `fuzz`, `miri` and
 //! `sanitize` what chance and the compiler find.
 //!
@@ -7,6 +7,7 @@
 //! project needs it on every machine. It needs a Rust toolchain and nothing else to start.
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
+mod api;
 mod capi;
 mod clock;
 mod deny;
@@ -54,6 +55,7 @@ enum Command {
     /// rustup installs the targets and the compiler. Prints the size of a program that holds all of
     /// ppcore, for each platform, and fails if one of them can panic or allocate.
     Embed,
+    Api(api::ApiArgs),
     /// Pack what would be published, and build it outside the workspace
     ///
     /// A project on the libraries runs, and the programs are checked with the oldest compiler, which rustup installs.
@@ -91,6 +93,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Test { steps } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Embed => embed::check(),
+        Command::Api(args) => api::run(args),
         Command::Package => package::check(),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Capi(args) => capi::run(args),
