@@ -16,7 +16,7 @@ use tools::cargo::{cargo, run};
 use tools::machine::cpu_models;
 
 /// The program that runs one case so many times: `benches/src/instructions.rs`.
-const PROGRAM: &str = "target/release/instructions";
+const PROGRAM: &str = "target/dist/instructions";
 /// What each case may take, and what it was counted with.
 const LIMITS: &str = "benches/limits.toml";
 /// How much more than its limit a case may take before the step fails, in percent.
@@ -36,7 +36,15 @@ pub(crate) fn check() -> Result<()> {
     let mut build = cargo();
     build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     build.env("CARGO_TARGET_DIR", "target");
-    run(build.args(["build", "--release", "--package", "benches", "--bin", "instructions"]))?;
+    run(build.args([
+        "build",
+        "--profile",
+        "dist",
+        "--package",
+        "benches",
+        "--bin",
+        "instructions",
+    ]))?;
     let text = std::fs::read_to_string(LIMITS).with_context(|| LIMITS.to_owned())?;
     let limits = Limits::parse(&text).with_context(|| LIMITS.to_owned())?;
     let cases = output(&mut Command::new(PROGRAM))?;

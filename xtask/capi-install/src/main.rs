@@ -15,8 +15,8 @@ use tools::cargo::{cargo, run as run_command};
 /// What programs include; the second is written by hand.
 const HEADERS: [&str; 2] = ["ppcapi.h", "ppcapi_sockaddr.h"];
 const HEADER_DIR: &str = "crates/ppcapi/include";
-const STATIC: &str = "target/release/libppcapi.a";
-const SHARED: &str = "target/release/libppcapi.so";
+const STATIC: &str = "target/dist/libppcapi.a";
+const SHARED: &str = "target/dist/libppcapi.so";
 /// The name that programs ask for at run time, as in crates/ppcapi/build.rs.
 const SONAME: &str = "libppcapi.so.0";
 /// What a program that is linked statically needs besides (`rustc --print native-static-libs`), but for
@@ -114,7 +114,7 @@ fn install(places: &Places) -> Result<()> {
     let mut build = cargo();
     // Wherever the caller builds, the libraries are copied from here; nobody debugs what is installed.
     build.env("CARGO_TARGET_DIR", "target").env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-    run_command(build.args(["build", "--release", "--package", "ppcapi"]))?;
+    run_command(build.args(["build", "--profile", "dist", "--package", "ppcapi"]))?;
     let version = env!("CARGO_PKG_VERSION");
     let [include, lib] = [&places.include, &places.lib].map(|dir| places.written(dir));
     let pkgconfig = lib.join("pkgconfig");

@@ -12,7 +12,8 @@ use tools::target_dir;
 /// # Errors
 /// When cargo fails.
 pub(crate) fn shipped(program: &str) -> Result<PathBuf> {
-    built(cargo().args(["build", "--release", "--package", program]), "release", program)
+    let words = ["build", "--profile", "dist", "--package", program];
+    built(cargo().args(words), "dist", program)
 }
 
 /// Builds the server as the gate's tests do, with assertions on.
@@ -30,9 +31,9 @@ pub(crate) fn server_with_assertions() -> Result<PathBuf> {
 /// When cargo fails.
 pub(crate) fn server_with_frames() -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--release", "--package", "ppserver", "--target-dir"]);
+    command.args(["build", "--profile", "dist", "--package", "ppserver", "--target-dir"]);
     command.arg(target_dir().join("frames")).env("RUSTFLAGS", "-C force-frame-pointers=yes");
-    built(&mut command, "frames/release", "ppserver")
+    built(&mut command, "frames/dist", "ppserver")
 }
 
 fn built(command: &mut Command, dir: &str, program: &str) -> Result<PathBuf> {
