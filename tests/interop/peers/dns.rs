@@ -98,7 +98,7 @@ impl Dnsdist {
             "setLocal(\"{}\")\n\
              setACL({{\"0.0.0.0/0\", \"::/0\"}})\n\
              setSecurityPollSuffix(\"\")\n\
-             newServer({{address=\"{upstream}\", source=\"{from}\", useProxyProtocol=true, healthCheckMode=\"up\"}})\n",
+             newServer({{address=\"{upstream}\", source=\"{from}\", useProxyProtocol=true}}):setUp()\n",
             port.addr()
         );
         let config = dir.path().join("dnsdist.conf");
