@@ -117,6 +117,7 @@ impl Reload {
                 running.service.ledger.reloaded(result, SystemTime::now());
                 let said =
                     if changes.is_empty() { "nothing".to_owned() } else { changes.join("; ") };
+                running.service.ports.set_options(&following.plan.config);
                 let file = shown(running);
                 tracing::info!(file, changes = said, "reloaded, for new connections");
                 running.follow(following);

@@ -87,13 +87,13 @@ impl Running {
             requests,
             log_level,
         };
+        running.service.ports.set_options(&following.plan.config);
         running.follow(following);
         running
     }
 
     /// Shows what every worker follows now, and says what is new.
     pub(super) fn follow(&mut self, following: Following) {
-        self.service.ports.set_options(&following.plan.config);
         self.reception.board.change(|shown| {
             shown.plan = Arc::clone(&following.plan);
             let places = self.service.ports.places().into_iter();
