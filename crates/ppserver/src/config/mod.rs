@@ -1,6 +1,6 @@
 //! What the server is told to do: the vocabulary (`types`), and the two ways in, a file and flags.
 //!
-//! Not a place for behaviour: no socket is opened and no name resolved here, and only [`load`]
+//! Not a place for behaviour: no socket is opened and no name resolved here, and only `load`
 //! touches the file system. Invariant: a [`Config`] that exists is whole and consistent (names and
 //! bind addresses are unique, each listener's upstream exists, whoever accepts headers says whom it
 //! trusts), and its printed form reads back as the same value.
