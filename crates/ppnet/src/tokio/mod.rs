@@ -250,6 +250,7 @@ impl<L: Socket> Drain<L> {
         }
     }
 
+    #[cfg(feature = "rustls")]
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
