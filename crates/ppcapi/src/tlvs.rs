@@ -134,8 +134,10 @@ pub unsafe extern "C" fn pp_tlv_text(tlv: *const Tlv, text: *mut Text) -> Status
             Ok(_) => return Err(Status::BadArgument),
             Err(status) => return Err(status),
         };
+        // A text ends where its value does; an empty slice has no place.
+        let at = tlv.value.wrapping_add(value.len() - read.len());
         // SAFETY: this function's own contract.
-        unsafe { raw::put(text, Text { at: read.as_ptr(), len: read.len() }) }?;
+        unsafe { raw::put(text, Text { at, len: read.len() }) }?;
         Ok(Status::Ok)
     }))
 }
