@@ -27,6 +27,9 @@ const ROOM: usize = 1 << 18;
 /// offload more.
 const PACKET_BYTES_MAX: usize = 1 << 24;
 
+/// The shortest block of pcapng (draft-ietf-opsawg-pcapng, 3.1).
+const BLOCK_BYTES_MIN: u32 = 12;
+
 /// A packet as it was captured.
 #[derive(Debug)]
 pub(super) struct Packet<'a> {
@@ -65,8 +68,11 @@ pub(super) fn each<E: From<CaptureError>>(
     let mut reader = create_reader(ROOM, input).map_err(|_| CaptureError::NoCapture)?;
     let mut links: Vec<Linktype> = Vec::new();
     let mut room = ROOM;
-    let mut number = 0;
+    let (mut number, mut has_blocks) = (0, false);
     loop {
+        if has_blocks && is_too_short(reader.data()) {
+            return Err(CaptureError::Broken(number).into());
+        }
         match reader.next() {
             Ok((len, block)) => {
                 let packet = match &block {
@@ -78,6 +84,7 @@ pub(super) fn each<E: From<CaptureError>>(
                         Some((0, block.data, block.caplen < block.origlen))
                     }
                     PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+                        has_blocks = true;
                         links.clear();
                         None
                     }
@@ -126,6 +133,13 @@ pub(super) fn each<E: From<CaptureError>>(
     }
 }
 
+/// Whether a block of pcapng says that it is shorter than its type and its two lengths are, which the parser subtracts;
+/// in either order of bytes, since as the other one that is a length far above what is taken.
+fn is_too_short(block: &[u8]) -> bool {
+    let len = block.get(4..).and_then(|rest| rest.first_chunk());
+    len.is_some_and(|len| u32::from_le_bytes(*len).min(u32::from_be_bytes(*len)) < BLOCK_BYTES_MIN)
+}
+
 /// The parser does not say why.
 fn unreadable() -> CaptureError {
     CaptureError::Read(io::Error::other("the rest did not come"))
@@ -152,4 +166,24 @@ fn missing(start: &[u8]) -> usize {
         };
     }
     PCAP_HEADER_LEN.saturating_sub(start.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_is_shorter_than_its_own_lengths_is_broken() {
+        for order in [u32::to_le_bytes, u32::to_be_bytes] {
+            let word = |value: u32| order(value).to_vec();
+            // A section without options; then Process Information of 8 bytes.
+            let words = [0x0A0D_0D0A, 28, 0x1A2B_3C4D, 1, u32::MAX, u32::MAX, 28];
+            let section = words.into_iter().flat_map(word).collect::<Vec<_>>();
+            let read =
+                |rest: &[u8]| each(&[&section, rest].concat()[..], |_| Ok::<(), CaptureError>(()));
+            assert!(read(&[]).is_ok());
+            let short = [word(0x8000_0001), word(8), word(0), word(8)].concat();
+            assert!(matches!(read(&short), Err(CaptureError::Broken(0))));
+        }
+    }
 }
