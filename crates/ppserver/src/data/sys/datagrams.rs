@@ -16,10 +16,12 @@ use super::{Sharing, set_int};
 pub const MESSAGES_MAX: usize = 16;
 /// What an aggregate of UDP_GRO has at most.
 const MESSAGE_BYTES: usize = 1 << 16;
-/// For an address of either family (sockaddr_in6).
-const NAME_BYTES: usize = 28;
+/// For an address of either family (sockaddr_in6). A u8, since a length in a msghdr is of another type with each C library.
+const NAME_LEN: u8 = 28;
+const NAME_BYTES: usize = NAME_LEN as usize;
 /// For IPV6_PKTINFO and UDP_GRO, with room to spare.
-const CONTROL_BYTES: usize = 128;
+const CONTROL_LEN: u8 = 128;
+const CONTROL_BYTES: usize = CONTROL_LEN as usize;
 /// Of a cmsghdr as the kernel has it: a length of the size of a pointer, a level and a type.
 const CONTROL_HEADER: usize = size_of::<usize>() + 8;
 /// What a listening socket asks for: the default holds 256 small datagrams. The kernel gives net.core.rmem_max at most.
@@ -187,9 +189,9 @@ impl Messages {
             header.msg_iov = buffer;
             header.msg_iovlen = 1;
             header.msg_name = slot.name.0.as_mut_ptr().cast();
-            header.msg_namelen = 28;
+            header.msg_namelen = NAME_LEN.into();
             header.msg_control = slot.control.0.as_mut_ptr().cast();
-            header.msg_controllen = 128;
+            header.msg_controllen = CONTROL_LEN.into();
         }
         let count = libc::c_uint::try_from(room).expect("there are few");
         let fd = socket.as_fd().as_raw_fd();
