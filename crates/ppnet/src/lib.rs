@@ -28,6 +28,7 @@
 //! | `axum` | `axum::serve::Listener` and `ConnectInfo`; brings `tokio` | |
 //! | `tonic` | `Connected`, for `serve_with_incoming` and `remote_addr()`; brings `tokio` | |
 //! | `rustls` | `tls::Listener`: TLS behind the header, for all of these; brings `tokio` | |
+//! | `bytes` | headers as `bytes::Bytes`; an encoded one and [`Stream::into_inner`]'s payload turn into it as they are | |
 //!
 //! With any of them come [`Stream`], [`Config`] and, for UDP, [`datagram`]; without, there are
 //! [`Trust`], [`Networks`] and [`Greeting`]. Rust 1.85 or later; `tonic` has what it needs itself, in its later
@@ -51,6 +52,11 @@
 //! Headers are read in bulk, payload and all, and what is payload is kept. One `recv` takes the header
 //! and a first request; reading no byte too many takes 3 for a v2 header and 5 to 9 for a v1 line, and
 //! one more for the request.
+//!
+//! Servers made of tower services take the listeners as they are: each is a `futures_core::Stream` of connections, which
+//! is what `serve_with_incoming` of tonic and others want, and what a service has to know of one, its [`Endpoints`], is
+//! `Clone`: axum's `ConnectInfo`, or an extension that an accept loop of yours puts into its requests. There is no layer: a header is read once a
+//! connection, in front of whatever protocol a service speaks.
 //!
 //! What may grow is `#[non_exhaustive]`: [`Policy`] and the errors.
 //!

@@ -284,6 +284,13 @@ impl AsHeader for Vec<u8> {
     }
 }
 
+#[cfg(feature = "bytes")]
+impl AsHeader for bytes::Bytes {
+    fn header_bytes(&self) -> Result<Cow<'_, [u8]>, EncodeError> {
+        self.as_ref().header_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,5 +352,16 @@ mod tests {
         let header = Received::decode(Options::new(), &bytes).unwrap().unwrap();
         assert_eq!(header.unix(), Some((UnixAddr::Path(b"/run/a"), UnixAddr::Abstract(b"b"))));
         assert_eq!(Greeting::unix([b'a'; 109], b"").to_bytes(), Err(EncodeError::UnixName));
+    }
+
+    #[test]
+    fn a_header_goes_as_bytes_without_a_copy() {
+        let greeting = Greeting::v2(addr("203.0.113.7:51820"), addr("192.0.2.1:443"));
+        let encoded = bytes::Bytes::from(greeting.to_bytes().unwrap());
+        let received = Received::decode(Options::new(), &encoded).unwrap().unwrap();
+        let at = received.as_bytes().as_ptr();
+        let shared = bytes::Bytes::from(received);
+        assert_eq!((shared.as_ptr(), &shared), (at, &encoded));
+        assert_eq!(*shared.header_bytes().unwrap(), *greeting.header_bytes().unwrap());
     }
 }

@@ -56,8 +56,8 @@ impl Received {
         &self.bytes
     }
 
-    /// Hands out those bytes, in their allocation: `bytes::Bytes` takes them, as it takes an encoded
-    /// [`Greeting`](crate::Greeting), without a copy.
+    /// Hands out those bytes, in their allocation. With the feature `bytes` a header turns into `bytes::Bytes` without a
+    /// copy, as those of an encoded [`Greeting`](crate::Greeting) do anyway.
     ///
     /// ```
     /// use pptrust::{Received, ppcore::Options};
@@ -155,6 +155,14 @@ impl Received {
     /// Returns the UNIX names, source first, if the header carries any.
     pub fn unix(&self) -> Option<(UnixAddr<'_>, UnixAddr<'_>)> {
         self.header.unix(&self.bytes)
+    }
+}
+
+/// Its bytes, in their allocation.
+#[cfg(feature = "bytes")]
+impl From<Received> for bytes::Bytes {
+    fn from(header: Received) -> Self {
+        header.bytes.into()
     }
 }
 
