@@ -19,8 +19,8 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
-use rustix::io::FdFlags;
-use rustix::net::{SendFlags, SocketFlags, SocketType};
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::rand::GetRandomFlags;
@@ -365,12 +365,29 @@ impl Origin {
 /// an address that is not ours is not allowed.
 #[inline]
 pub fn connect(to: &Addr, origin: Origin) -> io::Result<Socket> {
-    let addr = sock_addr(to)?;
     match (origin, to) {
+        (Origin::Any, Addr::Inet(addr)) => connect_anyhow(*addr),
         // A UNIX socket sees no address.
-        (Origin::Any, _) | (_, Addr::Unix(_)) => connect_socket(stream_of(&addr)?, &addr),
-        (Origin::Addr(ip), Addr::Inet(_)) => connect_socket(bound_to(ip, &addr)?, &addr),
-        (Origin::Foreign(from), Addr::Inet(_)) => connect_from(from, &addr),
+        (_, Addr::Unix(_)) => {
+            let addr = sock_addr(to)?;
+            connect_socket(stream_of(&addr)?, &addr)
+        }
+        (Origin::Addr(ip), Addr::Inet(addr)) => {
+            let addr = (*addr).into();
+            connect_socket(bound_to(ip, &addr)?, &addr)
+        }
+        (Origin::Foreign(from), Addr::Inet(addr)) => connect_from(from, &(*addr).into()),
+    }
+}
+
+/// From wherever the kernel chooses. Nearly every connection goes this way: no address is made that holds any kind.
+fn connect_anyhow(to: SocketAddr) -> io::Result<Socket> {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
