@@ -73,14 +73,15 @@ fn form(config: &config::Log) -> Form {
     // Libraries say more than an operator has to know, and whoever they talk to may make them.
     let is_told =
         move |line: &Metadata<'_>| *line.level() <= level && line.target().starts_with("ppserver");
+    // To be the outer one, whose hint counts: what is below the level costs a comparison then.
     let told = filter_fn(is_told).with_max_level_hint(level);
     let lines = fmt::layer().with_writer(Lines).with_timer(Clock);
     let lines = lines.with_target(false).with_ansi(is_terminal);
     if is_json(config) {
         let lines = lines.json().flatten_event(true);
-        told.and_then(lines.with_current_span(false).with_span_list(false)).boxed()
+        lines.with_current_span(false).with_span_list(false).and_then(told).boxed()
     } else {
-        told.and_then(lines).boxed()
+        lines.and_then(told).boxed()
     }
 }
 
@@ -330,6 +331,19 @@ mod tests {
         // Nobody writes.
         queue.wait_until_written();
         assert_eq!(count(&queue), (LINES_MAX, 3));
+    }
+
+    // Or each line below the level is built and asked about, three of them a connection.
+    #[test]
+    fn what_is_below_the_level_is_passed_over_before_it_is_asked_about() {
+        for (level, hint) in
+            [(LogLevel::Warn, LevelFilter::WARN), (LogLevel::Trace, LevelFilter::TRACE)]
+        {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let config = config::Log { level, format };
+                assert_eq!(form(&config).max_level_hint(), Some(hint), "{config:?}");
+            }
+        }
     }
 
     #[test]
