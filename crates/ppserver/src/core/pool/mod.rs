@@ -299,6 +299,14 @@ impl Upstream {
     ) -> Option<usize> {
         let is_left = |at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();
         let is_reached = |at: usize| self.is_reached(at, from);
+        // Of one, as most have, there is nothing to choose.
+        if let [Endpoint { member, shared }] = &self.pool.endpoints[..] {
+            let may = member.weight > 0
+                && is_left(0)
+                && is_reached(0)
+                && (self.is_in_use(0, now) || shared.health.may_be_tried());
+            return may.then_some(0);
+        }
         let tier = |is_backup: bool| {
             self.choose(client, now, |at| {
                 self.pool.endpoints[at].member.is_backup == is_backup
