@@ -11,5 +11,6 @@ mod common;
 mod namespace;
 mod rig;
 
+mod dns;
 mod in_front;
 mod pages;

@@ -162,6 +162,12 @@ pub(crate) fn ran(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
+/// Looks until `look` finds something.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    poll_for(PATIENCE, look).unwrap_or_else(|| panic!("not seen: {what}"))
+}
+
 fn nodad(address: &str) -> &'static str {
     if address.contains(':') { "nodad" } else { "" }
 }
