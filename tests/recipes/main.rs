@@ -13,4 +13,5 @@ mod rig;
 
 mod dns;
 mod in_front;
+mod mail;
 mod pages;
