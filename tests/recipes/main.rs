@@ -15,3 +15,4 @@ mod dns;
 mod in_front;
 mod mail;
 mod pages;
+mod ssh;
