@@ -16,4 +16,5 @@ mod games;
 mod in_front;
 mod mail;
 mod pages;
+mod spectrum;
 mod ssh;
