@@ -12,6 +12,7 @@ mod namespace;
 mod rig;
 
 mod dns;
+mod ecmp;
 mod games;
 mod in_front;
 mod mail;

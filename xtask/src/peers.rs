@@ -81,6 +81,16 @@ const PEERS: &[Peer] = &[
         used_for: "the IMAP server behind us: haproxy = yes, tests/interop/checks",
     },
     Peer {
+        package: "bird2",
+        probe: Probe::Program("bird"),
+        used_for: "announces an address of two nodes to a router: tests/recipes/ecmp",
+    },
+    Peer {
+        package: "procps",
+        probe: Probe::Program("sysctl"),
+        used_for: "makes a router of a network namespace: tests/recipes/ecmp",
+    },
+    Peer {
         package: "strace",
         probe: Probe::Program("strace"),
         used_for: "an error from any system call: tests/e2e/torment",
@@ -88,7 +98,7 @@ const PEERS: &[Peer] = &[
     Peer {
         package: "iproute2",
         probe: Probe::Program("ip"),
-        used_for: "brings up lo in a network namespace: tests/e2e/torment and names",
+        used_for: "network namespaces, and hosts in them: tests/e2e and recipes",
     },
     Peer {
         package: "dnsmasq-base",
