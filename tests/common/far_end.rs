@@ -10,7 +10,7 @@ use std::thread;
 
 use crate::common::deadline::{Deadline, PATIENCE};
 
-/// An echo server with a memory, on a free port of 127.0.0.1.
+/// An echo server with a memory, on a free port of 127.0.0.1 unless told otherwise.
 pub(crate) struct FarEnd {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -42,7 +42,12 @@ struct Shared {
 impl FarEnd {
     /// Starts listening.
     pub(crate) fn start() -> FarEnd {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        FarEnd::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// Starts listening at an address of a namespace of its own.
+    pub(crate) fn at(addr: SocketAddr) -> FarEnd {
+        let listener = TcpListener::bind(addr).expect("the port is free");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);

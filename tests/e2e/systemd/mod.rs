@@ -1,6 +1,7 @@
 //! Our units under a real systemd, the first process of namespaces of its own.
 
 mod manager;
+mod recipes;
 
 use std::net::SocketAddr;
 
