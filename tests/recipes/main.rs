@@ -13,8 +13,10 @@ mod rig;
 
 mod dns;
 mod ecmp;
+mod fargate;
 mod games;
 mod in_front;
+mod kubernetes;
 mod mail;
 mod pages;
 mod spectrum;

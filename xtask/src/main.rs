@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `embed`, `api` and `package` others; `capi` installs the C library; `bench` compares us with others; `sim` and
+//! steps, `embed`, `api` and `package` others; `capi` installs the C library; `recipes` applies those for AWS and Kubernetes; `bench` compares us with others; `sim` and
 //! `mutants` try the session's machine, `soak` and `torment` the whole server, `fuzz`, `miri` and
 //! `sanitize` what chance and the compiler find.
 //!
@@ -20,6 +20,7 @@ mod mutants;
 mod nightly;
 mod package;
 mod peers;
+mod recipes;
 mod sim;
 mod tidy;
 
@@ -74,6 +75,11 @@ enum Command {
     Miri,
     Sanitize(nightly::SanitizeArgs),
     Deny(deny::DenyArgs),
+    /// Apply and validate the recipes for AWS and Kubernetes; takes terraform, moto, kubectl and kubernetes-validate
+    ///
+    /// The other recipes are run by the gate. Says how to get a program that is missing. Where Terraform's registry
+    /// cannot be reached, TF_CLI_ARGS_init=-plugin-dir=DIR names a directory of providers.
+    Recipes,
 }
 
 fn main() -> ExitCode {
@@ -105,5 +111,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Miri => nightly::miri(),
         Command::Sanitize(args) => nightly::sanitize(args),
         Command::Deny(args) => deny::run(args),
+        Command::Recipes => recipes::run(),
     }
 }
