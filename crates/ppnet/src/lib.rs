@@ -96,3 +96,11 @@ pub use pptrust;
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+// The front pages of the repository show these listeners.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../README.md")]
+struct FrontPage;
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../README.ja.md")]
+struct FrontPageInJapanese;

@@ -21,6 +21,8 @@ use super::*;
 const FULL_SHAPE: &str = include_str!("../../../../../tests/config/full-shape.toml");
 const BROKEN: &str = include_str!("../../../../../tests/config/broken.toml");
 const BROKEN_REPORT: &str = include_str!("../../../../../tests/config/broken.txt");
+const README: &str = include_str!("../../../../../README.md");
+const README_JA: &str = include_str!("../../../../../README.ja.md");
 const UPSTREAMS: &str = include_str!("../../../../../docs/upstreams.md");
 const ROUTING: &str = include_str!("../../../../../docs/routing.md");
 const UDP: &str = include_str!("../../../../../docs/udp.md");
@@ -94,7 +96,7 @@ fn the_documented_example_with_every_comment_taken_away_is_the_same_configuratio
 fn every_configuration_of_a_page_is_clean() {
     let blocks = |page: &'static str| page.split("```toml\n").skip(1);
     assert!([UPSTREAMS, ROUTING].iter().all(|page| blocks(page).count() >= 2));
-    for block in [UPSTREAMS, ROUTING, UDP].into_iter().flat_map(blocks) {
+    for block in [README, README_JA, UPSTREAMS, ROUTING, UDP].into_iter().flat_map(blocks) {
         let (text, _) = block.split_once("```").expect("a block has an end");
         let loaded = check(text).unwrap_or_else(|report| panic!("{}", report.render(Colour::Off)));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(Colour::Off));
