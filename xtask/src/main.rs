@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask test` is the whole gate, `cargo xtask tidy` one of its
-//! steps, `embed`, `api` and `package` others; `capi` installs the C library; `recipes` applies those for AWS and Kubernetes; `bench` compares us with others; `sim` and
+//! steps, `embed`, `api` and `package` others; `book` makes a website of the documentation, `capi` installs the C library,
+//! `recipes` applies those for AWS and Kubernetes; `bench` compares us with others; `sim` and
 //! `mutants` try the session's machine, `soak` and `torment` the whole server, `fuzz`, `miri` and
 //! `sanitize` what chance and the compiler find.
 //!
@@ -8,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
 mod api;
+mod book;
 mod capi;
 mod clock;
 mod deny;
@@ -16,6 +18,7 @@ mod fuzz;
 mod gate;
 mod instructions;
 mod lab;
+mod markdown;
 mod mutants;
 mod nightly;
 mod package;
@@ -62,6 +65,8 @@ enum Command {
     /// A project on the libraries runs, and the programs are checked with the oldest compiler, which rustup installs.
     Package,
     Fuzz(fuzz::FuzzArgs),
+    /// Build the documentation as a website that can be searched, in target/book/html; needs mdBook
+    Book,
     Capi(capi::CapiArgs),
     /// Compare ourselves with HAProxy, nginx and Envoy under the same load
     Bench(lab::LabArgs),
@@ -102,6 +107,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Api(args) => api::run(args),
         Command::Package => package::check(),
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Book => book::build(),
         Command::Capi(args) => capi::run(args),
         Command::Bench(args) => lab::become_command("bench", args).map(drop),
         Command::Soak(args) => lab::become_command("soak", args).map(drop),

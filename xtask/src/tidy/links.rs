@@ -2,13 +2,11 @@
 //!
 //! Not a check of the web: links with a scheme are left alone.
 
-use std::collections::HashMap;
 use std::path::Path;
-
-use pulldown_cmark::{BrokenLink, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
 
 use super::Violation;
 use super::source::{Source, has_extension};
+use crate::markdown::{headings, join, links};
 
 /// Checks every Markdown file; `root` is where a link's file is looked for.
 pub(super) fn check(root: &Path, sources: &[Source]) -> Vec<Violation> {
@@ -51,94 +49,6 @@ fn obstacle(root: &Path, sources: &[Source], from: &str, target: &str) -> Option
         .then(|| format!("link `{target}`: {path} has no heading #{heading}"))
 }
 
-/// `file` as seen from the directory of `from`; none when it climbs out of the workspace.
-fn join(from: &str, file: &str) -> Option<String> {
-    let mut parts: Vec<&str> = from.split('/').collect();
-    parts.pop();
-    if file.starts_with('/') {
-        return None;
-    }
-    for part in file.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            _ => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
-struct Link {
-    line: usize,
-    label: String,
-    /// None for a reference that is nowhere defined.
-    target: Option<String>,
-}
-
-fn links(text: &str) -> Vec<Link> {
-    let line_at = |offset: usize| text[..offset].matches('\n').count() + 1;
-    let mut undefined = Vec::new();
-    let mut on_broken = |link: BrokenLink<'_>| -> Option<(CowStr<'_>, CowStr<'_>)> {
-        // A lone `[word]` is usually just brackets; `[text][label]` is always meant as a link.
-        if link.link_type == LinkType::Reference {
-            let line = line_at(link.span.start);
-            undefined.push(Link { line, label: link.reference.to_string(), target: None });
-        }
-        None
-    };
-    let parser = Parser::new_with_broken_link_callback(text, options(), Some(&mut on_broken));
-    let mut links = Vec::new();
-    for (event, range) in parser.into_offset_iter() {
-        if let Event::Start(Tag::Link { dest_url, id, .. } | Tag::Image { dest_url, id, .. }) =
-            event
-        {
-            links.push(Link {
-                line: line_at(range.start),
-                label: id.to_string(),
-                target: Some(dest_url.to_string()),
-            });
-        }
-    }
-    links.extend(undefined);
-    links
-}
-
-/// The anchors of a document's headings, as forges make them: lower case, blanks to `-`, other
-/// punctuation dropped, `-1`, `-2`, ... behind a repeated one.
-fn headings(text: &str) -> Vec<String> {
-    let mut slugs = Vec::new();
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut heading: Option<String> = None;
-    for event in Parser::new_ext(text, options()) {
-        if let Event::Start(Tag::Heading { .. }) = event {
-            heading = Some(String::new());
-        } else if let Event::End(TagEnd::Heading(_)) = event {
-            let slug = slug(&heading.take().unwrap_or_default());
-            let count = seen.entry(slug.clone()).or_default();
-            slugs.push(if *count == 0 { slug } else { format!("{slug}-{count}") });
-            *count += 1;
-        } else if let Event::Text(part) | Event::Code(part) = event
-            && let Some(heading) = &mut heading
-        {
-            heading.push_str(&part);
-        }
-    }
-    slugs
-}
-
-fn slug(heading: &str) -> String {
-    heading
-        .to_lowercase()
-        .chars()
-        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
-        .map(|c| if c == ' ' { '-' } else { c })
-        .collect()
-}
-
-fn options() -> Options {
-    Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -170,6 +80,7 @@ mod tests {
         for bad in [
             "[a](docs/none.md)",
             "![a](docs/none.png)",
+            "<img src=\"docs/none.png\">",
             "[a](docs/page.md#none)",
             "[a](docs/page.md#twice-2)",
             "[a](#none)",

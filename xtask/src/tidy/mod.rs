@@ -4,6 +4,8 @@
 //! only when they cannot say it. Invariant: a rule reads, never writes, and each has a planted
 //! violation and a clean twin among its tests.
 
+mod commands;
+mod contents;
 mod examples;
 mod inventory;
 mod layers;
@@ -85,6 +87,8 @@ fn check(root: &Path, sources: &[Source]) -> Vec<Violation> {
     found.extend(layers::check_core(sources));
     found.extend(layers::check_trust(sources));
     found.extend(links::check(root, sources));
+    found.extend(contents::check(sources));
+    found.extend(commands::check(sources));
     found.extend(inventory::check(sources));
     found.extend(proofs::check(sources, crate::mutants::all()));
     found.extend(threats::check(sources));
