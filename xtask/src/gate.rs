@@ -24,6 +24,9 @@ pub(crate) enum Step {
     /// The real servers and tools that tests talk to are installed, and the C++ compiler that the fuzzer
     /// is built with; installs them when it may
     Peers,
+    /// The unit tests of the libraries and the server, but for the simulator, its command line, and what the pages show:
+    /// a part of `test` that needs nothing installed, for `--quick`
+    Units,
     /// Clippy finds nothing in any target
     Clippy,
     /// Every test of the workspace, interop with the real servers included
@@ -48,16 +51,28 @@ pub(crate) enum Step {
     Instructions,
 }
 
-/// Runs `chosen` steps, or all of them when none is named, in the gate's order.
+/// What a first look takes: minutes, no package of the system, and no root.
+const QUICK: [Step; 3] = [Step::Fmt, Step::Tidy, Step::Units];
+
+/// Runs the steps of a first look.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_quick() -> Result<()> {
+    run(&QUICK)
+}
+
+/// Runs `chosen` steps, or the whole gate when none is named, in the gate's order.
 ///
 /// # Errors
 /// The first failing step, with the command that runs it alone.
 pub(crate) fn run(chosen: &[Step]) -> Result<()> {
-    let steps: Vec<Step> = Step::value_variants()
-        .iter()
-        .copied()
-        .filter(|step| chosen.is_empty() || chosen.contains(step))
-        .collect();
+    let is_wanted = |step: &Step| match chosen {
+        // All of its tests are in `test`.
+        [] => *step != Step::Units,
+        chosen => chosen.contains(step),
+    };
+    let steps: Vec<Step> = Step::value_variants().iter().copied().filter(is_wanted).collect();
     let mut done = Vec::new();
     let mut result = Ok(());
     for &step in &steps {
@@ -87,6 +102,14 @@ impl Step {
             }
             Self::Tidy => tidy::run(Path::new(".")),
             Self::Peers => peers::ensure(),
+            Self::Units => {
+                let libraries = ["-p", "ppcore", "-p", "pptrust", "-p", "ppnet"];
+                run_command(cargo().args(["test", "--lib"]).args(libraries))?;
+                // Without optimisation the simulator takes minutes.
+                let server =
+                    ["--lib", "--test", "cli", "--test", "docs", "--", "--skip", "core::sim"];
+                run_command(cargo().args(["test", "-p", "ppserver"]).args(server))
+            }
             Self::Clippy => {
                 needs_component("clippy", "clippy")?;
                 let strict = ["--", "-D", "warnings"];

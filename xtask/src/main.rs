@@ -51,6 +51,9 @@ enum Command {
         /// Run only this step (repeatable); without it all of them run, in the order listed
         #[arg(long = "step", value_name = "NAME")]
         steps: Vec<gate::Step>,
+        /// A first look: fmt, tidy and units alone, which install nothing
+        #[arg(long, conflicts_with = "steps")]
+        quick: bool,
     },
     /// Check the rules of the sources that no compiler checks: layers, unsafe, text, links
     Tidy,
@@ -101,7 +104,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     tools::enter_workspace()?;
     match &arguments.command {
-        Command::Test { steps } => gate::run(steps),
+        Command::Test { quick: true, .. } => gate::run_quick(),
+        Command::Test { steps, .. } => gate::run(steps),
         Command::Tidy => tidy::run(Path::new(".")),
         Command::Embed => embed::check(),
         Command::Api(args) => api::run(args),
