@@ -235,9 +235,8 @@ pub(super) fn mixed(amount: Amount) -> [(u32, Job); 3] {
 /// One case of more and more of something.
 pub(super) struct Growth {
     pub(super) name: &'static str,
-    pub(super) title: &'static str,
-    /// How much, and the job with so much of it.
-    pub(super) steps: Vec<(String, Job)>,
+    /// With more and more of it; the name of each is ours, and how much.
+    pub(super) steps: Vec<Job>,
 }
 
 /// What grows: connections that idle beside 64 that work, connections that all work, answers, and
@@ -257,45 +256,28 @@ pub(super) fn scale(amount: Amount) -> [Growth; 4] {
     let crowds = [0, 1000, 8000].map(|crowd| {
         let title = format!("short connections, 64 at a time beside {crowd} that idle");
         let words = ["short", "--connections", "64"];
-        let job = Job { crowd, ..job(&base_short, format!("crowd-{crowd}"), title, words) };
-        (crowd.to_string(), job)
+        Job { crowd, ..job(&base_short, format!("crowd-{crowd}"), title, words) }
     });
     let connections = ["100", "1000", "3000", "9000"].map(|count| {
         let title = format!("keep-alive requests on {count} connections");
         let words = ["keepalive", "--connections", count];
-        (count.to_owned(), job(&base, format!("connections-{count}"), title, words))
+        job(&base, format!("connections-{count}"), title, words)
     });
     let answers = ["1", "1KiB", "16KiB", "256KiB", "1MiB", "16MiB", "64MiB"].map(|bytes| {
         let title = format!("keep-alive requests, answers of {bytes}, 64 connections");
         let words = ["keepalive", "--bytes", bytes];
-        (bytes.to_owned(), job(&base, format!("answer-{bytes}"), title, words))
+        job(&base, format!("answer-{bytes}"), title, words)
     });
     let pieces = ["1", "2", "4", "8", "28"].map(|pieces| {
         let title = format!("short connections whose header of 28 bytes comes in {pieces} pieces");
         let words = ["short", "--pieces", pieces];
-        (pieces.to_owned(), job(&base_short, format!("pieces-{pieces}"), title, words))
+        job(&base_short, format!("pieces-{pieces}"), title, words)
     });
     [
-        Growth {
-            name: "scale-crowd",
-            title: "short connections, 64 at a time beside N that idle",
-            steps: crowds.into(),
-        },
-        Growth {
-            name: "scale-connections",
-            title: "keep-alive requests on N connections",
-            steps: connections.into(),
-        },
-        Growth {
-            name: "scale-answer",
-            title: "keep-alive requests, answers of N bytes",
-            steps: answers.into(),
-        },
-        Growth {
-            name: "scale-pieces",
-            title: "short connections, the header in N pieces",
-            steps: pieces.into(),
-        },
+        Growth { name: "scale-crowd", steps: crowds.into() },
+        Growth { name: "scale-connections", steps: connections.into() },
+        Growth { name: "scale-answer", steps: answers.into() },
+        Growth { name: "scale-pieces", steps: pieces.into() },
     ]
 }
 

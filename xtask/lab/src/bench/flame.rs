@@ -31,16 +31,17 @@ pub(super) fn fold(script: &str) -> Result<Vec<String>> {
     if stacks.is_empty() { Err(anyhow!("perf saw no stack")) } else { Ok(stacks) }
 }
 
-/// Draws stacks.
+/// Draws stacks; `footer` says what of, below the title, since both on a line would be cut.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(super) fn draw(file: &Path, title: &str, stacks: &[String]) -> Result<()> {
+pub(super) fn draw(file: &Path, title: &str, footer: &str, stacks: &[String]) -> Result<()> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     }
     let mut options = Options::default();
     options.title = title.to_owned();
+    options.subtitle = Some(footer.to_owned());
     options.hash = true;
     options.min_width = 0.2;
     let target = File::create(file).with_context(|| format!("writing {}", file.display()))?;

@@ -46,7 +46,6 @@ pub(crate) use self::contender::Peer;
 use self::cases::{Amount, Growth};
 use self::contender::Contender;
 use self::driver::Programs;
-use self::plot::{Bar, Picture};
 use self::record::Circumstances;
 use self::rig::{Job, Rig, Sample};
 use self::table::Series;
@@ -65,6 +64,7 @@ Examples:
   cargo xtask bench all --peer haproxy,nginx,envoy --envoy /opt/envoy
   cargo xtask bench short --peer baseline --baseline /tmp/ppserver-before
   cargo xtask bench all --quick                    # does it work? nothing is measured
+  cargo xtask bench --draw                         # docs/plots out of benches/record
 
 Run it on a machine that does nothing else. Results: benches/record/*.csv, docs/plots/*.svg; with
 --quick or a baseline target/bench. Ctrl-C ends it early, with the rounds that are complete.";
@@ -98,6 +98,9 @@ pub(crate) struct BenchArgs {
     /// A second a run, two rounds, criterion's own quick way, nothing recorded: to see that it works
     #[arg(long)]
     quick: bool,
+    /// Draw what is recorded of all cases anew, and measure nothing
+    #[arg(long, conflicts_with_all = ["quick", "rounds", "baseline"])]
+    draw: bool,
 }
 
 impl BenchArgs {
@@ -187,6 +190,9 @@ struct Bench {
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     if let Some(conflict) = args.conflict() {
         clap::Error::raw(ErrorKind::ArgumentConflict, conflict + "\n").exit();
+    }
+    if args.draw {
+        return plot::draw_all(Path::new(RECORD), Path::new(PLOTS));
     }
     let cases = args.cases();
     let mut complaints = Vec::new();
@@ -328,8 +334,7 @@ impl Bench {
             }
             let name = format!("{}-calls", job.name);
             let title = format!("{}: system calls", job.title);
-            let main = format!("system calls/{}", job.unit.singular());
-            self.publish(&Series { name, title, main, samples })?;
+            self.publish(&Series { name, title, samples })?;
         }
         Ok(())
     }
@@ -347,20 +352,13 @@ impl Bench {
 
     /// Measures ourselves with more and more of something.
     fn grow(&mut self, growth: &Growth) -> Result<()> {
-        let mut bars = Vec::new();
-        let mut metric = "";
-        for (step, job) in &growth.steps {
+        for job in &growth.steps {
             let ours = &self.contenders[..1];
-            let name = ours[0].name;
             let series = self
                 .rounds_of(job, ours, |contender, round| self.rig.measure(contender, job, round));
             self.publish(&series)?;
-            metric = &job.main;
-            let found = series.summary(name, metric);
-            bars.extend(found.map(|found| Bar { label: step.clone(), found, is_ours: true }));
         }
-        let picture = Picture { name: growth.name, title: growth.title, metric, bars };
-        picture.draw(&self.plots, &self.circumstances.footer())
+        plot::draw(&self.record, &self.plots, growth.name)
     }
 
     /// Draws where the time of a connection and of a request goes.
@@ -370,8 +368,7 @@ impl Bench {
             progress(&format!("{}: stacks of {}", job.name, ours.name));
             let stacks = self.rig.stacks(&ours, job)?;
             let file = self.plots.join(format!("{}-flame.svg", job.name));
-            let title = format!("{} ({})", job.title, self.circumstances.footer());
-            flame::draw(&file, &title, &stacks)?;
+            flame::draw(&file, &job.title, &self.circumstances.footer(), &stacks)?;
             println!("\n== {}: where the time goes\n{}", job.title, flame::summary(&stacks));
         }
         Ok(())
@@ -384,8 +381,8 @@ impl Bench {
         run: impl Fn(&Contender, usize) -> Result<Sample>,
     ) -> Series {
         let samples = take_turns(job, contenders, self.rounds, run);
-        let Job { name, title, main, .. } = job.clone();
-        Series { name, title, main, samples }
+        let Job { name, title, .. } = job.clone();
+        Series { name, title, samples }
     }
 
     /// Half of what HAProxy can do, or of what we can where it does not take part.
@@ -403,17 +400,15 @@ impl Bench {
         Ok((half(peak), format!("half of {}'s peak", whom.name)))
     }
 
-    /// Prints and records a series, and draws it if there is something to compare; of one that was
-    /// interrupted, the rounds that are complete.
+    /// Prints and records a series, and draws its record; of one that was interrupted, the rounds that are
+    /// complete.
     fn publish(&mut self, series: &Series) -> Result<()> {
         if !series.samples.is_empty() {
             print!("{}", series.render());
-            record::append(&self.record, series, &self.circumstances)?;
+            record::add(&self.record, series, &self.circumstances)?;
         }
         check_interrupted()?;
-        if series.contenders().len() > 1 {
-            Picture::of(series).draw(&self.plots, &self.circumstances.footer())?;
-        }
+        plot::draw(&self.record, &self.plots, &series.name)?;
         for contender in series.contenders() {
             let of_it = |sample: &&Sample| sample.contender == contender;
             if series.samples.iter().filter(of_it).all(|sample| !sample.faults.is_empty()) {

@@ -12,8 +12,6 @@ pub(super) struct Series {
     pub(super) name: String,
     /// For people.
     pub(super) title: String,
-    /// The figure that the case is about.
-    pub(super) main: String,
     pub(super) samples: Vec<Sample>,
 }
 
@@ -170,8 +168,7 @@ mod tests {
     }
 
     fn series(samples: Vec<Sample>) -> Series {
-        let main = "proxy CPU us/connection".to_owned();
-        Series { name: "short".to_owned(), title: "short connections".to_owned(), main, samples }
+        Series { name: "short".to_owned(), title: "short connections".to_owned(), samples }
     }
 
     #[test]
