@@ -121,6 +121,9 @@ fn what_is_not_there_or_asked_wrongly_is_told() {
         ("POST", "/api/v1/log", 400, "level"),
         ("POST", "/api/v1/log?level=loud", 400, "error, warn, info, debug, trace"),
         ("POST", "/api/v1/log?level=info&more=1", 400, "more"),
+        ("POST", "/api/v1/reload?dry_run=1", 400, "dry_run"),
+        ("POST", "/api/v1/drain?grace=1m", 400, "grace"),
+        ("POST", "/api/v1/connections/0006617900000001/close?all=1", 400, "all"),
         ("POST", "/api/v1/upgrade?binary=/no", 422, "cannot start `/no`"),
     ] {
         let refused = unix.ask(method, path, "").json(status);

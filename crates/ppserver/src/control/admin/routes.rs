@@ -265,7 +265,9 @@ impl Serialize for Listed {
 async fn close(
     State(reception): Known,
     Path(id): Path<String>,
+    query: Asked<Nothing>,
 ) -> Result<Json<answers::Closed>, Problem> {
+    asked(query)?;
     let id = ConnectionId::parse(&id).ok_or_else(|| {
         Refusal::new(Why::Malformed, "an id is 16 hexadecimal digits, as the list shows it")
     })?;
@@ -292,11 +294,24 @@ async fn events(
     events::listen(&reception.events, Arc::clone(&reception.refusals), closing)
 }
 
-async fn reload(State(reception): Known) -> Result<Json<requests::Reloaded>, Problem> {
+/// What a POST says that is all in its path: one that asks for more is not half done.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn reload(
+    State(reception): Known,
+    query: Asked<Nothing>,
+) -> Result<Json<requests::Reloaded>, Problem> {
+    asked(query)?;
     Ok(Json(reception.desk.ask(Request::Reload).await?))
 }
 
-async fn drain(State(reception): Known) -> Result<Json<answers::Draining>, Problem> {
+async fn drain(
+    State(reception): Known,
+    query: Asked<Nothing>,
+) -> Result<Json<answers::Draining>, Problem> {
+    asked(query)?;
     let requests::Draining { active, grace } = reception.desk.ask(Request::Drain).await?;
     Ok(Json(answers::Draining { active, grace_seconds: grace.as_secs_f64() }))
 }
