@@ -16,10 +16,10 @@ use crate::cli::{Exit, Failure, answer, hex};
 use crate::config::{LoggedTlv, parse_tlv_type};
 
 const HELP: &str = "\
-Addresses: 192.0.2.1:443, [2001:db8::1]:443, unix:/path, unix: (no name), unix-abstract:HEX.
+Addresses: 192.0.2.1:443, [2001:db8::1]:443, unix:/path, unix: (no name), unix-abstract:HEX. \
 IPv4 beside IPv6 is written as v4-mapped IPv6; v4-mapped pairs are written as IPv4.
 
-TLVs by name: alpn, authority, unique_id, netns and aws_vpc_endpoint_id take text,
+TLVs by name: alpn, authority, unique_id, netns and aws_vpc_endpoint_id take text, \
 gcp_psc_connection_id and azure_link_id a number. Any other is its type and the value's bytes in hex.
 
 Examples:

@@ -23,7 +23,7 @@ use crate::control::supervise::{Stdin, Supervisor};
 use crate::telemetry::log;
 
 const HELP: &str = "\
-Either a file (docs/operations.md lists every key), or flags for one listener and one upstream.
+Either a file (docs/operations.md lists every key), or flags for one listener and one upstream. \
 `--accept` needs `--trust`: a port that believes headers from anyone lets strangers forge addresses.
 
 Examples:
@@ -32,9 +32,10 @@ Examples:
   ppserver run --listen 127.0.0.1:8443 --to web.internal:443        # plain TCP, no headers
 
 Variables:
-  Each flag has one, PPSERVER_LISTEN for --listen; lists have commas between. A flag beats a variable, and one that
-  is empty says nothing. -c goes with --admin, --access-log, --log-level, --log-format and --grace, which win over the file,
-  and with --supervise and --wait-names; with --listen PPSERVER_CONFIG is ignored. In the file \"${NAME:-default}\" takes a variable of any name.
+  Each flag has one, PPSERVER_LISTEN for --listen; lists have commas between. A flag beats a variable, and one \
+that is empty says nothing. -c goes with --admin, --access-log, --log-level, --log-format and --grace, which win over \
+the file, and with --supervise and --wait-names; with --listen PPSERVER_CONFIG is ignored. In the file \
+\"${NAME:-default}\" takes a variable of any name.
 
 Signals:
   SIGTERM, SIGINT  drain: stop accepting (after `lame_duck`), wait for connections up to

@@ -35,12 +35,12 @@ pub(super) use dump::Dump;
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 
 const HELP: &str = "\
-The input begins with the header; what stands behind it is payload. v1 and v2 are told apart by
-their first byte. Without options CRC32C is verified when present, broken TLV framing is reported
+The input begins with the header; what stands behind it is payload. v1 and v2 are told apart by \
+their first byte. Without options CRC32C is verified when present, broken TLV framing is reported \
 but does not refuse the header, and a v2 header may have any length.
 
---hex takes words of hex digits (0d0a, 0d:0a, 0x0d, \\x0d) and what xxd, hexdump -C, od -t x1 and Wireshark
-print. What tcpdump -X prints are packets, as --pcap takes them from a file of tcpdump -w or dumpcap: in them
+--hex takes words of hex digits (0d0a, 0d:0a, 0x0d, \\x0d) and what xxd, hexdump -C, od -t x1 and Wireshark \
+print. What tcpdump -X prints are packets, as --pcap takes them from a file of tcpdump -w or dumpcap: in them \
 ports say nothing, and every opener of a TCP connection and every sender of UDP datagrams is told of.
 
 Examples:

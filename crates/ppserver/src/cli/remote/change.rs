@@ -11,7 +11,7 @@ use crate::cli::{Exit, Failure, answer};
 const CHANGE_TIME: Duration = Duration::from_secs(120);
 
 const RELOAD_HELP: &str = "\
-Returns when every worker follows, and says what changed. A configuration with errors changes nothing: they are
+Returns when every worker follows, and says what changed. A configuration with errors changes nothing: they are \
 all printed, and the exit code is 1. Connections that run keep what they were told.";
 
 /// Has a running server read its configuration again
@@ -36,7 +36,7 @@ pub(in crate::cli) fn reload(args: &Reload) -> Result<ExitCode, Failure> {
 }
 
 const DRAIN_HELP: &str = "\
-The same as SIGTERM: the ports close, connections go on for up to `shutdown_grace`, and the server ends with the
+The same as SIGTERM: the ports close, connections go on for up to `shutdown_grace`, and the server ends with the \
 last of them. Returns when the ports are closed.";
 
 /// Has a running server accept no more, and end with its last connection
@@ -57,7 +57,7 @@ pub(in crate::cli) fn drain(args: &Drain) -> Result<ExitCode, Failure> {
 }
 
 const UPGRADE_HELP: &str = "\
-The new program gets the listening sockets themselves, so nobody is refused; the old one drains. One that does not
+The new program gets the listening sockets themselves, so nobody is refused; the old one drains. One that does not \
 start changes nothing, and what it said is printed.";
 
 /// Has a running server hand over to another program

@@ -12,8 +12,8 @@ use crate::control::client::{self, Verb};
 const TIME: Duration = Duration::from_secs(3);
 
 const HELP: &str = "\
-Without a URL it asks the admin door for /readyz. Prints the answer; exit 0 for a status of 2xx, 1 for anything else
-and where nobody answers within 3 s.
+Without a URL it asks the admin door for /readyz. Prints the answer; exit 0 for a status of 2xx, 1 for anything \
+else and where nobody answers within 3 s.
 
 Examples:
   HEALTHCHECK CMD [\"/ppserver\", \"healthcheck\"]

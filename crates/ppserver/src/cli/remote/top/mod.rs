@@ -46,10 +46,10 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 const HELP: &str = "\
-Shows whether it serves, rates, the latency of connects, which endpoint is down since when and why, who is refused
+Shows whether it serves, rates, the latency of connects, which endpoint is down since when and why, who is refused \
 and why, listeners, pools and close reasons. A server that ends or is upgraded is found again.
 
-Keys: Tab pane, arrows row, Enter explain it, / filter, s sort, p pause, ? help, q quit.
+Keys: Tab pane, arrows row, Enter explain it, / filter, s sort, p pause, ? help, q quit. \
 It needs a terminal of 72 columns and 14 rows; NO_COLOR=1 leaves colours out.
 
 Examples:
