@@ -142,6 +142,11 @@ impl AddressError {
             Self::SocketName => {
                 Some("\"fd:web\", where the .socket unit says FileDescriptorName=web".to_owned())
             }
+            // No host is called so, but a service is.
+            Self::PortMissing if text.starts_with('_') => {
+                let name = text.trim_end_matches(':');
+                Some(format!("its SRV records have the port: {{ srv = \"{name}\" }}"))
+            }
             Self::PortMissing
             | Self::Port
             | Self::Brackets

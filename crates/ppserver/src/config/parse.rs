@@ -141,7 +141,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 key.span(),
                 format!("unknown key `{name}` in {title}"),
             );
-            if let Some(meaning) = foreign::meaning(name) {
+            if let Some(meaning) = foreign::meaning(name, self.keys.path) {
                 fault.with_help(format!("here that is {meaning}"));
             } else if let Some(home) = keys::home_of(name, self.keys.path) {
                 fault.with_help(format!("`{name}` belongs in {}", home.title()));
@@ -285,7 +285,9 @@ impl<'a, 'i> Section<'a, 'i> {
         faults: &mut Diagnostics,
     ) -> usize {
         let Some(value) = self.get(key) else { return default };
-        let example = format!("{key} = {default}");
+        // 0 switches off, which is not what somebody writes the key for.
+        let shown = if default == 0 { 10.min(*range.end()) } else { default };
+        let example = format!("{key} = {shown}");
         element_number(value, key, &range, &example, faults).unwrap_or(default)
     }
 
@@ -320,7 +322,8 @@ impl<'a, 'i> Section<'a, 'i> {
                 .with_help(format!("the longest is {key} = \"{longest}\""));
             return default;
         }
-        let example = format!("{key} = \"{}\"", format_duration(default));
+        let shown = if default.is_zero() { Duration::from_secs(10) } else { default };
+        let example = format!("{key} = \"{}\"", format_duration(shown.min(*range.end())));
         let Some(text) = self.text(key, &example, faults) else { return default };
         ranged(key, &text, parse_duration, range, format_duration, &example, faults)
             .unwrap_or(default)

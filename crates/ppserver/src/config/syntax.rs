@@ -100,7 +100,7 @@ fn foreign_meaning(text: &str, span: &Span) -> Option<&'static str> {
     let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     let mut words = line.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
-    words.find_map(foreign::meaning).filter(|_| !line.contains('='))
+    words.find_map(|word| foreign::meaning(word, "")).filter(|_| !line.contains('='))
 }
 
 /// The outermost arrays that run to the end of the file because their `]` is missing; what stands

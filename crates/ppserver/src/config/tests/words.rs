@@ -138,9 +138,38 @@ fn keys_of_other_proxies_are_told_ours() {
     for key in ["trusted_ips", "trustedIPs", "real_ip", "set_real_ip_from"] {
         assert_told(&listener(&format!("{key} = ['10.0.0.0/8']")), (6, 1), "unknown key", trust);
     }
+    for (key, ours) in [
+        ("max_fails", "passive = { failures = 2"),
+        ("fail_timeout", "passive = { failures = 2"),
+        ("ip_hash", "balance = \"source_hash\""),
+        ("serverName", "sni = [\"*.example.com\"] } in a [[listener.route]]"),
+        ("allowlist", "client = [\"192.0.2.0/24\"] } in a [[listener.route]]"),
+        ("limit_conn", "per_client = { connections = 100, rate = 20 }"),
+        ("metrics", "in [admin]"),
+    ] {
+        let text = upstream(&format!("{key} = true"));
+        assert_told(&text, (8, 1), &format!("unknown key `{key}`"), ours);
+    }
+    for key in ["port", "bind", "address"] {
+        let text = top(&format!("[admin]\n{key} = ':9464'"));
+        assert_told(&text, (3, 1), "unknown key", "here that is listen = \"127.0.0.1:9464\"");
+    }
     let bind = "bind = [\"0.0.0.0:443\"] in a [[listener]]";
     assert_told(&listener("listen = ':80'"), (6, 1), "unknown key `listen`", bind);
     assert_told(&top("[entryPoints.web]\naddress = ':80'"), (2, 2), "`entryPoints`", bind);
+}
+
+#[test]
+fn an_example_of_what_is_off_by_default_is_not_off() {
+    let limits = |lines: &str| listener(&format!("[listener.limits]\n{lines}"));
+    assert_told(&limits("rate = '10/s'"), (7, 8), "`rate` takes a number", "rate = 10");
+    assert_told(&top("[server]\nlame_duck = 5"), (3, 13), "takes a string", "lame_duck = \"10s\"");
+}
+
+#[test]
+fn a_service_among_the_endpoints_is_told_how_srv_records_are_asked_for() {
+    let text = format!("{HEAD}{LISTENER}{}", UPSTREAM.replace("127.0.0.1:2", "_pp._tcp.web"));
+    assert_told(&text, (7, 12), "the port is missing", "{ srv = \"_pp._tcp.web\" }");
 }
 
 #[test]
