@@ -55,6 +55,7 @@ pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
         unused_endpoints(upstream, faults);
         unreachable_endpoints(upstream, faults);
         no_effect::endpoints(upstream, faults);
+        no_effect::twice(upstream, faults);
         no_effect::retries(upstream, faults);
         no_effect::dns(upstream, faults);
         no_effect::send(upstream, faults);

@@ -1,5 +1,6 @@
 //! Keys that change nothing as things stand.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use ppcore::tlv;
@@ -203,18 +204,29 @@ pub(super) fn endpoints(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
     }
 }
 
+/// An endpoint is one, however often it is written.
+pub(super) fn twice(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
+    let mut seen = BTreeSet::new();
+    for EntryDraft { entry, place } in &upstream.endpoints {
+        let endpoint = &entry.value.endpoint;
+        if !seen.insert(endpoint) {
+            let message = format!("{endpoint} is an endpoint already, and its first entry counts");
+            let help = "weight = 2 in the first one sends it more; or remove this one";
+            warn(place.clone(), message, help, faults);
+        }
+    }
+}
+
 /// Nothing is asked for.
 pub(super) fn dns(upstream: &UpstreamDraft, faults: &mut Diagnostics) {
-    let is_said = upstream.dns.value != Dns::default();
+    let (table, default) = (&upstream.dns, Dns::default());
     let mut endpoints = upstream.endpoints.iter();
-    if is_said
-        && !upstream.endpoints.is_empty()
+    if !upstream.endpoints.is_empty()
         && !endpoints.any(|draft| draft.entry.value.endpoint.is_followed())
     {
-        let why = "all endpoints are addresses";
-        for key in ["min", "max"] {
-            warn_if(&upstream.dns, key, true, why, "remove it, or name endpoints", faults);
-        }
+        let (why, help) = ("all endpoints are addresses", "remove it, or name endpoints");
+        warn_if(table, "min", table.value.min != default.min, why, help, faults);
+        warn_if(table, "max", table.value.max != default.max, why, help, faults);
     }
 }
 

@@ -39,6 +39,14 @@ fn a_header_deadline_below_three_seconds_is_warned_about_where_it_is_set() {
     assert_eq!(loaded(&text).listeners[0].timeouts.header, Duration::from_secs(1));
 }
 
+#[test]
+fn an_endpoint_that_is_written_twice_is_warned_about() {
+    let twice = relay("127.0.0.1:1", "10.0.0.1:2', '[::ffff:10.0.0.1]:2");
+    assert_eq!(faults(&twice), ["7:26 no-effect"]);
+    let twice = relay("127.0.0.1:1", "web:2', { address = 'web:2', weight = 2 }, 'web:3");
+    assert_eq!(faults(&twice), ["7:33 no-effect"]);
+}
+
 /// A listener at `bind` that relays to `endpoint`.
 fn relay(bind: &str, endpoint: &str) -> String {
     let text = format!("{HEAD}{LISTENER}{UPSTREAM}");
@@ -207,6 +215,7 @@ fn how_often_names_are_asked_for_has_no_effect_without_one() {
     };
     assert_eq!(with("'127.0.0.1:2'", "{max='9m'}"), ["8:6 no-effect"]);
     assert_eq!(with("'127.0.0.1:2'", "{min='5s',max='5m'}"), [""; 0], "defaults");
+    assert_eq!(with("'127.0.0.1:2'", "{min='5s',max='9m'}"), ["8:15 no-effect"], "a default");
     for followed in ["'web:2'", "{srv='_pp._tcp.web'}", "{file='/etc/pp/web.txt'}"] {
         assert_eq!(with(followed, "{max='9m'}"), [""; 0], "{followed}");
     }
