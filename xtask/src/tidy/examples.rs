@@ -153,6 +153,6 @@ mod tests {
         ] {
             assert_eq!(lines(HEADER, good), [0; 0], "{good}");
         }
-        assert_eq!(lines("crates/ppserver/src/control/server.rs", "pub fn bare() {}"), [0; 0]);
+        assert_eq!(lines("crates/ppserver/src/control/process.rs", "pub fn bare() {}"), [0; 0]);
     }
 }

@@ -16,7 +16,7 @@ use crate::config::{Config, Flags, Log, LogFormat, LogLevel, Version, Versions};
 use crate::control::error::ServerError;
 use crate::control::limits;
 use crate::control::prepare::{Source, WaitForNames};
-use crate::control::server::Server;
+use crate::control::process::Server;
 use crate::telemetry::log;
 
 /// The port that is tried first.

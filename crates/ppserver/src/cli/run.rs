@@ -18,7 +18,7 @@ use crate::config::{
 use crate::control::error::ServerError;
 use crate::control::limits;
 use crate::control::prepare::{ConfigFile, Source, WaitForNames};
-use crate::control::server::Server;
+use crate::control::process::Server;
 use crate::control::supervise::{Stdin, Supervisor};
 use crate::telemetry::log;
 

@@ -2,10 +2,10 @@
 //! answers signals and reloads; it never touches a payload byte.
 //!
 //! ```text
-//! server -> start ------------> prepare -> names -> bounded
-//!       \-> serve -> reload, refresh/  \--> service -> workers, pools, counts, ports, access_logs, admin
-//!           ^    \-> recovery, trials, checks                                   /
-//!           \-------------- requests <-----------------------------------------/
+//! process -> start ----------------> prepare -> names -> bounded
+//!        \-> event_loop -> reload, refresh/  \--> data_plane -> workers, pools, counts, ports, access_logs, admin
+//!            ^         \-> recovery, trials, checks                                      /
+//!            \------------------- requests <--------------------------------------------/
 //! ```
 //!
 //! An async runtime of one thread, since all it does is wait. Invariant: nothing blocks that thread. What may
@@ -21,7 +21,9 @@ mod changes;
 mod checks;
 pub mod client;
 mod counts;
+mod data_plane;
 pub mod error;
+mod event_loop;
 mod handover;
 mod input;
 mod jitter;
@@ -35,6 +37,7 @@ mod pools;
 mod ports;
 pub mod prepare;
 mod privileges;
+pub mod process;
 mod reach;
 mod recovery;
 mod refresh;
@@ -42,9 +45,6 @@ mod reload;
 mod requests;
 mod routes;
 pub mod running;
-mod serve;
-pub mod server;
-mod service;
 mod signals;
 mod start;
 pub mod supervise;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::data_plane::Service;
 use super::error::ServerError;
 use super::moment;
-use super::service::Service;
 
 /// Between two replacements of one worker: short, since clients wait, and long enough not to be all that the
 /// process does.

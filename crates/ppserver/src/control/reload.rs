@@ -14,12 +14,12 @@ use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 
+use super::data_plane::Following;
 use super::error::{ServerError, system};
 use super::names::Names;
 use super::prepare::{self, ConfigFile, Prepared, WaitForNames};
 use super::requests::{Answer, Refusal, Reloaded, Reply, Why, answer};
 use super::running::Running;
-use super::service::Following;
 use super::{changes, limits, notify};
 use crate::config::Output;
 use crate::telemetry::ledger::ReloadResult;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::admin::Reception;
 use super::board::{Board, Readiness, Shown};
+use super::data_plane::{Following, Service};
 use super::handover::{Keeper, Successor};
 use super::input::Input;
 use super::names::Names;
@@ -18,7 +19,6 @@ use super::prepare::{ConfigFile, Resolved};
 use super::requests::{
     self, Answer, EndpointChange, EndpointSet, Logging, Refusal, Reply, Requests, Why,
 };
-use super::service::{Following, Service};
 use super::signals::Signal;
 use super::workers::Replies;
 use crate::config::{self, Choice, LogLevel, OnDown};

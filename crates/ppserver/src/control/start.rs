@@ -7,13 +7,13 @@
 //! Invariant: up to the bar a start can be dropped, and leaves nothing behind but a thread that hangs; behind
 //! it clients may be there, and nothing takes long.
 
+use super::data_plane::Service;
 use super::error::{ServerError, system};
 use super::handover::{Legacy, Parcel};
 use super::input::Input;
 use super::names::Names;
 use super::prepare::{ConfigFile, Prepared, Source, WaitForNames};
 use super::running::Running;
-use super::service::Service;
 use super::workers;
 use super::{announce, limits, notify, prepare, privileges, transparent};
 use crate::data::sys;

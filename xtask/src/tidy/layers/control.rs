@@ -27,10 +27,10 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "a supervisor holds sockets and starts processes; it touches no connection and reads no configuration",
     },
     Layer {
-        name: "control::server",
+        name: "control::process",
         uses: &[
             "control::start",
-            "control::serve",
+            "control::event_loop",
             "control::activation",
             "control::handover",
             "control::prepare",
@@ -51,7 +51,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::notify",
             "control::prepare",
             "control::running",
-            "control::service",
+            "control::data_plane",
             "control::workers",
             "control::announce",
             "control::limits",
@@ -65,7 +65,7 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "a start is the first configuration that a service follows",
     },
     Layer {
-        name: "control::serve",
+        name: "control::event_loop",
         uses: &[
             "control::trials",
             "control::pools",
@@ -96,7 +96,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::prepare",
             "control::requests",
             "control::running",
-            "control::service",
+            "control::data_plane",
             "telemetry::ledger",
             "telemetry::log",
             "config",
@@ -126,7 +126,7 @@ pub(super) const CONTROL: &[Layer] = &[
         name: "control::recovery",
         uses: &[
             "control::moment",
-            "control::service",
+            "control::data_plane",
             "control::error",
             // Its test starts a service.
             "control::names",
@@ -153,7 +153,7 @@ pub(super) const CONTROL: &[Layer] = &[
             "control::admin",
             "control::board",
             "control::requests",
-            "control::service",
+            "control::data_plane",
             "control::names",
             "control::ports",
             "control::prepare",
@@ -170,7 +170,7 @@ pub(super) const CONTROL: &[Layer] = &[
         why: "what runs is told of here, and changed elsewhere",
     },
     Layer {
-        name: "control::service",
+        name: "control::data_plane",
         uses: &[
             "core::pool",
             "control::trials",

@@ -56,7 +56,7 @@ const ABOVE: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &[
-            "control::server",
+            "control::process",
             "control::prepare",
             "control::limits",
             "control::lookup",

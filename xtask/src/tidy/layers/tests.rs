@@ -23,7 +23,7 @@ fn server_with(path: &str, text: &str) -> Vec<(usize, String)> {
         ("src/data/table.rs", ""),
         ("src/data/worker.rs", ""),
         ("src/control/mod.rs", "mod serve; mod signals;"),
-        ("src/control/serve.rs", ""),
+        ("src/control/event_loop.rs", ""),
         ("src/control/signals.rs", ""),
         ("src/telemetry/mod.rs", "mod summary;"),
         ("src/telemetry/summary.rs", ""),

@@ -11,7 +11,7 @@ use super::handover::Legacy;
 use super::prepare::{Source, WaitForNames};
 use super::running::Running;
 use super::signals::Signals;
-use super::{activation, privileges, serve, start};
+use super::{activation, event_loop, privileges, start};
 
 /// A process that can serve.
 #[derive(Debug)]
@@ -88,6 +88,6 @@ impl Server {
     /// # Errors
     /// When a worker failed and cannot be replaced.
     pub fn serve(&mut self, running: Running) -> Result<(), ServerError> {
-        self.runtime.block_on(serve::serve(running, &mut self.signals))
+        self.runtime.block_on(event_loop::serve(running, &mut self.signals))
     }
 }
