@@ -1,8 +1,15 @@
 //! How flows begin, stay and end: by answers, by silence, through a reload, and in a drain.
 
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use rustix::process::Signal;
 
-use super::{Setup, a_client, addr, answer, assert_counted, bound, line_of, next};
+use super::{
+    Setup, a_client, addr, answer, assert_counted, assert_silent, bound, client_of, line_of, next,
+};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::life::server::Server;
 use crate::life::upgrade::Heir;
@@ -93,26 +100,136 @@ fn a_drain_serves_who_was_answered_and_begins_nothing() {
     assert_eq!(line_of(&server, &served, 0)["end"], "drained");
 }
 
+/// Sends a question and waits for what its upstream gets, and from whom.
+#[track_caller]
+fn ask(client: &UdpSocket, question: &[u8], far: &UdpSocket) -> SocketAddr {
+    client.send(question).expect("loopback is up");
+    let (datagram, peer) = next(far);
+    assert_eq!(datagram, question);
+    peer
+}
+
 #[test]
-fn an_upgrade_loses_no_datagram_and_answers_to_flows_of_before_still_come() {
+fn a_listener_that_a_reload_takes_away_keeps_its_flows_and_lets_nobody_in() {
     let far = bound("127.0.0.1:0");
-    let server = Server::start(&Setup::to(&[addr(&far)]).text().replace("100ms", "1m"));
-    let client = a_client(&server);
-    client.send(b"one").unwrap();
-    let (_, old) = next(&far);
-    far.send_to(b"answer", old).unwrap();
-    assert_eq!(answer(&client), b"answer");
-    let heir = Heir::of(&server, server.pid(), 0);
-    // Whichever of them takes it.
-    let new = poll_for(PATIENCE, || {
-        client.send(b"two").unwrap();
-        let (datagram, peer) = next(&far);
-        assert_eq!(datagram, b"two");
-        (peer != old).then_some(peer)
-    });
-    for (peer, text) in [(old, b"late"), (new.expect("the new one serves"), b"soon")] {
-        far.send_to(text, peer).unwrap();
-        assert_eq!(answer(&client), text);
+    for (bind, host) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.5")] {
+        let server = Setup::to(&[addr(&far)]).bind(bind).start();
+        let at = SocketAddr::new(host.parse().unwrap(), server.addr().port());
+        let (old, asking) = (client_of(at), client_of(at));
+        let peer = ask(&old, b"one", &far);
+        far.send_to(b"answer", peer).unwrap();
+        assert_eq!(answer(&old), b"answer");
+        let unanswered = ask(&asking, b"two", &far);
+        // Another address for it, and the first one for nobody.
+        let moved = Setup::to(&[addr(&far)]).bind("127.0.0.7:0");
+        server.reload(&moved.text(), "reloaded");
+        assert_eq!(ask(&old, b"three", &far), peer);
+        far.send_to(b"late", unanswered).unwrap();
+        far.send_to(b"soon", peer).unwrap();
+        assert_eq!((answer(&asking), answer(&old)), (b"late".to_vec(), b"soon".to_vec()));
+        let new = client_of(at);
+        new.send(b"new").unwrap();
+        let refused = new.recv(&mut [0]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // The address is ours again, beside the flows that have stayed there.
+        let port = at.port();
+        server.reload(&Setup::to(&[addr(&far)]).bind(&format!("{host}:{port}")).text(), "reloaded");
+        ask(&new, b"again", &far);
+        assert_eq!(ask(&old, b"four", &far), peer);
+        assert_silent(&far);
     }
-    assert!(heir.is_running());
+}
+
+/// Clients with a flow each, and where it comes out.
+struct Crowd {
+    far: UdpSocket,
+    clients: Vec<(UdpSocket, SocketAddr)>,
+}
+
+impl Crowd {
+    #[track_caller]
+    fn of(server: SocketAddr, far: UdpSocket, count: usize) -> Crowd {
+        let begin = |_| {
+            let client = client_of(server);
+            let peer = ask(&client, b"first", &far);
+            far.send_to(b"answer", peer).expect("loopback is up");
+            assert_eq!(answer(&client), b"answer");
+            (client, peer)
+        };
+        let clients = (0..count).map(begin).collect();
+        Crowd { far, clients }
+    }
+
+    /// Returns how many still have the flow that they had, and its answers.
+    fn stayed(&self) -> usize {
+        let stays = |(client, before): &&(UdpSocket, SocketAddr)| {
+            let peer = ask(client, b"later", &self.far);
+            self.far.send_to(b"answer", peer).expect("loopback is up");
+            assert_eq!(answer(client), b"answer");
+            peer == *before
+        };
+        self.clients.iter().filter(stays).count()
+    }
+}
+
+#[test]
+fn an_upgrade_keeps_every_flow_and_new_ones_begin_at_the_new_process() {
+    for (bind, host) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.5")] {
+        let far = bound("127.0.0.1:0");
+        let text = Setup::to(&[addr(&far)]).bind(bind).text();
+        let text = text.replace("100ms", "1m").replace("workers = 1", "workers = 2");
+        let server = Server::start(&text);
+        let at = SocketAddr::new(host.parse().unwrap(), server.addr().port());
+        let crowd = Crowd::of(at, far, 200);
+        let asking = client_of(at);
+        let unanswered = ask(&asking, b"question", &crowd.far);
+        let heir = Heir::of(&server, server.pid(), 0);
+        assert_eq!(crowd.stayed(), 200);
+        crowd.far.send_to(b"late", unanswered).unwrap();
+        assert_eq!(answer(&asking), b"late");
+        let new = client_of(at);
+        ask(&new, b"new", &crowd.far);
+        assert!(heir.is_running());
+    }
+}
+
+/// The sockets that flows get are bound before they are connected, and take from strangers what comes between.
+#[test]
+fn through_an_upgrade_no_newcomer_is_lost() {
+    let far = bound("127.0.0.1:0");
+    let text = Setup::to(&[addr(&far)]).text().replace("100ms", "1m");
+    let server = Server::start(&text);
+    let crowd = Crowd::of(server.addr(), far, 100);
+    let (at, is_over) = (server.addr(), AtomicBool::new(false));
+    let (sent, heir) = thread::scope(|scope| {
+        let newcomers = scope.spawn(|| {
+            let mut sent = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                client_of(at).send(&sent.to_be_bytes()).unwrap();
+                sent += 1;
+                // Each in its turn: what is not taken in time is not ours to lose.
+                assert_eq!(next(&crowd.far).0, (sent - 1).to_be_bytes());
+            }
+            sent
+        });
+        let heir = Heir::of(&server, server.pid(), 0);
+        is_over.store(true, Ordering::Relaxed);
+        (newcomers.join().unwrap(), heir)
+    });
+    assert!(sent > 0 && heir.is_running());
+    assert_eq!(crowd.stayed(), 100);
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_flows_and_newcomers_where_they_are() {
+    let far = bound("127.0.0.1:0");
+    let server = Server::start(&Setup::to(&[addr(&far)]).text());
+    let crowd = Crowd::of(server.addr(), far, 20);
+    std::fs::write(server.file(), "nonsense").unwrap();
+    for nth in 0..2 {
+        server.proc.signal(Signal::USR2);
+        server.wait_for("upgrade refused", nth);
+        assert_eq!(crowd.stayed(), 20);
+        ask(&client_of(server.addr()), b"new", &crowd.far);
+    }
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::access_logs::AccessLogs;
 use super::admin::{self, Doors, Reception};
 use super::checks::Checks;
@@ -32,6 +34,8 @@ use crate::telemetry::ledger::Ledger;
 
 /// A worker whose turn takes longer does not turn any more: honest ones take milliseconds.
 const TURN_MAX: Duration = Duration::from_secs(5);
+/// How long flows may take to get their sockets, 10 us each: a worker that does not turn is no reason to keep its program.
+const PART_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the workers have been told to follow.
 #[derive(Debug)]
@@ -224,6 +228,25 @@ impl Service {
     pub(super) fn drain(&mut self) -> Replies {
         self.let_go();
         self.workers.drain()
+    }
+
+    /// Has flows of datagrams get sockets of their own, since another process is about to serve the ports. What is returned
+    /// ends when they have them, or that takes too long: without one a flow goes over with its port.
+    pub(super) fn part(&self) -> impl Future<Output = ()> + use<> {
+        let replies = self.workers.part();
+        async {
+            let why = match timeout(PART_TIMEOUT, replies.all()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a worker takes too long".to_owned(),
+            };
+            tracing::warn!(why, "not every flow of datagrams stays");
+        }
+    }
+
+    /// Nobody else serves the ports.
+    pub(super) fn stay(&self) {
+        self.workers.stay();
     }
 
     /// Lets go of the ports that another process serves under these names, and drains the others.

@@ -151,7 +151,7 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                 Err(why) => upgrade.refuse(None, untimely(why)),
             },
             Event::Upgrade(step) => {
-                if let Some(successor) = upgrade.handle(step) {
+                if let Some(successor) = upgrade.handle(step, &running) {
                     notify::succeeded_by(successor.pid);
                     watchdog = Watchdog::default();
                     (reload, recovery) = (Reload::default(), Recovery::default());
@@ -171,7 +171,8 @@ pub(super) async fn serve(mut running: Running, signals: &mut Signals) -> Result
                         upgrade.is_under_way().then(|| Err("the supervisor has gone".to_owned()))
                     }
                 };
-                if let Some(successor) = step.and_then(|step| upgrade.handle(step)) {
+                let successor = step.and_then(|step| upgrade.handle(step, &running));
+                if let Some(successor) = successor {
                     (reload, recovery, keeper) = (Reload::default(), Recovery::default(), None);
                     course = Course::Draining { until: Instant::now() + running.leave(&successor) };
                 }

@@ -1,8 +1,8 @@
 //! An upgrade: another program takes over the ports, and this one drains; or nothing changes.
 //!
 //! ```text
-//! (none) --asked--> handing over --the other one serves--> leaving
-//!                        \--it does not--> (none), said
+//! (none) --asked--> parting (datagrams) --> handing over --the other one serves--> leaving
+//!                                                    \--it does not--> (none), said
 //! ```
 //!
 //! This process hands over itself, unless it is supervised: then its supervisor does. Signals are answered meanwhile.
@@ -46,6 +46,8 @@ impl Upgrade {
         reply: Reply<Upgraded>,
     ) {
         if let Some(keeper) = keeper {
+            // As soon as it is asked it gives the ports away.
+            running.service.part().await;
             keeper.asks(program).await;
             (self.is_asked, self.asking) = (true, reply);
             return;
@@ -64,9 +66,12 @@ impl Upgrade {
         let parent = if notify::is_heard() { Parent::Manager } else { Parent::Giver };
         let terms = Terms { generation, parent };
         let input = running.input.clone();
+        let parted = running.service.part();
         self.asking = reply;
         self.task.spawn(async move {
-            let heir = Candidate::start(program, terms, input).await?.take_over(&parcels).await?;
+            let candidate = Candidate::start(program, terms, input).await?;
+            parted.await;
+            let heir = candidate.take_over(&parcels).await?;
             let pid = heir.process.id();
             heir.process.leave_alone();
             let names = heir.parcels.into_iter().map(|parcel| parcel.name).collect();
@@ -89,8 +94,8 @@ impl Upgrade {
         }
     }
 
-    /// Tells who asked what has come of it, and returns who serves, if somebody does.
-    pub(super) fn handle(&mut self, step: Step) -> Option<Successor> {
+    /// Tells who asked what has come of it, and returns who serves, if somebody does; flows go on as before, if nobody does.
+    pub(super) fn handle(&mut self, step: Step, running: &Running) -> Option<Successor> {
         self.is_asked = false;
         let reply = self.asking.take();
         match step {
@@ -100,6 +105,7 @@ impl Upgrade {
                 Some(successor)
             }
             Err(why) => {
+                running.service.stay();
                 self.refuse(reply, Refusal::new(Why::Unusable, why));
                 None
             }

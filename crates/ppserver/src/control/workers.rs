@@ -179,6 +179,16 @@ impl Workers {
         Replies(self.lines.iter().map(|line| ask(line, Order::Drain)).collect())
     }
 
+    /// Has each give its flows of datagrams sockets of their own.
+    pub(super) fn part(&self) -> Replies {
+        Replies(self.lines.iter().map(|line| ask(line, Order::Part)).collect())
+    }
+
+    /// Tells each that nobody else serves the ports.
+    pub(super) fn stay(&self) {
+        self.lines.iter().for_each(|line| line.send(Order::Stay));
+    }
+
     /// Asks each for the connections that a filter holds.
     pub(super) fn list(&self, filter: &Filter) -> Vec<oneshot::Receiver<Listing>> {
         let list = |line| ask(line, |reply| Order::List(filter.clone(), reply));

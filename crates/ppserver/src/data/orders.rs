@@ -39,6 +39,11 @@ pub enum Order {
     /// Accept what is queued, close the ports, and end with the last connection; the reply comes once the ports
     /// are closed.
     Drain(Reply<io::Result<()>>),
+    /// Give each flow of datagrams a socket of its own, since another process is about to serve the ports; the reply comes once
+    /// what waited there is taken.
+    Part(Reply<io::Result<()>>),
+    /// It does not: flows that begin need none.
+    Stay,
     /// Let go of these ports as they are, since another process takes who is queued there; as a drain otherwise.
     Leave(Vec<Arc<Claim>>),
     /// Show these connections.

@@ -23,7 +23,7 @@ use socket2::Socket;
 use super::clock::Clock;
 use super::conduit::Spares;
 use super::conn::{Connection, Ctx, Worked};
-use super::datagrams::{Batch, DatagramPort};
+use super::datagrams::{Batch, DatagramPort, Parting};
 use super::leg;
 use super::listing::{Filter, Listing};
 use super::orders::{Claim, Ejections, Line, Order, Reply, Setup, Share};
@@ -83,6 +83,8 @@ pub struct Worker {
     accepted: Vec<(Socket, Peer)>,
     /// Who waits until the ports are those of the last order.
     following: Option<Reply<io::Result<()>>>,
+    /// Who waits until flows of datagrams have sockets of their own.
+    parting: Option<Reply<io::Result<()>>>,
     /// Who waits until there are no ports any more.
     closing: Option<Reply<io::Result<()>>>,
     is_draining: bool,
@@ -157,6 +159,7 @@ impl Worker {
             scratch: vec![0; ppcore::V2_LEN_MAX].into_boxed_slice(),
             accepted: Vec::new(),
             following: None,
+            parting: None,
             closing: None,
             is_draining: false,
         };
@@ -186,6 +189,7 @@ impl Worker {
             self.take_orders(now);
             let now = self.accept(now);
             self.work(now);
+            self.reply();
             self.expire(now);
         }
     }
@@ -244,6 +248,12 @@ impl Worker {
                     self.schedule.file(Task::Datagrams(at), &mut port.ticket);
                 }
             }
+            Source::Path(at, place) => {
+                if let Some(Some(port)) = self.datagram_ports.get_mut(at) {
+                    port.note_path_event(place);
+                    self.schedule.file(Task::Datagrams(at), &mut port.ticket);
+                }
+            }
             Source::Leg(key, side) => {
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 connection.note_event(side, readiness(event), now);
@@ -265,6 +275,14 @@ impl Worker {
                     (0..self.ports.len()).for_each(|at| self.drain_port(at));
                     self.datagram_ports.iter_mut().flatten().for_each(DatagramPort::drain);
                     self.close_drained(now);
+                }
+                Order::Part(reply) => {
+                    self.parting = Some(reply);
+                    let all = 0..self.datagram_ports.len();
+                    all.for_each(|at| self.part_datagrams(at, Parting::ToAnother, now));
+                }
+                Order::Stay => {
+                    self.datagram_ports.iter_mut().flatten().for_each(DatagramPort::stay);
                 }
                 Order::Leave(claims) => self.leave(&claims, now),
                 Order::List(filter, reply) => reply.send(self.list(&filter, now.instant)),
@@ -305,7 +323,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Has the ports of datagrams that stay follow other terms, and closes the others.
+    /// Has the ports of datagrams that stay follow other terms, and the others part from their flows.
     fn follow_datagrams(&mut self, ports: &[Share], now: Now) {
         for at in 0..self.datagram_ports.len() {
             let Some(claim) = self.datagram_ports[at].as_ref().map(|port| &port.claim) else {
@@ -313,7 +331,7 @@ impl Worker {
             };
             let share = ports.iter().find(|share| Arc::ptr_eq(&share.claim, claim));
             let Some(rules) = share.map(|share| Arc::clone(&self.rules[share.listener])) else {
-                self.close_datagrams(at, EndReason::Drained, now);
+                self.part_datagrams(at, Parting::ToNobody, now);
                 continue;
             };
             let flows_max = self.flows_max(&rules);
@@ -351,6 +369,14 @@ impl Worker {
     fn flows_max(&self, rules: &Rules) -> usize {
         let workers = self.cells.len();
         rules.datagrams.terms.flows_max.div_ceil(workers).min(self.connections_max / workers)
+    }
+
+    fn part_datagrams(&mut self, at: usize, parting: Parting, now: Now) {
+        let Lent { mut ctx, datagram_ports, schedule, .. } = self.lend(now);
+        if let Some(port) = &mut datagram_ports[at] {
+            port.part(parting, &mut ctx);
+            schedule.file(Task::Datagrams(at), &mut port.ticket);
+        }
     }
 
     fn close_datagrams(&mut self, at: usize, reason: EndReason, now: Now) {
@@ -404,11 +430,14 @@ impl Worker {
 
     fn leave(&mut self, claims: &[Arc<Claim>], now: Now) {
         self.is_draining = true;
-        for port in self.datagram_ports.iter_mut().flatten() {
-            if claims.iter().any(|claim| Arc::ptr_eq(claim, &port.claim)) {
-                port.leave(self.poll.registry());
-            } else {
-                port.drain();
+        for at in 0..self.datagram_ports.len() {
+            let Lent { ctx, datagram_ports, .. } = self.lend(now);
+            match &mut datagram_ports[at] {
+                Some(port) if claims.iter().any(|claim| Arc::ptr_eq(claim, &port.claim)) => {
+                    port.leave(&ctx);
+                }
+                Some(_) => self.part_datagrams(at, Parting::ToNobody, now),
+                None => {}
             }
         }
         self.close_drained(now);
@@ -491,13 +520,24 @@ impl Worker {
             }
         }
         self.accepted = accepted;
-        if self.following.is_some() && !self.ports.iter().flatten().any(Port::is_draining) {
-            self.following.take().into_iter().for_each(|reply| reply.send(Ok(())));
-        }
-        if self.closing.is_some() && self.ports.iter().all(Option::is_none) {
-            self.closing.take().into_iter().for_each(|reply| reply.send(Ok(())));
-        }
         now
+    }
+
+    /// Tells who waits for the ports to be as they were told to be.
+    fn reply(&mut self) {
+        let have_parted = self.datagram_ports.iter().flatten().all(DatagramPort::has_parted);
+        let tell = |waiting: &mut Option<Reply<_>>| {
+            waiting.take().into_iter().for_each(|reply| reply.send(Ok(())));
+        };
+        if have_parted {
+            tell(&mut self.parting);
+            if !self.ports.iter().flatten().any(Port::is_draining) {
+                tell(&mut self.following);
+            }
+        }
+        if self.ports.iter().all(Option::is_none) {
+            tell(&mut self.closing);
+        }
     }
 
     fn admit(&mut self, client: Socket, peer: Peer, rules: &Arc<Rules>, now: Now) {

@@ -13,7 +13,7 @@ words! {
         Unanswered, "unanswered";
         /// It gave way to somebody who came later.
         Evicted, "evicted";
-        /// Its listener reads datagrams otherwise since a reload.
+        /// Its listener reads datagrams otherwise since a reload, or is gone and left it no socket.
         Reloaded, "reloaded";
         /// The process stops, and the flow outlived the grace period.
         Drained, "drained";

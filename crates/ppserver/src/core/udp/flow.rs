@@ -11,7 +11,7 @@ use ppcore::Version;
 use crate::core::intent::{Intent, Purpose};
 
 /// The path of a datagram that came to a listener; its answer goes it backwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
     /// The socket's peer: the client itself, or a balancer.
     pub peer: SocketAddr,

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! No socket, no clock, no payload: bytes are looked at by the [`Gate`], sent and received by the shell. `flow` and `table` are
-//! what is known, `segments` what comes in, `outbox` what goes out. Invariants: a datagram goes along the
+//! what is known, `segments` what comes in, `outbox` what goes out, `apart` who stays when the port goes. Invariants: a datagram goes along the
 //! flow of the one whose it is; each that came in is sent or dropped for one reason (`Counts`); never more flows than
 //! `flows_max`.
 
+pub mod apart;
 pub mod drop_reason;
 pub mod end_reason;
 mod flow;

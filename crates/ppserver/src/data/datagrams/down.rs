@@ -105,7 +105,12 @@ impl DatagramPort {
                 continue;
             };
             let from = is_wild.then_some(path.local);
-            match batch.send(&*self.socket, Some(Way { to: path.peer, from })) {
+            let sent = match (self.paths.of(path), &self.socket) {
+                (Some(own), _) => batch.send(own, None),
+                (None, Some(port)) => batch.send(&**port, Some(Way { to: path.peer, from })),
+                (None, None) => Err(io::ErrorKind::NotConnected.into()),
+            };
+            match sent {
                 Ok(bytes) => {
                     let count = batch.outbox.handle_sent();
                     self.relay.handle_sent(Direction::Down, count);

@@ -244,6 +244,7 @@ impl DatagramPort {
     pub(super) fn take_ended(&mut self, ctx: &mut Ctx<'_>) {
         while let Some(mut over) = self.relay.next_ended() {
             self.tell_ended(&over, ctx);
+            self.paths.release(over.flow.path(), over.began);
             give_back(&mut over);
         }
     }

@@ -6,13 +6,14 @@
 //! ```
 //!
 //! Performs what `core/udp` decides, and decides nothing itself. A flow has a socket of its own, connected to its
-//! endpoint: only that tells of refusals. Invariants: bytes are copied by the kernel alone; what a flow was let in with and
+//! endpoint: only that tells of refusals. A port that goes leaves its flows sockets of their own (`paths`). Invariants: bytes are copied by the kernel alone; what a flow was let in with and
 //! counts for is given back once, whatever ends it.
 
 mod batch;
 mod down;
 mod entrance;
 mod flows;
+mod paths;
 mod told;
 mod up;
 
@@ -27,6 +28,7 @@ use socket2::Socket;
 
 pub(super) use batch::Batch;
 use flows::{Guest, Leg};
+use paths::Paths;
 
 use super::conn::Ctx;
 use super::orders::Claim;
@@ -42,8 +44,10 @@ use crate::data::sys;
 /// A listening socket of datagrams of this worker, and the flows that came in by it.
 #[derive(Debug)]
 pub(super) struct DatagramPort {
-    // In front of the claim: it is let go before the claim is.
-    socket: Arc<Socket>,
+    // In front of the claim: they are let go before the claim is. `None` once the port is closed.
+    socket: Option<Arc<Socket>>,
+    /// Sockets of flows that stay.
+    paths: Paths,
     pub(super) claim: Arc<Claim>,
     addr: SocketAddr,
     /// The terms of whoever comes from now on.
@@ -55,14 +59,35 @@ pub(super) struct DatagramPort {
     relay: Relay<Leg, Guest>,
     /// Whether something may have come.
     is_readable: bool,
-    /// Another process serves the socket.
-    is_left: bool,
+    standing: Standing,
+    /// So many messages at most wait at the port that came before it began to part.
+    waiting_max: usize,
     /// Flows whose sockets have something to tell.
     ready: VecDeque<FlowId>,
     /// The flow that was refused last, and the place of the endpoint where nobody listens.
     refused: Option<(FlowId, usize)>,
     /// What has been told of the relay's counts.
     told: [Counts; 2],
+}
+
+/// Whose what comes to the port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Ours.
+    Ours,
+    /// Ours still; each flow has a socket of its own, since another process is about to serve the port, or nobody.
+    Parting(Parting),
+    /// Not ours any more. What has a socket of its own is.
+    Left,
+}
+
+/// Who serves a port behind us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// Another process, once it says so.
+    ToAnother,
+    /// Nobody: it is closed once what waits there is taken.
+    ToNobody,
 }
 
 impl DatagramPort {
@@ -85,7 +110,8 @@ impl DatagramPort {
         sys::datagrams::set_fragments(&*socket, addr.is_ipv4(), rules.datagrams.fragments)?;
         sys::watch(ctx.registry, &*socket, Source::Datagrams(at).token(), Interest::READABLE)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
+            paths: Paths::default(),
             claim,
             addr,
             rules,
@@ -94,7 +120,8 @@ impl DatagramPort {
             relay,
             // An edge tells of what comes, not of what is there.
             is_readable: true,
-            is_left: false,
+            standing: Standing::Ours,
+            waiting_max: 0,
             ready: VecDeque::new(),
             refused: None,
             told: [Counts::default(); 2],
@@ -103,7 +130,7 @@ impl DatagramPort {
 
     /// Something has come from clients.
     pub(super) fn note_event(&mut self) {
-        self.is_readable = !self.is_left;
+        self.is_readable = self.standing != Standing::Left;
     }
 
     /// The socket of the flow at a place has something to tell. Nothing was closed since it told.
@@ -126,9 +153,10 @@ impl DatagramPort {
     pub(super) fn follow(&mut self, rules: &Arc<Rules>, flows_max: usize, ctx: &mut Ctx<'_>) {
         self.rules = Arc::clone(rules);
         self.relay.follow(terms(rules, flows_max), ctx.now);
-        let is_ipv4 = self.addr.is_ipv4();
-        if let Err(error) =
-            sys::datagrams::set_fragments(&*self.socket, is_ipv4, rules.datagrams.fragments)
+        let fragments = rules.datagrams.fragments;
+        if let Some(socket) = &self.socket
+            && let Err(error) =
+                sys::datagrams::set_fragments(&**socket, self.addr.is_ipv4(), fragments)
         {
             tracing::warn!(%error, addr = %self.addr, "a socket of datagrams refused an option");
         }
@@ -140,16 +168,13 @@ impl DatagramPort {
         self.relay.drain();
     }
 
-    /// Leaves the socket to another process, which serves it too.
-    pub(super) fn leave(&mut self, registry: &Registry) {
-        self.drain();
-        self.unwatch(registry);
-        (self.is_left, self.is_readable) = (true, false);
-    }
-
     /// Whether nothing is to be waited for any more.
     pub(super) fn is_drained(&self) -> bool {
-        self.relay.is_drained()
+        match self.standing {
+            Standing::Ours | Standing::Parting(_) => self.relay.is_drained(),
+            // Nobody else has what its flows wait for.
+            Standing::Left => self.relay.is_empty(),
+        }
     }
 
     /// Ends all flows and lets go of the socket.
@@ -157,13 +182,15 @@ impl DatagramPort {
         self.relay.end_all(reason);
         self.take_ended(ctx);
         self.tell_counts();
-        if !self.is_left {
+        if self.standing != Standing::Left {
             self.unwatch(ctx.registry);
         }
     }
 
     fn unwatch(&self, registry: &Registry) {
-        if let Err(error) = sys::unwatch(registry, &*self.socket) {
+        if let Some(socket) = &self.socket
+            && let Err(error) = sys::unwatch(registry, &**socket)
+        {
             tracing::warn!(%error, addr = %self.addr, "the events of a port that is left go on");
         }
     }
@@ -197,9 +224,15 @@ impl DatagramPort {
                 self.take_answers(batch, ctx);
             } else if self.is_readable {
                 self.take_datagrams(batch, ids, ctx);
+            } else if let Some(place) = self.paths.next_ready() {
+                // Behind the port: what waits there came before a path had a socket.
+                self.take_from_path(place, batch, ids, ctx);
             }
             self.take_ended(ctx);
-            has_more = self.is_readable || !self.ready.is_empty();
+            if self.standing == Standing::Parting(Parting::ToNobody) && self.has_parted() {
+                self.close_port(ctx);
+            }
+            has_more = self.is_readable || !self.ready.is_empty() || self.paths.are_ready();
         }
         self.tell_counts();
         Stint { cost: batch.cost(action), moved: batch.moved(), has_more }

@@ -1,18 +1,21 @@
 //! What comes from clients: a batch from the listening socket, judged one by one, and sent on in bundles.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::DatagramPort;
 use super::batch::{Batch, send_error};
 use super::entrance::{self, Entrance};
+use super::{Parting, Standing};
 use crate::config::Datagrams;
 use crate::core::connection_id::ConnectionIds;
 use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
+use crate::core::udp::end_reason::EndReason;
 use crate::core::udp::outbox::{Failed, Piece, SendError};
 use crate::core::udp::segments::segments;
-use crate::core::udp::{FlowId, Path, Verdict};
+use crate::core::udp::{Flow, FlowId, Path, Verdict};
 use crate::data::conn::Ctx;
 use crate::data::rules::Rules;
 
@@ -39,10 +42,11 @@ impl DatagramPort {
         batch.clear();
         batch.count_call();
         let room = batch.messages.room();
-        let received = match batch.messages.receive(&*self.socket) {
+        let Some(socket) = &self.socket else { return };
+        let received = match batch.messages.receive(&**socket) {
             Ok(received) => received,
             Err(error) => {
-                self.is_readable = false;
+                (self.is_readable, self.waiting_max) = (false, 0);
                 if error.kind() != std::io::ErrorKind::WouldBlock {
                     tracing::debug!(%error, "a listening socket tells of an error");
                 }
@@ -51,19 +55,32 @@ impl DatagramPort {
         };
         // What comes from now on is told by an edge.
         self.is_readable = received.len() == room;
+        self.waiting_max =
+            if self.is_readable { self.waiting_max.saturating_sub(room) } else { 0 };
+        self.judge_batch(received, self.addr, batch, ids, ctx);
+    }
+
+    /// Judges what has come to a socket at this address, and sends it on.
+    pub(super) fn judge_batch(
+        &mut self,
+        received: Range<usize>,
+        at: SocketAddr,
+        batch: &mut Batch,
+        ids: &mut ConnectionIds,
+        ctx: &mut Ctx<'_>,
+    ) {
         let rules = Arc::clone(&self.rules);
         let mut last = None;
-        for at in received {
-            let Some(message) = batch.messages.get(at) else { continue };
+        for index in received {
+            let Some(message) = batch.messages.get(index) else { continue };
             if message.is_cut {
                 self.relay.handle_cut(Direction::Up);
                 continue;
             }
-            let port = self.addr.port();
-            let local = message.local.map_or(self.addr, |ip| (ip, port).into());
+            let local = message.local.map_or(at, |ip| (ip, at.port()).into());
             let path = Path { peer: message.peer, local };
             for segment in segments(message.bytes.len(), message.segment) {
-                let came = Came { path, message: at, segment };
+                let came = Came { path, message: index, segment };
                 self.judge_datagram(came, &rules, &mut last, batch, ids, ctx);
             }
         }
@@ -88,7 +105,7 @@ impl DatagramPort {
         let (id, header_len) = match verdict {
             Verdict::Relay(id, header_len) => (id, header_len),
             Verdict::Dial(id, header_len) => {
-                if let Err(reason) = self.dial(id, ctx) {
+                if let Err(reason) = self.begin(id, ctx).and_then(|()| self.dial(id, ctx)) {
                     self.relay.handle_dropped(Direction::Up, reason, 1);
                     return;
                 }
@@ -120,6 +137,20 @@ impl DatagramPort {
         *last = (!has_tlvs).then(|| (id, header.clone()));
         let payload = segment.start + header_len..segment.end;
         batch.outbox.push(id, Piece { header, message, payload });
+    }
+
+    /// Has a flow whose first datagram has come begin.
+    ///
+    /// # Errors
+    /// When it is to have a socket of its own, and there is none to be had.
+    fn begin(&mut self, id: FlowId, ctx: &Ctx<'_>) -> Result<(), DropReason> {
+        let flow = self.relay.flow(id).filter(|flow| flow.up().datagrams == 1);
+        let Some(path) = flow.map(Flow::path) else { return Ok(()) };
+        if self.hold(path, ctx).is_err() && self.standing == Standing::Parting(Parting::ToNobody) {
+            self.relay.end(id, EndReason::Reloaded);
+            return Err(DropReason::Resources);
+        }
+        Ok(())
     }
 
     fn send_up(&mut self, batch: &mut Batch, ctx: &mut Ctx<'_>) {

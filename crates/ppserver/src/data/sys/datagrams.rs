@@ -26,6 +26,8 @@ const CONTROL_BYTES: usize = CONTROL_LEN as usize;
 const CONTROL_HEADER: usize = size_of::<usize>() + 8;
 /// What a listening socket asks for: the default holds 256 small datagrams. The kernel gives net.core.rmem_max at most.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// The most messages that wait at a socket: the kernel doubles what is asked for (socket(7)), and counts more than so much for the smallest.
+pub const WAITING_MAX: usize = 2 * RECEIVE_BUFFER_BYTES / 512;
 
 /// Whether datagrams that leave may be fragmented (IP_MTU_DISCOVER, ip(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,22 @@ pub fn connect(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
     socket.connect(&addr.into())?;
+    Ok(socket)
+}
+
+/// Connects a socket of datagrams that is bound beside those at one of our addresses, and gets what this peer sends there
+/// in their place. Between the two calls it gets what others send.
+///
+/// # Errors
+/// EMFILE and the like, EADDRINUSE where those do not share the address, EACCES.
+pub fn connect_beside(local: SocketAddr, peer: SocketAddr) -> io::Result<Socket> {
+    let socket = socket(local)?;
+    socket.set_reuse_port(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&local.into())?;
+    socket.connect(&peer.into())?;
     Ok(socket)
 }
 

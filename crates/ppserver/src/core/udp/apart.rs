@@ -1,0 +1,180 @@
+//! The paths that have a socket of their own, so that their flows stay with this process whoever gets the port.
+//!
+//! ```text
+//! (none) --hold--> insert --hold, for each flow more--> held --release, of the last flow--> idle --remove--> (none)
+//!                                                        ^-------------hold----------------/
+//! ```
+//!
+//! Of all sockets at an address the kernel prefers one that is connected to who sends (udp(7)). Knows no socket: `S` is the
+//! shell's. A balancer's path has many clients, and one socket. Invariant: a path is held by its flows that
+//! began in time, so that who comes later through a balancer does not hold its path for ever.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::flow::Path;
+
+/// The paths that have one.
+#[derive(Debug)]
+pub struct Apart<S> {
+    places: HashMap<Path, u32>,
+    slots: Vec<Option<Own<S>>>,
+    free: Vec<u32>,
+    /// Flows that began behind this hold nothing.
+    until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Own<S> {
+    path: Path,
+    /// Those that hold it.
+    flows: usize,
+    socket: S,
+}
+
+/// None.
+impl<S> Default for Apart<S> {
+    fn default() -> Self {
+        Self { places: HashMap::new(), slots: Vec::new(), free: Vec::new(), until: None }
+    }
+}
+
+impl<S> Apart<S> {
+    /// Flows that begin behind this hold nothing.
+    pub fn end(&mut self, now: Instant) {
+        self.until = Some(now);
+    }
+
+    /// Whether a flow that began then holds its path.
+    pub fn is_in_time(&self, began: Instant) -> bool {
+        self.until.is_none_or(|until| began <= until)
+    }
+
+    /// Nobody holds anything, until he is counted again.
+    pub fn recount(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|own| own.flows = 0);
+    }
+
+    /// One more flow takes a path. Says whether it has a socket.
+    pub fn hold(&mut self, path: Path) -> bool {
+        let Some(own) = self.places.get(&path).and_then(|at| self.slots[index(*at)].as_mut())
+        else {
+            return false;
+        };
+        own.flows += 1;
+        true
+    }
+
+    /// Returns the place that the next socket has.
+    pub fn next_place(&self) -> u32 {
+        let new = || u32::try_from(self.slots.len()).expect("memory ends before a place");
+        self.free.last().copied().unwrap_or_else(new)
+    }
+
+    /// Gives the path of a flow a socket, at the next place.
+    pub fn insert(&mut self, path: Path, socket: S) {
+        let place = self.next_place();
+        self.free.pop();
+        let own = Some(Own { path, flows: 1, socket });
+        match self.slots.get_mut(index(place)) {
+            Some(free) => *free = own,
+            None => self.slots.push(own),
+        }
+        self.places.insert(path, place);
+    }
+
+    /// A flow that began then is over. Returns the place of a socket that nobody holds any more.
+    pub fn release(&mut self, path: Path, began: Instant) -> Option<u32> {
+        if !self.is_in_time(began) {
+            return None;
+        }
+        let place = *self.places.get(&path)?;
+        let own = self.slots[index(place)].as_mut()?;
+        own.flows = own.flows.saturating_sub(1);
+        (own.flows == 0).then_some(place)
+    }
+
+    /// Takes the socket of a place away, if nobody holds it.
+    pub fn remove_idle(&mut self, place: u32) -> Option<S> {
+        let own = self.slots.get_mut(index(place))?.take_if(|own| own.flows == 0)?;
+        self.places.remove(&own.path);
+        self.free.push(place);
+        Some(own.socket)
+    }
+
+    /// Returns the socket of a path.
+    pub fn of(&self, path: Path) -> Option<&S> {
+        self.at(*self.places.get(&path)?).map(|(_, socket)| socket)
+    }
+
+    /// Returns the socket at a place, and its path.
+    pub fn at(&self, place: u32) -> Option<(Path, &S)> {
+        let own = self.slots.get(index(place))?.as_ref()?;
+        Some((own.path, &own.socket))
+    }
+
+    /// Returns the same, to be changed.
+    pub fn at_mut(&mut self, place: u32) -> Option<&mut S> {
+        Some(&mut self.slots.get_mut(index(place))?.as_mut()?.socket)
+    }
+}
+
+fn index(place: u32) -> usize {
+    usize::try_from(place).expect("a u32 is a usize on Linux")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn path(port: u16) -> Path {
+        Path { peer: ([192, 0, 2, 1], port).into(), local: ([127, 0, 0, 1], 53).into() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_path_has_a_socket_as_long_as_one_of_its_flows_lives() {
+        let (mut apart, now) = (Apart::default(), start());
+        for port in [1, 2] {
+            assert!(!apart.hold(path(port)));
+            apart.insert(path(port), port);
+        }
+        assert!(apart.hold(path(1)), "a second client of the same balancer");
+        assert_eq!(apart.at(1), Some((path(2), &2)));
+        assert_eq!(apart.release(path(1), now), None);
+        assert_eq!(apart.remove_idle(0), None);
+        assert_eq!(apart.release(path(1), now), Some(0));
+        assert_eq!(apart.of(path(1)), Some(&1), "what has come to it is still read");
+        assert_eq!(apart.remove_idle(0), Some(1));
+        assert_eq!(apart.of(path(1)), None);
+        assert_eq!(apart.release(path(1), now), None);
+        assert_eq!(apart.next_place(), 0, "its place is free");
+    }
+
+    #[test]
+    fn who_comes_too_late_holds_nothing() {
+        let (mut apart, now) = (Apart::default(), start());
+        apart.insert(path(1), ());
+        apart.end(now);
+        let later = now + Duration::from_nanos(1);
+        assert!(apart.is_in_time(now) && !apart.is_in_time(later));
+        assert_eq!(apart.release(path(1), later), None);
+        assert_eq!(apart.release(path(1), now), Some(0));
+    }
+
+    #[test]
+    fn those_who_hold_are_counted_anew() {
+        let (mut apart, now) = (Apart::default(), start());
+        apart.insert(path(1), ());
+        assert!(apart.hold(path(1)));
+        apart.recount();
+        assert!(apart.hold(path(1)));
+        assert_eq!(apart.release(path(1), now), Some(0));
+    }
+}
