@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::ppserver::Ppserver;
+use crate::peers::dns::Unbound;
 use crate::peers::haproxy::Haproxy;
 use crate::peers::mail::MailServer;
 use crate::peers::nginx::NginxHttp;
@@ -28,17 +29,14 @@ const HTTP: &str = "send = \"GET /file HTTP/1.0\\r\\n\\r\\n\"\nexpect = \"HTTP/1
 
 /// Checks `server` in each of these ways at once, and fails unless they come to what they should.
 #[track_caller]
-fn assert_checked(server: SocketAddr, exchange: &str, ways: &[(&str, &str, &str)]) {
+fn assert_checked(server: SocketAddr, protocol: &str, exchange: &str, ways: &[(&str, &str, &str)]) {
     let dir = TempDir::new().expect("a temporary directory can be made");
     let door = dir.path().join("admin.sock");
-    let mut text = format!(
-        "config_version = 1\nadmin.socket = '{}'\n\
-         [[listener]]\nname = 'edge'\nbind = ['127.0.0.1:0']\nupstream = 'way-0'\n",
-        door.display()
-    );
+    let mut text = format!("config_version = 1\nadmin.socket = '{}'\n", door.display());
     for (nth, (send, proxy, _)) in ways.iter().enumerate() {
         text += &format!(
-            "[upstream.way-{nth}]\nendpoints = ['{server}']\nproxy_protocol.send = '{send}'\n\
+            "[[listener]]\nname = 'edge-{nth}'\nprotocol = '{protocol}'\nbind = ['127.0.0.1:0']\nupstream = 'way-{nth}'\n\
+             [upstream.way-{nth}]\nendpoints = ['{server}']\nproxy_protocol.send = '{send}'\n\
              [upstream.way-{nth}.health]\ncheck = 'exchange'\nproxy = '{proxy}'\ninterval = '100ms'\n\
              {exchange}\n"
         );
@@ -64,20 +62,20 @@ fn assert_checked(server: SocketAddr, exchange: &str, ways: &[(&str, &str, &str)
 #[test]
 fn nginx_that_requires_a_header_is_checked() {
     let nginx = NginxHttp::serving(b"content");
-    assert_checked(nginx.behind_proxy_protocol(), HTTP, &EACH);
+    assert_checked(nginx.behind_proxy_protocol(), "tcp", HTTP, &EACH);
 }
 
 #[test]
 fn haproxy_that_requires_a_header_is_checked() {
     let origin = NginxHttp::serving(b"content");
     let haproxy = Haproxy::behind_proxy_protocol(origin.plain());
-    assert_checked(haproxy.addr(), HTTP, &EACH);
+    assert_checked(haproxy.addr(), "tcp", HTTP, &EACH);
 }
 
 #[test]
 fn dovecot_that_requires_a_header_is_checked() {
     let dovecot = MailServer::dovecot();
-    assert_checked(dovecot.addr(), "expect = '* OK'", &EACH);
+    assert_checked(dovecot.addr(), "tcp", "expect = '* OK'", &EACH);
 }
 
 // Postfix 3.7 knows no UNKNOWN: it answers 421, and a PROXY line instead is what `proxy = "proxy"` is for.
@@ -85,5 +83,15 @@ fn dovecot_that_requires_a_header_is_checked() {
 fn postfix_that_requires_a_header_is_checked() {
     let postfix = MailServer::postfix();
     let ways = EACH.map(|way| if way == ("v1", "auto", UP) { ("v1", "auto", DOWN) } else { way });
-    assert_checked(postfix.addr(), "expect = '220 '", &ways);
+    assert_checked(postfix.addr(), "tcp", "expect = '220 '", &ways);
+}
+
+#[test]
+fn unbound_that_requires_a_header_is_checked_by_a_question() {
+    let unbound = Unbound::behind_proxy_protocol();
+    // interop.invalid. A IN, and that it is answered with authority.
+    let exchange = "send = 'hex:00070100000100000000000007696e7465726f7007696e76616c69640000010001'\n\
+                    expect = 'hex:000785'\ntimeout = '1s'";
+    let ways = EACH.into_iter().filter(|(send, ..)| *send == "v2").collect::<Vec<_>>();
+    assert_checked(unbound.addr(), "udp", exchange, &ways);
 }

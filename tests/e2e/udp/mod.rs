@@ -1,5 +1,6 @@
 //! Datagrams: a listener of them between plain sockets, which say what they were sent.
 
+mod checks;
 mod drops;
 mod life;
 mod relay;

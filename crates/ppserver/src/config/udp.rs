@@ -1,5 +1,7 @@
 //! The vocabulary of datagrams: whether a listener relays them, and how.
 
+use super::{Config, Listener};
+
 /// What a listener relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -36,4 +38,17 @@ pub enum Datagrams {
     Each,
     /// The first.
     First,
+}
+
+impl Config {
+    /// Returns the listeners whose clients may go to an upstream.
+    pub fn users(&self, upstream: usize) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().filter(move |listener| listener.upstreams().any(|at| at == upstream))
+    }
+
+    /// Whether datagrams go to an upstream, and no connections.
+    pub fn takes_datagrams_alone(&self, upstream: usize) -> bool {
+        self.users(upstream).next().is_some()
+            && self.users(upstream).all(|listener| listener.protocol == Protocol::Udp)
+    }
 }

@@ -221,6 +221,7 @@ pub(super) fn config(draft: Draft, host: Host, faults: &mut Diagnostics) -> Opti
     check_unique("bind", inherited.map(|bind| (&bind.value, &bind.place)), faults);
     check_upstreams(&draft, faults);
     check_protocols(&draft, faults);
+    check_checks(&draft, faults);
     check_names(&draft, faults);
     lint::check(&draft, host, faults);
     build(draft)
@@ -303,14 +304,6 @@ fn check_protocols(draft: &Draft, faults: &mut Diagnostics) {
                     .add(Code::NotSupported, used.place.clone(), message)
                     .with_help("datagrams leave from ours: tell the client in a header");
             }
-            if protocol == Protocol::Udp && upstream.health.value.kind == Some(CheckKind::Exchange)
-            {
-                let message =
-                    format!("`{}` is checked by what it says to a connection", used.value);
-                faults
-                    .add(Code::NotSupported, used.place.clone(), message)
-                    .with_help("check = \"tcp\", \"off\", or an upstream of its own");
-            }
             let (version, what) = match protocol {
                 Protocol::Tcp => (Version::Spp, "connections"),
                 Protocol::Udp => (Version::V1, "datagrams"),
@@ -323,6 +316,37 @@ fn check_protocols(draft: &Draft, faults: &mut Diagnostics) {
                     .with_help("make an upstream for each protocol");
             }
         }
+    }
+}
+
+/// What is checked is checked as its clients come.
+fn check_checks(draft: &Draft, faults: &mut Diagnostics) {
+    for upstream in &draft.upstreams {
+        let name = &upstream.name.value;
+        let table = &upstream.health;
+        let users = || draft.listeners.iter().filter(|listener| listener.may_use(name));
+        let is_of = |protocol| users().any(|listener| listener.protocol.value == protocol);
+        if !is_of(Protocol::Udp) {
+            continue;
+        }
+        let (message, help) = match (table.value.kind, is_of(Protocol::Tcp)) {
+            (Some(CheckKind::Tcp), false) => (
+                format!("`{name}` takes datagrams alone, and a check that connects finds nobody"),
+                "check = \"exchange\" sends a datagram (`send`) and waits for one; or \"off\"",
+            ),
+            (Some(CheckKind::Exchange), true) => (
+                format!(
+                    "`{name}` takes connections and datagrams, and an exchange is over one of them"
+                ),
+                "make an upstream for each protocol, or check = \"tcp\"",
+            ),
+            (Some(CheckKind::Exchange), false) if table.value.exchange.send.is_empty() => (
+                format!("nobody answers a datagram of `{name}`'s check in which nothing is asked"),
+                "add a question: send = \"hex:...\"",
+            ),
+            (Some(CheckKind::Tcp | CheckKind::Exchange) | None, _) => continue,
+        };
+        faults.add(Code::BadValue, table.place_of("check"), message).with_help(help);
     }
 }
 

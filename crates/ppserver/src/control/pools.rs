@@ -124,13 +124,12 @@ impl Pools {
         let mut known = self.known();
         known.entries.values_mut().for_each(|entry| entry.is_followed = false);
         let attempt = |upstream: usize| {
-            let users =
-                config.listeners.iter().filter(|it| it.upstreams().any(|at| at == upstream));
-            let (tcp, udp): (Vec<_>, Vec<_>) = users.partition(|it| it.protocol == Protocol::Tcp);
-            match tcp.iter().map(|listener| listener.timeouts.connect).max() {
-                None if !udp.is_empty() => Attempt::Datagram,
-                longest => Attempt::Connect(longest.unwrap_or(Timeouts::default().connect)),
+            if config.takes_datagrams_alone(upstream) {
+                return Attempt::Datagram;
             }
+            let users = config.users(upstream).filter(|it| it.protocol == Protocol::Tcp);
+            let longest = users.map(|listener| listener.timeouts.connect).max();
+            Attempt::Connect(longest.unwrap_or(Timeouts::default().connect))
         };
         let pools = config.upstreams.iter().zip(members).enumerate();
         let pools = pools

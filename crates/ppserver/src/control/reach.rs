@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -44,6 +44,11 @@ impl Unreached {
     /// It was not over in time.
     pub(super) fn late() -> Self {
         Self { result: CheckResult::Timeout, why: "no answer in time".to_owned() }
+    }
+
+    fn of_the_other_family() -> Self {
+        let why = "it is of the other family than `source`".to_owned();
+        Self { result: CheckResult::Error, why }
     }
 
     fn itself() -> Self {
@@ -120,8 +125,7 @@ async fn connect_inet(
     span: Duration,
 ) -> Result<TcpStream, Unreached> {
     if from.is_some_and(|from| from.is_ipv4() != addr.is_ipv4()) {
-        let why = "it is of the other family than `source`".to_owned();
-        return Err(Unreached { result: CheckResult::Error, why });
+        return Err(Unreached::of_the_other_family());
     }
     let connected = timeout(span, stands(addr, from)).await;
     let connected = connected.map_err(|_| Unreached::late())?;
@@ -159,18 +163,30 @@ pub(super) async fn ended<T>(
     poll.await
 }
 
+/// Opens a socket of datagrams to an endpoint, from this address if one is given.
+pub(super) fn open(addr: Addr, from: Option<IpAddr>) -> Result<UdpSocket, Unreached> {
+    let Addr::Inet(addr) = addr else {
+        let why = "no datagram goes to a UNIX socket".to_owned();
+        return Err(Unreached { result: CheckResult::Error, why });
+    };
+    if from.is_some_and(|from| from.is_ipv4() != addr.is_ipv4()) {
+        return Err(Unreached::of_the_other_family());
+    }
+    let opened = || {
+        let socket = sys::datagrams::connect(addr, from)?;
+        let is_itself = sys::local_addr(&socket)? == addr;
+        Ok((UdpSocket::from_std(socket.into())?, is_itself))
+    };
+    match opened().map_err(|error| Unreached::of(&error))? {
+        (_, true) => Err(Unreached::itself()),
+        (socket, false) => Ok(socket),
+    }
+}
+
 /// Sends a datagram without a byte. Whoever takes datagrams owes it no answer: not to be refused is all that is asked for.
 pub(super) async fn knock(addr: SocketAddr, from: Option<IpAddr>) -> Result<(), Unreached> {
     let failed = |error: io::Error| Unreached::of(&error);
-    let any = match addr {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((from.unwrap_or(any), 0)).await.map_err(failed)?;
-    socket.connect(addr).await.map_err(failed)?;
-    if socket.local_addr().map_err(failed)? == addr {
-        return Err(Unreached::itself());
-    }
+    let socket = open(addr.into(), from)?;
     socket.send(&[]).await.map_err(failed)?;
     match timeout(REFUSAL_SPAN, socket.recv(&mut [0])).await {
         Ok(Err(error)) => Err(failed(error)),

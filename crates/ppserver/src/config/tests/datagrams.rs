@@ -73,3 +73,22 @@ fn an_address_of_datagrams_is_none_of_connections() {
     let passed = udp("", "", "").replace("127.0.0.1:1", "fd:dns");
     assert_eq!(faults(&passed), ["4:7 not-supported"]);
 }
+
+#[test]
+fn what_takes_datagrams_alone_is_checked_by_datagrams() {
+    let second = "[[listener]]\nname='b'\nbind=['127.0.0.1:3']\nupstream='u'\n";
+    let alone = |check: &str| format!("{}[upstream.u.health]\n{check}\n", udp("", "", ""));
+    let beside =
+        |check: &str| alone(check).replace("[upstream.u]", &format!("{second}[upstream.u]"));
+    let question = "check='exchange'\nsend='hex:0a'";
+    let at = |text: &str, found: &str| {
+        let line = text.lines().position(|line| line.starts_with("check=")).unwrap() + 1;
+        assert_eq!(faults(text), [format!("{line}:7 {found}")], "{text}");
+    };
+    for text in [alone(question), alone("check='off'"), beside("check='tcp'")] {
+        assert_eq!(faults(&text), [""; 0], "{text}");
+    }
+    at(&alone("check='tcp'"), "bad-value");
+    at(&alone("check='exchange'"), "bad-value");
+    at(&beside(question), "bad-value");
+}

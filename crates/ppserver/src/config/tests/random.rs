@@ -336,7 +336,6 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
 /// Makes one of datagrams, where it is to be one and its ports and upstreams can be.
 fn of_its_protocol(listener: &mut Listener, upstreams: &[Upstream]) {
     let is_fit = |upstream: &Upstream| {
-        let is_exchange = |policy: &CheckPolicy| policy.exchange.is_some();
         let mut sent = upstream.endpoints.iter().map(|it| it.send.or(upstream.send.version));
         let mut addrs = upstream.endpoints.iter().filter_map(|it| match &it.endpoint {
             Endpoint::Addr(addr) => Some(addr),
@@ -345,7 +344,7 @@ fn of_its_protocol(listener: &mut Listener, upstreams: &[Upstream]) {
         addrs.all(|addr| addr.inet().is_some())
             && upstream.source != Source::Client
             && !sent.any(|version| version == Some(Version::V1))
-            && !matches!(&upstream.health.check, Check::On(policy) if is_exchange(policy))
+            && matches!(&upstream.health.check, Check::Off)
     };
     let is_inet = |bind: &Bind| bind.addr().is_some_and(|addr| addr.inet().is_some());
     if !listener.bind.iter().all(is_inet) || !listener.upstreams().all(|at| is_fit(&upstreams[at]))

@@ -1,4 +1,4 @@
-//! One check of one endpoint: a connect, our header, and what is said and answered behind it.
+//! One check of one endpoint: a connect, our header, and what is said and answered behind it; or a datagram, and another.
 //!
 //! Knows no schedule, and not what follows. Invariant: it is over in its time, and what it holds of an answer is no
 //! longer than what is expected.
@@ -6,11 +6,12 @@
 use std::io;
 use std::time::Duration;
 
+use pptrust::SocketAddrs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::Target;
-use crate::config::Exchange;
+use crate::config::{Exchange, Protocol};
 use crate::control::reach::{self, Stream, Unreached};
 use crate::core::check_result::CheckResult;
 
@@ -23,7 +24,13 @@ const SHOWN_MAX: usize = 32;
 /// Why it has failed.
 pub(super) async fn check(target: &Target) -> Result<Duration, Unreached> {
     let began = Instant::now();
-    let checked = timeout(target.policy.timeout, attempt(target)).await;
+    let attempt = async {
+        match target.protocol {
+            Protocol::Udp => ask(target).await,
+            Protocol::Tcp => attempt(target).await,
+        }
+    };
+    let checked = timeout(target.policy.timeout, attempt).await;
     checked.unwrap_or_else(|_| Err(Unreached::late())).map(|()| began.elapsed())
 }
 
@@ -43,6 +50,26 @@ async fn attempt(target: &Target) -> Result<(), Unreached> {
         Some(Exchange { expect, .. }) => answered(socket, expect).await,
         None => Ok(()),
     }
+}
+
+/// Sends a datagram, and takes what comes first for the answer.
+async fn ask(target: &Target) -> Result<(), Unreached> {
+    let Some(Exchange { send, expect }) = &target.policy.exchange else { return Ok(()) };
+    let failed = |error: io::Error| Unreached::of(&error);
+    let socket = reach::open(target.name.1, target.from)?;
+    let own = socket.local_addr().map_err(failed)?;
+    let local = socket.peer_addr().map_err(failed)?;
+    let header = target.hello.bytes(Some(SocketAddrs { peer: own, local }));
+    socket.send(&[&header[..], send].concat()).await.map_err(failed)?;
+    let mut begins = if target.hello.comes_back() { header } else { Vec::new() };
+    begins.extend(expect);
+    // The rest of it is nobody's.
+    let mut answer = vec![0; begins.len().max(SHOWN_MAX)];
+    let len = socket.recv(&mut answer).await.map_err(failed)?;
+    if answer[..len].starts_with(&begins) {
+        return Ok(());
+    }
+    Err(otherwise(&answer[..len], "which is not what was expected"))
 }
 
 /// Reads until what was expected has come, or something else has.
@@ -175,6 +202,55 @@ mod tests {
             let failed = checked(expect, answer, then).await.unwrap_err();
             assert_eq!((failed.result, &*failed.why), (result, why));
         }
+    }
+
+    /// Asks somebody who answers a datagram with another, and has the header come back if that is asked for.
+    async fn asked(
+        expect: &[u8],
+        answer: &'static [u8],
+        spp: bool,
+    ) -> (Vec<u8>, Result<Duration, Unreached>) {
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut target =
+            to(socket.local_addr().unwrap(), (b"who", expect), Duration::from_secs(10));
+        target.protocol = Protocol::Udp;
+        let header = if spp { ppcore::spp::LEN } else { b"PROXY UNKNOWN\r\n".len() };
+        if spp {
+            let send = pptrust::Outgoing::Spp { destination: pptrust::Destination::Original };
+            target.hello = Hello::new(send, crate::config::CheckHeader::Auto, Protocol::Udp);
+        }
+        let server = tokio::spawn(async move {
+            let mut question = [0; 99];
+            let (len, peer) = socket.recv_from(&mut question).await.unwrap();
+            let echoed = if spp { &question[..header] } else { b"" };
+            socket.send_to(&[echoed, answer].concat(), peer).await.unwrap();
+            question[header..len].to_vec()
+        });
+        let outcome = check(&target).await;
+        (server.await.unwrap(), outcome)
+    }
+
+    #[tokio::test]
+    async fn a_datagram_is_answered_by_one_that_begins_as_expected() {
+        for spp in [false, true] {
+            for (expect, answer) in [(&b"+PONG"[..], &b"+PONG and more"[..]), (b"", b"")] {
+                let (question, outcome) = asked(expect, answer, spp).await;
+                assert_eq!(question, b"who");
+                assert!(outcome.is_ok(), "{outcome:?}");
+            }
+            let failed = asked(b"+PONG", b"+PON", spp).await.1.unwrap_err();
+            assert_eq!(failed.result, CheckResult::Unexpected, "{failed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_takes_datagrams_is_refused() {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut target = to(socket.local_addr().unwrap(), (b"?", b""), Duration::from_secs(10));
+        target.protocol = Protocol::Udp;
+        drop(socket);
+        let refused = check(&target).await.unwrap_err();
+        assert_eq!(refused.result, CheckResult::Refused, "{refused:?}");
     }
 
     #[tokio::test]

@@ -1,12 +1,14 @@
-//! What a check says first: the header that its endpoint is sent, as of a connection of our own.
+//! What a check says first: the header that its endpoint is sent, as of a connection or a datagram of our own.
 //!
 //! Not what follows it. Invariant: a TLV that tells a client's connection is not said, for there is none.
 
+use ppcore::encode::EncodeError;
 use ppcore::tlv::TLV_HEADER_LEN;
 use ppcore::{Decoded, Decoder, Header, Options, V1_LEN_MAX};
+use pptrust::datagram::Datagram;
 use pptrust::{Facts, Greeting, Outgoing, SocketAddrs, TlvValue};
 
-use crate::config::CheckHeader;
+use crate::config::{CheckHeader, Protocol};
 
 /// The first bytes of a check.
 #[derive(Debug)]
@@ -15,27 +17,38 @@ pub(super) enum Hello {
     Fixed(Vec<u8>),
     /// With the addresses of the check's own connection.
     Proxy(Outgoing),
+    /// With those of its datagram.
+    Datagram(Outgoing),
 }
 
 impl Hello {
     /// Of an endpoint that is sent this.
-    pub(super) fn new(mut send: Outgoing, proxy: CheckHeader) -> Self {
+    pub(super) fn new(mut send: Outgoing, proxy: CheckHeader, protocol: Protocol) -> Self {
         if let Outgoing::V2 { tlv_set, .. } = &mut send {
             tlv_set.retain(|set| matches!(set.value, TlvValue::Bytes(_)));
         }
-        match proxy {
-            CheckHeader::Off => Self::Fixed(Vec::new()),
-            CheckHeader::Auto => Self::Fixed(local(&send)),
-            CheckHeader::Proxy => Self::Proxy(send),
+        match (proxy, protocol, &send) {
+            (CheckHeader::Off, ..) => Self::Fixed(Vec::new()),
+            // SPP has no LOCAL.
+            (CheckHeader::Proxy, Protocol::Udp, _)
+            | (CheckHeader::Auto, Protocol::Udp, Outgoing::Spp { .. }) => Self::Datagram(send),
+            (CheckHeader::Auto, ..) => Self::Fixed(local(&send)),
+            (CheckHeader::Proxy, Protocol::Tcp, _) => Self::Proxy(send),
         }
     }
 
-    /// Returns what is said on a connection of ours with these addresses.
+    /// Returns what is said on a connection of ours with these addresses, or in front of a datagram.
     pub(super) fn bytes(&self, addrs: Option<SocketAddrs>) -> Vec<u8> {
         match self {
             Self::Fixed(bytes) => bytes.clone(),
             Self::Proxy(send) => compose(send, None, addrs),
+            Self::Datagram(send) => addrs.map_or_else(Vec::new, |addrs| of_datagram(send, addrs)),
         }
+    }
+
+    /// Whether an answer begins with what its question began with.
+    pub(super) const fn comes_back(&self) -> bool {
+        matches!(self, Self::Datagram(Outgoing::Spp { .. }))
     }
 }
 
@@ -52,6 +65,16 @@ fn compose(
     received: Option<(&Header, &[u8])>,
     addrs: Option<SocketAddrs>,
 ) -> Vec<u8> {
+    filled(send, |bytes| send.compose(bytes, received, addrs, Facts::default()))
+}
+
+fn of_datagram(send: &Outgoing, SocketAddrs { peer, local }: SocketAddrs) -> Vec<u8> {
+    let datagram = Datagram::continuing(peer, None, false, &[]);
+    filled(send, |bytes| send.compose_datagram(bytes, &datagram, local, Facts::default()))
+}
+
+/// Returns the header that is written into room for it.
+fn filled(send: &Outgoing, write: impl FnOnce(&mut [u8]) -> Result<usize, EncodeError>) -> Vec<u8> {
     let tlvs = match send {
         Outgoing::Off | Outgoing::V1 { .. } | Outgoing::Spp { .. } => 0,
         Outgoing::V2 { tlv_set, .. } => tlv_set
@@ -64,9 +87,7 @@ fn compose(
     };
     // The longest line; of a block that much is addresses and a checksum.
     let mut bytes = vec![0; V1_LEN_MAX + tlvs];
-    let len = send
-        .compose(&mut bytes, received, addrs, Facts::default())
-        .expect("what is set fits a header");
+    let len = write(&mut bytes).expect("what is set fits a header");
     bytes.truncate(len);
     bytes
 }
@@ -83,7 +104,9 @@ mod tests {
     }
 
     fn fixed(send: Outgoing, proxy: CheckHeader) -> Vec<u8> {
-        let Hello::Fixed(bytes) = Hello::new(send, proxy) else { panic!("it is always the same") };
+        let Hello::Fixed(bytes) = Hello::new(send, proxy, Protocol::Tcp) else {
+            panic!("it is always the same")
+        };
         bytes
     }
 
@@ -120,10 +143,33 @@ mod tests {
             (v1, Greeting::v1(own, theirs)),
             (v2(Vec::new(), ChecksumSent::WhenReceived), Greeting::v2(own, theirs)),
         ] {
-            let hello = Hello::new(send, CheckHeader::Proxy);
+            let hello = Hello::new(send, CheckHeader::Proxy, Protocol::Tcp);
             assert_eq!(hello.bytes(addrs), expected.to_bytes().unwrap());
         }
-        let none = Hello::new(Outgoing::Off, CheckHeader::Proxy);
+        let none = Hello::new(Outgoing::Off, CheckHeader::Proxy, Protocol::Tcp);
         assert_eq!(none.bytes(addrs), b"");
+    }
+
+    #[test]
+    fn in_front_of_a_datagram_is_local_or_the_addresses_of_its_socket() {
+        let [own, theirs] = ["127.0.0.1:1", "127.0.0.1:2"].map(|addr| addr.parse().unwrap());
+        let addrs = Some(SocketAddrs { peer: own, local: theirs });
+        let of = |send, proxy| Hello::new(send, proxy, Protocol::Udp);
+        let v2 = || v2(Vec::new(), ChecksumSent::WhenReceived);
+        let local = Greeting::local().to_bytes().unwrap();
+        assert_eq!(of(v2(), CheckHeader::Auto).bytes(addrs), local);
+        let mut proxy = Greeting::v2(own, theirs).to_bytes().unwrap();
+        proxy[13] = 0x12;
+        assert_eq!(of(v2(), CheckHeader::Proxy).bytes(addrs), proxy);
+        let mut spp = [0; ppcore::spp::LEN];
+        ppcore::spp::encode(&mut spp, &ppcore::Addresses::pair(own, theirs)).unwrap();
+        for proxy in [CheckHeader::Auto, CheckHeader::Proxy] {
+            let hello = of(Outgoing::Spp { destination: Destination::Original }, proxy);
+            assert_eq!(hello.bytes(addrs), spp);
+            assert!(hello.comes_back());
+        }
+        let off = of(Outgoing::Spp { destination: Destination::Original }, CheckHeader::Off);
+        assert_eq!(off.bytes(addrs), b"");
+        assert!(!off.comes_back() && !of(v2(), CheckHeader::Proxy).comes_back());
     }
 }

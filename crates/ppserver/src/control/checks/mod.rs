@@ -1,4 +1,4 @@
-//! Checks: connects of our own to endpoints, again and again, whether or not clients come.
+//! Checks: connects and datagrams of our own to endpoints, again and again, whether or not clients come.
 //!
 //! ```text
 //! Service -follow-> task: agenda -due-> exchange -outcome-> Pools, which decides -change-> next() -> the loop
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::moment;
 use super::pools::{Checked, Name, Pools};
 use super::reach::{self, Unreached};
-use crate::config::{self, CHECKS_MAX, Check, CheckPolicy, Config, Version};
+use crate::config::{self, CHECKS_MAX, Check, CheckPolicy, Config, Protocol, Version};
 use crate::core::pool::Pool;
 use crate::core::pool::endpoint::{Endpoint, HeaderSent};
 use agenda::Agenda;
@@ -35,6 +35,7 @@ pub(super) struct Target {
     name: Name,
     /// What the check comes from, if that is given.
     from: Option<IpAddr>,
+    protocol: Protocol,
     policy: Arc<CheckPolicy>,
     hello: Hello,
 }
@@ -58,8 +59,16 @@ impl Checks {
 
     /// Checks the endpoints of these pools from now on, where the configuration says so.
     pub(super) fn follow(&self, config: &Config, pools: &[Pool]) {
-        let upstreams = config.upstreams.iter().zip(pools);
-        let targets = upstreams.flat_map(|(upstream, pool)| targets(upstream, pool)).collect();
+        let upstreams = config.upstreams.iter().zip(pools).enumerate();
+        let targets = upstreams
+            .flat_map(|(at, (upstream, pool))| {
+                let protocol = match config.takes_datagrams_alone(at) {
+                    true => Protocol::Udp,
+                    false => Protocol::Tcp,
+                };
+                targets(upstream, pool, protocol)
+            })
+            .collect();
         // The task ends with this value only.
         drop(self.targets.send(targets));
     }
@@ -84,7 +93,7 @@ impl Drop for Checks {
     }
 }
 
-fn targets(upstream: &config::Upstream, pool: &Pool) -> Vec<Target> {
+fn targets(upstream: &config::Upstream, pool: &Pool, protocol: Protocol) -> Vec<Target> {
     let Check::On(policy) = &upstream.health.check else { return Vec::new() };
     let policy = Arc::new(policy.clone());
     let target = |endpoint: &Endpoint| {
@@ -95,9 +104,9 @@ fn targets(upstream: &config::Upstream, pool: &Pool) -> Vec<Target> {
             HeaderSent::V2 => Some(Version::V2),
         };
         let name = (upstream.name.clone(), endpoint.member.addr);
-        let hello = Hello::new(upstream.send.outgoing(version), policy.proxy);
+        let hello = Hello::new(upstream.send.outgoing(version), policy.proxy, protocol);
         let from = upstream.source.of_ours();
-        Target { name, from, policy: Arc::clone(&policy), hello }
+        Target { name, from, protocol, policy: Arc::clone(&policy), hello }
     };
     pool.endpoints.iter().map(target).collect()
 }
@@ -157,7 +166,7 @@ mod tests {
     pub(super) fn target(port: u16, interval: Duration) -> Target {
         let name = ("web".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into());
         let (policy, hello) = (policy(interval).into(), Hello::Fixed(Vec::new()));
-        Target { name, from: None, policy, hello }
+        Target { name, from: None, protocol: Protocol::Tcp, policy, hello }
     }
 
     /// A header that is longer than any: to say it panics.
