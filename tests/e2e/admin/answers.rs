@@ -65,6 +65,7 @@ fn the_status_counts_what_went_through() {
     let expected = json!({
         "name": "edge", "bind": [open.server.addr()], "upstream": "edge", "accepted": 2,
         "active": 1, "closed": { "probe": 1 }, "bytes_up": 1000, "bytes_down": 1000,
+        "flows": 0, "flows_begun": 0, "datagrams_up": 0, "datagrams_down": 0, "dropped": {},
     });
     assert_eq!(*listener, expected);
     let pool = json!({

@@ -4,6 +4,7 @@ mod checks;
 mod drops;
 mod life;
 mod relay;
+mod shown;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -58,6 +58,7 @@ fn shown(status: &Value) -> String {
         "ppserver {} ({}), process {}, generation {}: {} for {uptime}\n\
          workers      {}, configuration from {}\n\
          connections  {} active of {} at most, {} accepted\n\
+         flows        {} of datagrams\n\
          payload      {} B up, {} B down\n\
          closed       {}\n",
         text("version"),
@@ -70,6 +71,7 @@ fn shown(status: &Value) -> String {
         text("active"),
         text("connections_max"),
         text("accepted"),
+        text("flows"),
         text("bytes_up"),
         text("bytes_down"),
         counts(&status["closed"]),
@@ -86,8 +88,28 @@ fn shown(status: &Value) -> String {
         rows("pools", &["name", "endpoints_up", "endpoints", "active", "connects", "failures"]);
     let listeners =
         table(&["LISTENER", "BIND", "UPSTREAM", "ACTIVE", "ACCEPTED", "UP", "DOWN"], &listeners);
+    let datagrams = datagrams(status);
     let pools = table(&["POOL", "UP", "OF", "ACTIVE", "CONNECTS", "FAILURES"], &pools);
-    format!("{head}\n{listeners}\n{pools}")
+    format!("{head}\n{listeners}\n{datagrams}{pools}")
+}
+
+/// Shows the listeners that datagrams have come to.
+fn datagrams(status: &Value) -> String {
+    let rows = status["listeners"].as_array().into_iter().flatten().filter(|listener| {
+        let came = |key: &str| listener[key].as_u64().is_some_and(|count| count > 0);
+        came("datagrams_up") || came("datagrams_down")
+    });
+    let row = |listener: &Value| {
+        let counters = ["name", "flows", "flows_begun", "datagrams_up", "datagrams_down"];
+        let cells = counters.iter().map(|key| cell(&listener[*key]));
+        cells.chain([counts(&listener["dropped"])]).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table = table(&["DATAGRAMS", "FLOWS", "BEGUN", "UP", "DOWN", "DROPPED"], &rows);
+    format!("{table}\n")
 }
 
 /// Names what there was, and how often.

@@ -37,6 +37,8 @@ pub(super) struct Status {
     /// What a reload reads; `null` where the configuration came from flags.
     config: Option<String>,
     connections_max: usize,
+    /// Of datagrams, over all listeners.
+    flows: u64,
     #[serde(flatten)]
     counters: Summary,
     listeners: Vec<Listener>,
@@ -54,6 +56,13 @@ struct Listener {
     closed: BTreeMap<&'static str, u64>,
     bytes_up: u64,
     bytes_down: u64,
+    /// Of datagrams.
+    flows: u64,
+    flows_begun: u64,
+    datagrams_up: u64,
+    datagrams_down: u64,
+    /// By reason, those that there were.
+    dropped: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,6 +127,7 @@ impl Status {
             Listener::of(totals, shown, upstream)
         };
         let started = ledger.started();
+        let totals = ledger.listeners();
         Self {
             version: build::VERSION,
             commit: build::COMMIT,
@@ -132,8 +142,9 @@ impl Status {
             },
             config: shown.file.as_deref().map(|file| file.display().to_string()),
             connections_max: shown.connections_max,
+            flows: totals.iter().map(|it| it.flows_active).sum(),
             counters: Summary::of(ledger.totals(), log::lines_dropped()),
-            listeners: ledger.listeners().into_iter().map(listener).collect(),
+            listeners: totals.into_iter().map(listener).collect(),
             pools: ledger.upstreams().iter().map(PoolSummary::of).collect(),
         }
     }
@@ -143,6 +154,7 @@ impl Listener {
     fn of(totals: ListenerTotals, shown: &Shown, upstream: Option<&Upstream>) -> Self {
         let ports = shown.ports.iter().filter(|(listener, _)| *listener == totals.name);
         let closed = by_reason(&totals.closed).into_iter();
+        let [datagrams_up, datagrams_down] = totals.datagrams;
         Self {
             bind: ports.map(|(_, addr)| *addr).collect(),
             upstream: upstream.map_or(String::new(), |upstream| upstream.name.clone()),
@@ -151,6 +163,11 @@ impl Listener {
             closed: closed.filter(|(_, count)| *count > 0).collect(),
             bytes_up: totals.bytes_up,
             bytes_down: totals.bytes_down,
+            flows: totals.flows_active,
+            flows_begun: totals.flows_begun,
+            datagrams_up,
+            datagrams_down,
+            dropped: totals.dropped(),
             name: totals.name,
         }
     }

@@ -68,6 +68,8 @@ pub struct ListenerTotals {
     pub datagrams: [u64; 2],
     /// Those of them that went nowhere, by the index of the reason; the others were sent on.
     pub datagrams_dropped: [u64; DropReason::COUNT],
+    /// Flows of datagrams that have begun.
+    pub flows_begun: u64,
     /// Flows of datagrams that there are.
     pub flows_active: u64,
 }
@@ -169,6 +171,7 @@ impl ListenerTotals {
             bytes_down: 0,
             datagrams: [0; 2],
             datagrams_dropped: [0; DropReason::COUNT],
+            flows_begun: 0,
             flows_active: 0,
         }
     }
@@ -197,7 +200,17 @@ impl ListenerTotals {
             .for_each(|dropped| add(&mut self.datagrams_dropped, &read(dropped)));
         add(&mut self.datagrams, &read(&datagrams.received));
         let ended = datagrams.flows_ended.get();
-        self.flows_active += datagrams.flows_begun.get() - ended;
+        let begun = datagrams.flows_begun.get();
+        self.flows_begun += begun;
+        self.flows_active += begun - ended;
+    }
+}
+
+impl ListenerTotals {
+    /// Names the reasons why datagrams were dropped, where any was, and how many.
+    pub fn dropped(&self) -> BTreeMap<&'static str, u64> {
+        let all = DropReason::ALL.iter().map(|it| (it.name(), self.datagrams_dropped[it.index()]));
+        all.filter(|(_, count)| *count > 0).collect()
     }
 }
 

@@ -75,6 +75,19 @@ pub(super) struct Listener {
     pub(super) closed: BTreeMap<Text, u64>,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
+    #[serde(flatten)]
+    pub(super) datagrams: Datagrams,
+}
+
+/// What it says of datagrams.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Datagrams {
+    pub(super) flows: u64,
+    pub(super) flows_begun: u64,
+    pub(super) datagrams_up: u64,
+    pub(super) datagrams_down: u64,
+    pub(super) dropped: BTreeMap<Text, u64>,
 }
 
 /// `/api/v1/upstreams`.

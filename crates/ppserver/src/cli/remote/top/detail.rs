@@ -1,6 +1,8 @@
 //! All there is to know of the marked row, as lines of text.
 
-use super::answers::{Answers, Endpoint, Listener, Refusal, Text};
+use std::collections::BTreeMap;
+
+use super::answers::{Answers, Datagrams, Endpoint, Listener, Refusal, Text};
 use super::model::{Model, Pane};
 use super::rows::{self, Row};
 use super::units;
@@ -87,10 +89,6 @@ fn endpoint(answers: &Answers, about: &str) -> Option<String> {
 fn listener(answers: &Answers, about: &str) -> Option<String> {
     let is_it = |listener: &&Listener| listener.name.as_str() == about;
     let listener = answers.status.listeners.iter().find(is_it)?;
-    let closed = rows::present(&listener.closed);
-    let closed: Vec<_> =
-        closed.map(|(reason, count)| format!("{reason} {}", units::count(*count))).collect();
-    let closed = if closed.is_empty() { "none".to_owned() } else { closed.join(", ") };
     let bytes = |count| units::bytes(units::as_f64(count));
     Some(
         [
@@ -108,10 +106,34 @@ fn listener(answers: &Answers, about: &str) -> Option<String> {
                 "payload",
                 &format!("{} up, {} down", bytes(listener.bytes_up), bytes(listener.bytes_down)),
             ),
-            line("closed", &closed),
+            line("closed", &counts(&listener.closed)),
+            of_datagrams(&listener.datagrams),
         ]
         .concat(),
     )
+}
+
+/// Nothing where none has come.
+fn of_datagrams(datagrams: &Datagrams) -> String {
+    let Datagrams { flows, flows_begun, datagrams_up, datagrams_down, dropped } = datagrams;
+    if datagrams_up + datagrams_down == 0 {
+        return String::new();
+    }
+    let [flows, begun] = [*flows, *flows_begun].map(units::count);
+    let [up, down] = [*datagrams_up, *datagrams_down].map(units::count);
+    [
+        line("flows", &format!("{flows} of {begun} begun")),
+        line("datagrams", &format!("{up} up, {down} down")),
+        line("dropped", &counts(dropped)),
+    ]
+    .concat()
+}
+
+fn counts(by_reason: &BTreeMap<Text, u64>) -> String {
+    let counts = rows::present(by_reason);
+    let counts: Vec<_> =
+        counts.map(|(reason, count)| format!("{reason} {}", units::count(*count))).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
 /// The bytes are shown as `decode` does.

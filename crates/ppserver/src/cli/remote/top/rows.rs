@@ -280,8 +280,9 @@ fn listeners(model: &Model) -> Vec<Row> {
                 Cell::word(name),
                 Cell::word(joined(&listener.bind)),
                 Cell::word(&listener.upstream),
-                Cell::count(listener.active),
-                Cell::rate(rate(|listener| listener.accepted)),
+                // It has either.
+                Cell::count(listener.active + listener.datagrams.flows),
+                Cell::rate(rate(|listener| listener.accepted + listener.datagrams.flows_begun)),
                 Cell::bytes(rate(|listener| listener.bytes_up)),
                 Cell::bytes(rate(|listener| listener.bytes_down)),
             ],

@@ -373,9 +373,10 @@ function show({ status, listeners: byName, pools: poolsByName, endpoints: byAddr
       name: one.name,
       bind: one.bind.join(" "),
       upstream: one.upstream,
-      active: one.active,
-      accepted: one.accepted,
-      rate: rate(one.accepted, then?.accepted),
+      // Connections, or flows of datagrams.
+      active: one.active + one.flows,
+      accepted: one.accepted + one.flows_begun,
+      rate: rate(one.accepted + one.flows_begun, then && then.accepted + then.flows_begun),
       up: rate(one.bytes_up, then?.bytes_up),
       down: rate(one.bytes_down, then?.bytes_down),
       refused: refusedOf(one.closed),
