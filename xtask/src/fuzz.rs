@@ -33,7 +33,7 @@ const CONFIG_WORDS: &str = "tests/fuzz/config.dict";
 /// a finding.
 const INPUT_SECONDS_MAX: u32 = 25;
 
-/// Fuzz the decoder, its C ABI, the session machine, the configuration, the admin doors, captures, routes and what is shown
+/// Fuzz the decoder, its C ABI, the session machine, batches of datagrams, the configuration, the admin doors, captures, routes and what is shown
 ///
 /// Without --seconds and --runs each target runs for a minute. What is found is kept in
 /// target/fuzz/corpus, so the next run goes on from there.
@@ -64,6 +64,7 @@ enum Target {
     Decode,
     Split,
     Datagram,
+    Batch,
     Tlvs,
     RoundTrip,
     Session,
@@ -85,6 +86,7 @@ impl Target {
     fn seeds(self) -> &'static str {
         match self {
             Self::Decode | Self::Split | Self::Datagram | Self::Escape | Self::Capi => "header",
+            Self::Batch => "batch",
             Self::Tlvs => "tlvs",
             Self::RoundTrip | Self::Session | Self::Route => "choices",
             Self::Hello => "hello",
@@ -99,6 +101,7 @@ impl Target {
         match self {
             Self::Decode
             | Self::Datagram
+            | Self::Batch
             | Self::Tlvs
             | Self::RoundTrip
             | Self::Hello
@@ -120,8 +123,9 @@ impl Target {
             // More than is looked at.
             Self::Hello => 24 << 10,
             // More choices than a world makes; a file with every key twice; a head and what stands behind it; what is
-            // shown byte by byte; a few packets.
-            Self::RoundTrip
+            // shown byte by byte; a few packets; a batch of small datagrams.
+            Self::Batch
+            | Self::RoundTrip
             | Self::Session
             | Self::Config
             | Self::Admin

@@ -10,6 +10,7 @@ fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let all = [
         ("header", seeds::headers()),
+        ("batch", seeds::batches()),
         ("tlvs", seeds::tlvs()),
         ("config", seeds::configs()),
         ("admin", seeds::requests()),

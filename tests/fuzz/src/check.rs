@@ -1,6 +1,6 @@
 //! The properties, one function each; a property that does not hold panics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
 use ppcore::tlv::TLV_HEADER_LEN;
@@ -8,11 +8,12 @@ use ppcore::{Decoded, Decoder};
 use ppserver::config::AccessLogFormat;
 use ppserver::core::connection_id::ConnectionIds;
 use ppserver::core::intent::Intent;
+use ppserver::data::datagrams_fuzzed;
 use ppserver::telemetry::access_log::Record;
 
 use crate::capi::Fence;
 use crate::naive::{self, Answer, Input, Options};
-use crate::{capi, choose, cuts, layout, round_trip, routes, seeds, subject, views};
+use crate::{batches, capi, choose, cuts, layout, round_trip, routes, seeds, subject, views};
 
 /// The answer to the whole input is the oracle's.
 pub fn decode(data: &[u8]) {
@@ -97,6 +98,15 @@ pub fn datagram(data: &[u8]) {
         assert_eq!(ppcore::spp::encode(&mut out, &addresses), Ok(out.len()));
         assert_eq!(out, input[..out.len()]);
     }
+}
+
+/// Each datagram of a batch, alone or in an aggregate, goes along its own client's flow without its header, in order, or
+/// nowhere.
+#[expect(clippy::disallowed_methods, reason = "a test's epoch")]
+pub fn batch(data: &[u8]) {
+    let Some((taken, room, messages)) = batches::batch(data) else { return };
+    let became = datagrams_fuzzed::relayed(taken, room, &messages, Instant::now());
+    batches::judge(taken, room, &messages, &became);
 }
 
 /// The walk over TLVs tiles them without a gap, ends, and each value is

@@ -19,6 +19,7 @@ pub(crate) mod round_trip;
 #[path = "../../support/subject.rs"]
 pub(crate) mod subject;
 
+mod batches;
 mod capi;
 pub mod check;
 mod layout;

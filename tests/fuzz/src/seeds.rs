@@ -42,6 +42,34 @@ pub fn headers() -> Vec<Seed> {
     vectors.chain(stories).collect()
 }
 
+/// corpus/batch: what balancers and strangers send, singly and as aggregates, in the form that `batches` reads.
+pub fn batches() -> Vec<Seed> {
+    let message = |who: u8, size: u8, bytes: &[u8]| {
+        let len = u16::try_from(bytes.len()).expect("it is short").to_be_bytes();
+        [&[who, size, 0, len[0], len[1]][..], bytes].concat()
+    };
+    let v2 = |client: u8| {
+        let block = [192, 0, 2, client, 198, 51, 100, 1, 0, 9, 0, 53];
+        [SIGNATURE, &[0x21, 0x12, 0, 12], &block, b"query"].concat()
+    };
+    let spp = |client: u8| [&[0x56, 0xEC][..], &[client; 36], b"query"].concat();
+    let local = [SIGNATURE, &[0x20, 0, 0, 0]].concat();
+    let seed = |name: &str, taken: u8, room: u8, messages: &[Vec<u8>]| {
+        (name.to_owned(), [&[taken, room][..], &messages.concat()].concat())
+    };
+    let len = |datagram: Vec<u8>| u8::try_from(datagram.len()).expect("it is short");
+    let two = [v2(1), v2(2), v2(1)].concat();
+    vec![
+        seed("each", 0, 99, &[message(0, 0, &v2(1)), message(0, 0, &v2(2)), message(1, 0, &v2(1))]),
+        seed("aggregate", 0, 99, &[message(0, len(v2(1)), &two), message(0, 0, &local)]),
+        seed("first", 1, 99, &[message(0, 0, &v2(1)), message(0, 0, &v2(2)), message(0, 0, b"")]),
+        seed("first-aggregate", 1, 99, &[message(0, len(v2(1)), &two)]),
+        seed("spp", 2, 99, &[message(0, len(spp(1)), &[spp(1), spp(2)].concat())]),
+        seed("no-room", 0, 0, &[message(0, len(v2(1)), &two), message(2, 0, &v2(1)[..27])]),
+        seed("cut", 0, 9, &[message(0, 20, &v2(1)), message(3, 0, b"query"), message(0, 0, b"")]),
+    ]
+}
+
 /// corpus/tlvs: what stands behind the addresses of those headers.
 pub fn tlvs() -> Vec<Seed> {
     let behind_addresses = |seed: Vec<u8>| {

@@ -29,6 +29,8 @@ mod source;
 mod table;
 
 #[cfg(fuzzing)]
+pub use datagrams::fuzzed as datagrams_fuzzed;
+#[cfg(fuzzing)]
 pub use hello::asked;
 pub use pipes::PipeLimits;
 pub(crate) use rules::listen_options;

@@ -192,7 +192,7 @@ const BELOW: &[Layer] = &[
     },
     Layer {
         name: "data",
-        uses: &["data::rules", "data::pipes", "data::hello"],
+        uses: &["data::rules", "data::pipes", "data::hello", "data::datagrams"],
         world: World::Open,
         why: "a plane only declares its modules",
     },

@@ -104,7 +104,7 @@ pub(super) fn read<'a>(
     }
 }
 
-fn reason(error: Error) -> DropReason {
+pub(super) fn reason(error: Error) -> DropReason {
     if error.kind() == ErrorKind::Truncated {
         DropReason::HeaderTruncated
     } else if error.kind() == ErrorKind::NotProxy {

@@ -13,6 +13,8 @@ mod batch;
 mod down;
 mod entrance;
 mod flows;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod paths;
 mod told;
 mod up;
