@@ -225,8 +225,11 @@ impl<U, A> Relay<U, A> {
         if self.is_draining {
             return Err(DropReason::Draining);
         }
+        if self.is_full() && !self.may_displace() {
+            return Err(DropReason::Limited);
+        }
         let admitted = gate.admit(&intent)?;
-        if self.len() >= self.terms.flows_max {
+        if self.is_full() {
             self.give_way();
         }
         Ok((self.table.insert(who, admitted, now), header_len))
@@ -376,9 +379,22 @@ impl<U, A> Relay<U, A> {
 
     /// Ends a flow without an answer, so that another has its descriptor or port. Says whether there was one.
     pub fn make_room(&mut self) -> bool {
+        if !self.may_displace() {
+            return false;
+        }
         let oldest = self.table.oldest(Class::Unanswered);
         oldest.into_iter().for_each(|id| self.end(id, EndReason::Evicted));
         oldest.is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= self.terms.flows_max
+    }
+
+    /// Whether a newcomer may have somebody's place. Where the first datagram alone has a header, who is forgotten
+    /// here while his sender knows him would say himself who he is.
+    fn may_displace(&self) -> bool {
+        self.terms.headers == Headers::Each
     }
 
     /// Ends one flow: the longest silent of those without an answer, or of those with one where they fill their part.

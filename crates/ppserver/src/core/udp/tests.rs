@@ -96,6 +96,22 @@ fn where_the_first_datagram_has_the_header_the_others_are_not_read() {
     assert!(matches!(relay.judge(path(2), &[7], &mut door, now), Verdict::Dial(..)));
 }
 
+/// Who is forgotten while his sender knows him could say himself who he is.
+#[test]
+fn where_the_first_datagram_has_the_header_nobody_gives_way_to_a_newcomer() {
+    let terms = Terms { headers: Headers::First, flows_max: 1, ..TERMS };
+    let (mut relay, now) = (relay(terms), start());
+    let id = sent(&mut relay, 1, 1, now);
+    let mut door = Door::default();
+    let turned_away = Verdict::Drop(DropReason::Limited);
+    assert_eq!(relay.judge(path(2), &[2], &mut door, now), turned_away);
+    assert!(!relay.make_room() && door.asked == 0 && relay.next_ended().is_none());
+    assert_eq!(relay.judge(path(1), &[9, 9], &mut door, now), Verdict::Relay(id, 0));
+    relay.expire(now + 5 * SECOND);
+    assert_eq!(ended(&mut relay), [(id, EndReason::Unanswered)]);
+    sent(&mut relay, 2, 2, now + 5 * SECOND);
+}
+
 #[test]
 fn who_is_not_let_in_begins_nothing_and_displaces_nobody() {
     let (mut relay, now) = (relay(Terms { flows_max: 1, ..TERMS }), start());

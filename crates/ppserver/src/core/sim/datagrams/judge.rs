@@ -79,6 +79,10 @@ impl Judge {
         if known.is_none() && self.is_draining {
             return Err(DropReason::Draining);
         }
+        let is_full = self.standing().count() >= self.plan.terms.flows_max;
+        if known.is_none() && is_full && self.plan.terms.headers == Headers::First {
+            return Err(DropReason::Limited);
+        }
         if known.is_none()
             && let Some(reason) = self.plan.turns_away(name.client, name.is_local)
         {
@@ -152,6 +156,8 @@ impl Judge {
         let gone: Vec<FlowId> = self.standing().map(|(id, _)| *id).filter(is_gone).collect();
         hold!(Bounded, gone.len() <= 1, "{} flows give way to one", gone.len());
         let Some(id) = gone.first() else { return };
+        let may = self.plan.terms.headers == Headers::Each;
+        hold!(Flood, may, "one gives way whose sender may know him still");
         let standing = self.standing().count();
         hold!(Bounded, standing >= self.plan.terms.flows_max, "one gives way, {standing} stand");
         let account = &self.accounts[id];
