@@ -154,8 +154,16 @@ impl Outbox {
 
     /// Returns what the next call is to send.
     pub fn next(&self) -> Option<Bundle<'_>> {
-        let run = self.runs.get(self.next)?;
-        Some(Bundle { flow: run.flow, pieces: &self.pieces[run.bundle()] })
+        self.pending().next()
+    }
+
+    /// Returns what may be sent together with the next one, and that first: what comes behind it, up to one of which
+    /// a part goes first.
+    pub fn pending(&self) -> impl Iterator<Item = Bundle<'_>> {
+        let runs = self.runs.get(self.next..).unwrap_or_default();
+        let cut = runs.iter().position(|run| run.bundle().end < run.end);
+        let runs = runs.iter().take(cut.map_or(runs.len(), |at| at + 1));
+        runs.map(|run| Bundle { flow: run.flow, pieces: &self.pieces[run.bundle()] })
     }
 
     /// The next datagram is the first one that goes where it goes, and carries this header, which those behind it do
@@ -314,6 +322,20 @@ mod tests {
         assert_eq!(outbox.handle_sent(), 1);
         assert_eq!(outbox.handle_failed(SendError::Refused), Failed::Again(flow(1)));
         assert_eq!(sent(outbox), [(1, 1)]);
+    }
+
+    #[test]
+    fn what_is_sent_together_keeps_its_order() {
+        let mut outbox = outbox(&[(1, 0, 7), (1, 0, 7), (2, 0, 7), (3, 0, 7)]);
+        let flows = |outbox: &Outbox| {
+            let all = outbox.pending().map(|it| (it.flow.place, it.pieces.len()));
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(flows(&outbox), [(1, 2), (2, 1), (3, 1)]);
+        outbox.handle_failed(SendError::TooLong);
+        assert_eq!(flows(&outbox), [(1, 1)], "the second one is not to come behind the others");
+        outbox.handle_sent();
+        assert_eq!(flows(&outbox), [(1, 1), (2, 1), (3, 1)]);
     }
 
     #[test]

@@ -7,8 +7,11 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 
 use crate::core::udp::Path;
-use crate::core::udp::outbox::{Bundle, Outbox, PIECES_MAX, SendError};
-use crate::data::sys::datagrams::{self, MESSAGES_MAX, Messages, Way};
+use crate::core::udp::outbox::{Outbox, PIECES_MAX, SendError};
+use crate::data::sys::datagrams::{self, MESSAGES_MAX, Messages, Sending, Way};
+
+/// The most parts that a call sends: of one bundle headers and payloads.
+const PARTS_MAX: usize = 2 * PIECES_MAX;
 
 /// Room for a batch.
 #[derive(Debug)]
@@ -64,34 +67,86 @@ impl Batch {
         start..self.headers.len()
     }
 
-    /// Sends what is next in the outbox, and returns how many bytes of payload that is.
+    /// Sends what is next in the outbox, and what may go with it, in one call; along which way, says `way` of the path of each, or that
+    /// it has none. Returns how many bytes of payload each has that was sent.
+    ///
+    /// # Errors
+    /// What keeps the first one.
     pub(super) fn send(
         &mut self,
         socket: &impl AsFd,
-        way: Option<Way>,
-    ) -> Result<usize, io::Error> {
+        way: impl Fn(Option<Path>) -> Option<Way>,
+    ) -> io::Result<Sent> {
         self.calls += 1;
-        let Some(Bundle { pieces, .. }) = self.outbox.next() else { return Ok(0) };
-        let mut parts = [IoSlice::new(&[]); 2 * PIECES_MAX];
-        let (mut count, mut bytes) = (0, 0);
-        for piece in pieces {
-            let payload = self.messages.bytes(piece.message).get(piece.payload.clone());
-            let header = self.headers.get(piece.header.clone());
-            for part in [header.unwrap_or_default(), payload.unwrap_or_default()] {
-                if !part.is_empty() {
-                    parts[count] = IoSlice::new(part);
-                    count += 1;
-                }
+        let Self { messages, outbox, headers, paths, .. } = self;
+        let mut parts = [IoSlice::new(&[]); PARTS_MAX];
+        let mut planned = [Planned::default(); MESSAGES_MAX];
+        let (mut count, mut filled) = (0, 0);
+        for (bundle, planned) in outbox.pending().zip(&mut planned) {
+            if filled + 2 * bundle.pieces.len() > PARTS_MAX {
+                break;
             }
-            bytes += piece.payload.len();
+            let first = bundle.pieces.first().and_then(|piece| paths[piece.message]);
+            planned.way = way(first);
+            if count > 0 && planned.way.is_none() {
+                // It is another socket's.
+                break;
+            }
+            let begin = filled;
+            for piece in bundle.pieces {
+                let payload = messages.bytes(piece.message).get(piece.payload.clone());
+                let header = headers.get(piece.header.clone());
+                for part in [header.unwrap_or_default(), payload.unwrap_or_default()] {
+                    if !part.is_empty() {
+                        parts[filled] = IoSlice::new(part);
+                        filled += 1;
+                    }
+                }
+                planned.bytes += piece.payload.len();
+            }
+            planned.parts = (begin, filled);
+            planned.segment = match bundle.pieces {
+                [first, _, ..] => u16::try_from(first.len()).ok(),
+                [_] | [] => None,
+            };
+            count += 1;
+            if planned.way.is_none() {
+                break;
+            }
         }
-        let segment = match pieces {
-            [first, _, ..] => u16::try_from(first.len()).ok(),
-            [_] | [] => None,
+        let sending = |planned: Planned| {
+            let (begin, end) = planned.parts;
+            Sending { parts: &parts[begin..end], segment: planned.segment, way: planned.way }
         };
-        datagrams::send(socket, &parts[..count], segment, way)?;
-        self.moved += bytes;
-        Ok(bytes)
+        let sendings = planned.map(sending);
+        let count = datagrams::send(socket, &sendings[..count])?;
+        let sent = Sent { bytes: planned.map(|it| it.bytes), count };
+        self.moved += sent.bytes().sum::<usize>();
+        Ok(sent)
+    }
+}
+
+/// What a call is to send of a bundle.
+#[derive(Clone, Copy, Default)]
+struct Planned {
+    parts: (usize, usize),
+    segment: Option<u16>,
+    way: Option<Way>,
+    /// Of payload.
+    bytes: usize,
+}
+
+/// What a call has sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    bytes: [usize; MESSAGES_MAX],
+    count: usize,
+}
+
+impl Sent {
+    /// The payload of each bundle, in bytes.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = usize> {
+        self.bytes.iter().take(self.count).copied()
     }
 }
 

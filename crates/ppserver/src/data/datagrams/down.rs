@@ -13,7 +13,7 @@ use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
 use crate::core::udp::outbox::{Failed, Piece};
 use crate::core::udp::segments::segments;
-use crate::core::udp::{Flow, FlowId};
+use crate::core::udp::{Flow, FlowId, Path};
 use crate::data::conn::Ctx;
 use crate::data::sys;
 use crate::data::sys::datagrams::Way;
@@ -104,17 +104,22 @@ impl DatagramPort {
                 self.relay.handle_dropped(Direction::Down, DropReason::NoFlow, count);
                 continue;
             };
-            let from = is_wild.then_some(path.local);
+            let way = |path: Option<Path>| {
+                let path = path.filter(|path| self.paths.of(*path).is_none())?;
+                Some(Way { to: path.peer, from: is_wild.then_some(path.local) })
+            };
             let sent = match (self.paths.of(path), &self.socket) {
-                (Some(own), _) => batch.send(own, None),
-                (None, Some(port)) => batch.send(&**port, Some(Way { to: path.peer, from })),
+                (Some(own), _) => batch.send(own, |_| None),
+                (None, Some(port)) => batch.send(&**port, way),
                 (None, None) => Err(io::ErrorKind::NotConnected.into()),
             };
             match sent {
-                Ok(bytes) => {
-                    let count = batch.outbox.handle_sent();
-                    self.relay.handle_sent(Direction::Down, count);
-                    self.rules.cells.bytes_down.add(bytes as u64);
+                Ok(sent) => {
+                    for bytes in sent.bytes() {
+                        let count = batch.outbox.handle_sent();
+                        self.relay.handle_sent(Direction::Down, count);
+                        self.rules.cells.bytes_down.add(bytes as u64);
+                    }
                 }
                 Err(error) => match batch.outbox.handle_failed(send_error(&error)) {
                     // Of a client that is gone nobody tells but an error that is not its own.

@@ -161,12 +161,14 @@ impl DatagramPort {
                 continue;
             }
             let Some(leg) = self.relay.upstream_mut(id) else { continue };
-            match batch.send(&leg.socket, None) {
-                Ok(bytes) => {
+            match batch.send(&leg.socket, |_| None) {
+                Ok(sent) => {
                     leg.has_sent = true;
-                    let count = batch.outbox.handle_sent();
-                    self.relay.handle_sent(Direction::Up, count);
-                    self.rules.cells.bytes_up.add(bytes as u64);
+                    for bytes in sent.bytes() {
+                        let count = batch.outbox.handle_sent();
+                        self.relay.handle_sent(Direction::Up, count);
+                        self.rules.cells.bytes_up.add(bytes as u64);
+                    }
                 }
                 Err(error) => match batch.outbox.handle_failed(send_error(&error)) {
                     Failed::Again(id) => self.refuse(id, &error, ctx),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
-use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Sharing, set_int};
 
@@ -311,10 +311,6 @@ impl Controls {
         }
         self.len = at.next_multiple_of(size_of::<usize>());
     }
-
-    fn get(&self) -> &[u8] {
-        &self.bytes.0[..self.len]
-    }
 }
 
 /// Where an answer goes, and from where.
@@ -326,43 +322,83 @@ pub struct Way {
     pub from: Option<SocketAddr>,
 }
 
-/// Sends `parts` as one datagram, or as several of `segment` bytes each but the last (UDP_SEGMENT, udp(7)); to the socket's
-/// peer, or along a way (IP_PKTINFO).
+/// What is sent as one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// Its bytes.
+    pub parts: &'a [IoSlice<'a>],
+    /// It is several datagrams of so many bytes each but the last (UDP_SEGMENT, udp(7)).
+    pub segment: Option<u16>,
+    /// Where it goes; to the socket's peer without (IP_PKTINFO).
+    pub way: Option<Way>,
+}
+
+impl Sending<'_> {
+    fn controls(&self) -> Controls {
+        let mut controls = Controls::new();
+        if let Some(segment) = self.segment {
+            controls.push(libc::IPPROTO_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
+        }
+        match self.way.and_then(|way| way.from) {
+            Some(SocketAddr::V4(from)) => {
+                // No interface, the source, and nothing.
+                let mut info = [0; 12];
+                info[4..8].copy_from_slice(&from.ip().octets());
+                controls.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+            Some(SocketAddr::V6(from)) => {
+                let mut info = [0; 20];
+                info[..16].copy_from_slice(&from.ip().octets());
+                info[16..].copy_from_slice(&from.scope_id().to_ne_bytes());
+                controls.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+            None => {}
+        }
+        controls
+    }
+}
+
+/// Sends messages in their order, `MESSAGES_MAX` at most, in one call (sendmmsg(2)). Returns how many were sent: what
+/// keeps the next one says another call.
 ///
 /// # Errors
-/// The socket's own: nothing is sent then.
-pub fn send(
-    socket: &impl AsFd,
-    parts: &[IoSlice<'_>],
-    segment: Option<u16>,
-    way: Option<Way>,
-) -> io::Result<()> {
-    let mut controls = Controls::new();
-    if let Some(segment) = segment {
-        controls.push(libc::IPPROTO_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
+/// What keeps the first one.
+pub fn send(socket: &impl AsFd, sendings: &[Sending<'_>]) -> io::Result<usize> {
+    match sendings {
+        // What is not there need not be cleared.
+        [_] => send_all::<1>(socket, sendings),
+        _ => send_all::<MESSAGES_MAX>(socket, sendings),
     }
-    match way.and_then(|way| way.from) {
-        Some(SocketAddr::V4(from)) => {
-            // No interface, the source, and nothing.
-            let mut info = [0; 12];
-            info[4..8].copy_from_slice(&from.ip().octets());
-            controls.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+}
+
+fn send_all<const MAX: usize>(socket: &impl AsFd, sendings: &[Sending<'_>]) -> io::Result<usize> {
+    // SAFETY: sendmsg(2): a msghdr of zeros says nothing: no pointer in it is followed whose length is 0.
+    #[expect(unsafe_code, reason = "musl has private fields in it")]
+    let mut headers: [libc::mmsghdr; MAX] = unsafe { std::mem::zeroed() };
+    let mut names: [Option<SockAddr>; MAX] = [const { None }; MAX];
+    let mut controls = [const { Controls::new() }; MAX];
+    let mut count = 0;
+    let rooms = headers.iter_mut().zip(&mut names).zip(&mut controls);
+    for (sending, ((header, name), control)) in sendings.iter().zip(rooms) {
+        let header = &mut header.msg_hdr;
+        if let Some(way) = sending.way {
+            let name = name.insert(way.to.into());
+            header.msg_name = name.as_ptr().cast_mut().cast();
+            header.msg_namelen = name.len();
         }
-        Some(SocketAddr::V6(from)) => {
-            let mut info = [0; 20];
-            info[..16].copy_from_slice(&from.ip().octets());
-            info[16..].copy_from_slice(&from.scope_id().to_ne_bytes());
-            controls.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-        }
-        None => {}
+        header.msg_iov = sending.parts.as_ptr().cast_mut().cast();
+        header.msg_iovlen = u8::try_from(sending.parts.len()).expect("PARTS_MAX").into();
+        *control = sending.controls();
+        header.msg_control = control.bytes.0.as_mut_ptr().cast();
+        header.msg_controllen = u8::try_from(control.len).expect("there are CONTROL_LEN").into();
+        count += 1;
     }
-    let to = way.map(|way| SockAddr::from(way.to));
-    let mut message = MsgHdr::new().with_buffers(parts).with_control(controls.get());
-    if let Some(to) = &to {
-        message = message.with_addr(to);
-    }
-    SockRef::from(socket).sendmsg(&message, libc::MSG_NOSIGNAL)?;
-    Ok(())
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: sendmmsg(2): the first `count` headers point to buffers, names and controls of the lengths they say, which are
+    // borrowed or stand above; an IoSlice is an iovec; the descriptor is open while `socket` is. Datagrams raise no SIGPIPE.
+    #[expect(unsafe_code, reason = "neither rustix nor socket2 has sendmmsg")]
+    let sent = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, 0) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]
@@ -391,11 +427,39 @@ mod tests {
         (listening, client, addr)
     }
 
+    fn say(socket: &Socket, parts: &[IoSlice<'_>], segment: Option<u16>, way: Option<Way>) {
+        assert_eq!(send(socket, &[Sending { parts, segment, way }]).unwrap(), 1);
+    }
+
+    #[test]
+    fn messages_to_several_are_one_call_up_to_the_one_that_fails() {
+        let (listening, one, addr) = pair("0.0.0.0:0");
+        let other = connect(addr, None).unwrap();
+        let way = |socket: &Socket| {
+            let to = socket.local_addr().unwrap().as_socket().unwrap();
+            Some(Way { to, from: Some(addr) })
+        };
+        let (parts, long) = ([IoSlice::new(b"answer")], vec![0; 65_508]);
+        let long = [IoSlice::new(&long)];
+        let to = |socket, parts| Sending { parts, segment: None, way: way(socket) };
+        let all = [to(&one, &parts[..]), to(&other, &parts), to(&one, &long), to(&one, &parts)];
+        assert_eq!(send(&listening, &all).unwrap(), 2);
+        let error = send(&listening, &all[2..]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+        let mut messages = Messages::new();
+        for (at, client) in [&one, &other].into_iter().enumerate() {
+            assert_eq!(receive(&mut messages, client), at..at + 1);
+            assert_eq!(messages.get(at).unwrap().bytes, b"answer");
+        }
+        let many = vec![to(&one, &parts[..]); MESSAGES_MAX + 1];
+        assert_eq!(send(&listening, &many).unwrap(), MESSAGES_MAX);
+    }
+
     #[test]
     fn a_message_tells_who_sent_it_and_where_to_and_is_answered_from_there() {
         for at in ["0.0.0.0:0", "[::]:0"] {
             let (listening, client, addr) = pair(at);
-            send(&client, &[IoSlice::new(b"que"), IoSlice::new(b"ry")], None, None).unwrap();
+            say(&client, &[IoSlice::new(b"que"), IoSlice::new(b"ry")], None, None);
             let mut messages = Messages::new();
             assert_eq!(receive(&mut messages, &listening), 0..1);
             let message = messages.get(0).unwrap();
@@ -406,7 +470,7 @@ mod tests {
                 (&b"query"[..], None, false)
             );
             let way = Way { to: peer, from: Some(addr) };
-            send(&listening, &[IoSlice::new(b"answer")], None, Some(way)).unwrap();
+            say(&listening, &[IoSlice::new(b"answer")], None, Some(way));
             // A connected client takes nothing from another address.
             assert_eq!(receive(&mut messages, &client), 1..2);
             assert_eq!(messages.get(1).unwrap().bytes, b"answer");
@@ -423,8 +487,8 @@ mod tests {
                 aggregate(&listening);
             }
             messages.clear();
-            send(&client, &[IoSlice::new(b"onetwothr")], Some(3), None).unwrap();
-            send(&client, &[], None, None).unwrap();
+            say(&client, &[IoSlice::new(b"onetwothr")], Some(3), None);
+            say(&client, &[], None, None);
             let mut all = Vec::new();
             while all.last().is_none_or(|last: &Vec<u8>| !last.is_empty()) {
                 for at in receive(&mut messages, &listening) {
@@ -443,7 +507,7 @@ mod tests {
     fn a_refusal_is_told_by_the_next_call() {
         let (listening, client, _) = pair("0.0.0.0:0");
         drop(listening);
-        send(&client, &[IoSlice::new(b"x")], None, None).unwrap();
+        say(&client, &[IoSlice::new(b"x")], None, None);
         client.set_nonblocking(false).unwrap();
         let refused = Messages::new().receive(&client).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
@@ -455,9 +519,9 @@ mod tests {
         sent.push(1, 2, b"data");
         sent.push(3, 4, b"");
         let all = [(1, 2, &b"data"[..]), (3, 4, b"")];
-        assert_eq!(controls(sent.get()).collect::<Vec<_>>(), all);
+        assert_eq!(controls(&sent.bytes.0[..sent.len]).collect::<Vec<_>>(), all);
         for len in 0..sent.len {
-            let whole = controls(&sent.get()[..len]).collect::<Vec<_>>();
+            let whole = controls(&sent.bytes.0[..len]).collect::<Vec<_>>();
             assert_eq!(whole, all[..whole.len()], "{len}");
         }
         assert_eq!(controls(&[0xFF; CONTROL_BYTES]).count(), 0);
