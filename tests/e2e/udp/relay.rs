@@ -1,7 +1,7 @@
 //! What a client sends reaches the endpoint with the header that it is to carry, and what is answered comes back from where the
 //! client asked.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use super::{
     REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, client_of, local,
@@ -185,4 +185,42 @@ fn a_burst_arrives_whole_and_in_order() {
             assert_eq!(datagram, [&header[..], &payload(batch * 50 + at)].concat());
         }
     }
+}
+
+#[test]
+fn flows_to_an_endpoint_that_is_sent_spp_share_a_socket_and_each_gets_its_own_answers() {
+    let far = bound("127.0.0.1:0");
+    let server = Setup::to(&[addr(&far)])
+        .accept(REQUIRE)
+        .send("send = \"spp\"")
+        .listener("responses = 1")
+        .start();
+    let balancers = [a_client(&server), a_client(&server)];
+    let (_, destination) = told();
+    let client = |port: u16| SocketAddr::from(([192, 0, 2, 7], port));
+    let ask = |balancer: &UdpSocket, port: u16| {
+        balancer.send(&[&v2(client(port), destination), &b"question"[..]].concat()).unwrap();
+        let (datagram, peer) = next(&far);
+        let header = spp(client(port), destination);
+        assert_eq!(datagram, [&header[..], b"question"].concat());
+        (header, peer)
+    };
+    let asked: Vec<_> = (1..=20).map(|port| ask(&balancers[0], port)).collect();
+    assert!(asked.iter().all(|(_, peer)| *peer == asked[0].1), "one socket: {asked:?}");
+    // The same client by another socket of the balancer's: nothing in an answer tells whose it is.
+    let (header, own) = ask(&balancers[1], 1);
+    assert_ne!(own, asked[0].1);
+    far.send_to(&[&header[..], b"own"].concat(), own).unwrap();
+    assert_eq!(answer(&balancers[1]), b"own");
+    // A stranger's header is nobody's, and a second answer nobody's any more.
+    far.send_to(&[&spp(client(99), destination)[..], b"x"].concat(), asked[0].1).unwrap();
+    far.send_to(b"none", asked[0].1).unwrap();
+    for (header, peer) in asked.iter().rev() {
+        far.send_to(&[&header[..], &header[34..36]].concat(), *peer).unwrap();
+        assert_eq!(answer(&balancers[0]), &header[34..36]);
+    }
+    far.send_to(&asked[0].0, asked[0].1).unwrap();
+    assert_eq!(ask(&balancers[0], 1).1, asked[0].1, "it stays open for who comes next");
+    let drops = [("answer_invalid", 1), ("no_flow", 2)];
+    assert_counted(&server, "ppserver_udp_drops_total", drops);
 }

@@ -1,7 +1,7 @@
 //! Who an event of the kernel is for, as a token, and who a reminder is for.
 //!
 //! A token's top two bits are its kind; of a connection it is `generation << 32 | index << 1 | side`, and an
-//! event of one that is gone misses on the generation. Of a flow it is `port << 32 | place`, and so it is of a path: both end
+//! event of one that is gone misses on the generation. Of a flow it is `port << 32 | place`, and so it is of a path and of what flows share: they end
 //! behind the events of a turn, and an end takes its socket's events with it.
 
 use mio::Token;
@@ -20,6 +20,8 @@ pub(super) enum Source {
     Datagrams(usize),
     /// The socket of a flow: the place of the socket that it came by, and its own among the flows there.
     Flow(usize, u32),
+    /// A socket that flows share: the place of the port, and its own among those there.
+    Shared(usize, u32),
     /// The socket of a path: the place of the port, and its own among the paths there.
     Path(usize, u32),
     /// An order of the control plane.
@@ -41,8 +43,9 @@ const KIND_SHIFT: u32 = usize::BITS - 2;
 const PORT: usize = 1;
 const ORDERS: usize = 2;
 const FLOW: usize = 3;
-/// Of the flows, what is their paths'.
+/// Of the flows, what is their paths', and what they share.
 const PATH: usize = 1 << (KIND_SHIFT - 1);
+const SHARED: usize = 1 << (KIND_SHIFT - 2);
 /// Of the ports, those of datagrams.
 const DATAGRAMS: usize = 1 << (KIND_SHIFT - 1);
 /// The bits of a token below its kind.
@@ -61,6 +64,7 @@ impl Source {
             Self::Port(at) => PORT << KIND_SHIFT | at,
             Self::Datagrams(at) => PORT << KIND_SHIFT | DATAGRAMS | at,
             Self::Flow(at, place) => FLOW << KIND_SHIFT | at << 32 | place as usize,
+            Self::Shared(at, place) => FLOW << KIND_SHIFT | SHARED | at << 32 | place as usize,
             Self::Path(at, place) => FLOW << KIND_SHIFT | PATH | at << 32 | place as usize,
             Self::Orders => ORDERS << KIND_SHIFT,
         })
@@ -79,9 +83,11 @@ impl Source {
             PORT => Self::Port(token & REST),
             FLOW => {
                 let place = u32::try_from(token & 0xFFFF_FFFF).expect("32 bits are left");
-                match token & PATH {
-                    0 => Self::Flow((token & REST) >> 32, place),
-                    _ => Self::Path((token & REST & !PATH) >> 32, place),
+                let at = (token & REST & !PATH & !SHARED) >> 32;
+                match token & (PATH | SHARED) {
+                    PATH => Self::Path(at, place),
+                    SHARED => Self::Shared(at, place),
+                    _ => Self::Flow(at, place),
                 }
             }
             _ => Self::Orders,
@@ -108,6 +114,8 @@ mod tests {
             Source::Datagrams(12_345),
             Source::Flow(0, 0),
             Source::Flow(12_345, u32::MAX),
+            Source::Shared(0, 0),
+            Source::Shared(12_345, u32::MAX),
             Source::Path(0, 0),
             Source::Path(12_345, u32::MAX),
             Source::Orders,

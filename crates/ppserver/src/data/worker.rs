@@ -248,6 +248,12 @@ impl Worker {
                     self.schedule.file(Task::Datagrams(at), &mut port.ticket);
                 }
             }
+            Source::Shared(at, place) => {
+                if let Some(Some(port)) = self.datagram_ports.get_mut(at) {
+                    port.note_shared_event(place);
+                    self.schedule.file(Task::Datagrams(at), &mut port.ticket);
+                }
+            }
             Source::Path(at, place) => {
                 if let Some(Some(port)) = self.datagram_ports.get_mut(at) {
                     port.note_path_event(place);

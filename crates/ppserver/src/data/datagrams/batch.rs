@@ -6,8 +6,8 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use crate::core::udp::Path;
 use crate::core::udp::outbox::{Outbox, PIECES_MAX, SendError};
+use crate::core::udp::{FlowId, Path};
 use crate::data::sys::datagrams::{self, MESSAGES_MAX, Messages, Sending, Way};
 
 /// The most parts that a call sends: of one bundle headers and payloads.
@@ -67,15 +67,15 @@ impl Batch {
         start..self.headers.len()
     }
 
-    /// Sends what is next in the outbox, and what may go with it, in one call; along which way, says `way` of the path of each, or that
-    /// it has none. Returns how many bytes of payload each has that was sent.
+    /// Sends what is next in the outbox, and what may go with it, in one call; along which way, if not to
+    /// the socket's peer, says `way` of each flow and path, or that it is not by this socket. Returns how many bytes of payload each has that was sent.
     ///
     /// # Errors
     /// What keeps the first one.
     pub(super) fn send(
         &mut self,
         socket: &impl AsFd,
-        way: impl Fn(Option<Path>) -> Option<Way>,
+        way: impl Fn(FlowId, Option<Path>) -> Option<Option<Way>>,
     ) -> io::Result<Sent> {
         self.calls += 1;
         let Self { messages, outbox, headers, paths, .. } = self;
@@ -87,11 +87,8 @@ impl Batch {
                 break;
             }
             let first = bundle.pieces.first().and_then(|piece| paths[piece.message]);
-            planned.way = way(first);
-            if count > 0 && planned.way.is_none() {
-                // It is another socket's.
-                break;
-            }
+            let Some(way) = way(bundle.flow, first) else { break };
+            planned.way = way;
             let begin = filled;
             for piece in bundle.pieces {
                 let payload = messages.bytes(piece.message).get(piece.payload.clone());
@@ -110,9 +107,6 @@ impl Batch {
                 [_] | [] => None,
             };
             count += 1;
-            if planned.way.is_none() {
-                break;
-            }
         }
         let sending = |planned: Planned| {
             let (begin, end) = planned.parts;

@@ -8,7 +8,7 @@ use pptrust::Outgoing;
 
 use super::DatagramPort;
 use super::batch::{Batch, send_error};
-use super::flows::{Guest, Leg};
+use super::flows::{Guest, Leg, Link};
 use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
 use crate::core::udp::outbox::{Failed, Piece};
@@ -27,20 +27,26 @@ impl DatagramPort {
         {
             self.receive_from(id, batch, ctx);
         }
+        while batch.messages.room() > 0
+            && let Some(place) = self.shared.next_ready()
+        {
+            self.receive_from_shared(place, batch, ctx);
+        }
         self.send_down(batch);
     }
 
     fn receive_from(&mut self, id: FlowId, batch: &mut Batch, ctx: &mut Ctx<'_>) {
         let Some(leg) = self.relay.upstream_mut(id) else { return };
         leg.is_ready = false;
+        let Link::Own(socket) = &leg.link else { return };
         let room = batch.messages.room();
         batch.count_call();
-        match batch.messages.receive(&leg.socket) {
+        match batch.messages.receive(socket) {
             Ok(received) => {
                 if received.len() > 1 && !leg.is_aggregating {
                     // Not at once: for one answer it is not worth a call.
                     leg.is_aggregating = true;
-                    sys::datagrams::aggregate(&leg.socket);
+                    sys::datagrams::aggregate(socket);
                 }
                 if received.len() == room {
                     self.make_ready(id);
@@ -51,6 +57,37 @@ impl DatagramPort {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.refuse(id, &error, ctx),
+        }
+    }
+
+    /// Takes what has come to a socket that flows share. Each message is one datagram there.
+    fn receive_from_shared(&mut self, place: u32, batch: &mut Batch, ctx: &mut Ctx<'_>) {
+        let Some(socket) = self.shared.socket(place) else { return };
+        let room = batch.messages.room();
+        batch.count_call();
+        match batch.messages.receive(socket) {
+            Ok(received) => {
+                if received.len() == room {
+                    self.shared.make_ready(place);
+                }
+                for at in received {
+                    let answer = batch.messages.bytes(at);
+                    if let Some(id) = self.shared.whose(place, answer) {
+                        self.judge_answer(id, at, batch, ctx);
+                        continue;
+                    }
+                    let is_late = spp::decode(answer).is_ok();
+                    let why = if is_late { DropReason::NoFlow } else { DropReason::AnswerInvalid };
+                    self.relay.handle_no_answer(why);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                if let Some(id) = self.shared.take_last(place) {
+                    self.refuse(id, &error, ctx);
+                }
+                self.shared.make_ready(place);
+            }
         }
     }
 
@@ -104,12 +141,13 @@ impl DatagramPort {
                 self.relay.handle_dropped(Direction::Down, DropReason::NoFlow, count);
                 continue;
             };
-            let way = |path: Option<Path>| {
+            let way = |_: FlowId, path: Option<Path>| {
                 let path = path.filter(|path| self.paths.of(*path).is_none())?;
-                Some(Way { to: path.peer, from: is_wild.then_some(path.local) })
+                Some(Some(Way { to: path.peer, from: is_wild.then_some(path.local) }))
             };
+            let is_its = |_: FlowId, other: Option<Path>| (other == Some(path)).then_some(None);
             let sent = match (self.paths.of(path), &self.socket) {
-                (Some(own), _) => batch.send(own, |_| None),
+                (Some(own), _) => batch.send(own, is_its),
                 (None, Some(port)) => batch.send(&**port, way),
                 (None, None) => Err(io::ErrorKind::NotConnected.into()),
             };

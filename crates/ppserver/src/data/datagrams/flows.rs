@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::Interest;
+use mio::{Interest, Token};
 use ppcore::V2_LEN_MAX;
 use pptrust::Facts;
 use pptrust::datagram::Datagram;
 use socket2::Socket;
 
-use super::DatagramPort;
+use super::{DatagramPort, shared};
 use crate::core::addr::Addr;
 use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
@@ -54,10 +54,19 @@ impl Guest {
     }
 }
 
+/// What a flow sends by.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// A socket of its own.
+    Own(Socket),
+    /// The one at this place, which others send by too.
+    Shared(u32),
+}
+
 /// A flow's socket, and its endpoint.
 #[derive(Debug)]
 pub(super) struct Leg {
-    pub(super) socket: Socket,
+    pub(super) link: Link,
     /// The place of the endpoint in the flow's upstream.
     pub(super) place: u32,
     /// Whether a datagram has gone there.
@@ -69,8 +78,8 @@ pub(super) struct Leg {
 }
 
 impl Leg {
-    fn new(socket: Socket, place: u32) -> Self {
-        Self { socket, place, has_sent: false, is_aggregating: false, is_ready: false }
+    fn new(link: Link, place: u32) -> Self {
+        Self { link, place, has_sent: false, is_aggregating: false, is_ready: false }
     }
 
     pub(super) fn place(&self) -> usize {
@@ -109,12 +118,12 @@ impl DatagramPort {
                 target.upstream.handle_cancelled(place);
                 continue;
             };
-            match self.connect((endpoint, from), id, &rules, ctx) {
-                Ok(socket) => {
+            match self.link((endpoint, from), place, id, &rules, ctx) {
+                Ok(link) => {
                     target.upstream.handle_flow_begun(place);
                     target.cells.endpoints[place].connect(ConnectResult::Ok);
                     let place = u32::try_from(place).expect("an upstream has fewer endpoints");
-                    self.relay.handle_dialled(id, Leg::new(socket, place));
+                    self.relay.handle_dialled(id, Leg::new(link, place));
                     return Ok(());
                 }
                 Err(error) if is_shortage(&error) => {
@@ -151,10 +160,35 @@ impl DatagramPort {
         Ok(())
     }
 
+    /// Gives a flow a socket to an endpoint, or a part in one.
+    fn link(
+        &mut self,
+        to: (SocketAddr, Option<IpAddr>),
+        place: usize,
+        id: FlowId,
+        rules: &Rules,
+        ctx: &mut Ctx<'_>,
+    ) -> io::Result<Link> {
+        if let Some(header) = self.relay.flow(id).and_then(|flow| shared::header(flow, place)) {
+            let known = self.shared.find(to);
+            let at = known.unwrap_or_else(|| self.shared.next_place());
+            if known.is_none() {
+                let token = Source::Shared(self.at, at).token();
+                let socket = self.connect(to, token, rules, ctx)?;
+                self.shared.insert(to, socket);
+            }
+            if self.shared.join(at, header, id) {
+                return Ok(Link::Shared(at));
+            }
+        }
+        let token = Source::Flow(self.at, id.place).token();
+        self.connect(to, token, rules, ctx).map(Link::Own)
+    }
+
     fn connect(
         &mut self,
         (endpoint, from): (SocketAddr, Option<IpAddr>),
-        id: FlowId,
+        token: Token,
         rules: &Rules,
         ctx: &mut Ctx<'_>,
     ) -> io::Result<Socket> {
@@ -170,7 +204,6 @@ impl DatagramPort {
             return Err(met_itself());
         }
         sys::datagrams::set_fragments(&socket, endpoint.is_ipv4(), rules.datagrams.fragments)?;
-        let token = Source::Flow(self.at, id.place).token();
         sys::watch(ctx.registry, &socket, token, Interest::READABLE)?;
         Ok(socket)
     }
@@ -181,6 +214,7 @@ impl DatagramPort {
         let Some(flow) = self.relay.flow(id) else { return };
         let (rules, taken) = (Arc::clone(&flow.admitted().rules), flow.admitted().taken);
         let (target, place) = (rules.target(taken), leg.place());
+        self.shared.unlink(&leg, flow);
         self.refused = Some((id, place));
         target.cells.endpoints[place].end();
         target.cells.endpoints[place].connect(connect_result(error));
@@ -226,6 +260,20 @@ impl DatagramPort {
         came: Option<&Datagram<'_>>,
         scratch: &mut [u8],
     ) -> Result<usize, DropReason> {
+        debug_assert!(scratch.len() >= V2_LEN_MAX, "the longest header fits");
+        Self::write(flow, place, came, scratch)
+    }
+
+    /// Writes the header that goes with a flow's datagram, into room for it.
+    ///
+    /// # Errors
+    /// When it is too long.
+    pub(super) fn write(
+        flow: &Flow<Leg, Guest>,
+        place: usize,
+        came: Option<&Datagram<'_>>,
+        scratch: &mut [u8],
+    ) -> Result<usize, DropReason> {
         let (guest, Intent { client, destination, purpose, .. }) = (flow.admitted(), flow.intent());
         let path = flow.path();
         let target = guest.target();
@@ -235,7 +283,6 @@ impl DatagramPort {
         let later = Datagram::continuing(path.peer, carried, is_local, &[]);
         let digits = send.needs_id().then(|| guest.id.digits());
         let facts = Facts { id: digits.as_ref().map(|digits| &digits[..]), ..Facts::default() };
-        debug_assert!(scratch.len() >= V2_LEN_MAX, "the longest header fits");
         let composed = send.compose_datagram(scratch, came.unwrap_or(&later), path.local, facts);
         composed.map_err(|_| DropReason::HeaderTooLong)
     }
@@ -245,6 +292,9 @@ impl DatagramPort {
         while let Some(mut over) = self.relay.next_ended() {
             self.tell_ended(&over, ctx);
             self.paths.release(over.flow.path(), over.began);
+            if let Some(leg) = over.flow.upstream() {
+                self.shared.unlink(leg, &over.flow);
+            }
             give_back(&mut over);
         }
     }
@@ -290,6 +340,7 @@ impl DatagramPort {
             if let Some(leg) = self.relay.handle_refused(id)
                 && let Some(flow) = self.relay.flow(id)
             {
+                self.shared.unlink(&leg, flow);
                 leave(flow.admitted(), &leg);
             }
         }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Performs what `core/udp` decides, and decides nothing itself. A flow has a socket of its own, connected to its
-//! endpoint: only that tells of refusals. A port that goes leaves its flows sockets of their own (`paths`). Invariants: bytes are copied by the kernel alone; what a flow was let in with and
+//! endpoint: only that tells of refusals. Where answers name the client it has a part in one (`shared`). A port that goes leaves its flows sockets of their own (`paths`). Invariants: bytes are copied by the kernel alone; what a flow was let in with and
 //! counts for is given back once, whatever ends it.
 
 mod batch;
@@ -16,6 +16,7 @@ mod flows;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod paths;
+mod shared;
 mod told;
 mod up;
 
@@ -31,6 +32,7 @@ use socket2::Socket;
 pub(super) use batch::Batch;
 use flows::{Guest, Leg};
 use paths::Paths;
+use shared::Shared;
 
 use super::conn::Ctx;
 use super::orders::Claim;
@@ -50,6 +52,8 @@ pub(super) struct DatagramPort {
     socket: Option<Arc<Socket>>,
     /// Sockets of flows that stay.
     paths: Paths,
+    /// Sockets to endpoints whose answers name the client.
+    shared: Shared,
     pub(super) claim: Arc<Claim>,
     addr: SocketAddr,
     /// The terms of whoever comes from now on.
@@ -114,6 +118,7 @@ impl DatagramPort {
         Ok(Self {
             socket: Some(socket),
             paths: Paths::default(),
+            shared: Shared::default(),
             claim,
             addr,
             rules,
@@ -142,6 +147,11 @@ impl DatagramPort {
         }
     }
 
+    /// A socket that flows share has something to tell. Nothing was closed since it told.
+    pub(super) fn note_shared_event(&mut self, place: u32) {
+        self.shared.make_ready(place);
+    }
+
     /// Has a flow's socket looked at, once.
     fn make_ready(&mut self, id: FlowId) {
         if let Some(leg) = self.relay.upstream_mut(id)
@@ -163,6 +173,7 @@ impl DatagramPort {
             tracing::warn!(%error, addr = %self.addr, "a socket of datagrams refused an option");
         }
         self.take_ended(ctx);
+        self.shared.close_idle();
     }
 
     /// Begins no flow any more.
@@ -222,7 +233,7 @@ impl DatagramPort {
         let mut has_more = true;
         while has_more && batch.cost(action) < share {
             // Answers first: they make room in the flows' class that gives way.
-            if !self.ready.is_empty() {
+            if !self.ready.is_empty() || self.shared.are_ready() {
                 self.take_answers(batch, ctx);
             } else if self.is_readable {
                 self.take_datagrams(batch, ids, ctx);
@@ -234,7 +245,10 @@ impl DatagramPort {
             if self.standing == Standing::Parting(Parting::ToNobody) && self.has_parted() {
                 self.close_port(ctx);
             }
-            has_more = self.is_readable || !self.ready.is_empty() || self.paths.are_ready();
+            has_more = self.is_readable
+                || !self.ready.is_empty()
+                || self.shared.are_ready()
+                || self.paths.are_ready();
         }
         self.tell_counts();
         Stint { cost: batch.cost(action), moved: batch.moved(), has_more }

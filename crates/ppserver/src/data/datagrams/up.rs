@@ -1,5 +1,6 @@
 //! What comes from clients: a batch from the listening socket, judged one by one, and sent on in bundles.
 
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use super::DatagramPort;
 use super::batch::{Batch, send_error};
 use super::entrance::{self, Entrance};
+use super::flows::{Leg, Link};
 use super::{Parting, Standing};
 use crate::config::Datagrams;
 use crate::core::connection_id::ConnectionIds;
@@ -47,7 +49,7 @@ impl DatagramPort {
             Ok(received) => received,
             Err(error) => {
                 (self.is_readable, self.waiting_max) = (false, 0);
-                if error.kind() != std::io::ErrorKind::WouldBlock {
+                if error.kind() != io::ErrorKind::WouldBlock {
                     tracing::debug!(%error, "a listening socket tells of an error");
                 }
                 return;
@@ -55,8 +57,7 @@ impl DatagramPort {
         };
         // What comes from now on is told by an edge.
         self.is_readable = received.len() == room;
-        self.waiting_max =
-            if self.is_readable { self.waiting_max.saturating_sub(room) } else { 0 };
+        self.waiting_max = if self.is_readable { self.waiting_max.saturating_sub(room) } else { 0 };
         self.judge_batch(received, self.addr, batch, ids, ctx);
     }
 
@@ -117,7 +118,7 @@ impl DatagramPort {
             }
         };
         let Some(flow) = self.relay.flow(id) else { return };
-        let Some(place) = flow.upstream().map(super::Leg::place) else { return };
+        let Some(place) = flow.upstream().map(Leg::place) else { return };
         let header = match &*last {
             _ if flow.admitted().target().datagrams == Datagrams::First => 0..0,
             Some((before, header)) if *before == id && !has_tlvs => header.clone(),
@@ -160,10 +161,28 @@ impl DatagramPort {
                 self.relay.handle_dropped(Direction::Up, reason, count);
                 continue;
             }
-            let Some(leg) = self.relay.upstream_mut(id) else { continue };
-            match batch.send(&leg.socket, |_| None) {
+            let Some(leg) = self.relay.flow(id).and_then(Flow::upstream) else { continue };
+            let sent = match &leg.link {
+                Link::Own(socket) => batch.send(socket, |flow, _| (flow == id).then_some(None)),
+                Link::Shared(place) => {
+                    let place = *place;
+                    self.shared.note_sent(place, id);
+                    let is_there = |leg: &Leg| matches!(leg.link, Link::Shared(at) if at == place);
+                    let way = |flow: FlowId, _: Option<Path>| {
+                        let leg = self.relay.flow(flow)?.upstream();
+                        leg.is_some_and(is_there).then_some(None)
+                    };
+                    match self.shared.socket(place) {
+                        Some(socket) => batch.send(socket, way),
+                        None => Err(io::ErrorKind::NotConnected.into()),
+                    }
+                }
+            };
+            match sent {
                 Ok(sent) => {
-                    leg.has_sent = true;
+                    if let Some(leg) = self.relay.upstream_mut(id) {
+                        leg.has_sent = true;
+                    }
                     for bytes in sent.bytes() {
                         let count = batch.outbox.handle_sent();
                         self.relay.handle_sent(Direction::Up, count);
