@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use super::{
-    REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, line_of, next,
-    told, v2,
+    REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, counted, line_of,
+    next, told, v2,
 };
 use crate::life::server::Server;
+use crate::support::resident_bytes;
 
 #[test]
 fn broken_cut_absent_and_untrusted_headers_are_dropped_each_by_its_reason() {
@@ -129,6 +130,55 @@ fn flows_without_an_answer_give_way_and_those_with_one_stay() {
     assert_counted(&server, "ppserver_udp_flows_active", [("edge", 8)]);
     let line = line_of(&server, &flood[0], 0);
     assert_eq!((&line["end"], &line["bytes_in"]), (&"evicted".into(), &1.into()));
+}
+
+/// Through a balancer, since strangers cannot be forged here without it.
+#[test]
+fn a_flood_of_new_clients_leaves_those_who_are_answered_and_memory_is_bounded() {
+    const SOURCES: u32 = 100_000;
+    const MEMORY_MAX: usize = 64 << 20;
+    let (far, flooded) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+    let setup = Setup::to(&[addr(&far)]).listener("limits.flows = 1024").accept(REQUIRE);
+    let routes = format!(
+        "[[listener.route]]\nwhen = {{ client = [\"10.0.0.0/8\"] }}\nupstream = \"other\"\n\
+         [upstream.other]\nendpoints = [\"{}\"]\n",
+        addr(&flooded)
+    );
+    let text = setup.text().replace("[upstream.far]\n", &format!("{routes}[upstream.far]\n"));
+    // A line a flow is not what is asked about.
+    let server = Server::start(&text.replace("[access_log]\nenabled = true", "[access_log]"));
+    let balancer = a_client(&server);
+    let (_, destination) = told();
+    let say = |client: SocketAddr, payload: &[u8]| {
+        balancer.send(&[&v2(client, destination), payload].concat()).expect("loopback is up");
+    };
+    let served: Vec<SocketAddr> = (1..=100).map(|port| ([192, 0, 2, 7], port).into()).collect();
+    let ask = |client: &SocketAddr| {
+        say(*client, &client.port().to_be_bytes());
+        let (question, peer) = next(&far);
+        assert_eq!(question, client.port().to_be_bytes());
+        far.send_to(&question, peer).expect("he waits");
+        assert_eq!(answer(&balancer), question);
+        peer
+    };
+    let before: Vec<_> = served.iter().map(ask).collect();
+    for source in 0..SOURCES {
+        let [_, a, b, c] = source.to_be_bytes();
+        say(([10, a, b, c], 9).into(), b"flood");
+        // Before what waits at the socket has no room there any more, which is the kernel's to bear.
+        if source % 200 == 0 {
+            let at = usize::try_from(source / 200).expect("it is small") % served.len();
+            assert_eq!(ask(&served[at]), before[at], "by the flow that he had");
+        }
+    }
+    let after: Vec<_> = served.iter().map(ask).collect();
+    assert_eq!(after, before, "each by the flow that he had");
+    let begun = counted(&server, "ppserver_udp_datagrams_total");
+    let up = begun.iter().find(|(direction, _)| direction == "up").map_or(0, |(_, count)| *count);
+    assert!(up > u64::from(SOURCES), "{up} came through");
+    let pid = server.pid().as_raw_nonzero().get();
+    let memory = resident_bytes(pid);
+    assert!(memory <= MEMORY_MAX, "{memory} bytes");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod checks;
 mod drops;
 mod life;
+mod network;
 mod relay;
 mod shown;
 
@@ -108,24 +109,31 @@ fn line_of(server: &Server, peer: &UdpSocket, nth: usize) -> Value {
 /// Waits until the values of a family that are not 0, by the last label, are these: what came of a datagram is told behind it.
 #[track_caller]
 fn assert_counted<const N: usize>(server: &Server, family: &str, expected: [(&str, u64); N]) {
-    let door = server.wait_for("admin door opens", 0)["admin"].as_str().map(str::to_owned);
-    let door = Door::Tcp(door.expect("it is text").parse().expect("it is an address"));
     let mut expected = expected.map(|(label, count)| (label.to_owned(), count));
     expected.sort();
     let mut found = Vec::new();
     let is_so = poll_for(PATIENCE, || {
-        let text = door.get("/metrics").body;
-        let lines = text.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'));
-        let values = lines.filter_map(|line| {
-            let (labels, value) = line.split_once("} ")?;
-            let label = labels.rsplit_once("=\"")?.1.trim_end_matches('"');
-            Some((label.to_owned(), value.parse().ok()?))
-        });
-        found = values.filter(|(_, value)| *value > 0).collect::<Vec<_>>();
-        found.sort();
+        found = counted(server, family);
         (found == expected).then_some(())
     });
     assert!(is_so.is_some(), "{family}: {found:?}, not {expected:?}");
+}
+
+/// Returns the values of a family that are not 0, by the last label.
+#[track_caller]
+fn counted(server: &Server, family: &str) -> Vec<(String, u64)> {
+    let door = server.wait_for("admin door opens", 0)["admin"].as_str().map(str::to_owned);
+    let door = Door::Tcp(door.expect("it is text").parse().expect("it is an address"));
+    let text = door.get("/metrics").body;
+    let lines = text.lines().filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'));
+    let values = lines.filter_map(|line| {
+        let (labels, value) = line.split_once("} ")?;
+        let label = labels.rsplit_once("=\"")?.1.trim_end_matches('"');
+        Some((label.to_owned(), value.parse().ok()?))
+    });
+    let mut found: Vec<_> = values.filter(|(_, value)| *value > 0).collect();
+    found.sort();
+    found
 }
 
 #[track_caller]
