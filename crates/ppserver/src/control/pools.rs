@@ -307,9 +307,10 @@ impl Pools {
         let is_down = outcome.is_err();
         checked.why = outcome.err().map(|unreached| unreached.why);
         if is_down {
+            // First: who reads the line finds it so.
+            health.fail_checks();
             let why = checked.why.as_deref();
             tracing::warn!(upstream, %endpoint, why, "endpoint down: our checks fail");
-            health.fail_checks();
         } else if health.pass_checks() {
             tracing::info!(upstream, %endpoint, "endpoint up: our checks pass");
             entry.begin_slowly(now);
