@@ -6,32 +6,24 @@
 //! from the event. Invariant: every started connection is counted under exactly one end.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use mio::event::Event;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::io::Errno;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 
 use crate::args::{Case, LoadArgs};
 use crate::client::{BUFFER, Cause, Conn, End, Moved, Plan, Progress, Step};
 use crate::host;
 use crate::report::{Connections, Latency, Report, count_failure, error_name};
 use crate::schedule::Schedule;
+use crate::timer::{TIMER, Timer};
 use crate::wire::{After, Request};
 
 /// How often timeouts and the interrupt are looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// The shortest period of the timer behind an open loop; several starts may share an expiry.
-const TIMER_MIN: Duration = Duration::from_micros(50);
 const EVENTS: usize = 1024;
 /// How many connections that only open may be on their way at a time: a burst of thousands would overrun
 /// queues that are not what is measured.
@@ -41,8 +33,6 @@ const OPENING_BURST: usize = 64;
 const REST: Duration = Duration::from_millis(200);
 /// Latencies are kept up to this, with three digits.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
-
-const TIMER: Token = Token(usize::MAX - 1);
 
 enum Slot {
     Empty,
@@ -408,44 +398,3 @@ impl<'a> Generator<'a> {
 }
 
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
-/// Ends waits in the rhythm of an open loop, finer than poll's milliseconds.
-struct Timer(OwnedFd);
-
-impl Timer {
-    fn start(poll: &Poll, period: Duration) -> Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("a timer")?;
-        let period = Timespec::try_from(period.max(TIMER_MIN)).context("the period of a timer")?;
-        let both = Itimerspec { it_interval: period, it_value: period };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &both).context("setting a timer")?;
-        let fd = timer.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
-        Ok(Self(timer))
-    }
-
-    /// Takes an expiry; the kernel winds a periodic timer up again only then.
-    fn rewind(&self) -> io::Result<()> {
-        match rustix::io::read(&self.0, &mut [0; 8]) {
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_timer_ends_one_wait_after_another() {
-        let mut poll = Poll::new().unwrap();
-        let timer = Timer::start(&poll, Duration::from_millis(1)).unwrap();
-        let mut events = Events::with_capacity(1);
-        for wait in 0..5 {
-            poll.poll(&mut events, Some(Duration::from_secs(30))).unwrap();
-            assert_eq!(events.iter().count(), 1, "wait {wait}");
-            timer.rewind().unwrap();
-        }
-    }
-}

@@ -15,6 +15,7 @@ mod pattern;
 mod report;
 mod schedule;
 mod sink;
+mod timer;
 mod wire;
 
 use std::io::{self, Write};
