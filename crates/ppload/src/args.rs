@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args as _, Command, ValueEnum};
 
 use crate::pattern::Check;
+use crate::udp::{Framing, HEADER_BYTES_MAX, Kind, PAYLOAD_BYTES_MIN};
 use crate::wire::Header;
 
 /// The longest run.
@@ -25,6 +26,19 @@ const SMALL_BODY: u64 = 128;
 const BULK_BODY: u64 = 64 << 20;
 const BULK_COUNT: u64 = 16;
 const HOLD: Duration = Duration::from_secs(10);
+const SMALL_DATAGRAM: u64 = 64;
+/// What QUIC sends at least.
+const BULK_DATAGRAM: u64 = 1200;
+/// The longest payload behind any header that is sent; IPv4 has 65,507 bytes for both (udp(7)).
+const DATAGRAM_BYTES_MAX: u64 = 65_507 - HEADER_BYTES_MAX as u64;
+const DATAGRAM_BYTES_MIN: u64 = PAYLOAD_BYTES_MIN as u64;
+/// Datagrams of one call: what every kernel that has UDP_SEGMENT takes.
+const GSO_MAX: i64 = 64;
+/// Bytes of one call without headers, which find room below 65,507.
+const GSO_BYTES_MAX: u64 = 60_000;
+/// Datagrams a second of each flow of a game.
+const GAME_RATE: u32 = 60;
+const BULK_RATE: u32 = 20_000;
 
 const LOAD_HELP: &str = "\
 Examples, with ppserver between both:
@@ -35,10 +49,16 @@ Examples, with ppserver between both:
   ppload load short --to 127.0.0.1:8000 --rate 5000 --for 30s    # open loop
   ppload load down --to 127.0.0.1:8000 --connections 4 --bytes 64MiB --json
 
+Datagrams, with a listener of protocol = \"udp\" between both:
+  ppload sink --udp v2 --listen 127.0.0.1:9000 &
+  ppload load udp-game --to 127.0.0.1:8000 --connections 200 --rate 12000
+  ppload load udp-bulk --to 127.0.0.1:8000 --rate 50000 --gso 16
+
 Latency counts from the moment a request was meant to begin: with --rate a late start does not
 hide the wait it caused. Ctrl-C prints what there is; a second one ends at once.
 
-Exit codes: 0 if at least one exchange was completed (the report counts those that failed), else 1;
+Exit codes: 0 if at least one exchange was completed, or one datagram answered (sent, in udp-bulk); the
+report counts those that failed. Else 1;
 2 for wrong arguments.";
 
 /// What the connections of a run do.
@@ -56,6 +76,59 @@ pub(crate) enum Case {
     Both,
     /// Open --connections, exchange one request on each, hold them for --hold
     Idle,
+    /// Datagrams of flows that stay, --rate of all together [default: 60 each], each answered
+    UdpGame,
+    /// Datagrams of flows that stay, --rate of all together [default: 20,000], none answered
+    UdpBulk,
+    /// Datagrams, each of a new flow: a question and its answer
+    UdpDns,
+}
+
+impl Case {
+    fn datagrams(self) -> Option<Kind> {
+        match self {
+            Self::UdpGame => Some(Kind::Game),
+            Self::UdpBulk => Some(Kind::Bulk),
+            Self::UdpDns => Some(Kind::Dns),
+            Self::Short | Self::Keepalive | Self::Down | Self::Up | Self::Both | Self::Idle => None,
+        }
+    }
+}
+
+/// What goes in front of connections, or of datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Proxy {
+    /// No header
+    None,
+    /// A text line; connections only
+    V1,
+    /// The binary form; in front of each datagram
+    V2,
+    /// The same in front of each flow's first datagram
+    V2First,
+    /// Cloudflare's Simple Proxy Protocol; datagrams only
+    Spp,
+}
+
+impl Proxy {
+    fn of_connections(self) -> Option<Header> {
+        match self {
+            Self::None => Some(Header::None),
+            Self::V1 => Some(Header::V1),
+            Self::V2 => Some(Header::V2),
+            Self::V2First | Self::Spp => None,
+        }
+    }
+
+    fn of_datagrams(self) -> Option<Framing> {
+        match self {
+            Self::None => Some(Framing::None),
+            Self::V2 => Some(Framing::V2),
+            Self::V2First => Some(Framing::V2First),
+            Self::Spp => Some(Framing::Spp),
+            Self::V1 => None,
+        }
+    }
 }
 
 /// Put load on a proxy over loopback and report what came of it
@@ -68,29 +141,30 @@ pub struct LoadArgs {
     /// Where to connect: a loopback address
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(super) to: SocketAddr,
-    /// The PROXY header in front of the first request
+    /// The PROXY header in front of the first request, or of datagrams
     #[arg(long, value_name = "VERSION", default_value = "v2")]
-    pub(super) proxy: Header,
+    proxy: Proxy,
     /// Send the header in so many pieces of about the same size, one a turn of the loop
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..))]
     pub(super) pieces: u8,
-    /// The most connections open at a time
+    /// The most connections open, or flows, at a time
     #[arg(long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub(super) connections: u32,
-    /// Requests (keepalive) or connections (all others but idle) to make [default: what fits into
-    /// --for; 16 for bulk]
+    /// Requests (keepalive), datagrams or connections (all others but idle) to make [default: what fits
+    /// into --for; 16 for down, up and both]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub(super) count: Option<u64>,
     /// Begin nothing after this time; `keepalive` counts it from when all connections stand
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = run_time)]
     pub(super) run_for: Duration,
-    /// Open loop: begin this many requests a second, whatever becomes of the earlier ones
+    /// Open loop: begin this many requests, or send this many datagrams, a second, whatever becomes of the earlier ones
     #[arg(long, value_name = "PER-SECOND",
         value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub(super) rate: Option<u32>,
-    /// The size of bodies: of the answer, in `up` of the request [default: 128, bulk: 64MiB]
+    /// The size of bodies: of the answer, in `up` of the request [default: 128, bulk: 64MiB]; of a datagram
+    /// without its header [default: 64, bulk: 1200]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) bytes: Option<u64>,
     /// How closely bodies are compared with what belongs there: answers here, uploads by the sink.
@@ -100,6 +174,10 @@ pub struct LoadArgs {
     /// Give up on a request after this time
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = run_time)]
     pub(super) timeout: Duration,
+    /// Send so many datagrams of `udp-bulk` in one call (UDP_SEGMENT)
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=GSO_MAX))]
+    pub(super) gso: u16,
     /// How long `idle` holds its connections [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = run_time)]
     pub(super) hold: Option<Duration>,
@@ -119,11 +197,69 @@ impl LoadArgs {
             "`idle` opens --connections, and exchanges one request on each: it takes no --count"
         } else if !is_idle && self.hold.is_some() {
             "only `idle` takes --hold"
+        } else if self.gso > 1 && self.case != Case::UdpBulk {
+            "only `udp-bulk` takes --gso"
+        } else if self.datagrams().is_none() {
+            match self.proxy.of_connections() {
+                Some(_) => return Ok(()),
+                None => "--proxy v2-first and spp are of datagrams",
+            }
+        } else if self.proxy.of_datagrams().is_none() {
+            "no datagram has a header of version 1"
+        } else if self.pieces > 1 {
+            "--pieces is of connections: a datagram comes whole"
+        } else if !(DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX).contains(&self.bytes_of_datagram()) {
+            "a datagram has at least 44 bytes and at most 65469"
+        } else if self.gso > 1 && self.proxy == Proxy::V2First {
+            "datagrams of one call have one length: --gso goes with no --proxy v2-first"
+        } else if self.gso > 1 && u64::from(self.gso) * self.bytes_of_datagram() > GSO_BYTES_MAX {
+            "the datagrams of one call (--gso) have at most 60000 bytes together"
         } else {
             return Ok(());
         };
         let mut command = Self::augment_args(Command::new("ppload load"));
         Err(command.error(ErrorKind::ArgumentConflict, what))
+    }
+
+    /// What the flows of a run of datagrams do; `None` for one of connections.
+    pub(super) fn datagrams(&self) -> Option<Kind> {
+        self.case.datagrams()
+    }
+
+    /// What goes in front of connections.
+    pub(super) fn header(&self) -> Header {
+        self.proxy.of_connections().unwrap_or(Header::None)
+    }
+
+    /// What goes in front of datagrams.
+    pub(super) fn framing(&self) -> Framing {
+        self.proxy.of_datagrams().unwrap_or(Framing::None)
+    }
+
+    /// Calls that send, a second, in open loop.
+    pub(super) fn rate_of_turns(&self) -> Option<u32> {
+        let rate = match self.case {
+            Case::UdpGame => Some(self.rate.unwrap_or(GAME_RATE * self.connections)),
+            Case::UdpBulk => Some(self.rate.unwrap_or(BULK_RATE)),
+            Case::Short
+            | Case::Keepalive
+            | Case::Down
+            | Case::Up
+            | Case::Both
+            | Case::Idle
+            | Case::UdpDns => self.rate,
+        };
+        rate.map(|rate| (rate / u32::from(self.gso)).max(1))
+    }
+
+    /// Bytes of a datagram, without its header.
+    pub(super) fn datagram_bytes(&self) -> usize {
+        usize::try_from(self.bytes_of_datagram()).expect("a datagram is short")
+    }
+
+    fn bytes_of_datagram(&self) -> u64 {
+        let default = if self.case == Case::UdpBulk { BULK_DATAGRAM } else { SMALL_DATAGRAM };
+        self.bytes.unwrap_or(default)
     }
 
     /// How long idle connections are held.
@@ -138,13 +274,16 @@ impl LoadArgs {
             Case::Down => (0, self.bytes.unwrap_or(BULK_BODY)),
             Case::Up => (self.bytes.unwrap_or(BULK_BODY), 0),
             Case::Both => (self.bytes.unwrap_or(BULK_BODY), self.bytes.unwrap_or(BULK_BODY)),
+            Case::UdpGame | Case::UdpBulk | Case::UdpDns => (0, 0),
         }
     }
 
     /// How many exchanges to begin at most.
     pub(super) fn count_max(&self) -> u64 {
         match self.case {
-            Case::Short | Case::Keepalive => self.count.unwrap_or(COUNT_MAX),
+            Case::Short | Case::Keepalive | Case::UdpGame | Case::UdpBulk | Case::UdpDns => {
+                self.count.unwrap_or(COUNT_MAX)
+            }
             Case::Down | Case::Up | Case::Both => self.count.unwrap_or(BULK_COUNT),
             Case::Idle => self.connections.into(),
         }
@@ -163,6 +302,12 @@ pub struct SinkArgs {
     /// Every connection begins with a PROXY header, of either version, which is skipped
     #[arg(long)]
     pub(super) proxy: bool,
+    /// Take datagrams in place of connections, behind this header, which must name the client that sent them
+    #[arg(long, value_name = "HEADER", conflicts_with_all = ["proxy", "bytes", "connections"])]
+    pub(super) udp: Option<Framing>,
+    /// Receive datagrams together (UDP_GRO)
+    #[arg(long, requires = "udp")]
+    pub(super) gro: bool,
     /// Bytes of the answer to a request that names no size
     #[arg(long, value_name = "SIZE", default_value_t = SMALL_BODY, value_parser = size)]
     pub(super) bytes: u64,
@@ -265,11 +410,49 @@ mod tests {
             (["--count", "5"], false, true),
             (["--hold", "5s"], true, false),
             (["--check", "ends"], true, true),
+            (["--proxy", "spp"], false, false),
+            (["--gso", "2"], false, false),
         ] {
             let mut args = parse(&words).unwrap();
             assert_eq!(args.validate().is_ok(), short, "short {words:?}");
             args.case = Case::Idle;
             assert_eq!(args.validate().is_ok(), idle, "idle {words:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_mean_nothing_for_datagrams_are_refused() {
+        for (words, is_taken) in [
+            (&["--proxy", "spp"][..], true),
+            (&["--proxy", "v2-first"], true),
+            (&["--proxy", "v1"], false),
+            (&["--pieces", "2"], false),
+            (&["--hold", "5s"], false),
+            (&["--bytes", "44B"], true),
+            (&["--bytes", "43B"], false),
+            (&["--bytes", "65469B"], true),
+            (&["--bytes", "65470B"], false),
+            (&["--gso", "50"], true),
+            (&["--gso", "51"], false),
+            (&["--gso", "2", "--proxy", "v2-first"], false),
+        ] {
+            let mut args = parse(words).unwrap();
+            args.case = Case::UdpBulk;
+            assert_eq!(args.validate().is_ok(), is_taken, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn datagrams_have_a_rate_and_those_of_one_call_share_it() {
+        for (case, words, rate) in [
+            (Case::UdpGame, &["--connections", "200"][..], Some(12_000)),
+            (Case::UdpBulk, &["--rate", "50000", "--gso", "10"], Some(5000)),
+            (Case::UdpBulk, &["--rate", "1", "--gso", "10"], Some(1)),
+            (Case::UdpDns, &[], None),
+        ] {
+            let mut args = parse(words).unwrap();
+            args.case = case;
+            assert_eq!(args.rate_of_turns(), rate, "{case:?}");
         }
     }
 

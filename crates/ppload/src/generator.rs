@@ -78,9 +78,11 @@ impl<'a> Generator<'a> {
         let after = match args.case {
             Case::Keepalive | Case::Idle => After::Keep,
             Case::Short | Case::Down | Case::Up | Case::Both => After::Close,
+            // They have a generator of their own.
+            Case::UdpGame | Case::UdpBulk | Case::UdpDns => After::Close,
         };
         let request = Request { up, down, after, check: args.check };
-        let plan = Plan::new(args.proxy, args.pieces, request);
+        let plan = Plan::new(args.header(), args.pieces, request);
         let slots = usize::try_from(args.connections)?;
         let poll = Poll::new().context("a poll")?;
         let latency_max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
@@ -122,6 +124,7 @@ impl<'a> Generator<'a> {
         let opened = match self.args.case {
             Case::Keepalive => self.open_all(&mut events, stop, &held)?,
             Case::Short | Case::Down | Case::Up | Case::Both | Case::Idle => 0,
+            Case::UdpGame | Case::UdpBulk | Case::UdpDns => 0,
         };
         let cpu = host::thread_cpu();
         self.work(&mut events, stop)?;

@@ -16,6 +16,7 @@ mod report;
 mod schedule;
 mod sink;
 mod timer;
+mod udp;
 mod wire;
 
 use std::io::{self, Write};
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, bail};
 pub use self::args::{LoadArgs, SinkArgs};
 pub use self::pattern::{Check, Pattern};
 pub use self::report::{Connections, Failures, Kept, Latency, Report, SinkReport};
+pub use self::udp::{DatagramReport, DatagramSinkReport, Framing};
 pub use self::wire::{After, Found, Header, Request, find_header};
 
 use self::generator::Generator;
@@ -45,6 +47,18 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     args.validate().unwrap_or_else(|error| error.exit());
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
     let stop = host::interrupt()?;
+    if let Some(kind) = args.datagrams() {
+        let report = udp::Generator::new(args, kind)?.run(&stop)?;
+        print(args.json, &report)?;
+        let good = if kind == udp::Kind::Bulk { report.sent } else { report.answered };
+        if good == 0 {
+            bail!(
+                "not one datagram {}",
+                if report.sent == 0 { "was sent" } else { "was answered" }
+            );
+        }
+        return Ok(());
+    }
     let report = drive(args, &stop, |count| say(&format!("{HOLDING}{count}")))?;
     print(args.json, &report)?;
     report.check().map_err(anyhow::Error::msg)?;
@@ -61,6 +75,11 @@ pub fn load(args: &LoadArgs) -> Result<()> {
 pub fn sink(args: &SinkArgs) -> Result<()> {
     host::raise_descriptor_limit().context("raising the limit of descriptors")?;
     let stop = host::interrupt()?;
+    if let Some(framing) = args.udp {
+        let sink = udp::Sink::bind(args, framing)?;
+        say(&format!("{LISTENING}{}", sink.addr()));
+        return print(args.json, &sink.run(&stop)?);
+    }
     let sink = Sink::bind(args)?;
     say(&format!("{LISTENING}{}", sink.addr()));
     let report = sink.run(&stop)?;

@@ -151,6 +151,28 @@ impl Latency {
     }
 }
 
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { min, mean, p50, p90, p99, p999, max } = self;
+        write!(
+            f,
+            "latency us   min {min:.0}  mean {mean:.0}  p50 {p50:.0}  p90 {p90:.0}  p99 {p99:.0}  \
+             p99.9 {p999:.0}  max {max:.0}"
+        )
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { late, held_back, worst_us, never_started } = self;
+        write!(
+            f,
+            "schedule     {late} late, {held_back} held back by the target, worst {worst_us:.0} us, \
+             {never_started} never made"
+        )
+    }
+}
+
 impl Report {
     /// Exchanges a second.
     pub fn rate(&self) -> f64 {
@@ -159,32 +181,7 @@ impl Report {
 
     /// Fills in why the figures may be the generator's own.
     pub(super) fn judge(&mut self) {
-        if self.exchanges == 0 {
-            return;
-        }
-        let share = if self.seconds > 0.0 { self.cpu_seconds / self.seconds } else { 0.0 };
-        if share >= BUSY_SHARE {
-            self.bottleneck.push(format!(
-                "not the target's: the generator used {:.0} % of a core itself",
-                share * 100.0
-            ));
-        }
-        let Some(kept) = &self.schedule else { return };
-        for (percentile, beyond) in BEYOND {
-            if real(kept.late) > real(self.exchanges) * beyond {
-                self.bottleneck.push(format!(
-                    "{percentile} may be the generator's own: over {:.1} % of its starts came more \
-                     than 1 ms late",
-                    beyond * 100.0
-                ));
-            }
-        }
-        if kept.never_started > 0 {
-            self.bottleneck.push(format!(
-                "{} starts were never made, all connections being taken: the worst latencies are missing",
-                kept.never_started
-            ));
-        }
+        self.bottleneck = doubts(self.exchanges, self.seconds, self.cpu_seconds, self.schedule);
     }
 
     /// Checks that every connection has one end.
@@ -199,6 +196,43 @@ impl Report {
         }
         Err(format!("the generator started {started} connections and saw {ended} end"))
     }
+}
+
+/// Why figures of so many exchanges speak of the generator and not of its target.
+pub(super) fn doubts(
+    exchanges: u64,
+    seconds: f64,
+    cpu_seconds: f64,
+    schedule: Option<Kept>,
+) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if exchanges == 0 {
+        return doubts;
+    }
+    let share = if seconds > 0.0 { cpu_seconds / seconds } else { 0.0 };
+    if share >= BUSY_SHARE {
+        doubts.push(format!(
+            "not the target's: the generator used {:.0} % of a core itself",
+            share * 100.0
+        ));
+    }
+    let Some(kept) = schedule else { return doubts };
+    for (percentile, beyond) in BEYOND {
+        if real(kept.late) > real(exchanges) * beyond {
+            doubts.push(format!(
+                "{percentile} may be the generator's own: over {:.1} % of its starts came more \
+                 than 1 ms late",
+                beyond * 100.0
+            ));
+        }
+    }
+    if kept.never_started > 0 {
+        doubts.push(format!(
+            "{} starts were never made, all connections being taken: the worst latencies are missing",
+            kept.never_started
+        ));
+    }
+    doubts
 }
 
 impl fmt::Display for Report {
@@ -224,18 +258,9 @@ impl fmt::Display for Report {
             self.rate()
         )?;
         writeln!(f, "bytes        {} sent, {} received", self.bytes_sent, self.bytes_received)?;
-        let Latency { min, mean, p50, p90, p99, p999, max } = self.latency;
-        writeln!(
-            f,
-            "latency us   min {min:.0}  mean {mean:.0}  p50 {p50:.0}  p90 {p90:.0}  p99 {p99:.0}  \
-             p99.9 {p999:.0}  max {max:.0}"
-        )?;
+        writeln!(f, "{}", self.latency)?;
         if let Some(kept) = &self.schedule {
-            writeln!(
-                f,
-                "schedule     {} late, {} held back by the target, worst {:.0} us, {} never made",
-                kept.late, kept.held_back, kept.worst_us, kept.never_started
-            )?;
+            writeln!(f, "{kept}")?;
         }
         writeln!(
             f,
@@ -318,7 +343,7 @@ impl fmt::Display for SinkReport {
 }
 
 /// CPU time of each, in microseconds; 0 where there are none.
-fn each(cpu_seconds: f64, count: u64) -> f64 {
+pub(super) fn each(cpu_seconds: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { cpu_seconds * 1e6 / real(count) }
 }
 
