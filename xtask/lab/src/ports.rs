@@ -22,6 +22,8 @@ pub(crate) const FARM: u16 = 18_405;
 const ALL: [u16; 4] = [PROXY, BACKEND, PROXY_STATUS, BACKEND_STATUS];
 /// TCP_LISTEN in the kernel's tables (proc(5)).
 const LISTEN: &str = "0A";
+/// TCP_CLOSE there, which a socket of datagrams has until it is connected.
+const UNCONNECTED: &str = "07";
 
 /// The addresses of so many servers that are one, at the port of the backend.
 pub(crate) fn backends(count: u8) -> impl Iterator<Item = SocketAddr> {
@@ -39,10 +41,10 @@ pub(crate) fn addr(port: u16) -> SocketAddr {
 /// The port that is taken.
 pub(crate) fn all_free() -> Result<()> {
     for port in ALL {
-        if is_taken(port)? {
+        if is_taken(port)? || is_bound(port)? {
             bail!(
                 "somebody listens on port {port} already: another bench, or what an earlier one \
-                 left behind (`ss -ltnp` shows it). Its connections would be shared in silence"
+                 left behind (`ss -ltunp` shows it). Its connections would be shared in silence"
             );
         }
     }
@@ -57,11 +59,22 @@ pub(crate) fn is_taken(port: u16) -> Result<bool> {
     Ok(listens(&tcp, port) || listens(&tcp6, port))
 }
 
+/// Whether somebody takes datagrams at `port`, on whatever address.
+pub(crate) fn is_bound(port: u16) -> Result<bool> {
+    let udp = std::fs::read_to_string("/proc/net/udp").context("reading /proc/net/udp")?;
+    let udp6 = std::fs::read_to_string("/proc/net/udp6").unwrap_or_default();
+    Ok([udp, udp6].iter().any(|table| has(table, port, UNCONNECTED)))
+}
+
 fn listens(table: &str, port: u16) -> bool {
+    has(table, port, LISTEN)
+}
+
+fn has(table: &str, port: u16, state: &str) -> bool {
     let end = format!(":{port:04X}");
     table.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        fields.next().is_some_and(|local| local.ends_with(&end)) && fields.nth(1) == Some(LISTEN)
+        fields.next().is_some_and(|local| local.ends_with(&end)) && fields.nth(1) == Some(state)
     })
 }
 
@@ -83,5 +96,10 @@ mod tests {
     fn a_real_listener_takes_its_port() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(is_taken(listener.local_addr().unwrap().port()).unwrap());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        assert!(is_bound(port).unwrap());
+        drop(socket);
+        assert!(!is_bound(port).unwrap());
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Cores {
 impl Cores {
     /// The proxy alone on its core.
     pub(crate) const APART: Self = Self { proxy: "0", load: "1" };
+    /// Everybody on one core.
+    pub(crate) const ONE: Self = Self { proxy: "0", load: "0" };
     /// Everybody wherever the scheduler likes.
     pub(crate) const SHARED: Self = Self { proxy: "0,1", load: "0,1" };
 }
@@ -148,9 +150,18 @@ impl Process {
 
     /// Waits until it listens on `port` of 127.0.0.1.
     pub(crate) fn wait_for_port(&mut self, port: u16) -> Result<()> {
+        self.wait_until(ports::is_taken, port)
+    }
+
+    /// Waits until `port` is its own, as `is_its` says.
+    pub(crate) fn wait_until(
+        &mut self,
+        is_its: impl Fn(u16) -> Result<bool>,
+        port: u16,
+    ) -> Result<()> {
         let listening = wait_for(PATIENCE, || {
             self.check_alive()?;
-            Ok(ports::is_taken(port)?.then_some(()))
+            Ok(is_its(port)?.then_some(()))
         })?;
         listening.with_context(|| self.transcript(&format!("does not listen on port {port}")))
     }

@@ -41,6 +41,13 @@ pub(crate) enum Case {
     /// 1,000 endpoints checked once a second: what that costs, and what a quiet connection waits beside it; no peer
     /// takes part
     Checks,
+    /// 200 flows of small datagrams, all answered: CPU and system calls a datagram, ours behind each header; nginx and
+    /// Envoy relay them plainly
+    UdpGame,
+    /// Datagrams of 1,200 bytes, from senders with GSO and without, to sinks with GRO and without; peers as above
+    UdpBulk,
+    /// Questions, each of a new flow: CPU and system calls a question; peers as above
+    UdpDns,
     /// Where the time goes: stacks of short connections and requests, drawn as flame graphs
     Flame,
     /// ppcore's decoder beside its peers: `cargo bench -p benches`
@@ -368,6 +375,6 @@ pub(super) fn traced(job: &Job, amount: Amount) -> Option<Vec<String>> {
     Some(words.map(str::to_owned).to_vec())
 }
 
-fn words_of(span: Duration) -> String {
+pub(super) fn words_of(span: Duration) -> String {
     humantime::format_duration(span).to_string().replace(' ', "")
 }

@@ -132,8 +132,28 @@ impl Contender {
 
     /// Starts it for a case and waits until it listens.
     pub(super) fn start(&self, setup: Setup, cores: Cores) -> Result<Running> {
+        self.start_with(cores, ports::is_taken, |dir| self.words(setup, dir))
+    }
+
+    /// Starts it with the words that `words` has for a directory of its own, and waits until the proxy's port is
+    /// taken.
+    pub(super) fn start_with(
+        &self,
+        cores: Cores,
+        is_taken: impl Fn(u16) -> Result<bool>,
+        words: impl FnOnce(&TempDir) -> Result<Vec<String>>,
+    ) -> Result<Running> {
         let dir = tempfile::tempdir()?;
-        let words = match self.kind {
+        let words = words(&dir)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut process = Process::pinned(self.name, cores.proxy, &self.program, &words)?;
+        process.wait_until(is_taken, ports::PROXY)?;
+        let family = Family::of(process.id());
+        Ok(Running { kind: self.kind, process, family, dir, asked: 0 })
+    }
+
+    fn words(&self, setup: Setup, dir: &TempDir) -> Result<Vec<String>> {
+        Ok(match self.kind {
             Kind::Ppserver => {
                 let text = ppserver_toml(setup, self.tuning);
                 let file = write(dir.path(), "ppserver.toml", &text)?;
@@ -156,12 +176,7 @@ impl Contender {
                 let words = ["--concurrency", "1", "--disable-hot-restart", "-l", "error", "-c"];
                 words.iter().map(|word| (*word).to_owned()).chain([file]).collect()
             }
-        };
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut process = Process::pinned(self.name, cores.proxy, &self.program, &words)?;
-        process.wait_for_port(ports::PROXY)?;
-        let family = Family::of(process.id());
-        Ok(Running { kind: self.kind, process, family, dir, asked: 0 })
+        })
     }
 }
 
@@ -190,9 +205,13 @@ impl Running {
             last = seen;
             Ok((open == 0).then_some(()))
         })?;
+        Ok(Seen { failures: last.failures + u64::try_from(self.errors())?, ..last })
+    }
+
+    /// How many of the lines that it wrote tell of errors.
+    pub(super) fn errors(&self) -> usize {
         let lines = self.process.lines();
-        let errors = lines.iter().filter(|line| is_error(self.kind, line)).count();
-        Ok(Seen { failures: last.failures + u64::try_from(errors)?, ..last })
+        lines.iter().filter(|line| is_error(self.kind, line)).count()
     }
 
     /// How it died, if it has.
@@ -415,7 +434,7 @@ pub(super) fn nginx_http(dir: &Path, status_port: u16, servers: &str) -> String 
 }
 
 /// The line that loads the stream module, where it is not built in.
-fn stream_module(nginx: &Path) -> Result<String> {
+pub(super) fn stream_module(nginx: &Path) -> Result<String> {
     const MODULES: [&str; 2] = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];
     const MODULE: &str = "ngx_stream_module.so";
     let built = output(nginx, &["-V"])?;

@@ -18,6 +18,7 @@
 mod backend;
 mod cases;
 mod contender;
+mod datagrams;
 mod driver;
 mod farm;
 mod flame;
@@ -45,6 +46,7 @@ pub(crate) use self::contender::Peer;
 
 use self::cases::{Amount, Growth};
 use self::contender::Contender;
+use self::datagrams::Load;
 use self::driver::Programs;
 use self::record::Circumstances;
 use self::rig::{Job, Rig, Sample};
@@ -118,6 +120,9 @@ impl BenchArgs {
             Case::Workers,
             Case::Rules,
             Case::Checks,
+            Case::UdpGame,
+            Case::UdpBulk,
+            Case::UdpDns,
             Case::Flame,
         ];
         proxies.into_iter().filter(|case| self.asks_for(*case)).collect()
@@ -137,6 +142,9 @@ impl BenchArgs {
             Case::Latency,
             Case::Mixed,
             Case::Rules,
+            Case::UdpGame,
+            Case::UdpBulk,
+            Case::UdpDns,
         ];
         if compares.into_iter().any(|case| self.asks_for(case)) { &self.peer } else { &[] }
     }
@@ -311,6 +319,9 @@ impl Bench {
                 });
                 self.publish(&series)
             }
+            Case::UdpGame => self.relay(&datagrams::game()),
+            Case::UdpBulk => self.relay(&datagrams::bulk()),
+            Case::UdpDns => self.relay(&datagrams::dns()),
             Case::Flame => self.flame(),
             // Neither is a case of proxies; `run` has taken them.
             Case::Decode | Case::All => Ok(()),
@@ -334,6 +345,34 @@ impl Bench {
             }
             let name = format!("{}-calls", job.name);
             let title = format!("{}: system calls", job.title);
+            self.publish(&Series { name, title, samples })?;
+        }
+        Ok(())
+    }
+
+    /// Measures each load of datagrams, and counts its system calls.
+    fn relay(&mut self, loads: &[Load]) -> Result<()> {
+        let lanes = datagrams::lanes(&self.contenders);
+        let contenders: Vec<Contender> = lanes.iter().map(|lane| lane.contender.clone()).collect();
+        let lane_of = |contender: &Contender| {
+            let found = lanes.iter().find(|lane| lane.contender.name == contender.name);
+            found.context("every contender has its lane")
+        };
+        let span = cases::words_of(self.amount.run_for);
+        for load in loads {
+            let main = format!("proxy CPU us/{}", load.unit.singular());
+            let samples = take_turns(load.name, &main, &contenders, self.rounds, |one, round| {
+                self.rig.datagrams(lane_of(one)?, load, &span, round)
+            });
+            let (name, title) = (load.name.to_owned(), load.title.to_owned());
+            self.publish(&Series { name, title, samples })?;
+            let words = load.traced(self.amount);
+            let main = format!("system calls/{}", load.unit.singular());
+            let samples = take_turns(load.name, &main, &contenders, 1, |one, _| {
+                self.rig.trace_datagrams(lane_of(one)?, load, &words)
+            });
+            let (name, title) =
+                (format!("{}-calls", load.name), format!("{}: system calls", load.title));
             self.publish(&Series { name, title, samples })?;
         }
         Ok(())
@@ -380,7 +419,7 @@ impl Bench {
         contenders: &[Contender],
         run: impl Fn(&Contender, usize) -> Result<Sample>,
     ) -> Series {
-        let samples = take_turns(job, contenders, self.rounds, run);
+        let samples = take_turns(&job.name, &job.main, contenders, self.rounds, run);
         let Job { name, title, .. } = job.clone();
         Series { name, title, samples }
     }
@@ -427,7 +466,8 @@ impl Bench {
 
 /// Lets the contenders take turns. One that fails does not keep the others from theirs.
 fn take_turns(
-    job: &Job,
+    name: &str,
+    main: &str,
     contenders: &[Contender],
     rounds: usize,
     run: impl Fn(&Contender, usize) -> Result<Sample>,
@@ -444,18 +484,17 @@ fn take_turns(
                 samples.retain(|sample| sample.round < round);
                 return samples;
             }
-            let main = sample.metrics.iter().find(|metric| metric.name == job.main);
+            let main = sample.metrics.iter().find(|metric| metric.name == main);
             let seen = main.map(|main| format!("{:.2} {}", main.value, main.name));
             progress(&format!(
-                "{}: round {round}/{rounds} {}: {}{}",
-                job.name,
+                "{name}: round {round}/{rounds} {}: {}{}",
                 contender.name,
                 seen.as_deref().unwrap_or("failed"),
                 if sample.faults.is_empty() { "" } else { " (DOES NOT COUNT)" }
             ));
             samples.push(sample);
             if round < rounds && has_given_up(&samples, contender.name) {
-                progress(&format!("{}: {} is left out from here on", job.name, contender.name));
+                progress(&format!("{name}: {} is left out from here on", contender.name));
             }
         }
     }
@@ -540,7 +579,7 @@ mod tests {
         let good = Contender::ours(programs::find("sh").unwrap()).unwrap();
         let bad = good.tuned("bad", contender::Tuning::PLAIN);
         let tries = Cell::new(0);
-        let samples = take_turns(job, &[good, bad], 4, |contender, round| {
+        let samples = take_turns(&job.name, &job.main, &[good, bad], 4, |contender, round| {
             tries.set(tries.get() + 1);
             let metrics = vec![Metric::new(job.main.as_str(), 1.0)];
             let error = anyhow::anyhow!("it died").context("measuring");

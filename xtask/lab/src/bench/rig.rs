@@ -3,6 +3,8 @@
 //! Invariant: a run whose counts do not add up, or that saw an error, carries its faults, and
 //! nothing summarises it.
 
+mod datagrams;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -266,35 +268,47 @@ impl Rig {
 
     /// Counts the system calls of the same load, in a run of its own: tracing slows all of it.
     pub(super) fn trace(&self, contender: &Contender, job: &Job, words: &[&str]) -> Result<Sample> {
-        let strace =
-            programs::find("strace").context("strace is not here: apt-get install strace")?;
-        let dir = tempfile::tempdir()?;
-        let file = dir.path().join("strace");
         self.with_proxy(contender, job, 1, |proxy, sample| {
-            let words_of_strace = strace::words(&file, proxy.family.pids());
-            let words_of_strace: Vec<&str> = words_of_strace.iter().map(String::as_str).collect();
-            let tracer = Process::pinned("strace", job.cores.load, &strace, &words_of_strace)?;
-            let is_attached = |line: &&String| line.contains("attached");
-            let attached = wait_for(STRACE_WAIT, || {
-                let count = tracer.lines().iter().filter(is_attached).count();
-                Ok((count >= proxy.family.pids().len()).then_some(()))
+            let (outcome, calls) = Self::under_strace(proxy, sample, job.cores, || {
+                start_load(words, job.setup.inbound, job.cores, &self.programs.ppload)?
+                    .finish(TRACED_WAIT)
+                    .and_then(|lines| read_load(&lines))
             })?;
-            attached.context("strace does not say that it traces every process")?;
-            let outcome = start_load(words, job.setup.inbound, job.cores, &self.programs.ppload)?
-                .finish(TRACED_WAIT)
-                .and_then(|lines| read_load(&lines))?;
-            sample.wait_until_quiet(proxy)?;
-            tracer.signal(Signal::INT)?;
-            let table = wait_for(STRACE_WAIT, || {
-                let text = std::fs::read_to_string(&file).unwrap_or_default();
-                Ok(text.contains("total").then_some(text))
-            })?;
-            let table = table.context("strace wrote no table")?;
-            let calls = strace::read(&table).context("strace's table is not as expected")?;
             let exchanges = outcome.driven.exchanges;
             sample.metrics = strace::metrics(&calls, exchanges, job.unit.singular());
             Ok(outcome.driven)
         })
+    }
+
+    /// Lets `drive` put a load on a proxy that is traced, and returns the calls that this made.
+    fn under_strace<T>(
+        proxy: &Running,
+        sample: &mut Sample,
+        cores: Cores,
+        drive: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Vec<strace::Calls>)> {
+        let strace =
+            programs::find("strace").context("strace is not here: apt-get install strace")?;
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("strace");
+        let words = strace::words(&file, proxy.family.pids());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let tracer = Process::pinned("strace", cores.load, &strace, &words)?;
+        let is_attached = |line: &&String| line.contains("attached");
+        let attached = wait_for(STRACE_WAIT, || {
+            let count = tracer.lines().iter().filter(is_attached).count();
+            Ok((count >= proxy.family.pids().len()).then_some(()))
+        })?;
+        attached.context("strace does not say that it traces every process")?;
+        let driven = drive()?;
+        sample.wait_until_quiet(proxy)?;
+        tracer.signal(Signal::INT)?;
+        let table = wait_for(STRACE_WAIT, || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            Ok(text.contains("total").then_some(text))
+        })?;
+        let table = table.context("strace wrote no table")?;
+        Ok((driven, strace::read(&table).context("strace's table is not as expected")?))
     }
 
     /// Samples the stacks of a load: a line each, with its number of samples.
