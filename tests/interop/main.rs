@@ -20,6 +20,8 @@ mod dns;
 mod go;
 mod haproxy;
 mod nginx;
+mod quic;
 mod squid;
+mod syslog;
 mod tls;
 mod unix;

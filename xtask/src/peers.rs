@@ -61,6 +61,26 @@ const PEERS: &[Peer] = &[
         used_for: "the DNS server behind us: proxy-protocol-port",
     },
     Peer {
+        package: "pdns-recursor",
+        probe: Probe::Program("pdns_recursor"),
+        used_for: "another DNS server behind us: proxy-protocol-from",
+    },
+    Peer {
+        package: "dnsperf",
+        probe: Probe::Program("dnsperf"),
+        used_for: "the DNS client that asks 100,000 times",
+    },
+    Peer {
+        package: "rsyslog",
+        probe: Probe::Program("rsyslogd"),
+        used_for: "the syslog server behind us: imudp",
+    },
+    Peer {
+        package: "ethtool",
+        probe: Probe::Program("ethtool"),
+        used_for: "takes offloads from a link: tests/e2e/udp/link.rs",
+    },
+    Peer {
         package: "knot-dnsutils",
         probe: Probe::Program("kdig"),
         used_for: "the DNS client: kdig, with and without v2 of its own",

@@ -1,4 +1,5 @@
-//! DNS: unbound, which takes v2 in each datagram and over TCP; dnsdist, which sends it; kdig, which asks.
+//! DNS: unbound and PowerDNS's recursor, which take v2 in each datagram and over TCP; dnsdist, which sends it; kdig and dnsperf,
+//! which ask.
 
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, SocketAddr};
@@ -81,6 +82,84 @@ impl Unbound {
     }
 }
 
+/// A running recursor, which says of every question whose it is, unless it is to keep quiet.
+pub(crate) struct Recursor {
+    proc: Proc,
+    port: ReservedPort,
+    _dir: TempDir,
+}
+
+impl Recursor {
+    /// Starts it; it takes nothing from loopback without a header.
+    #[track_caller]
+    pub(crate) fn behind_proxy_protocol() -> Recursor {
+        Recursor::start("quiet=no")
+    }
+
+    /// The same, which tells of no question.
+    #[track_caller]
+    pub(crate) fn quiet() -> Recursor {
+        Recursor::start("quiet=yes")
+    }
+
+    #[track_caller]
+    fn start(lines: &str) -> Recursor {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let port = ReservedPort::new();
+        let zone = dir.path().join("zone");
+        let name = NAME.trim_end_matches('.').trim_end_matches(".invalid");
+        let text = format!(
+            "$TTL 60\n@ IN SOA ns.invalid. host.invalid. 1 3600 600 86400 60\n@ IN NS ns.invalid.\n\
+             {name} IN A {ANSWER}\n"
+        );
+        fs::write(&zone, text).expect("a file in it can be written");
+        let text = format!(
+            "daemon=no\n\
+             local-address={ip}\n\
+             local-port={number}\n\
+             proxy-protocol-from=127.0.0.0/8\n\
+             allow-from=0.0.0.0/0, ::/0\n\
+             socket-dir={dir}\n\
+             security-poll-suffix=\n\
+             auth-zones=invalid={zone}\n\
+             threads=1\n\
+             disable-syslog=yes\n\
+             write-pid=no\n\
+             {lines}\n",
+            ip = port.addr().ip(),
+            number = port.addr().port(),
+            dir = dir.path().display(),
+            zone = zone.display(),
+        );
+        fs::write(dir.path().join("recursor.conf"), text).expect("a file in it can be written");
+        let mut command = Command::new(peer("pdns_recursor"));
+        let command = command.arg(format!("--config-dir={}", dir.path().display()));
+        let mut proc = Proc::spawn("pdns_recursor", command);
+        wait_for_listener(&mut proc, port.addr());
+        Recursor { proc, port, _dir: dir }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// Waits until it has been asked by a client, over `protocol`.
+    #[track_caller]
+    pub(crate) fn wait_for_question_of(&self, client: IpAddr, protocol: &str) {
+        let (client, protocol) = (format!("remote=\"{client}:"), format!("proto=\"{protocol}\""));
+        self.proc.wait_for_line(Stream::Stderr, "a question", |line| {
+            let has = |part: &str| line.contains(part);
+            (has("msg=\"Question\"") && has(&client) && has(&protocol)).then_some(())
+        });
+    }
+
+    /// How many questions it was asked.
+    pub(crate) fn questions(&self) -> usize {
+        let lines = self.proc.lines(Stream::Stderr);
+        lines.iter().filter(|line| line.contains("msg=\"Question\"")).count()
+    }
+}
+
 /// A running dnsdist, which sends v2.
 pub(crate) struct Dnsdist {
     _proc: Proc,
@@ -113,6 +192,25 @@ impl Dnsdist {
     pub(crate) fn addr(&self) -> SocketAddr {
         self.port.addr()
     }
+}
+
+/// Asks so many times from as many sockets, 100 questions under way at a time, and returns dnsperf's lines on how many were sent,
+/// answered and lost.
+#[track_caller]
+pub(crate) fn ask_often(server: SocketAddr, times: u32, sockets: u32) -> [String; 3] {
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let questions = dir.path().join("questions");
+    fs::write(&questions, format!("{NAME} A\n")).expect("a file in it can be written");
+    let mut command = Command::new(peer("dnsperf"));
+    command.args(["-s", &server.ip().to_string(), "-p", &server.port().to_string()]);
+    command.args(["-n", &times.to_string(), "-c", &sockets.to_string(), "-q", "100", "-d"]);
+    let output = command.arg(&questions).output().expect("dnsperf can be started");
+    let text = String::from_utf8(output.stdout).expect("it prints text");
+    ["sent", "completed", "lost"].map(|what| {
+        let name = format!("Queries {what}:");
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(&name));
+        line.unwrap_or_else(|| panic!("dnsperf says nothing of {what}:\n{text}")).trim().to_owned()
+    })
 }
 
 /// Asks from an address, and returns what kdig says of the answer.

@@ -11,6 +11,7 @@ pub(crate) mod mail;
 pub(crate) mod nginx;
 pub(crate) mod openssl;
 pub(crate) mod squid;
+pub(crate) mod syslog;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +22,7 @@ use crate::common::process::{Proc, require_program};
 
 /// What puts every peer on a Debian or Ubuntu machine.
 pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends haproxy nginx \
-     libnginx-mod-stream dnsdist unbound knot-dnsutils squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl openssl";
+     libnginx-mod-stream dnsdist unbound pdns-recursor knot-dnsutils dnsperf rsyslog squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl openssl";
 
 #[track_caller]
 fn peer(program: &str) -> PathBuf {
@@ -39,19 +40,33 @@ fn require_path(path: &str) -> PathBuf {
 /// Waits until `proc` listens on `addr`, without a connection that it would see and log.
 #[track_caller]
 fn wait_for_listener(proc: &mut Proc, addr: SocketAddr) {
-    let listening = poll_for(PATIENCE, || {
-        if is_listening(addr) { Some(true) } else { (!proc.is_running()).then_some(false) }
+    const LISTEN: &str = "0A";
+    wait_for_socket(proc, addr, "tcp", LISTEN);
+}
+
+/// Waits until `proc` takes datagrams at `addr`.
+#[track_caller]
+fn wait_for_datagram_socket(proc: &mut Proc, addr: SocketAddr) {
+    const UNCONNECTED: &str = "07";
+    wait_for_socket(proc, addr, "udp", UNCONNECTED);
+}
+
+#[track_caller]
+fn wait_for_socket(proc: &mut Proc, addr: SocketAddr, protocol: &str, state: &str) {
+    let listening = poll_for(PATIENCE, || match is_there(addr, protocol, state) {
+        true => Some(true),
+        false => (!proc.is_running()).then_some(false),
     });
     assert_eq!(listening, Some(true), "no listener on {addr}\n{}", proc.transcript());
 }
 
-/// Whether the kernel's table has a listener on `addr` (proc(5), `/proc/net/tcp`).
-fn is_listening(addr: SocketAddr) -> bool {
-    const LISTEN: &str = "0A";
-    let (table, octets) = match addr.ip() {
-        IpAddr::V4(ip) => ("/proc/net/tcp", ip.octets().to_vec()),
-        IpAddr::V6(ip) => ("/proc/net/tcp6", ip.octets().to_vec()),
+/// Whether the kernel's table has a socket on `addr` in this state (proc(5), `/proc/net/tcp`).
+fn is_there(addr: SocketAddr, protocol: &str, state: &str) -> bool {
+    let (family, octets) = match addr.ip() {
+        IpAddr::V4(ip) => ("", ip.octets().to_vec()),
+        IpAddr::V6(ip) => ("6", ip.octets().to_vec()),
     };
+    let table = format!("/proc/net/{protocol}{family}");
     // An address is printed four bytes at a time, each a number in the machine's byte order.
     let word = |word: &[u8]| u32::from_ne_bytes(word.try_into().expect("four bytes"));
     let words: String = octets.chunks(4).map(|four| format!("{:08X}", word(four))).collect();
@@ -59,6 +74,6 @@ fn is_listening(addr: SocketAddr) -> bool {
     let table = fs::read_to_string(table).expect("/proc is mounted");
     table.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        fields.next() == Some(&local) && fields.nth(1) == Some(LISTEN)
+        fields.next() == Some(&local) && fields.nth(1) == Some(state)
     })
 }
