@@ -1,9 +1,10 @@
-//! DNS over both protocols on one port: dnsdist in front, unbound or PowerDNS's recursor behind, kdig and dnsperf on either side.
+//! DNS over both protocols on one port: dnsdist in front, unbound, PowerDNS's recursor or Knot DNS behind, kdig and dnsperf on
+//! either side.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::common::ppserver::Ppserver;
-use crate::peers::dns::{ANSWER, Dnsdist, Recursor, Unbound, ask, ask_often};
+use crate::peers::dns::{ANSWER, Dnsdist, Knot, Recursor, Unbound, ask, ask_often};
 use crate::rig::{BALANCER, CLIENT, STRANGER};
 
 /// Ours in front of a DNS server for one protocol, which believes the balancer.
@@ -72,6 +73,17 @@ fn the_client_of_dnsdist_reaches_powerdns_over_udp_and_tcp_on_one_port() {
     assert_eq!(ask(CLIENT, stranger.addr(), &["+notcp", "+timeout=1"]), "");
     assert_eq!(ask(CLIENT, recursor.addr(), &["+notcp", "+timeout=1"]), "");
     assert_eq!(recursor.questions(), 2);
+}
+
+#[test]
+fn knot_tells_each_client_of_dnsdist_its_own_address() {
+    let knot = Knot::behind_proxy_protocol();
+    let ours = ours(knot.addr(), "127.0.0.1:0", "udp");
+    let dnsdist = Dnsdist::in_front_of(ours.addr(), BALANCER);
+    for client in [CLIENT, STRANGER] {
+        assert_eq!(ask(client, dnsdist.addr(), &["+notcp"]), client.to_string());
+    }
+    assert_eq!(ask(CLIENT, ours.addr(), &["+notcp", "+timeout=1"]), "", "it is not believed");
 }
 
 #[test]

@@ -65,6 +65,7 @@ const PEERS: &[Peer] = &[
         probe: Probe::Program("pdns_recursor"),
         used_for: "another DNS server behind us: proxy-protocol-from",
     },
+    Peer { package: "knot", probe: Probe::Program("knotd"), used_for: "a third: proxy-allowlist" },
     Peer {
         package: "dnsperf",
         probe: Probe::Program("dnsperf"),

@@ -1,5 +1,5 @@
-//! DNS: unbound and PowerDNS's recursor, which take v2 in each datagram and over TCP; dnsdist, which sends it; kdig and dnsperf,
-//! which ask.
+//! DNS: unbound and PowerDNS's recursor, which take v2 in each datagram and over TCP; Knot DNS, which takes it in datagrams alone;
+//! dnsdist, which sends it; kdig and dnsperf, which ask.
 
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, SocketAddr};
@@ -157,6 +157,55 @@ impl Recursor {
     pub(crate) fn questions(&self) -> usize {
         let lines = self.proc.lines(Stream::Stderr);
         lines.iter().filter(|line| line.contains("msg=\"Question\"")).count()
+    }
+}
+
+/// A running Knot DNS, whose answer is the address of who asks.
+pub(crate) struct Knot {
+    _proc: Proc,
+    port: ReservedPort,
+    _dir: TempDir,
+}
+
+impl Knot {
+    /// Starts it; it believes headers from loopback.
+    #[track_caller]
+    pub(crate) fn behind_proxy_protocol() -> Knot {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let port = ReservedPort::new();
+        let zone = "@ 60 SOA ns.invalid. host.invalid. 1 3600 600 86400 60\n@ 60 NS ns.invalid.\n";
+        fs::write(dir.path().join("zone"), zone).expect("a file in it can be written");
+        let text = format!(
+            "server:\n\
+             \x20 listen: {ip}@{number}\n\
+             \x20 proxy-allowlist: 127.0.0.0/8\n\
+             \x20 rundir: \"{dir}\"\n\
+             \x20 udp-workers: 1\n\
+             \x20 tcp-workers: 1\n\
+             \x20 background-workers: 1\n\
+             log:\n\
+             \x20 - target: stderr\n\
+             \x20   any: info\n\
+             database:\n\
+             \x20 storage: \"{dir}\"\n\
+             zone:\n\
+             \x20 - domain: {NAME}\n\
+             \x20   file: \"{dir}/zone\"\n\
+             \x20   module: mod-whoami\n",
+            ip = port.addr().ip(),
+            number = port.addr().port(),
+            dir = dir.path().display(),
+        );
+        let config = dir.path().join("knot.conf");
+        fs::write(&config, text).expect("a file in it can be written");
+        let mut command = Command::new(peer("knotd"));
+        let mut proc = Proc::spawn("knotd", command.arg("-c").arg(&config));
+        wait_for_listener(&mut proc, port.addr());
+        Knot { _proc: proc, port, _dir: dir }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
     }
 }
 
