@@ -3,6 +3,7 @@
 mod checks;
 mod drops;
 mod life;
+mod link;
 mod network;
 mod relay;
 mod shown;
