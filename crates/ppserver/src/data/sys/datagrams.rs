@@ -403,14 +403,17 @@ fn send_all<const MAX: usize>(socket: &impl AsFd, sendings: &[Sending<'_>]) -> i
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
     use std::time::Duration;
 
     use super::*;
 
-    /// Waits until something has come.
+    /// Waits until something has come. A receive that waits does so until it has all that there is room for (recvmmsg(2)).
     fn receive(messages: &mut Messages, socket: &Socket) -> Range<usize> {
         socket.set_nonblocking(false).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.peek(&mut [MaybeUninit::uninit()]).unwrap();
+        socket.set_nonblocking(true).unwrap();
         messages.receive(socket).unwrap()
     }
 
