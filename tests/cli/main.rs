@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod generated;
 mod golden;
 mod pcap;
 mod support;

@@ -144,7 +144,7 @@ const PEERS: &[Peer] = &[
     Peer {
         package: "openssh-server",
         probe: Probe::Program("sshd"),
-        used_for: "a server without PROXY support that logs its clients: tests/e2e/transparent",
+        used_for: "a server without PROXY support: tests/e2e/transparent and tests/interop/probe.rs",
     },
     Peer {
         package: "tmux",
@@ -166,6 +166,11 @@ const PEERS: &[Peer] = &[
         package: "openssl",
         probe: Probe::Program("openssl"),
         used_for: "certificates, and ClientHellos as its s_client writes them: tests/interop/tls.rs",
+    },
+    Peer {
+        package: "man-db",
+        probe: Probe::Program("man"),
+        used_for: "reads our manual pages: tests/cli/generated.rs",
     },
     Peer { package: "gcc", probe: Probe::Program("gcc"), used_for: "C programs on ppcapi" },
     Peer { package: "g++", probe: Probe::Program("g++"), used_for: "its header read as C++" },

@@ -5,10 +5,12 @@
 //! Invariant: stdout carries answers only, everything else goes to stderr.
 
 mod check;
+mod completions;
 mod decode;
 mod demo;
 mod encode;
 mod hex;
+mod man;
 mod remote;
 mod run;
 
@@ -58,6 +60,8 @@ enum Command {
     Drain(remote::change::Drain),
     Upgrade(remote::change::Upgrade),
     Healthcheck(remote::healthcheck::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Command {
@@ -77,6 +81,8 @@ impl Command {
             Self::Drain(args) => remote::change::drain(&args),
             Self::Upgrade(args) => remote::change::upgrade(&args),
             Self::Healthcheck(args) => remote::healthcheck::run(&args),
+            Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => man::run(&args),
         }
     }
 }
