@@ -16,6 +16,7 @@ mod drain;
 mod environment;
 mod host;
 mod idle;
+mod init;
 mod limits;
 mod listeners;
 mod logs;

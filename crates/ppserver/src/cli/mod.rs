@@ -10,6 +10,7 @@ mod decode;
 mod demo;
 mod encode;
 mod hex;
+mod init;
 mod man;
 mod remote;
 mod run;
@@ -50,6 +51,7 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Check(check::Args),
+    Init(init::Args),
     Decode(decode::Args),
     Encode(encode::Args),
     Status(remote::status::Args),
@@ -71,6 +73,7 @@ impl Command {
             Self::Demo(args) => demo::run(&args),
             Self::Run(args) => run::run(args, matches),
             Self::Check(args) => run_check(&args),
+            Self::Init(args) => init::run(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Encode(args) => encode::run(&args),
             Self::Status(args) => remote::status::run(&args),
