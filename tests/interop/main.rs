@@ -20,6 +20,7 @@ mod dns;
 mod go;
 mod haproxy;
 mod nginx;
+mod probe;
 mod quic;
 mod squid;
 mod syslog;

@@ -11,6 +11,7 @@ pub(crate) mod mail;
 pub(crate) mod nginx;
 pub(crate) mod openssl;
 pub(crate) mod squid;
+pub(crate) mod ssh;
 pub(crate) mod syslog;
 
 use std::fs;
@@ -22,7 +23,7 @@ use crate::common::process::{Proc, require_program};
 
 /// What puts every peer on a Debian or Ubuntu machine.
 pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends haproxy nginx \
-     libnginx-mod-stream dnsdist unbound pdns-recursor knot knot-dnsutils dnsperf rsyslog squid postfix dovecot-imapd golang-go golang-github-pires-go-proxyproto-dev curl openssl";
+     libnginx-mod-stream dnsdist unbound pdns-recursor knot knot-dnsutils dnsperf rsyslog squid postfix dovecot-imapd openssh-server golang-go golang-github-pires-go-proxyproto-dev curl openssl";
 
 #[track_caller]
 fn peer(program: &str) -> PathBuf {

@@ -12,6 +12,7 @@ mod encode;
 mod hex;
 mod init;
 mod man;
+mod probe;
 mod remote;
 mod run;
 
@@ -54,6 +55,7 @@ enum Command {
     Init(init::Args),
     Decode(decode::Args),
     Encode(encode::Args),
+    Probe(probe::Args),
     Status(remote::status::Args),
     Top(remote::top::Args),
     Conns(remote::conns::Args),
@@ -76,6 +78,7 @@ impl Command {
             Self::Init(args) => init::run(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Encode(args) => encode::run(&args),
+            Self::Probe(args) => probe::run(&args),
             Self::Status(args) => remote::status::run(&args),
             Self::Top(args) => remote::top::run(args),
             Self::Conns(args) => remote::conns::run(&args),
