@@ -12,6 +12,7 @@ mod activation;
 mod check;
 mod counters;
 mod demo;
+mod doctor;
 mod drain;
 mod environment;
 mod host;

@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod decode;
 mod demo;
+mod doctor;
 mod encode;
 mod hex;
 mod init;
@@ -56,6 +57,7 @@ enum Command {
     Decode(decode::Args),
     Encode(encode::Args),
     Probe(probe::Args),
+    Doctor(doctor::Args),
     Status(remote::status::Args),
     Top(remote::top::Args),
     Conns(remote::conns::Args),
@@ -79,6 +81,7 @@ impl Command {
             Self::Decode(args) => decode::run(&args),
             Self::Encode(args) => encode::run(&args),
             Self::Probe(args) => probe::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Status(args) => remote::status::run(&args),
             Self::Top(args) => remote::top::run(args),
             Self::Conns(args) => remote::conns::run(&args),

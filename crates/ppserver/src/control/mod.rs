@@ -48,7 +48,7 @@ pub mod running;
 mod signals;
 mod start;
 pub mod supervise;
-mod transparent;
+pub mod transparent;
 mod trials;
 mod unix_socket;
 mod upgrade;

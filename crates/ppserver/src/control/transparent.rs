@@ -11,7 +11,7 @@ use socket2::Domain;
 
 use super::error::ServerError;
 use super::routes::{self, Way};
-use crate::config::{Config, Source};
+use crate::config::{Config, Endpoint, Source};
 use crate::data::orders::Plan;
 use crate::data::sys;
 
@@ -41,6 +41,53 @@ pub(super) fn check(config: &Config) -> Result<(), ServerError> {
     sys::transparent(Domain::IPV4).map(drop).map_err(refused)
 }
 
+/// What connections from clients lack on this host.
+#[derive(Debug)]
+pub struct Lacking {
+    /// In words.
+    pub text: String,
+    /// The lines that mend it.
+    pub mend: Vec<String>,
+}
+
+/// Finds what connections from clients, or from an address, lack on this host.
+pub fn lacking(config: &Config) -> Vec<Lacking> {
+    let mut found = Vec::new();
+    if let Err(error) = check(config) {
+        let mend = ["AmbientCapabilities=CAP_NET_RAW", "CapabilityBoundingSet=CAP_NET_RAW"];
+        let mend = mend.map(|line| format!("{line}    # in [Service] of the unit")).into();
+        found.push(Lacking { text: error.to_string(), mend });
+    }
+    for upstream in &config.upstreams {
+        let name = &upstream.name;
+        let addrs = upstream.endpoints.iter().filter_map(|entry| match &entry.endpoint {
+            Endpoint::Addr(addr) => addr.inet(),
+            Endpoint::Name { .. } | Endpoint::Srv(_) | Endpoint::File(_) => None,
+        });
+        match upstream.source {
+            Source::Any => {}
+            Source::Addr(source) => {
+                if let Err(error) = bind(source) {
+                    let text = format!("`{name}`: no connection can come from {source}: {error}");
+                    let mend = vec![format!("ip addr add {source} dev eth0")];
+                    found.push(Lacking { text, mend });
+                }
+            }
+            Source::Client => {
+                for endpoint in addrs.take(ENDPOINTS_MAX) {
+                    if let Ok(Some(lines)) = lines(endpoint.ip()) {
+                        let text = format!(
+                            "`{name}`: answers of {endpoint} to clients do not come back here"
+                        );
+                        found.push(Lacking { text, mend: lines.into() });
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
 /// Warns of answers that would not come back, and of addresses that this host does not have.
 pub(super) fn warn(plan: &Plan) {
     for (upstream, pool) in plan.config.upstreams.iter().zip(&plan.pools) {
@@ -60,7 +107,7 @@ pub(super) fn warn(plan: &Plan) {
                         tracing::warn!(
                             upstream,
                             %endpoint,
-                            lines,
+                            lines = lines.join("; "),
                             "answers to clients do not come back here, unless a firewall marks them"
                         );
                     }
@@ -80,7 +127,7 @@ fn bind(source: IpAddr) -> io::Result<()> {
 ///
 /// # Errors
 /// When the kernel does not say.
-fn lines(endpoint: IpAddr) -> io::Result<Option<String>> {
+fn lines(endpoint: IpAddr) -> io::Result<Option<[String; 2]>> {
     let client = match endpoint {
         IpAddr::V4(_) => CLIENTS.0.into(),
         IpAddr::V6(_) => CLIENTS.1.into(),
@@ -101,8 +148,8 @@ fn lines(endpoint: IpAddr) -> io::Result<Option<String>> {
         None => "lo".to_owned(),
     };
     let (ip, all) = if endpoint.is_ipv4() { ("ip", "0.0.0.0/0") } else { ("ip -6", "::/0") };
-    Ok(Some(format!(
-        "{ip} rule add from {endpoint} iif {interface} lookup {TABLE}; \
-         {ip} route add local {all} dev lo table {TABLE}"
-    )))
+    Ok(Some([
+        format!("{ip} rule add from {endpoint} iif {interface} lookup {TABLE}"),
+        format!("{ip} route add local {all} dev lo table {TABLE}"),
+    ]))
 }

@@ -61,6 +61,7 @@ const ABOVE: &[Layer] = &[
             "control::limits",
             "control::lookup",
             "control::supervise",
+            "control::transparent",
             "control::error",
             "telemetry::hex",
             "telemetry::log",
