@@ -47,6 +47,8 @@ codes! {
     Error Unreadable = "unreadable";
     /// It is not TOML.
     Error Syntax = "syntax";
+    /// It is another proxy's.
+    Error Foreign = "foreign";
     /// A key nobody knows.
     Error UnknownKey = "unknown-key";
     /// A key or value of a later version.

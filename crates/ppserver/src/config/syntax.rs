@@ -96,11 +96,11 @@ fn syntax_help(text: &str, span: &Span) -> String {
 }
 
 /// What says the same as a line that is written as other proxies have them, words without `=`.
-fn foreign_meaning(text: &str, span: &Span) -> Option<&'static str> {
+fn foreign_meaning(text: &str, span: &Span) -> Option<String> {
     let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[start..].lines().next().unwrap_or_default();
-    let mut words = line.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
-    words.find_map(|word| foreign::meaning(word, "")).filter(|_| !line.contains('='))
+    let meanings = foreign::meanings(line);
+    (!meanings.is_empty() && !line.contains('=')).then(|| meanings.join("; "))
 }
 
 /// The outermost arrays that run to the end of the file because their `]` is missing; what stands

@@ -25,7 +25,7 @@ use super::units::format_duration;
 use super::validate::{self, Draft};
 use super::{
     AccessLog, CONFIG_VERSION, Config, Host, Keepalive, Log, LoggedTlv, Output, Server, Splice,
-    Tcp, Timeouts, defaults, keys, syntax,
+    Tcp, Timeouts, defaults, foreign, keys, syntax,
 };
 
 /// A loop a CPU is enough, and no machine this runs on has more.
@@ -53,6 +53,9 @@ const NAME_BYTES_MAX: usize = 64;
 
 /// Reads and checks the text of a file. An answer is of use only if no fault is an error.
 pub(super) fn config(text: &str, host: Host, faults: &mut Diagnostics) -> Option<Config> {
+    if foreign::report(text, faults) {
+        return None;
+    }
     syntax::document(text, host.variable, faults, |top, faults| {
         // Of another version not even the keys are known.
         if !is_known_version(top, faults) {

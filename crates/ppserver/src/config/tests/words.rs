@@ -1,7 +1,7 @@
 //! What people write who know other proxies, or guess: each is told what to write instead.
 
 use super::{HEAD, LISTENER, UPSTREAM, check};
-use crate::config::{Host, LogLevel, Output, from_bytes};
+use crate::config::{Code, Host, LogLevel, Output, from_bytes};
 
 /// Asserts that `text` has one fault, at `place`, whose help says `help`.
 #[track_caller]
@@ -196,6 +196,10 @@ fn lines_of_other_proxies_are_told_ours() {
         ("set_real_ip_from 10.0.0.0/8;", "trust = "),
         ("bind *:443 accept-proxy", "accept = \"require\""),
         ("server web1 10.0.0.7:80 send-proxy-v2", "endpoints = "),
+        ("server web1 10.0.0.7:80 send-proxy-v2", "send = \"v2\""),
+        ("proxy_protocol on;", "send = \"v1\""),
+        ("timeout client 30s", "idle in [timeouts]"),
+        ("balance leastconn", "least_conn"),
     ] {
         let report = check(&listener(line)).unwrap_err();
         let (errors, _) = report.to_json();
@@ -208,6 +212,75 @@ fn lines_of_other_proxies_are_told_ours() {
     let (errors, _) = report.to_json();
     let lines: Vec<_> = errors.iter().map(|error| error.line).collect();
     assert_eq!(lines, [Some(6), Some(7), Some(8)], "the rest is read all the same");
+}
+
+/// Asserts that a file is another proxy's, and what its lines are told, each by the line's number.
+#[track_caller]
+fn assert_foreign(text: &str, whose: &str, told: &[(usize, &[&str])]) {
+    let report = check(text).unwrap_err();
+    let (errors, warnings) = report.to_json();
+    assert_eq!((errors.len(), warnings.len()), (1 + told.len(), 0), "{report:#?}");
+    assert!(errors[0].message.ends_with(whose), "{report:#?}");
+    assert!(errors.iter().all(|error| error.code.as_str() == "foreign"), "{report:#?}");
+    for (error, (line, words)) in errors[1..].iter().zip(told) {
+        assert_eq!(error.line, Some(*line), "{report:#?}");
+        for word in *words {
+            assert!(error.help.is_some_and(|help| help.contains(word)), "{word}: {error:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_file_of_another_proxy_is_told_so_and_each_line_what_says_the_same() {
+    assert_foreign(
+        "# what was there before\n\
+         global\n    nbthread 2\n\n\
+         defaults\n    mode tcp\n    timeout client-fin 1m\n\n\
+         frontend edge\n    bind :443 accept-proxy\n    default_backend web\n\n\
+         backend web\n    balance source\n    server a 10.0.0.7:80 send-proxy-v2 check\n",
+        "HAProxy",
+        &[
+            (3, &["workers in [server]"]),
+            (7, &["half_closed"]),
+            (9, &["bind = "]),
+            (10, &["accept = \"require\"", "trust = "]),
+            (11, &["upstream = "]),
+            (13, &["endpoints = "]),
+            (14, &["source_hash"]),
+            (15, &["endpoints = ", "send = \"v2\""]),
+        ],
+    );
+    assert_foreign(
+        "events {}\nstream {\n  server {\n    listen 443 proxy_protocol;\n    set_real_ip_from 10.0.0.0/8;\n    \
+         proxy_pass 10.0.0.7:80;\n    proxy_protocol on;\n  }\n}\n",
+        "nginx",
+        &[
+            (4, &["bind = ", "accept = \"require\""]),
+            (5, &["trust = "]),
+            (6, &["endpoints = "]),
+            (7, &["send = \"v1\""]),
+        ],
+    );
+    assert_foreign(
+        "entryPoints:\n  web:\n    address: \":443\"\n    proxyProtocol:\n      trustedIPs:\n        - 10.0.0.0/8\n      \
+         insecure: true\n",
+        "Traefik",
+        &[(1, &["bind = "]), (4, &["accept = "]), (5, &["trust = "]), (7, &["trust = \"any\""])],
+    );
+    // TOML, as ours is.
+    assert_foreign(
+        "[entryPoints.web]\naddress = \":443\"\n[entryPoints.web.proxyProtocol]\ninsecure = true\n",
+        "Traefik",
+        &[(1, &["bind = "]), (3, &["bind = ", "accept = "]), (4, &["trust = \"any\""])],
+    );
+}
+
+#[test]
+fn a_file_with_anything_of_ours_is_ours() {
+    let report = check(&listener("frontend edge")).unwrap_err();
+    assert!(report.errors().all(|error| error.code() != Code::Foreign), "{report:#?}");
+    let report = check("listen = 'x'\n").unwrap_err();
+    assert!(report.errors().all(|error| error.code() != Code::Foreign), "{report:#?}");
 }
 
 #[test]
