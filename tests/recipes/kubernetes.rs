@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::common::wire::v2;
 use crate::namespace::in_a_namespace;
-use crate::rig::{Host, Recipe, connect, internet, ran, sh, wait_for};
+use crate::rig::{Host, Recipe, connect, internet, ran, refused, sh, wait_for};
 
 /// In the subnet that is trusted.
 const BALANCER: &str = "10.0.0.2";
@@ -83,8 +83,7 @@ fn a_pod_is_ready_once_its_name_is_known_and_serves_the_balancer_through_a_reloa
             let told = exec(&["reload"]);
             assert_eq!(told.status.success(), is_taken, "{told:?}");
         }
-        let mut refused = connect(BALANCER, "10.0.8.10:8443");
-        refused.write_all(&header).ok();
+        refused(BALANCER, "10.0.8.10:8443", &header);
         ours.wait_for(&["refused", "untrusted", BALANCER]);
         // Who was there stays.
         served.write_all(b"pong").expect("it stands");

@@ -9,6 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::common::ppserver::assert_all_ended;
 use crate::common::process::{Proc, Stream, require_program};
+use crate::common::socket::Client;
 
 /// What puts every program of the recipes on a Debian or Ubuntu machine.
 const INSTALL: &str = "apt-get install -y --no-install-recommends haproxy nginx libnginx-mod-stream postfix \
@@ -182,4 +183,11 @@ pub(crate) fn connect(from: &str, to: &str) -> TcpStream {
     socket.connect_timeout(&to.into(), PATIENCE).unwrap_or_else(|error| panic!("{to}: {error}"));
     socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     socket.into()
+}
+
+/// Sends `bytes` from one of our addresses, and is reset, be it before the connection was seen to stand.
+#[track_caller]
+pub(crate) fn refused(from: &str, to: &str, bytes: &[u8]) {
+    let (from, to) = (from.parse().expect("an address"), to.parse().expect("an address"));
+    Client::connect(from, to).exchange(bytes).assert_reset();
 }

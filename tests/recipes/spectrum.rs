@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use crate::common::deadline::PATIENCE;
 use crate::common::wire::{SIGNATURE, v2};
 use crate::namespace::in_a_namespace;
-use crate::rig::{Host, Recipe, connect, internet, ran, sh};
+use crate::rig::{Host, Recipe, connect, internet, ran, refused, sh};
 
 const CLOUDFLARE: &str = "198.51.100.9";
 const CLIENT: &str = "203.0.113.7:51820";
@@ -54,8 +54,7 @@ fn spectrum_is_believed_over_tcp_and_udp_once_its_networks_are_loaded() {
         let ours = proxy.ppserver(file);
         let [header, told] = headers();
 
-        let mut stream = connect(CLOUDFLARE, SERVICE);
-        stream.write_all(&header).ok();
+        refused(CLOUDFLARE, SERVICE, &header);
         ours.wait_for(&["refused", "untrusted", CLOUDFLARE]);
 
         // An answer that is none changes nothing.
