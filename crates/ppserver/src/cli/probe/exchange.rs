@@ -11,8 +11,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::way::{Pair, Way};
 use crate::core::addr::Addr;
 
-/// How long the first piece of a header is alone on its way: longer than any server waits for more of a segment.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long the first piece of a header is alone on its way: servers that start a process for a connection read late.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at whether the others are over.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Who is asked, and how.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +151,7 @@ impl<'a> Connection<'a> {
             (&self.socket).write_all(bytes).or_else(unless_left)?;
             // Behind a datagram, its answer; behind a piece, an end that comes early.
             let span = match self.target.kind {
-                Kind::Stream if nth < last => PAUSE,
+                Kind::Stream if nth < last => PAUSE.min(self.target.timeout),
                 Kind::Stream | Kind::Datagrams => self.target.timeout,
             };
             outcome = self.hear(span, until)?;
@@ -166,10 +168,13 @@ impl<'a> Connection<'a> {
 
     fn listen(self, are_over: &AtomicBool, longer: Duration) -> io::Result<Attempt> {
         let began = now();
+        let mut quiet = Duration::ZERO;
         let outcome = loop {
-            let is_last = are_over.load(Ordering::Acquire);
-            let outcome = self.hear(longer, Until::FirstBytes)?;
-            if is_last || outcome != Outcome::Silent {
+            let slice = SLICE.min(longer);
+            let is_behind = are_over.load(Ordering::Acquire);
+            let outcome = self.hear(slice, Until::FirstBytes)?;
+            quiet += if is_behind { slice } else { Duration::ZERO };
+            if quiet >= longer || outcome != Outcome::Silent {
                 break outcome;
             }
         };
