@@ -331,6 +331,8 @@ fn help_shows_examples_and_exit_codes() {
         assert!(words.iter().all(|word| ran.text().contains(word)), "{}", ran.text());
         assert!(!ran.text().contains('\u{1b}'));
     }
-    let version = format!("ppserver {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(run(&["--version"], b"").text(), version);
+    let version = concat!("ppserver ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["-V"], b"").text(), format!("{version}\n"));
+    let with_commit = format!("{version} ({})\n", env!("PPSERVER_COMMIT"));
+    assert_eq!(run(&["--version"], b"").text(), with_commit);
 }

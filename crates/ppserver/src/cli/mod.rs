@@ -40,9 +40,12 @@ Examples:
 
 Each command explains itself: `ppserver help decode`.";
 
+/// Which program this is, down to the commit.
+const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PPSERVER_COMMIT"), ")");
+
 /// A layer-4 proxy that speaks the PROXY protocol on both sides
 #[derive(Debug, Parser)]
-#[command(name = "ppserver", version, after_help = EXAMPLES)]
+#[command(name = "ppserver", version, long_version = LONG_VERSION, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

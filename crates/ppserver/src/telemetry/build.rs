@@ -4,7 +4,4 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit it was built from; `unknown` where that was not known.
-pub const COMMIT: &str = match option_env!("PPSERVER_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+pub const COMMIT: &str = env!("PPSERVER_COMMIT");
