@@ -13,6 +13,7 @@ mod book;
 mod capi;
 mod clock;
 mod deny;
+mod dist;
 mod embed;
 mod fuzz;
 mod gate;
@@ -88,6 +89,8 @@ enum Command {
     /// The other recipes are run by the gate. Says how to get a program that is missing. Where Terraform's registry
     /// cannot be reached, TF_CLI_ARGS_init=-plugin-dir=DIR names a directory of providers.
     Recipes,
+    /// Build what is published of ppserver: static programs, archives, packages, an image
+    Dist(dist::DistArgs),
 }
 
 fn main() -> ExitCode {
@@ -122,5 +125,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Sanitize(args) => nightly::sanitize(args),
         Command::Deny(args) => deny::run(args),
         Command::Recipes => recipes::run(),
+        Command::Dist(args) => dist::become_command(args).map(drop),
     }
 }
