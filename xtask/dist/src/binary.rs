@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use tools::cargo::{cargo, run, rustup};
@@ -57,12 +58,27 @@ pub(crate) fn build(target: Target, release: &Release, sources: &Sources) -> Res
     command.env("SOURCE_DATE_EPOCH", release.epoch.to_string());
     command.env("PPSERVER_COMMIT", &release.commit);
     run(&mut command)?;
-    let built = sources.target_dir.join(triple).join("dist/ppserver");
+    let built = sources.target_dir.join(triple).join("dist/ppserver-stripped");
+    // What lld leaves in spite of `strip`: the names of functions, a sixth of the file.
+    let mut strip = rust_objcopy()?;
+    strip.arg("--strip-all").arg(built.with_file_name("ppserver")).arg(&built);
+    run(&mut strip)?;
     let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
     if let Some(path) = known_path(&bytes, sources)? {
         bail!("{} holds {}, a path of this machine", built.display(), path.display());
     }
     Ok(built)
+}
+
+/// The program that comes with the compiler for what it strips itself, and finds its library as the compiler does.
+fn rust_objcopy() -> Result<Command> {
+    let output = Command::new("rustc").args(["--print", "target-libdir"]).output();
+    let libdir = String::from_utf8(output.context("rustc does not start")?.stdout)?;
+    let libdir = Path::new(libdir.trim());
+    let mut command = Command::new(libdir.with_file_name("bin").join("rust-objcopy"));
+    // SYSROOT/lib, from SYSROOT/lib/rustlib/HOST/lib.
+    command.env("LD_LIBRARY_PATH", libdir.ancestors().nth(3).unwrap_or(libdir));
+    Ok(command)
 }
 
 /// The flags that put other paths in place of this machine's. The last that fits is taken.

@@ -235,6 +235,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_layout_has_the_program_once_and_no_path_twice() {
+        let generated = Generated {
+            pages: vec![("ppserver.1".to_owned(), Vec::new())],
+            completions: [const { Vec::new() }; SHELLS.len()],
+        };
+        let contents = Contents {
+            program: b"a program".to_vec(),
+            generated: &generated,
+            third_parties: String::new(),
+            licences: [("LICENSE-APACHE", Vec::new()), ("LICENSE-MIT", Vec::new())],
+            readme: Vec::new(),
+            changelog: Vec::new(),
+            config: Vec::new(),
+            service: String::new(),
+            socket: String::new(),
+            user: Vec::new(),
+        };
+        for layout in [Layout::Archive("x"), Layout::Debian, Layout::Rpm, Layout::Image] {
+            let mut entries = contents.entries(layout);
+            let programs: Vec<_> = entries.iter().filter(|entry| entry.mode == 0o755).collect();
+            assert_eq!(programs.len(), 1, "{layout:?}");
+            assert_eq!(programs[0].bytes, b"a program");
+            let count = entries.len();
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+            entries.dedup_by(|a, b| a.path == b.path);
+            assert_eq!(entries.len(), count, "{layout:?}");
+        }
+    }
+
+    #[test]
     fn a_unit_of_a_package_names_the_paths_of_the_package_alone() {
         let unit = include_str!("../../../packaging/systemd/ppserver.service");
         let packaged = for_a_package(unit);

@@ -28,7 +28,11 @@ pub(crate) fn archive(
     target: Target,
     release: &Release,
 ) -> Result<Vec<u8>> {
-    let layer = tar(&contents.entries(Layout::Image), "", release.epoch)?;
+    pack(&contents.entries(Layout::Image), target, release)
+}
+
+fn pack(files: &[Entry], target: Target, release: &Release) -> Result<Vec<u8>> {
+    let layer = tar(files, "", release.epoch)?;
     let packed = gzip(&layer)?;
     if packed.len() > BYTES_MAX {
         bail!("the image has {} B, and may have {BYTES_MAX}", packed.len());
@@ -108,4 +112,63 @@ fn descriptor(kind: &str, bytes: &[u8]) -> Value {
 
 fn blob(bytes: &[u8]) -> String {
     format!("blobs/sha256/{}", sha256(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Read;
+
+    use super::*;
+
+    fn release() -> Release {
+        Release {
+            version: "0.1.0",
+            revision: 1,
+            commit: "abc".to_owned(),
+            epoch: 86_400,
+            date: String::new(),
+        }
+    }
+
+    /// The files of a tar by their paths.
+    fn files(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+        let mut archive = tar::Archive::new(bytes);
+        let entries = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            (entry.path().unwrap().to_string_lossy().into_owned(), bytes)
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn whatever_is_named_is_there_with_the_sum_and_size_that_are_said() {
+        let program = [Entry::program("usr/bin/ppserver", "a program")];
+        let files = files(&pack(&program, Target::Aarch64, &release()).unwrap());
+        let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+        let blob = |descriptor: &Value| -> &[u8] {
+            let sum = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+            let bytes = &files[&format!("blobs/sha256/{sum}")];
+            assert_eq!(
+                (sha256(bytes).as_str(), descriptor["size"].as_u64()),
+                (sum, u64::try_from(bytes.len()).ok())
+            );
+            bytes
+        };
+        let listed = &json(&files["index.json"])["manifests"][0];
+        assert_eq!(listed["platform"]["architecture"], "arm64");
+        let manifest = json(blob(listed));
+        let config = json(blob(&manifest["config"]));
+        let mut layer = Vec::new();
+        flate2::read::GzDecoder::new(blob(&manifest["layers"][0])).read_to_end(&mut layer).unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256(&layer)));
+        assert_eq!(self::files(&layer)["usr/bin/ppserver"], b"a program");
+
+        let of_docker = &json(&files["manifest.json"])[0];
+        for path in [&of_docker["Config"], &of_docker["Layers"][0]] {
+            assert!(files.contains_key(path.as_str().unwrap()), "{path}");
+        }
+    }
 }

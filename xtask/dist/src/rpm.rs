@@ -41,8 +41,6 @@ pub(crate) fn package(
         .group("System/Daemons")
         .build_host("localhost")
         .requires(Dependency::script_pre("/usr/sbin/useradd"))
-        .provides(Dependency::user("ppserver"))
-        .provides(Dependency::group("ppserver"))
         .pre_install_script(script("pre")?)
         .post_install_script(script("post")?)
         .pre_uninstall_script(script("preun")?)

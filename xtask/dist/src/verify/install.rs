@@ -121,8 +121,8 @@ fn live(manager: Manager, root: &Root, first: &Path, second: &Path) -> Result<()
     manager.install(root, second)?;
     before.goes_on().context("a client's session did not survive the upgrade")?;
     let mut after = Session::open(proxy)?;
-    let upgraded = root.pid()?;
-    if upgraded == pid {
+    let upgraded = Serving(root.pid()?);
+    if upgraded.0 == pid {
         bail!("process {pid} still serves: the upgrade of the package did not upgrade it");
     }
     if fs::read_to_string(&config)? != written {
@@ -130,7 +130,7 @@ fn live(manager: Manager, root: &Root, first: &Path, second: &Path) -> Result<()
     }
     drop(before);
     let status = running.0.wait()?;
-    println!("process {pid} handed over to {upgraded} and ended with {status}");
+    println!("process {pid} handed over to {} and ended with {status}", upgraded.0);
 
     manager.remove(root)?;
     after.goes_on().context("the session of a proxy whose package is removed")?;
@@ -139,7 +139,16 @@ fn live(manager: Manager, root: &Root, first: &Path, second: &Path) -> Result<()
             bail!("/{gone} is still there");
         }
     }
-    run(Command::new("kill").arg(upgraded.to_string()))
+    Ok(())
+}
+
+/// The process that took over, which is no child of ours.
+struct Serving(u64);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = run(Command::new("kill").arg(self.0.to_string()));
+    }
 }
 
 fn configuration(proxy: SocketAddr, upstream: SocketAddr) -> String {
