@@ -146,8 +146,6 @@ struct Slot {
     flags: libc::c_int,
     name: Aligned<NAME_BYTES>,
     control: Aligned<CONTROL_BYTES>,
-    /// How much of `control` is of this message; what lies behind it is of earlier ones.
-    control_len: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -160,7 +158,6 @@ impl Slot {
         flags: 0,
         name: Aligned([0; NAME_BYTES]),
         control: Aligned([0; CONTROL_BYTES]),
-        control_len: 0,
     };
 }
 
@@ -204,6 +201,7 @@ impl Messages {
         let bytes = self.bytes.chunks_exact_mut(MESSAGE_BYTES).skip(first);
         let slots = self.slots.iter_mut().skip(first).zip(bytes);
         for (((slot, bytes), header), buffer) in slots.zip(&mut headers).zip(&mut buffers) {
+            *slot = Slot::EMPTY;
             *buffer = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
             let header = &mut header.msg_hdr;
             header.msg_iov = buffer;
@@ -224,12 +222,6 @@ impl Messages {
         for (slot, header) in self.slots.iter_mut().skip(first).zip(&headers).take(received) {
             slot.len = usize::try_from(header.msg_len).unwrap_or(MESSAGE_BYTES).min(MESSAGE_BYTES);
             slot.flags = header.msg_hdr.msg_flags;
-            // Its type is another one with each C library.
-            let control_len = u8::try_from(header.msg_hdr.msg_controllen).unwrap_or(CONTROL_LEN);
-            slot.control_len = usize::from(control_len).min(CONTROL_BYTES);
-            if header.msg_hdr.msg_namelen == 0 {
-                slot.name = Slot::EMPTY.name;
-            }
         }
         self.len += received;
         Ok(first..self.len)
@@ -237,9 +229,9 @@ impl Messages {
 
     /// Returns one that was received; `None` if nobody can be told to have sent it.
     pub fn get(&self, at: usize) -> Option<Message<'_>> {
-        let Slot { flags, name, control, control_len, .. } = self.slots[..self.len].get(at)?;
+        let Slot { flags, name, control, .. } = self.slots[..self.len].get(at)?;
         let (mut local, mut segment) = (None, None);
-        for (level, kind, data) in controls(&control.0[..*control_len]) {
+        for (level, kind, data) in controls(&control.0) {
             match (level, kind) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     // Behind the interface: the address that an answer comes from.
@@ -285,7 +277,7 @@ fn named(name: &[u8; NAME_BYTES]) -> Option<SocketAddr> {
     }
 }
 
-/// Reads control messages: their levels, types and data.
+/// Reads control messages: their levels, types and data. Zeros end them.
 fn controls(mut bytes: &[u8]) -> impl Iterator<Item = (libc::c_int, libc::c_int, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from_ne_bytes(*bytes.first_chunk()?);
@@ -487,27 +479,6 @@ mod tests {
             assert_eq!(messages.get(1).unwrap().bytes, b"answer");
             assert_eq!(messages.room(), MESSAGES_MAX - 2);
         }
-    }
-
-    #[test]
-    fn what_was_told_of_a_message_is_not_told_of_the_next_in_its_place() {
-        let (listening, client, addr) = pair("0.0.0.0:0");
-        let peer = client.local_addr().unwrap().as_socket().unwrap();
-        let mut messages = Messages::new();
-        aggregate(&listening);
-        say(&client, &[IoSlice::new(b"onetwothr")], Some(3), None);
-        receive(&mut messages, &listening);
-        let message = messages.get(0).unwrap();
-        assert_eq!(
-            (message.peer, message.local, message.segment),
-            (peer, Some(addr.ip()), Some(3))
-        );
-        messages.clear();
-        let way = Way { to: peer, from: Some(addr) };
-        say(&listening, &[IoSlice::new(b"answer")], None, Some(way));
-        receive(&mut messages, &client);
-        let message = messages.get(0).unwrap();
-        assert_eq!((message.peer, message.local, message.segment), (addr, None, None));
     }
 
     #[test]
