@@ -519,8 +519,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "udp-one-flow-more",
         file: "udp/mod.rs",
-        find: "if self.len() >= self.terms.flows_max {",
-        replace: "if self.len() > self.terms.flows_max {",
+        find: "self.len() >= self.terms.flows_max",
+        replace: "self.len() > self.terms.flows_max",
         origin: "ours, as it might have been: one more than there is room for",
     },
     // A place is taken again while the socket of who was there is still read.

@@ -124,6 +124,12 @@ const BELOW: &[Layer] = &[
         why: "the loop knows nothing of the control plane or the command line above it",
     },
     Layer {
+        name: "data",
+        uses: &["data::rules", "data::pipes", "data::hello", "data::datagrams"],
+        world: World::Open,
+        why: "a plane only declares its modules",
+    },
+    Layer {
         name: "data::datagrams",
         uses: &[
             "data::conn",
@@ -190,12 +196,6 @@ const BELOW: &[Layer] = &[
         uses: &["data::orders", "data::rules", "core::accept_queue", "data::sys", "core::addr"],
         world: World::Open,
         why: "accepting ends with a socket; whether it is let in is decided by the rules",
-    },
-    Layer {
-        name: "data",
-        uses: &["data::rules", "data::pipes", "data::hello", "data::datagrams"],
-        world: World::Open,
-        why: "a plane only declares its modules",
     },
     Layer {
         name: "data::rules",
