@@ -46,16 +46,17 @@ fn datagrams(message: &Message) -> Vec<&[u8]> {
 
 /// Fails unless this is what was to become of them.
 pub(crate) fn judge(taken: Taken, room: usize, messages: &[Message], became: &[Became]) {
-    let came = messages.iter().flat_map(|message| {
-        datagrams(message).into_iter().map(move |bytes| (message, bytes))
-    });
+    let came = messages
+        .iter()
+        .flat_map(|message| datagrams(message).into_iter().map(move |bytes| (message, bytes)));
     let mut became = became.iter();
     // Whose a place is, which somebody else may get when he is gone.
     let mut owners: BTreeMap<u32, (SocketAddr, SocketAddr, Option<SocketAddr>)> = BTreeMap::new();
     let mut paths: BTreeMap<SocketAddr, (SocketAddr, Option<SocketAddr>)> = BTreeMap::new();
     let is_roomy = room > messages.iter().map(|message| datagrams(message).len()).sum();
     // Nobody is silent for too long.
-    let lasts = messages.iter().map(|message| message.pause).sum::<Duration>() < Duration::from_secs(5);
+    let lasts =
+        messages.iter().map(|message| message.pause).sum::<Duration>() < Duration::from_secs(5);
     for (message, bytes) in came {
         let became = became.next().expect("something becomes of each");
         let read = header(taken, message.peer, bytes);
@@ -66,8 +67,8 @@ pub(crate) fn judge(taken: Taken, room: usize, messages: &[Message], became: &[B
                 let is_so = |(one, other, rest): (SocketAddr, Option<SocketAddr>, &[u8])| {
                     (one, other, rest) == (*client, *to, &payload[..])
                 };
-                let is_expected = expected.is_some_and(is_so)
-                    || !(is_roomy && lasts) && read.is_some_and(is_so);
+                let is_expected =
+                    expected.is_some_and(is_so) || !(is_roomy && lasts) && read.is_some_and(is_so);
                 assert!(is_expected, "{became:?}, not {expected:?}");
                 let owner = (message.peer, *client, *to);
                 let before = owners.insert(*place, owner);
