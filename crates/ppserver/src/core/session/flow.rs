@@ -2,10 +2,10 @@
 //!
 //! Counts bytes, never holds them. The same value serves both directions. The rule is to fill only
 //! an empty conduit: then no end can overtake data, and a full pipe needs no telling apart from an
-//! empty socket. Whether bytes are copied or spliced is decided here and nowhere else.
-//! Invariant: `shut` implies `eof` and `buffered == 0`.
+//! empty socket. Invariant: `shut` implies `eof` and `buffered == 0`.
 
 use super::action::{Interest, Method, Readiness, ReceiveResult, SendResult};
+use super::splicing::Splicing;
 
 /// What a flow can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +15,6 @@ pub(super) enum Step {
     Shutdown,
     /// Ask for what is to be read again.
     Listen,
-}
-
-/// When bytes are spliced rather than copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Splicing {
-    /// While a direction is bulky: once a read filled its buffer, until the source is quiet.
-    Auto,
-    /// Whenever no urgent byte forbids it.
-    Always,
-    /// Never.
-    Off,
 }
 
 /// The state of one direction.
@@ -188,16 +177,7 @@ impl Flow {
 
     /// Returns how the next fill is to be done.
     pub(super) fn method(&self) -> Method {
-        let wants_splice = match self.splicing {
-            Splicing::Auto => self.fills_reads,
-            Splicing::Always => true,
-            Splicing::Off => false,
-        };
-        if wants_splice && !self.copy_only && !self.is_unpiped {
-            Method::Splice
-        } else {
-            Method::Copy
-        }
+        self.splicing.method(self.fills_reads, !self.copy_only && !self.is_unpiped)
     }
 }
 

@@ -20,6 +20,7 @@ mod flow;
 mod next;
 mod policy;
 mod progress;
+mod splicing;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -36,9 +37,9 @@ pub use action::{
 use flow::Flow;
 use progress::{FirstLook, Progress};
 
-pub use flow::Splicing;
 pub use policy::{FirstBytes, FirstUse, Policy};
 pub use progress::SILENCE_PART;
+pub use splicing::Splicing;
 
 /// How long an abort waits for a peer that takes nothing of what was delivered, and a lingering close for
 /// one that says nothing more.

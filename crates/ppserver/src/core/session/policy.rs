@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::flow::Splicing;
+use super::splicing::Splicing;
 
 /// How a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,7 +14,7 @@ use crate::data::rules::{Rules, Taken};
 use crate::data::sys;
 use crate::telemetry::access_log::Record;
 use crate::telemetry::refusals::{self, Refused};
-use crate::telemetry::{log, strangers};
+use crate::telemetry::{log, log_throttle};
 
 impl Connection {
     /// Refuses a peer that is not let in: a reset, before a byte is read.
@@ -32,7 +32,7 @@ impl Connection {
         let mut may = || ctx.refusal_lines.allow(now);
         // Whoever is not trusted comes again and again, as a probe does; the others do not.
         let line = if reason == CloseReason::Untrusted {
-            let noted = strangers::note(peer.ip(), now, may);
+            let noted = log_throttle::note(peer.ip(), now, may);
             noted.map(|(connections, suppressed)| (Some(connections), suppressed))
         } else {
             may().map(|suppressed| (None, suppressed))

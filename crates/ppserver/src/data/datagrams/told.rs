@@ -15,8 +15,8 @@ use crate::data::conn::{Ctx, tell_end};
 use crate::data::rules::Taken;
 use crate::telemetry::access_log::Record;
 use crate::telemetry::log;
+use crate::telemetry::log_throttle;
 use crate::telemetry::refusals::{self, Refused};
-use crate::telemetry::strangers;
 
 impl DatagramPort {
     /// Tells of a datagram that was dropped for what it is or whose it is, as often as lines are allowed.
@@ -37,7 +37,7 @@ impl DatagramPort {
         let Some(suppressed) = ctx.refusal_lines.allow(ctx.now) else { return };
         // Whoever is not trusted comes again and again.
         if reason == DropReason::Untrusted
-            && strangers::note(Some(peer.ip()), ctx.now, || Some(())).is_none()
+            && log_throttle::note(Some(peer.ip()), ctx.now, || Some(())).is_none()
         {
             return;
         }
