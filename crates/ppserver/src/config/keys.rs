@@ -1,4 +1,4 @@
-//! The names of every table and key: those this version knows, and those of a later one.
+//! The names of every table and key.
 //!
 //! Not the types of the keys, which `read` has, nor their defaults, which `defaults` has.
 //! Invariant: a key that is read is listed here (`Section` asserts it), and docs/operations.md has
@@ -9,10 +9,8 @@
 pub(super) struct TableKeys {
     /// How messages call the table, `listener.proxy_protocol`; empty for the top of the file.
     pub(super) path: &'static str,
-    /// The keys of this version.
+    /// Its keys.
     pub(super) known: &'static [&'static str],
-    /// The keys of a later version: refused, but by name.
-    pub(super) later: &'static [&'static str],
     /// What may stand in it.
     pub(super) example: &'static str,
 }
@@ -31,63 +29,51 @@ pub(super) const TOP: TableKeys = TableKeys {
         "listener",
         "upstream",
     ],
-    later: &[],
     example: "",
 };
 
 pub(super) const SERVER: TableKeys = TableKeys {
     path: "server",
     known: &["workers", "max_connections", "shutdown_grace", "lame_duck"],
-    later: &[],
     example: "workers = 4",
 };
 
 pub(super) const ADMIN: TableKeys = TableKeys {
     path: "admin",
     known: &["listen", "socket"],
-    later: &[],
     example: "socket = \"/run/ppserver/admin.sock\"",
 };
 
-pub(super) const LOG: TableKeys = TableKeys {
-    path: "log",
-    known: &["level", "format", "output"],
-    later: &[],
-    example: "level = \"warn\"",
-};
+pub(super) const LOG: TableKeys =
+    TableKeys { path: "log", known: &["level", "format", "output"], example: "level = \"warn\"" };
 
 pub(super) const ACCESS_LOG: TableKeys = TableKeys {
     path: "access_log",
     known: &["enabled", "output", "format", "log_probes", "tlvs"],
-    later: &[],
     example: "enabled = true",
 };
 
 pub(super) const TIMEOUTS: TableKeys = TableKeys {
     path: "timeouts",
     known: &["header", "tls_hello", "connect", "idle", "half_closed", "flow", "flow_unanswered"],
-    later: &[],
     example: "idle = \"10m\"",
 };
 
 pub(super) const TCP: TableKeys = TableKeys {
     path: "tcp",
     known: &["nodelay", "keepalive", "defer_accept", "backlog"],
-    later: &[],
     example: "backlog = 1024",
 };
 
 pub(super) const KEEPALIVE: TableKeys = TableKeys {
     path: "tcp.keepalive",
     known: &["idle", "interval", "count"],
-    later: &[],
     example: "idle = \"1m\"",
 };
 
 pub(super) const SPLICE: TableKeys = TableKeys {
     path: "splice",
     known: &["mode", "pipe_size", "max_pipes"],
-    later: &[],
     example: "mode = \"off\"",
 };
 
@@ -106,16 +92,11 @@ pub(super) const LISTENER: TableKeys = TableKeys {
         "responses",
         "dont_fragment",
     ],
-    later: &[],
     example: "name, bind and upstream",
 };
 
-pub(super) const LISTENER_TIMEOUTS: TableKeys = TableKeys {
-    path: "listener.timeouts",
-    known: TIMEOUTS.known,
-    later: TIMEOUTS.later,
-    example: "idle = \"10m\"",
-};
+pub(super) const LISTENER_TIMEOUTS: TableKeys =
+    TableKeys { path: "listener.timeouts", known: TIMEOUTS.known, example: "idle = \"10m\"" };
 
 pub(super) const ACCEPT: TableKeys = TableKeys {
     path: "listener.proxy_protocol",
@@ -131,35 +112,30 @@ pub(super) const ACCEPT: TableKeys = TableKeys {
         "crc32c",
         "datagrams",
     ],
-    later: &[],
     example: "accept = \"require\" and trust = [\"10.0.0.0/8\"]",
 };
 
 pub(super) const LIMITS: TableKeys = TableKeys {
     path: "listener.limits",
     known: &["connections", "rate", "per_client", "flows"],
-    later: &[],
     example: "per_client = { connections = 100 }",
 };
 
 pub(super) const PER_CLIENT: TableKeys = TableKeys {
     path: "listener.limits.per_client",
     known: &["connections", "rate", "burst", "ipv6_prefix"],
-    later: &[],
     example: "connections = 100",
 };
 
 pub(super) const ROUTE: TableKeys = TableKeys {
     path: "listener.route",
     known: &["when", "upstream", "deny"],
-    later: &[],
     example: "when = { client = [\"192.0.2.0/24\"] } and upstream = \"web\"",
 };
 
 pub(super) const WHEN: TableKeys = TableKeys {
     path: "listener.route.when",
     known: &["client", "peer", "tlv", "sni", "alpn"],
-    later: &[],
     example: "client = [\"192.0.2.0/24\"]",
 };
 
@@ -175,42 +151,36 @@ pub(super) const UPSTREAM: TableKeys = TableKeys {
         "proxy_protocol",
         "health",
     ],
-    later: &[],
     example: "endpoints = [\"127.0.0.1:8080\"]",
 };
 
 pub(super) const ENDPOINT: TableKeys = TableKeys {
     path: "upstream.NAME.endpoints",
     known: &["address", "srv", "file", "weight", "backup", "max_connections", "send"],
-    later: &[],
     example: "address = \"127.0.0.1:8080\"",
 };
 
 pub(super) const PASSIVE: TableKeys = TableKeys {
     path: "upstream.NAME.passive",
     known: &["failures", "eject", "max"],
-    later: &[],
     example: "failures = 2",
 };
 
 pub(super) const DNS: TableKeys = TableKeys {
     path: "upstream.NAME.dns",
     known: &["min", "max"],
-    later: &[],
     example: "min = \"5s\" and max = \"5m\"",
 };
 
 pub(super) const SEND: TableKeys = TableKeys {
     path: "upstream.NAME.proxy_protocol",
     known: &["send", "destination", "tlv_pass", "tlv_set", "crc32c", "datagrams"],
-    later: &[],
     example: "send = \"v2\"",
 };
 
 pub(super) const TLV_SET: TableKeys = TableKeys {
     path: "upstream.NAME.proxy_protocol.tlv_set",
     known: &["type", "value", "from"],
-    later: &[],
     example: "type = 0xE1, value = \"edge-1\"",
 };
 
@@ -228,7 +198,6 @@ pub(super) const HEALTH: TableKeys = TableKeys {
         "slow_start",
         "on_down",
     ],
-    later: &[],
     example: "check = \"tcp\"",
 };
 

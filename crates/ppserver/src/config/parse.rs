@@ -119,20 +119,10 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// Reports the keys the table should not have.
     pub(super) fn check_keys(self, faults: &mut Diagnostics) {
-        let TableKeys { known, later, .. } = *self.keys;
+        let known = self.keys.known;
         for (key, _) in self.table.into_iter().flatten() {
             let name = key.get_ref().as_ref();
             if known.contains(&name) {
-                continue;
-            }
-            if later.contains(&name) {
-                faults
-                    .add(
-                        Code::NotSupported,
-                        key.span(),
-                        format!("`{name}` is not supported by this version"),
-                    )
-                    .with_help("remove it, or use a version that has it");
                 continue;
             }
             let title = self.keys.title();
@@ -227,22 +217,15 @@ impl<'a, 'i> Section<'a, 'i> {
         element_text(self.get(key)?, key, example, faults)
     }
 
-    /// One of a few words; those of a later version (`file:` is all that begin so) are refused by
-    /// name.
-    pub(super) fn choice<T: Choice>(
-        self,
-        key: &str,
-        default: T,
-        later: &[&str],
-        faults: &mut Diagnostics,
-    ) -> T {
+    /// One of a few words.
+    pub(super) fn choice<T: Choice>(self, key: &str, default: T, faults: &mut Diagnostics) -> T {
         let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let example = format!("{key} = {}", words.join(" or "));
         let Some(text) = self.text(key, &example, faults) else { return default };
-        word::<T>(&text, key, later, faults).unwrap_or(default)
+        word::<T>(&text, key, faults).unwrap_or(default)
     }
 
-    /// The only word of this version, and those of a later one.
+    /// The only word of this version; those of a later one (`file:` is all that begin so) are refused by name.
     pub(super) fn only_word(
         self,
         key: &str,
@@ -426,16 +409,11 @@ pub(super) fn element_number(
 }
 
 /// The value a word stands for.
-pub(super) fn word<T: Choice>(
-    text: &At<&str>,
-    key: &str,
-    later: &[&str],
-    faults: &mut Diagnostics,
-) -> Option<T> {
+pub(super) fn word<T: Choice>(text: &At<&str>, key: &str, faults: &mut Diagnostics) -> Option<T> {
     let found = T::WORDS.iter().find(|(word, _)| *word == text.value);
     if found.is_none() {
         let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
-        bad_word(text, key, &words, later, faults);
+        bad_word(text, key, &words, &[], faults);
     }
     found.map(|(_, value)| *value)
 }

@@ -44,7 +44,7 @@ pub(super) fn listener(
     faults: &mut Diagnostics,
 ) -> ListenerDraft {
     let section = Section::open(&keys::LISTENER, value, faults);
-    let protocol = section.choice::<Protocol>("protocol", defaults::PROTOCOL, &[], faults);
+    let protocol = section.choice::<Protocol>("protocol", defaults::PROTOCOL, faults);
     let timeouts = section.section("timeouts", &keys::LISTENER_TIMEOUTS, faults);
     let accept = section.section("proxy_protocol", &keys::ACCEPT, faults);
     let trusted = trusted(accept, faults);
@@ -72,7 +72,7 @@ fn udp(section: Section<'_, '_>, faults: &mut Diagnostics) -> Udp {
     let dont_fragment = default.dont_fragment;
     Udp {
         responses: small(section, "responses", RESPONSES, default.responses, faults),
-        dont_fragment: section.choice::<DontFragment>("dont_fragment", dont_fragment, &[], faults),
+        dont_fragment: section.choice::<DontFragment>("dont_fragment", dont_fragment, faults),
     }
 }
 
@@ -144,15 +144,14 @@ fn accept(
         Protocol::Tcp => template.versions,
         Protocol::Udp => Versions::V2,
     });
-    let v1_families =
-        section.choice::<V1Families>("v1_families", template.v1_families, &[], faults);
-    let silent = section.choice::<Silent>("silent", template.silent, &[], faults);
-    let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, &[], faults);
-    let local = section.choice::<LocalPolicy>("local", template.local, &[], faults);
+    let v1_families = section.choice::<V1Families>("v1_families", template.v1_families, faults);
+    let silent = section.choice::<Silent>("silent", template.silent, faults);
+    let untrusted = section.choice::<Untrusted>("untrusted", template.untrusted, faults);
+    let local = section.choice::<LocalPolicy>("local", template.local, faults);
     let header_bytes_max =
         section.size("header_max", HEADER_BYTES, template.header_bytes_max, faults);
-    let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, &[], faults);
-    let datagrams = section.choice::<Datagrams>("datagrams", template.datagrams, &[], faults);
+    let crc32c = section.choice::<ChecksumPolicy>("crc32c", template.crc32c, faults);
+    let datagrams = section.choice::<Datagrams>("datagrams", template.datagrams, faults);
     // What is meant by a word that cannot be read is not known.
     if section.get("accept").is_some_and(|value| faults.has_error_at(&value.span().into())) {
         return None;
@@ -199,7 +198,7 @@ fn presence(section: Section<'_, '_>, faults: &mut Diagnostics) -> Option<Presen
     } else if value.get_ref().is_bool() {
         (says.to_owned(), "\"off\" takes no headers".to_owned())
     } else {
-        return section.choice("accept", defaults::ACCEPT, &[], faults);
+        return section.choice("accept", defaults::ACCEPT, faults);
     };
     faults.add(Code::BadValue, value.span(), message).with_help(help);
     defaults::ACCEPT
@@ -233,7 +232,7 @@ fn versions(
         .iter()
         .filter_map(|value| {
             let text = element_text(value, "versions", example, faults)?;
-            let version = parse::word::<Version>(&text, "versions", &[], faults)?;
+            let version = parse::word::<Version>(&text, "versions", faults)?;
             let (message, help) = match (protocol, version) {
                 (Protocol::Tcp, Version::Spp) => {
                     ("SPP is of datagrams", "protocol = \"udp\" takes them")

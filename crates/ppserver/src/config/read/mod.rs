@@ -150,8 +150,8 @@ fn log(section: Section<'_, '_>, faults: &mut Diagnostics) -> Log {
     let default = Log::default();
     section.only_word("output", defaults::LOG_OUTPUT, &["syslog", "journald", "file:"], faults);
     Log {
-        level: section.choice("level", default.level, &[], faults),
-        format: section.choice("format", default.format, &[], faults),
+        level: section.choice("level", default.level, faults),
+        format: section.choice("format", default.format, faults),
     }
 }
 
@@ -163,7 +163,7 @@ fn access_log(section: Section<'_, '_>, faults: &mut Diagnostics) -> AccessLog {
             .text("output", "output = \"stdout\"", faults)
             .and_then(|text| access_output("output", text, ACCESS_OUTPUTS, faults))
             .unwrap_or(default.output),
-        format: section.choice("format", default.format, &[], faults),
+        format: section.choice("format", default.format, faults),
         probes: section.toggle("log_probes", default.probes, faults),
         tlvs: logged_tlvs(section, faults),
     }
@@ -284,7 +284,7 @@ fn small(
 fn splice(section: Section<'_, '_>, faults: &mut Diagnostics) -> Splice {
     let default = Splice::default();
     Splice {
-        mode: section.choice("mode", default.mode, &[], faults),
+        mode: section.choice("mode", default.mode, faults),
         pipe_bytes: section.size("pipe_size", PIPE_BYTES, default.pipe_bytes, faults),
         max_pipes: section.count("max_pipes", PIPES, default.max_pipes, faults),
     }

@@ -61,7 +61,7 @@ pub(super) fn upstream(
     let passive = section.section("passive", &keys::PASSIVE, faults);
     UpstreamDraft {
         name,
-        balance: section.choice("balance", defaults::BALANCE, &[], faults),
+        balance: section.choice("balance", defaults::BALANCE, faults),
         passive: passive.written(self::passive(passive, faults)),
         retries: At::new(retries, section.get("retries").map(Spanned::span)),
         source: source(section, faults),
@@ -103,7 +103,7 @@ fn entry(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<Entry
     let backup = section.toggle("backup", defaults::BACKUP, faults);
     let most = defaults::ENDPOINT_CONNECTIONS_MAX;
     let connections_max = number(section, "max_connections", CONNECTIONS, most, faults);
-    let own = section.choice::<Option<Version>>("send", defaults::SEND, &[], faults);
+    let own = section.choice::<Option<Version>>("send", defaults::SEND, faults);
     let send = if section.has("send") { EntrySend::Own(own) } else { EntrySend::Inherited };
     let At { value: endpoint, place } = found?;
     let entry = Entry { endpoint, weight, backup, connections_max, send };
@@ -160,21 +160,21 @@ fn passive(section: Section<'_, '_>, faults: &mut Diagnostics) -> Passive {
 fn health(section: Section<'_, '_>, faults: &mut Diagnostics) -> HealthDraft {
     let HealthDraft { kind, policy, slow_start, on_down, .. } = HealthDraft::default();
     HealthDraft {
-        kind: section.choice("check", kind, &[], faults),
+        kind: section.choice("check", kind, faults),
         exchange: Exchange {
             send: exchanged(section, "send", "send = \"PING\\r\\n\"", faults),
             expect: exchanged(section, "expect", "expect = \"+PONG\"", faults),
         },
         policy: CheckPolicy {
             exchange: None,
-            proxy: section.choice("proxy", policy.proxy, &[], faults),
+            proxy: section.choice("proxy", policy.proxy, faults),
             interval: section.duration("interval", CHECK_INTERVAL, policy.interval, faults),
             timeout: section.duration("timeout", CHECK_TIMEOUT, policy.timeout, faults),
             rise: number(section, "rise", CHECKS, policy.rise, faults),
             fall: number(section, "fall", CHECKS, policy.fall, faults),
         },
         slow_start: section.duration("slow_start", SLOW_START, slow_start, faults),
-        on_down: section.choice("on_down", on_down, &[], faults),
+        on_down: section.choice("on_down", on_down, faults),
     }
 }
 
@@ -230,12 +230,12 @@ fn send(
     endpoints: &[EntryDraft],
     faults: &mut Diagnostics,
 ) -> Sending {
-    let version = section.choice::<Option<Version>>("send", defaults::SEND, &[], faults);
-    let destination = section.choice("destination", defaults::DESTINATION, &[], faults);
+    let version = section.choice::<Option<Version>>("send", defaults::SEND, faults);
+    let destination = section.choice("destination", defaults::DESTINATION, faults);
     let tlv_pass = tlv_pass(section, passed, faults).unwrap_or(defaults::TLV_PASS);
     let tlv_set = tlv_set(section, faults);
     let crc32c = section.toggle("crc32c", defaults::CRC32C_SENT, faults);
-    let datagrams = section.choice::<Datagrams>("datagrams", defaults::DATAGRAMS, &[], faults);
+    let datagrams = section.choice::<Datagrams>("datagrams", defaults::DATAGRAMS, faults);
     let none = Sending::of(version);
     match most_sent(version, endpoints) {
         None => none,
@@ -279,7 +279,7 @@ fn tlv(value: &Spanned<DeValue<'_>>, faults: &mut Diagnostics) -> Option<TlvSet>
             .with_help("remove one of them");
     }
     let kind = section.get("type").and_then(|value| kind(value, faults));
-    let source = section.choice("from", TlvSource::Id, &[], faults);
+    let source = section.choice("from", TlvSource::Id, faults);
     if let (Some(tlv::UNIQUE_ID), TlvSource::Sni | TlvSource::Alpn) = (kind, source) {
         faults
             .add(Code::BadValue, section.get("from").map(Spanned::span), "this is no unique id")
