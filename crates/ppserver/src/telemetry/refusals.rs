@@ -1,6 +1,6 @@
 //! Who was refused lately, and why: the last ones of each worker, for whoever asks.
 //!
-//! Not a log: it holds what a record of a fixed size has room for, and forgets. Invariant: a worker never waits
+//! Not the log, whose line `data/conn/refused` writes: it holds what a record of a fixed size has room for, and forgets. Invariant: a worker never waits
 //! for a reader and allocates nothing; what it could not note is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};

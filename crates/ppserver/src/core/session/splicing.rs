@@ -1,4 +1,4 @@
-//! Whether bytes are copied or spliced: decided here and nowhere else.
+//! Whether bytes are copied or spliced: decided here and nowhere else, by what `flow` knows of its source.
 
 use super::action::Method;
 
