@@ -126,7 +126,10 @@ impl Page {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone,
         });
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        // Its view may be still on its way, and has no size until then.
+        let method = "Emulation.setDeviceMetricsOverride";
+        let sized = poll_for(PATIENCE, || self.try_call(method, size.clone()).ok());
+        assert!(sized.is_some(), "the page has a view");
         self.call("Emulation.setScrollbarsHidden", json!({ "hidden": true }));
         let scheme = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.call("Emulation.setEmulatedMedia", json!({ "features": [scheme] }));
@@ -226,6 +229,12 @@ impl Page {
     /// Calls, and waits for the answer.
     #[track_caller]
     fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// # Errors
+    /// What the browser has against it.
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -237,8 +246,8 @@ impl Page {
                 panic!("no answer to {method}\n{}", self.proc.transcript());
             };
             if told["id"] == self.calls {
-                assert!(told["error"].is_null(), "{method}: {}", told["error"]);
-                return told["result"].take();
+                let error = told["error"].take();
+                return if error.is_null() { Ok(told["result"].take()) } else { Err(error) };
             }
             let is_of_silence = told["params"]["entry"]["source"] == "network";
             if !(self.may_be_alone && is_of_silence) {
