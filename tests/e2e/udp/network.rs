@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Setup, a_client, addr, answer, assert_counted, bound, counted, next, v2};
+use super::{Setup, a_client, addr, assert_counted, bound, counted, next, v2};
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::support::namespace::in_a_namespace;
 
@@ -27,23 +27,33 @@ fn a_flow_that_would_meet_itself_goes_to_another_endpoint() {
     in_a_namespace(|| {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", PORTS).expect("it is ours");
         let far = bound("127.0.0.1:30000");
+        far.set_nonblocking(true).unwrap();
         let setup = Setup::to(&[DEAD.parse().unwrap(), addr(&far)]).bind("127.0.0.1:30001");
-        let server = setup.listener("responses = 1").upstream("passive = { failures = 0 }").start();
+        // One whose first question the dead one lost is owed an answer until then.
+        let listener = "responses = 1\ntimeouts = { flow = \"1s\", flow_unanswered = \"1s\" }";
+        let server = setup.listener(listener).upstream("passive = { failures = 0 }").start();
         let mut ports = 31_000..u16::MAX;
         let met_itself = poll_for(PATIENCE, || {
             let port = ports.next()?;
             let client = client_at(port, server.addr());
+            client.set_nonblocking(true).unwrap();
             let question = format!("question of {port}");
-            // The first may be lost to the dead one, which the second hears of; and one of who came before may be late.
-            let peer = poll_for(PATIENCE, || {
+            let answered = poll_for(PATIENCE, || {
+                // The first may be lost to the dead one, which the second hears of.
                 client.send(question.as_bytes()).unwrap();
-                far.set_nonblocking(true).unwrap();
                 let mut buf = [0; 64];
-                let (len, peer) = far.recv_from(&mut buf).ok()?;
-                (buf[..len] == *question.as_bytes()).then_some(peer)
+                // All are answered, late ones of who came before too: a flow that is owed an answer keeps its port.
+                while let Ok((len, peer)) = far.recv_from(&mut buf) {
+                    far.send_to(&[b"answer to ", &buf[..len]].concat(), peer).unwrap();
+                }
+                client.recv(&mut buf).ok().map(|len| buf[..len].to_vec())
             });
-            far.send_to(b"answer", peer.expect("somebody is there")).unwrap();
-            assert_eq!(answer(&client), b"answer", "and not its own question");
+            let answer = answered.expect("somebody is there");
+            assert_eq!(
+                answer,
+                format!("answer to {question}").as_bytes(),
+                "and not its own question"
+            );
             let met = counted(&server, "ppserver_connects_total");
             met.iter().any(|(result, count)| result == "self" && *count > 0).then_some(())
         });
