@@ -1,7 +1,7 @@
 //! Who was refused lately, and why: the last ones of each worker, for whoever asks.
 //!
-//! Not the log, whose line `data/conn/refused` writes: it holds what a record of a fixed size has room for, and forgets. Invariant: a worker never waits
-//! for a reader and allocates nothing; what it could not note is counted.
+//! Not the log, whose line `data/conn/refused` writes: it holds what a record of a fixed size has room for, and
+//! forgets. Invariant: a worker never waits for a reader and allocates nothing; what it could not note is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};

@@ -388,6 +388,20 @@ fn nginx_conf(setup: Setup, tuning: Tuning, dir: &Path, module: &str) -> String 
         Inbound::Header => " proxy_protocol",
         Inbound::Plain => "",
     };
+    let server = format!(
+        "listen {listen}{accept} backlog=4096;
+        proxy_pass {backend};
+        proxy_protocol on;
+        {lines}",
+        listen = ports::addr(ports::PROXY),
+        backend = ports::addr(ports::BACKEND),
+        lines = tuning.lines,
+    );
+    nginx_stream(dir, module, &server) + &nginx_http(dir, ports::PROXY_STATUS, "")
+}
+
+/// One worker, and a stream block with a server of these lines.
+pub(super) fn nginx_stream(dir: &Path, module: &str, server: &str) -> String {
     format!(
         "{module}
 daemon off;
@@ -397,18 +411,11 @@ error_log stderr error;
 events {{ worker_connections 16384; }}
 stream {{
     server {{
-        listen {listen}{accept} backlog=4096;
-        proxy_pass {backend};
-        proxy_protocol on;
-        {lines}
+        {server}
     }}
 }}
-{status}",
+",
         dir = dir.display(),
-        listen = ports::addr(ports::PROXY),
-        backend = ports::addr(ports::BACKEND),
-        lines = tuning.lines,
-        status = nginx_http(dir, ports::PROXY_STATUS, ""),
     )
 }
 

@@ -10,7 +10,7 @@ use ppload::Framing;
 use tempfile::TempDir;
 
 use super::cases::Amount;
-use super::contender::{Contender, Kind, Tuning, stream_module};
+use super::contender::{Contender, Kind, Tuning, nginx_stream, stream_module};
 use super::setup::write;
 use crate::ports;
 use crate::process::Cores;
@@ -234,25 +234,14 @@ endpoints = [\"{backend}\"]
 
 fn nginx_conf(load: &Load, dir: &Path, module: &str) -> String {
     let responses = if load.unit == Unit::Question { "proxy_responses 1;" } else { "" };
-    format!(
-        "{module}
-daemon off;
-worker_processes 1;
-pid {dir}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 16384; }}
-stream {{
-    server {{
-        listen {listen} udp rcvbuf=4m;
+    let server = format!(
+        "listen {listen} udp rcvbuf=4m;
         proxy_pass {backend};
-        {responses}
-    }}
-}}
-",
-        dir = dir.display(),
+        {responses}",
         listen = ports::addr(ports::PROXY),
         backend = ports::addr(ports::BACKEND),
-    )
+    );
+    nginx_stream(dir, module, &server)
 }
 
 /// Without `prefer_gro` it takes what came together for one datagram.
