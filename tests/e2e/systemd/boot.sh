@@ -3,8 +3,8 @@
 #
 # Its root is this system's, where all that is written goes to memory; /sys and /proc/sys are read-only there, and the
 # network is this system's. It loads the units in UNITS and the journal's, and nothing else; PROGRAM is
-# /usr/local/bin/ppserver there, and SHARED is /shared, whose ppserver.toml is /etc/ppserver.toml. It ends when this is
-# told to by SIGTERM. To be run by root in a mount namespace of its own: unshare --mount.
+# /usr/local/bin/ppserver there, and SHARED is /shared, whose ppserver.toml is /etc/ppserver/ppserver.toml. It
+# ends when this is told to by SIGTERM. To be run by root in a mount namespace of its own: unshare --mount.
 set -eu
 
 if [ "$1" != --inside ]; then
@@ -40,16 +40,16 @@ for device in null zero full random urandom tty; do
     mount --bind /dev/$device $root/dev/$device
 done
 
-mkdir -p $root/units $root/shared $root/usr/local/bin
+mkdir -p $root/units $root/shared $root/usr/local/bin $root/etc/ppserver
 for unit in systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket; do
     cp /lib/systemd/system/$unit $root/units
 done
 cp -r "$units"/. $root/units
 mount --bind "$shared" $root/shared
-rm -f $root/usr/local/bin/ppserver $root/etc/ppserver.toml
+rm -f $root/usr/local/bin/ppserver $root/etc/ppserver/ppserver.toml
 : > $root/usr/local/bin/ppserver
 mount --bind "$program" $root/usr/local/bin/ppserver
-ln -s /shared/ppserver.toml $root/etc/ppserver.toml
+ln -s /shared/ppserver.toml $root/etc/ppserver/ppserver.toml
 
 mkdir $root/old
 cd $root

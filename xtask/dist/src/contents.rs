@@ -15,11 +15,7 @@ use crate::licences;
 /// The shells that commands are completed in.
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
-/// What the units say, and what they say in a package.
-const UNIT_PROGRAM: (&str, &str) = ("/usr/local/bin/ppserver", "/usr/bin/ppserver");
-const UNIT_CONFIG: (&str, &str) = ("/etc/ppserver.toml", "/etc/ppserver/ppserver.toml");
-
-/// Where packages have the configuration.
+/// Where units and packages have the configuration.
 pub(crate) const CONFIG: &str = "etc/ppserver/ppserver.toml";
 pub(crate) const LICENCES: &str = "usr/share/licenses/ppserver";
 
@@ -208,12 +204,9 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// A unit with the paths that packages have.
+/// A unit as a package brings it.
 fn for_a_package(unit: &str) -> String {
-    let comment = ", to be put into /etc/systemd/system";
-    [UNIT_PROGRAM, UNIT_CONFIG, (comment, "")]
-        .iter()
-        .fold(unit.to_owned(), |unit, (from, to)| unit.replace(from, to))
+    unit.replace("/usr/local/bin", "/usr/bin").replace(", to be put into /etc/systemd/system", "")
 }
 
 pub(crate) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
@@ -272,7 +265,7 @@ mod tests {
             packaged.contains("ExecStart=/usr/bin/ppserver run -c /etc/ppserver/ppserver.toml")
         );
         assert!(packaged.contains("ExecReload=/usr/bin/ppserver reload"), "{packaged}");
-        for gone in ["/usr/local", "/etc/ppserver.toml", "/etc/systemd"] {
+        for gone in ["/usr/local", "/etc/systemd"] {
             assert!(unit.contains(gone) && !packaged.contains(gone), "{gone}");
         }
     }

@@ -53,7 +53,8 @@ impl Scene {
             status: json!({
                 "version": "0.1.0", "commit": "15bdf3a4c1d2", "pid": 28567, "generation": 1,
                 "started": "2026-11-30T03:00:00.000Z", "uptime_seconds": 7385.0 + Duration::from_secs(second).as_secs_f64(),
-                "workers": 2, "state": "serving", "config": "/etc/ppserver.toml", "connections_max": 9389,
+                "workers": 2, "state": "serving", "config": "/etc/ppserver/ppserver.toml",
+                "connections_max": 9389,
                 "active": 14, "accepted": accepted + 20, "closed": { "done": accepted, "header_absent": 4, "untrusted": 2 },
                 "bytes_up": bytes, "bytes_down": 9 * bytes, "connect_failures": 0, "accept_pauses": 0,
                 "pipes_missing": 0, "access_lines_dropped": 0, "log_lines_dropped": 0,
