@@ -75,6 +75,10 @@ fn man_takes_every_page_without_a_warning() {
         for heading in ["NAME\n", "SYNOPSIS\n", "DESCRIPTION\n", "OPTIONS\n"] {
             assert!(text.contains(heading), "{page}: {heading}{text}");
         }
+        let (header, footer) = (text.lines().next(), text.trim_end().lines().last());
+        assert!(header.is_some_and(|line| line.contains(" ppserver manual ")), "{page}: {text}");
+        let version = concat!("ppserver ", env!("CARGO_PKG_VERSION"), " ");
+        assert!(footer.is_some_and(|line| line.starts_with(version)), "{page}: {text}");
     }
 }
 

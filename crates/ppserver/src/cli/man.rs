@@ -4,7 +4,7 @@
 //! changes from build to build, as a date.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,8 +42,8 @@ Variables:
   NO_COLOR         not empty: no colours
 
 Files:
-  /etc/ppserver.toml            the configuration that the unit of systemd names
-  /run/ppserver/admin.sock      the door of a running server that is asked unless another is named";
+  /etc/ppserver/ppserver.toml  the configuration that the unit of systemd names
+  /run/ppserver/admin.sock     the door of a running server that is asked unless another is named";
 
 const EXAMPLES: &str = "EXAMPLES";
 const SIGNALS: &str = "SIGNALS";
@@ -97,8 +97,7 @@ fn name(command: &Command) -> &str {
 
 /// The page of a command.
 fn page(command: &Command, parent: Option<&Command>) -> io::Result<Vec<u8>> {
-    let source = concat!("ppserver ", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone()).source(source).manual("ppserver manual");
+    let man = Man::new(command.clone());
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let (text, mut sections) = sections(&help);
     if parent.is_none() {
@@ -112,7 +111,9 @@ fn page(command: &Command, parent: Option<&Command>) -> io::Result<Vec<u8>> {
     sections.sort_by_key(|section| section.title == EXAMPLES);
 
     let mut page = Vec::new();
-    man.render_title(&mut page)?;
+    // An empty date has to stand there, or what follows it moves up.
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(page, r#".TH {} 1 "" "ppserver {version}" "ppserver manual""#, name(command))?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
