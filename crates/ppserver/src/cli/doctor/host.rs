@@ -121,6 +121,7 @@ pub(super) enum Transport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: u32,
+    /// It names itself as it likes: escaped.
     pub(super) name: String,
     /// `nginx.service`, if it is one.
     pub(super) unit: Option<String>,
@@ -206,24 +207,28 @@ fn sockets(pid: u32) -> io::Result<Vec<u64>> {
 }
 
 fn process(pid: u32) -> Process {
-    let name = read(&format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
+    let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = comm.trim_ascii_end().escape_ascii().to_string();
     let unit = read(&format!("/proc/{pid}/cgroup")).and_then(|text| unit(&text));
     Process { pid, name, unit }
 }
 
-/// `0::/system.slice/nginx.service`; those of a user are not asked of the system's manager.
+/// `0::/system.slice/nginx.service`; those of a user are not asked of the system's manager. Who may make groups names
+/// them as he likes: what is no name of a unit (systemd.unit(5)), or would be more than a word to a shell, is none.
 fn unit(cgroup: &str) -> Option<String> {
+    let is_of_unit = |c: char| c.is_ascii_alphanumeric() || ":-_.@".contains(c);
     let paths = cgroup.lines().filter_map(|line| line.rsplit(':').next());
     let units = paths.filter(|path| !path.contains("/user@"));
     units
         .filter_map(|path| path.rsplit('/').next())
-        .find(|name| name.ends_with(".service"))
+        .find(|name| name.ends_with(".service") && name.chars().all(is_of_unit))
         .map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -243,6 +248,26 @@ mod tests {
         ] {
             assert_eq!(unit(&format!("0::/user.slice/user-1000.slice/{nobodys}\n")), None);
         }
+    }
+
+    #[test]
+    fn what_others_name_themselves_is_nothing_to_a_terminal_or_a_shell() {
+        for name in ["x;reboot;.service", "$(reboot).service", "\x1b[2J.service", "a b.service"] {
+            assert_eq!(unit(&format!("0::/system.slice/a.service/{name}\n")), None, "{name:?}");
+        }
+        let script = "printf '\\033[2J\\377' > /proc/self/comm && read -r _";
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", script]).stdin(Stdio::piped()).spawn();
+        let mut shell = shell.unwrap();
+        let comm = format!("/proc/{}/comm", shell.id());
+        let is_named = || fs::read(&comm).unwrap().ends_with(b"\xff\n");
+        while !is_named() && shell.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let named = process(shell.id()).name;
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert_eq!(named, "\\x1b[2J\\xff");
     }
 
     #[test]
