@@ -9,6 +9,7 @@ mod encode;
 mod generated;
 mod golden;
 mod pcap;
+mod probe;
 mod support;
 mod terminal;
 mod vectors;
