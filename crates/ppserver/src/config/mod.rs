@@ -1,4 +1,4 @@
-//! What the server is told to do: the vocabulary (`types`), and the two ways in, a file and flags.
+//! What the server is told to do: the vocabulary (`types`, `upstream`, `udp`), and the two ways in, a file and flags.
 //!
 //! Not a place for behaviour: no socket is opened and no name resolved here, and only `load`
 //! touches the file system. Invariant: a [`Config`] that exists is whole and consistent (names and
@@ -36,6 +36,7 @@ mod tests;
 mod types;
 mod udp;
 mod units;
+mod upstream;
 mod validate;
 mod variables;
 
@@ -55,3 +56,4 @@ pub use overrides::{CommonFlags, Overrides};
 pub use types::*;
 pub use udp::{Datagrams, DontFragment, Protocol, Udp};
 pub use units::parse_tlv_type;
+pub use upstream::*;
