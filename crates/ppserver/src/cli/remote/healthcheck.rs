@@ -11,6 +11,9 @@ use crate::control::client::{self, Verb};
 /// How long an answer may take: less than any orchestrator waits.
 const TIME: Duration = Duration::from_secs(3);
 
+/// What is asked for where nothing is said.
+const READY: &str = "/readyz";
+
 const HELP: &str = "\
 Without a URL it asks the admin door for /readyz. Prints the answer; exit 0 for a status of 2xx, 1 for anything \
 else and where nobody answers within 3 s.
@@ -24,7 +27,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Args {
-    /// What to ask instead of the admin door; without a path, /readyz of it
+    /// What to ask instead of the admin door; without a path, or with `/` alone, /readyz of it
     #[arg(value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
@@ -35,7 +38,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (door, path) = match &args.url {
         Some(url) => parse(url).map_err(|why| Failure::new(Exit::Failed, why))?,
-        None => (args.admin.door().clone(), "/readyz".to_owned()),
+        None => (args.admin.door().clone(), READY.to_owned()),
     };
     let asked = client::ask(&door, Verb::Get, &path, TIME);
     let asked = asked.map_err(|error| super::unreachable(&door, &error))?;
@@ -62,8 +65,10 @@ fn parse(url: &str) -> Result<(Door, String), String> {
     };
     let (host, path) = match rest.find('/') {
         Some(at) => rest.split_at(at),
-        None => (rest, "/readyz"),
+        None => (rest, "/"),
     };
+    // RFC 9110, section 4.2.3: an empty path and "/" are the same.
+    let path = if path == "/" { READY } else { path };
     if host.is_empty() {
         return Err(format!("`{url}` names no host: http://127.0.0.1:9464/livez, for example"));
     }
@@ -81,7 +86,8 @@ mod tests {
     fn a_url_without_a_path_asks_whether_it_is_ready() {
         for (url, host, path) in [
             ("http://127.0.0.1:9464", "127.0.0.1:9464", "/readyz"),
-            ("http://127.0.0.1:9464/", "127.0.0.1:9464", "/"),
+            ("http://127.0.0.1:9464/", "127.0.0.1:9464", "/readyz"),
+            ("http://127.0.0.1:9464/?", "127.0.0.1:9464", "/?"),
             ("http://[::1]:9464/livez", "[::1]:9464", "/livez"),
             ("localhost:9464/a?b", "localhost:9464", "/a?b"),
             ("http://web", "web:80", "/readyz"),
