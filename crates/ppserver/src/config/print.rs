@@ -1,11 +1,12 @@
 //! A configuration as TOML, with every default filled in.
 //!
 //! What is printed is what is in effect: keys that change nothing (`trust` of a listener that
-//! accepts no headers) are left out. Invariant: the text reads back as the same value, without a
+//! accepts no headers) and a listener's times that are those of `[timeouts]` are left out. Invariant: the text reads back as the same value, without a
 //! error.
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use pptrust::Networks;
 
@@ -26,9 +27,10 @@ impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "config_version = {CONFIG_VERSION}")?;
         process(self, f)?;
+        timeouts(self, f)?;
         sockets(self, f)?;
         for listener in &self.listeners {
-            self::listener(listener, &self.upstreams, f)?;
+            self::listener(listener, self, f)?;
         }
         self.upstreams.iter().try_for_each(|upstream| self::upstream(upstream, f))
     }
@@ -90,7 +92,8 @@ fn sockets(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "max_pipes = {}", count(config.splice.max_pipes))
 }
 
-fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> fmt::Result {
+fn listener(listener: &Listener, config: &Config, f: &mut impl Write) -> fmt::Result {
+    let upstreams = &config.upstreams;
     let upstream = upstreams.get(listener.upstream).ok_or(fmt::Error)?;
     writeln!(f, "\n[[listener]]")?;
     writeln!(f, "name = {}", quoted(&listener.name))?;
@@ -131,7 +134,7 @@ fn listener(listener: &Listener, upstreams: &[Upstream], f: &mut impl Write) -> 
             writeln!(f, "datagrams = {}", word(policy.datagrams))?;
         }
     }
-    timeouts(&listener.timeouts, f)?;
+    listener_timeouts(&listener.timeouts, &config.timeouts, f)?;
     limits(&listener.limits, f)?;
     listener.routes.iter().try_for_each(|route| self::route(route, upstreams, f))
 }
@@ -197,17 +200,36 @@ fn pattern(pattern: &Pattern) -> String {
     }
 }
 
-fn timeouts(timeouts: &Timeouts, f: &mut impl Write) -> fmt::Result {
+/// Every key with its time.
+fn times(timeouts: &Timeouts) -> [(&'static str, Duration); 7] {
     let Timeouts { header, tls_hello, connect, idle, half_closed, flow, flow_unanswered } =
         *timeouts;
+    [
+        ("header", header),
+        ("tls_hello", tls_hello),
+        ("connect", connect),
+        ("idle", idle),
+        ("half_closed", half_closed),
+        ("flow", flow),
+        ("flow_unanswered", flow_unanswered),
+    ]
+}
+
+fn timeouts(config: &Config, f: &mut impl Write) -> fmt::Result {
+    writeln!(f, "\n[timeouts]")?;
+    let mut times = times(&config.timeouts).into_iter();
+    times.try_for_each(|(key, time)| writeln!(f, "{key} = {}", quoted(format_duration(time))))
+}
+
+/// Those that are other than the base.
+fn listener_timeouts(timeouts: &Timeouts, base: &Timeouts, f: &mut impl Write) -> fmt::Result {
+    let own: Vec<_> = times(timeouts).into_iter().filter(|it| !times(base).contains(it)).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
     writeln!(f, "\n[listener.timeouts]")?;
-    writeln!(f, "header = {}", quoted(format_duration(header)))?;
-    writeln!(f, "tls_hello = {}", quoted(format_duration(tls_hello)))?;
-    writeln!(f, "connect = {}", quoted(format_duration(connect)))?;
-    writeln!(f, "idle = {}", quoted(format_duration(idle)))?;
-    writeln!(f, "half_closed = {}", quoted(format_duration(half_closed)))?;
-    writeln!(f, "flow = {}", quoted(format_duration(flow)))?;
-    writeln!(f, "flow_unanswered = {}", quoted(format_duration(flow_unanswered)))
+    let mut own = own.into_iter();
+    own.try_for_each(|(key, time)| writeln!(f, "{key} = {}", quoted(format_duration(time))))
 }
 
 fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {
@@ -333,4 +355,26 @@ fn path(path: &Path) -> String {
 
 fn list(elements: impl IntoIterator<Item = String>) -> String {
     elements.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Host, from_bytes};
+
+    #[test]
+    fn times_stand_in_their_table_and_those_of_listeners_that_are_other_ones_with_them() {
+        let text = "config_version = 1\n[timeouts]\nidle = '9s'\nconnect = '8s'\n\
+            [[listener]]\nname = 'a'\nbind = ['127.0.0.1:1']\nupstream = 'u'\n\
+            [listener.timeouts]\nidle = '7s'\nconnect = '8s'\n\
+            [[listener]]\nname = 'b'\nbind = ['127.0.0.1:2']\nupstream = 'u'\n\
+            [upstream.u]\nendpoints = ['127.0.0.1:3']\n";
+        let loaded = from_bytes("f".into(), text.as_bytes(), Host::default());
+        let printed = loaded.expect("it has no error").config.to_string();
+        let base = "\n[timeouts]\nheader = \"3s\"\ntls_hello = \"3s\"\nconnect = \"8s\"\n\
+            idle = \"9s\"\nhalf_closed = \"1m\"\nflow = \"1m\"\nflow_unanswered = \"5s\"\n\n[tcp]\n";
+        assert!(printed.contains(base), "{printed}");
+        let own: Vec<_> = printed.split("[listener.timeouts]\n").skip(1).collect();
+        assert_eq!(own.len(), 1, "{printed}");
+        assert!(own[0].starts_with("idle = \"7s\"\n\n"), "{printed}");
+    }
 }

@@ -28,6 +28,8 @@ pub struct Config {
     pub log: Log,
     /// One line per closed connection.
     pub access_log: AccessLog,
+    /// The times of listeners that say nothing else.
+    pub timeouts: Timeouts,
     /// Options of the sockets.
     pub tcp: Tcp,
     /// Moving payload inside the kernel.
@@ -209,7 +211,7 @@ pub enum SpliceMode {
     Off,
 }
 
-/// The times of a connection, or of a flow of datagrams, each 1 ms..=366 d.
+/// `[timeouts]`: the times of a connection, or of a flow of datagrams, each 1 ms..=366 d.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// The whole header, counted from accept.

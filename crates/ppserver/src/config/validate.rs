@@ -414,6 +414,7 @@ fn build(draft: Draft) -> Option<Config> {
         },
         log: draft.log,
         access_log: draft.access_log.value,
+        timeouts: draft.timeouts.value,
         tcp: draft.tcp,
         splice: draft.splice.value,
         listeners: draft.listeners.into_iter().map(listener).collect::<Option<_>>()?,

@@ -26,7 +26,18 @@ pub(super) fn between(old: &Plan, new: &Plan) -> Vec<String> {
 
 fn of_sections(old: &Config, new: &Config) -> Vec<String> {
     // The others are compared by name.
-    let Config { server, admin, log, access_log, tcp, splice, listeners: _, upstreams: _ } = old;
+    // What `[timeouts]` changes is told of the listeners that it changes.
+    let Config {
+        server,
+        admin,
+        log,
+        access_log,
+        timeouts: _,
+        tcp,
+        splice,
+        listeners: _,
+        upstreams: _,
+    } = old;
     // The number of workers cannot differ.
     let config::Server { workers: _, max_connections, shutdown_grace, lame_duck } = server;
     let config::Log { level, format } = log;

@@ -35,6 +35,7 @@ const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 pub(super) fn check(draft: &Draft, host: Host, faults: &mut Diagnostics) {
     no_effect::access_log(&draft.access_log, faults);
     no_effect::splice(&draft.splice, faults);
+    no_effect::timeouts(draft, faults);
     short_header_timeout(&draft.timeouts, faults);
     for listener in &draft.listeners {
         short_header_timeout(&listener.timeouts, faults);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ppcore::tlv;
 
@@ -95,37 +96,65 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
     warn_if(table, "datagrams", is_said, why, help, faults);
 }
 
+/// A key of `[timeouts]`, what it is about, and its time.
+type Deadline = (&'static str, Protocol, fn(&Timeouts) -> Duration);
+
+const DEADLINES: [Deadline; 7] = [
+    ("header", Protocol::Tcp, |times| times.header),
+    ("tls_hello", Protocol::Tcp, |times| times.tls_hello),
+    ("connect", Protocol::Tcp, |times| times.connect),
+    ("idle", Protocol::Tcp, |times| times.idle),
+    ("half_closed", Protocol::Tcp, |times| times.half_closed),
+    ("flow", Protocol::Udp, |times| times.flow),
+    ("flow_unanswered", Protocol::Udp, |times| times.flow_unanswered),
+];
+
 /// Keys of datagrams where there are none, and of connections where there are none.
 pub(super) fn datagrams(listener: &ListenerDraft, faults: &mut Diagnostics) {
     let (times, default) = (&listener.timeouts, Timeouts::default());
     if faults.has_error_at(&listener.protocol.place) {
         return;
     }
-    let (own, limits) = (&listener.udp, &listener.limits);
-    if listener.protocol.value == Protocol::Udp {
-        let why = "it is about connections";
-        let help = "`flow` and `flow_unanswered` are about datagrams";
-        for (key, is_said) in [
-            ("header", times.value.header != default.header),
-            ("tls_hello", times.value.tls_hello != default.tls_hello),
-            ("connect", times.value.connect != default.connect),
-            ("idle", times.value.idle != default.idle),
-            ("half_closed", times.value.half_closed != default.half_closed),
-        ] {
-            warn_if(times, key, is_said, why, help, faults);
+    let protocol = listener.protocol.value;
+    let (why, help) = match protocol {
+        Protocol::Udp => {
+            ("it is about connections", "`flow` and `flow_unanswered` are about datagrams")
         }
+        Protocol::Tcp => ("it is about datagrams", "protocol = \"udp\" takes them"),
+    };
+    for (key, of, time) in DEADLINES {
+        let is_said = of != protocol && time(&times.value) != time(&default);
+        warn_if(times, key, is_said, why, help, faults);
+    }
+    if protocol == Protocol::Udp {
         return;
     }
-    let (why, help) = ("it is about datagrams", "protocol = \"udp\" takes them");
+    let (own, limits) = (&listener.udp, &listener.limits);
     let Udp { responses, dont_fragment } = Udp::default();
     warn_if(own, "responses", own.value.responses != responses, why, help, faults);
     warn_if(own, "dont_fragment", own.value.dont_fragment != dont_fragment, why, help, faults);
     let is_said = limits.value.flows != Limits::default().flows;
     warn_if(limits, "flows", is_said, why, help, faults);
-    let is_said = times.value.flow != default.flow;
-    warn_if(times, "flow", is_said, why, help, faults);
-    let is_said = times.value.flow_unanswered != default.flow_unanswered;
-    warn_if(times, "flow_unanswered", is_said, why, help, faults);
+}
+
+/// A time that is not waited for by any listener.
+pub(super) fn timeouts(draft: &Draft, faults: &mut Diagnostics) {
+    let (base, default) = (&draft.timeouts, Timeouts::default());
+    let has_fault = |it: &ListenerDraft| faults.has_error_at(&it.protocol.place);
+    if draft.listeners.is_empty() || draft.listeners.iter().any(has_fault) {
+        return;
+    }
+    for (key, of, time) in DEADLINES {
+        let mut users = draft.listeners.iter().filter(|it| it.protocol.value == of).peekable();
+        let why = match (of, users.peek()) {
+            (Protocol::Tcp, None) => "no listener takes connections",
+            (Protocol::Udp, None) => "no listener takes datagrams",
+            (_, Some(_)) => "each listener has its own",
+        };
+        let is_used = users.any(|it| time(&it.timeouts.value) == time(&base.value));
+        let is_said = !is_used && time(&base.value) != time(&default);
+        warn_if(base, key, is_said, why, "remove the key", faults);
+    }
 }
 
 /// Files have it that are bound here; those that are passed have their own.

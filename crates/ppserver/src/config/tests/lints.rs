@@ -35,8 +35,35 @@ fn a_header_deadline_below_three_seconds_is_warned_about_where_it_is_set() {
     let text = format!(
         "{HEAD}[timeouts]\nheader='2999ms'\n{LISTENER}[listener.timeouts]\nheader='1s'\n{UPSTREAM}"
     );
-    assert_eq!(faults(&text), ["3:8 short-header-timeout", "9:8 short-header-timeout"]);
+    let short = ["3:8 short-header-timeout", "9:8 short-header-timeout"];
+    assert_eq!(faults(&text), ["3:1 no-effect", short[0], short[1]]);
     assert_eq!(loaded(&text).listeners[0].timeouts.header, Duration::from_secs(1));
+}
+
+#[test]
+fn a_time_that_no_listener_waits_for_is_warned_about() {
+    let file = |times: &str, own: &str| {
+        format!("{HEAD}[timeouts]\n{times}\n{LISTENER}[listener.timeouts]\n{own}\n{UPSTREAM}")
+    };
+    for (times, own, expected) in [
+        ("idle='9s'", "idle='7s'", vec!["3:1 no-effect"]),
+        ("idle='9s'", "connect='7s'", vec![]),
+        // What is written out and changes nothing surprises nobody.
+        ("idle='5m'", "idle='7s'", vec![]),
+        ("flow='9s'\nflow_unanswered='5s'", "idle='7s'", vec!["3:1 no-effect"]),
+    ] {
+        let text = file(times, own);
+        assert_eq!(faults(&text), expected, "{text}");
+        // What is printed is warned of alike.
+        let printed = loaded(&text).to_string();
+        let warned = faults(&printed).len();
+        assert_eq!(warned, expected.len(), "{printed}");
+    }
+    let second = "[[listener]]\nname='b'\nbind=['127.0.0.1:9']\nupstream='u'\n";
+    let text = file("idle='9s'", "idle='7s'").replace(UPSTREAM, &format!("{second}{UPSTREAM}"));
+    assert_eq!(faults(&text), [""; 0]);
+    let udp = second.replace("upstream='u'", "upstream='u'\nprotocol='udp'");
+    assert_eq!(faults(&text.replace(second, &udp)), ["3:1 no-effect"]);
 }
 
 #[test]

@@ -286,14 +286,20 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    let times = (timeout(), timeout(), timeout(), timeout(), timeout(), timeout(), timeout());
+    times.prop_map(|(header, tls_hello, connect, idle, half_closed, flow, flow_unanswered)| {
+        Timeouts { header, tls_hello, connect, idle, half_closed, flow, flow_unanswered }
+    })
+}
+
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let timeouts = (timeout(), timeout(), timeout(), timeout(), timeout(), timeout(), timeout());
     let udp = (choice::<Protocol>(), 0..=65_535u32, choice::<DontFragment>()).prop_map(
         |(protocol, responses, dont_fragment)| (protocol, Udp { responses, dont_fragment }),
     );
     let bind = prop::collection::vec(prop::option::weighted(0.8, ip()), 1..4);
     let mode = 0o600..=0o777u32;
-    let body = (bind, udp, any::<usize>(), mode, accept(), timeouts, limits(), routes());
+    let body = (bind, udp, any::<usize>(), mode, accept(), timeouts(), limits(), routes());
     prop::collection::btree_map(name(), body, 1..5).prop_map(|map| {
         let mut port = 0;
         // Without an address it is a socket that is passed.
@@ -305,30 +311,26 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
             )
         };
         map.into_iter()
-            .map(|(name, (ips, (protocol, udp), upstream, mode, accept, times, limits, routes))| {
-                let unix_mode = mode;
-                let (header, tls_hello, connect, idle, half_closed, flow, flow_unanswered) = times;
-                Listener {
+            .map(
+                |(
                     name,
-                    bind: ips.into_iter().map(&mut bind).collect(),
-                    protocol,
-                    udp,
-                    upstream,
-                    unix_mode,
-                    accept,
-                    timeouts: Timeouts {
-                        header,
-                        tls_hello,
-                        connect,
-                        idle,
-                        half_closed,
-                        flow,
-                        flow_unanswered,
-                    },
-                    limits,
-                    routes,
-                }
-            })
+                    (ips, (protocol, udp), upstream, mode, accept, timeouts, limits, routes),
+                )| {
+                    let unix_mode = mode;
+                    Listener {
+                        name,
+                        bind: ips.into_iter().map(&mut bind).collect(),
+                        protocol,
+                        udp,
+                        upstream,
+                        unix_mode,
+                        accept,
+                        timeouts,
+                        limits,
+                        routes,
+                    }
+                },
+            )
             .collect()
     })
 }
@@ -407,8 +409,8 @@ fn any_config() -> impl Strategy<Value = Config> {
     );
     let splice = (choice(), 4096..=1_048_576usize, count(65_536))
         .prop_map(|(mode, pipe_bytes, max_pipes)| Splice { mode, pipe_bytes, max_pipes });
-    (server, admin(), log, access_log, tcp, splice, listeners(), upstreams()).prop_map(
-        |(server, admin, log, access_log, tcp, splice, mut listeners, upstreams)| {
+    (server, admin(), log, access_log, timeouts(), tcp, splice, listeners(), upstreams()).prop_map(
+        |(server, admin, log, access_log, timeouts, tcp, splice, mut listeners, upstreams)| {
             for listener in &mut listeners {
                 listener.upstream %= upstreams.len();
                 for route in &mut listener.routes {
@@ -418,7 +420,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                 }
                 of_its_protocol(listener, &upstreams);
             }
-            Config { server, admin, log, access_log, tcp, splice, listeners, upstreams }
+            Config { server, admin, log, access_log, timeouts, tcp, splice, listeners, upstreams }
         },
     )
 }
