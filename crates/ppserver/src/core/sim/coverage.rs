@@ -64,6 +64,7 @@ quirks! {
     TrialStands, "an endpoint that was ejected comes back";
     CheckFails, "our checks find an endpoint down";
     SlowStart, "an endpoint that is back starts slowly";
+    OtherFamily, "an endpoint is of another family than what a client comes from";
     NobodyUp, "nobody is up, and one that is down is tried";
     PeerReset, "a peer resets in the midst of its script";
     NoPort, "EADDRNOTAVAIL";

@@ -3,7 +3,7 @@
 //! It keeps an account of its own of who is up and who is where, and holds each choice against it. Draws of its own
 //! decide, so that what else happens in a world does not depend on it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -99,10 +99,12 @@ impl Pool {
         let count = if is_calm { 4 } else { rng.pick(&[1, 1, 2, 3, 4]) };
         let member = |at: usize, rng: &mut Rng| {
             let port = u16::try_from(at + 1).expect("there are few");
-            let plain = Member::at((Ipv4Addr::LOCALHOST, port).into());
             if is_calm {
-                return plain;
+                return Member::at((Ipv4Addr::LOCALHOST, port).into());
             }
+            let is_ipv4 = !rng.one_in(3);
+            let ip = if is_ipv4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            let plain = Member::at(SocketAddr::new(ip, port));
             let connections_max = if rng.one_in(4) { rng.between(1, 2) as u64 } else { 0 };
             Member {
                 weight: rng.pick(&[1, 2, 5]),
@@ -208,21 +210,38 @@ impl Pool {
     /// Takes an endpoint for a client, or says why there is none.
     pub(super) fn pick(&self, tried: &mut Tried, now: Instant) -> Result<usize, CloseReason> {
         let before = *tried;
-        let client = lock(&self.rng).below(250);
-        let client = IpAddr::from([10, 0, 0, u8::try_from(client).expect("it is below 250")]);
-        let picked = lock(&self.upstream).pick(tried, Some(client), None, now);
+        let (client, from) = self.draw_client();
+        let picked = lock(&self.upstream).pick(tried, Some(client), from, now);
         let known = lock(&self.known);
         let is_up = |at: usize| known[at].is_up(now);
         let has_room = |at: usize| {
             let max = self.endpoints[at].member.connections_max;
             max == 0 || known[at].users < max
         };
-        let is_left = |at: usize| is_up(at) && has_room(at) && !before.contains(at);
+        let is_reached = |at: usize| {
+            let addr = self.endpoints[at].member.addr.inet().expect("each has an address");
+            from.is_none_or(|from| from.is_ipv4() == addr.is_ipv4())
+        };
+        let is_left =
+            |at: usize| is_up(at) && is_reached(at) && has_room(at) && !before.contains(at);
         let all = || 0..known.len();
+        if !all().all(is_reached) {
+            lock(&self.met).push(Quirk::OtherFamily);
+        }
         let at = match picked {
             Ok(at) => at,
             Err(why) => {
                 hold!(Choice, !all().any(is_left), "nobody is chosen, and somebody is left");
+                let is_of_use = |at: usize| is_up(at) && is_reached(at);
+                let may_be_tried = |at: usize| {
+                    let by_operator = matches!(known[at].wish, Wish::Down | Wish::Draining);
+                    !by_operator && is_reached(at) && has_room(at) && !before.contains(at)
+                };
+                hold!(
+                    Choice,
+                    all().any(is_of_use) || !all().any(may_be_tried),
+                    "nobody is chosen, nobody is up, and somebody may be tried"
+                );
                 return Err(match why {
                     Unavailable::None => CloseReason::NoEndpoint,
                     Unavailable::Full => CloseReason::EndpointsFull,
@@ -232,10 +251,11 @@ impl Pool {
         let by_operator = matches!(known[at].wish, Wish::Down | Wish::Draining);
         hold!(Choice, !before.contains(at), "{at} is tried twice");
         hold!(Choice, has_room(at), "{at} is full");
+        hold!(Choice, is_reached(at), "{at} is chosen, nobody gets there from {from:?}");
         hold!(Choice, !by_operator, "{at} is chosen, an operator took it out");
         hold!(
             Choice,
-            is_up(at) || !all().any(is_up),
+            is_up(at) || !all().any(|other| is_up(other) && is_reached(other)),
             "{at} is chosen, it is down and another is up"
         );
         for (at, known) in known.iter().enumerate() {
@@ -256,6 +276,18 @@ impl Pool {
             (known.waiting, known.users) = (known.waiting + 1, known.users + 1);
         });
         Ok(at)
+    }
+
+    /// Returns a client, and what his connection comes from where that is himself.
+    fn draw_client(&self) -> (IpAddr, Option<IpAddr>) {
+        let mut rng = lock(&self.rng);
+        let last = u8::try_from(rng.below(250)).expect("it is below 250");
+        let ipv4 = Ipv4Addr::new(10, 0, 0, last);
+        if self.is_calm || !rng.one_in(2) {
+            return (ipv4.into(), None);
+        }
+        let client = if rng.one_in(2) { ipv4.into() } else { ipv4.to_ipv6_compatible().into() };
+        (client, Some(client))
     }
 
     /// An attempt stands.
