@@ -188,8 +188,13 @@ impl Addresses {
     /// Returns the client's address and the one it connected to, each [`canonical`], if they are IP
     /// addresses.
     pub fn canonical(&self) -> Option<(SocketAddr, SocketAddr)> {
-        let (source, destination) = self.source().zip(self.destination())?;
-        Some((canonical(source), canonical(destination)))
+        match *self {
+            Self::Inet { source, destination } => Some((source.into(), destination.into())),
+            Self::Inet6 { source, destination } => {
+                Some((canonical(source.into()), canonical(destination.into())))
+            }
+            Self::None | Self::Unix => None,
+        }
     }
 
     /// Returns the family these addresses are of.
@@ -373,7 +378,10 @@ impl Header {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn addresses_for(&self, transport: Transport) -> Option<(SocketAddr, SocketAddr)> {
-        self.addresses.canonical().filter(|_| self.transport == transport)
+        if self.transport != transport {
+            return None;
+        }
+        self.addresses.canonical()
     }
 
     /// Returns the bytes the header takes, 15..=65,551: the payload begins behind them.

@@ -399,8 +399,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "tried-twice",
         file: "pool/mod.rs",
-        find: "|at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();",
-        replace: "|at: usize| self.pool.endpoints[at].has_room();",
+        find: "!tried.contains(at) && self.pool.endpoints[at].has_room()",
+        replace: "let _ = tried;\n        self.pool.endpoints[at].has_room()",
         origin: "ours, as it might have been: a retry at the endpoint that has just failed",
     },
     Mutant {

@@ -203,6 +203,17 @@ impl Upstream {
             // Another worker was faster.
             was_full = true;
         }
+        Err(self.why_nobody(tried, from, now, was_full))
+    }
+
+    #[cold]
+    fn why_nobody(
+        &self,
+        tried: &Tried,
+        from: Option<IpAddr>,
+        now: Instant,
+        was_full: bool,
+    ) -> Unavailable {
         let is_full = |at| {
             !tried.contains(at)
                 && self.is_in_use(at, now)
@@ -210,7 +221,7 @@ impl Upstream {
                 && !self.pool.endpoints[at].has_room()
         };
         let is_full = was_full || (0..self.pool.endpoints.len()).any(is_full);
-        Err(if is_full { Unavailable::Full } else { Unavailable::None })
+        if is_full { Unavailable::Full } else { Unavailable::None }
     }
 
     /// An attempt stands.
@@ -259,7 +270,8 @@ impl Upstream {
     fn handle_connecting(&self, at: usize, now: Instant) {
         let Unanswered { count, since } = &*self.unanswered[at];
         let before = count.load(Ordering::Relaxed);
-        if before == 0 {
+        // Of one, nobody asks.
+        if before == 0 && self.pool.endpoints.len() > 1 {
             since.store(self.nanos(now), Ordering::Relaxed);
         }
         count.store(before + 1, Ordering::Relaxed);
@@ -297,16 +309,31 @@ impl Upstream {
         from: Option<IpAddr>,
         now: Instant,
     ) -> Option<usize> {
-        let is_left = |at: usize| !tried.contains(at) && self.pool.endpoints[at].has_room();
-        let is_reached = |at: usize| self.is_reached(at, from);
-        // Of one, as most have, there is nothing to choose.
+        // Of one, as most have, there is nothing to choose: whoever is up may be tried.
         if let [Endpoint { member, shared }] = &self.pool.endpoints[..] {
             let may = member.weight > 0
-                && is_left(0)
-                && is_reached(0)
-                && (self.is_in_use(0, now) || shared.health.may_be_tried());
+                && self.is_left(0, tried)
+                && self.is_reached(0, from)
+                && shared.health.may_be_tried();
             return may.then_some(0);
         }
+        self.find_of_many(tried, client, from, now)
+    }
+
+    fn is_left(&self, at: usize, tried: &Tried) -> bool {
+        !tried.contains(at) && self.pool.endpoints[at].has_room()
+    }
+
+    #[inline(never)]
+    fn find_of_many(
+        &self,
+        tried: &Tried,
+        client: Option<IpAddr>,
+        from: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<usize> {
+        let is_left = |at: usize| self.is_left(at, tried);
+        let is_reached = |at: usize| self.is_reached(at, from);
         let tier = |is_backup: bool| {
             self.choose(client, now, |at| {
                 self.pool.endpoints[at].member.is_backup == is_backup
