@@ -8,7 +8,8 @@ use std::thread;
 use rustix::process::Signal;
 
 use super::{
-    Setup, a_client, addr, answer, assert_counted, assert_silent, bound, client_of, line_of, next,
+    REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, client_of,
+    line_of, next, told, v2,
 };
 use crate::common::deadline::{PATIENCE, poll_for};
 use crate::life::server::Server;
@@ -66,6 +67,37 @@ fn a_reload_keeps_flows_and_new_ones_follow_it() {
     assert_eq!(answer(&old), b"answer");
     new.send(b"three").unwrap();
     assert_eq!(next(&other).0, b"three");
+}
+
+/// Who is forgotten could say himself who he is, where the first datagram alone has a header.
+#[test]
+fn a_reload_with_room_for_fewer_flows_than_there_are_forgets_no_client_of_a_balancer() {
+    let far = bound("127.0.0.1:0");
+    let accept = [REQUIRE, "datagrams = \"first\""].join("\n");
+    let listener = "limits.flows = 6\ntimeouts = { flow = \"1m\", flow_unanswered = \"1m\" }";
+    let setup = |listener: &str| Setup::to(&[addr(&far)]).listener(listener).accept(&accept);
+    let server = setup(listener).start();
+    let (source, destination) = told();
+    let begins = |client: &UdpSocket| {
+        client.send(&[&v2(source, destination), &b"first"[..]].concat()).unwrap();
+    };
+    let clients: Vec<_> = (0..6).map(|_| a_client(&server)).collect();
+    let before = clients.iter().map(|client| {
+        begins(client);
+        let (datagram, peer) = next(&far);
+        assert_eq!(datagram, b"first");
+        peer
+    });
+    let before: Vec<_> = before.collect();
+    server.reload(&setup(&listener.replace('6', "2")).text(), "reloaded");
+    for (client, peer) in clients.iter().zip(before) {
+        client.send(&v2(source, destination)).unwrap();
+        assert_eq!(next(&far), (v2(source, destination), peer), "payload, of the flow that it was");
+    }
+    begins(&a_client(&server));
+    assert_counted(&server, "ppserver_udp_drops_total", [("limited", 1)]);
+    assert_counted(&server, "ppserver_udp_flows_active", [("edge", 6)]);
+    assert_silent(&far);
 }
 
 #[test]

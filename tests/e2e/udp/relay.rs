@@ -3,10 +3,13 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use rustix::process::Signal;
+
 use super::{
     REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, client_of, local,
     next, spp, told, v2,
 };
+use crate::torment::strace;
 
 /// The ways to say who the client is: lines of a listener, lines of an upstream.
 const MODES: [(&str, &str, &str); 4] = [
@@ -223,4 +226,36 @@ fn flows_to_an_endpoint_that_is_sent_spp_share_a_socket_and_each_gets_its_own_an
     assert_eq!(ask(&balancers[0], 1).1, asked[0].1, "it stays open for who comes next");
     let drops = [("answer_invalid", 1), ("no_flow", 2)];
     assert_counted(&server, "ppserver_udp_drops_total", drops);
+}
+
+#[test]
+fn what_flows_send_by_one_socket_and_what_goes_back_to_one_is_a_call_each() {
+    let far = bound("127.0.0.1:0");
+    let setup = Setup::to(&[addr(&far)]).accept(REQUIRE).send("send = \"spp\"");
+    let server = setup.start();
+    let balancer = a_client(&server);
+    let destination = told().1;
+    let client = |number: u8| SocketAddr::from(([192, 0, 2, number], 7));
+    let strace = strace::attach(server.pid(), &["-e", "trace=sendmmsg"]);
+    server.proc.signal(Signal::STOP);
+    for number in 0..8 {
+        let question = [&v2(client(number), destination), &[number; 64][..]].concat();
+        balancer.send(&question).unwrap();
+    }
+    server.proc.signal(Signal::CONT);
+    let came: Vec<_> = (0..8).map(|_| next(&far)).collect();
+    server.proc.signal(Signal::STOP);
+    for (number, (datagram, peer)) in (0..).zip(came) {
+        let header = spp(client(number), destination);
+        assert_eq!(datagram, [&header[..], &[number; 64]].concat());
+        far.send_to(&[&header[..], &[number; 32]].concat(), peer).unwrap();
+    }
+    server.proc.signal(Signal::CONT);
+    for number in 0..8 {
+        assert_eq!(answer(&balancer), [number; 32]);
+    }
+    let calls = strace::detach(strace);
+    let calls: Vec<_> = calls.iter().filter(|line| line.contains("sendmmsg(")).collect();
+    assert_eq!(calls.len(), 2, "{calls:#?}");
+    assert_counted(&server, "ppserver_udp_drops_total", []);
 }

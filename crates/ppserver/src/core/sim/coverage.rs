@@ -103,6 +103,9 @@ quirks! {
     NoSocket, "there is no socket for a flow";
     SocketMeetsItself, "the socket of a flow meets itself";
     AnswerOfAnother, "an answer names somebody else";
+    BundleOfSeveral, "what is sent as one is of several flows";
+    BundleParts, "a flow of those that are to be sent as one has gone elsewhere";
+    HeaderTaken, "two flows would share a socket with one header";
     Flood, "sources that nobody has seen before";
     FlowsReload, "a reload while flows stand";
     FlowsDrain, "a drain while flows stand";

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! No socket, no clock, no payload: bytes are looked at by the [`Gate`], sent and received by the shell. `flow` and `table` are
-//! what is known, `segments` what comes in, `outbox` what goes out, `apart` who stays when the port goes. Invariants: a datagram goes along the
+//! what is known, `segments` what comes in, `outbox` what goes out, `shared` who sends by one socket, `apart` who stays when the port goes. Invariants: a datagram goes along the
 //! flow of the one whose it is; each that came in is sent or dropped for one reason (`Counts`); never more flows than
-//! `flows_max`.
+//! `flows_max`, nor more than there were where that has become less and nobody may be forgotten.
 
 pub mod apart;
 pub mod drop_reason;
@@ -18,6 +18,7 @@ pub mod end_reason;
 mod flow;
 pub mod outbox;
 pub mod segments;
+pub mod shared;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -161,14 +162,15 @@ impl<U, A> Relay<U, A> {
         }
     }
 
-    /// Goes on with other terms; flows stay, except where datagrams are to be read otherwise.
+    /// Goes on with other terms; flows stay, except where datagrams are to be read otherwise, and those for whom there is
+    /// no room any more, where one may be forgotten.
     pub fn follow(&mut self, terms: Terms, now: Instant) {
         if terms.headers != self.terms.headers {
             self.end_all(EndReason::Reloaded);
             self.table = Table::new(terms.headers, self.keys, now);
         }
         self.terms = terms;
-        while self.len() > self.terms.flows_max {
+        while self.may_displace() && self.len() > self.terms.flows_max {
             self.give_way();
         }
     }

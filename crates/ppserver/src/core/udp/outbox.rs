@@ -4,28 +4,44 @@
 //!          pending ---- sent ----------------------------> gone
 //!          |  |  ^
 //!          |  |  +-- refused, the first time: the bundle once more, to an endpoint chosen anew
-//!          |  +----- more than one, and too long: each of its own
+//!          |  +----- more than one, and too long, or a flow of theirs goes elsewhere by now: each of its own
 //!          +-------- refused again, too long alone, no room, another error: dropped
 //! ```
 //!
-//! A piece is where the header that is sent and the payload lie; the bytes are the shell's. Pieces of one flow that follow each other
-//! become a bundle, which one call sends (UDP_SEGMENT, udp(7)). Invariants: the pieces of a flow leave in the order they
-//! came; those of a bundle are all of one length but the last, which is not longer; each piece is sent or
+//! A piece is where the header that is sent and the payload lie; the bytes are the shell's. Pieces of one lane become a bundle, which
+//! one call sends (UDP_SEGMENT, udp(7)), whatever came between them. Invariants: the pieces of a lane leave in the order they
+//! came, and so those of a flow; those of a bundle are all of one length but the last, which is not longer; each piece is sent or
 //! dropped once.
 
 use std::ops::Range;
 
 use super::drop_reason::DropReason;
+use super::flow::Path;
 use super::table::FlowId;
 
 /// The most datagrams of a bundle: what every kernel takes (UDP_MAX_SEGMENTS of older ones).
 pub const PIECES_MAX: usize = 64;
 /// The most bytes of a bundle, headers among them: what an IP packet holds, with room to spare.
 pub const BUNDLE_MAX: usize = 64_000;
+/// So many bundles at most are looked at for one that a datagram joins: about as many as a batch has messages.
+const LOOK_BACK_MAX: usize = 16;
+
+/// What datagrams go by, and where to: those of one lane may go in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The socket of a flow.
+    Flow(FlowId),
+    /// The one of an endpoint that flows share, at this place.
+    Shared(u32),
+    /// Back to who sent along this path.
+    Back(Path),
+}
 
 /// One datagram that is to be sent: its header in the shell's store of headers, its payload in a received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
+    /// Whose it is.
+    pub flow: FlowId,
     /// Where our header lies; may be empty.
     pub header: Range<usize>,
     /// The message that the payload came in.
@@ -47,12 +63,32 @@ impl Piece {
 }
 
 /// What one call is to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bundle<'a> {
-    /// Along which flow.
+    /// Where it was to go when it came.
+    pub lane: Lane,
+    /// Whose the first one is.
     pub flow: FlowId,
-    /// Its datagrams; more than one of them are segments of the first one's length.
-    pub pieces: &'a [Piece],
+    /// Whether there are others' among them.
+    pub is_mixed: bool,
+    links: &'a [Linked],
+    first: usize,
+    len: usize,
+}
+
+impl<'a> Bundle<'a> {
+    /// Returns its datagrams; more than one of them are segments of the first one's length.
+    pub fn pieces(self) -> impl Iterator<Item = &'a Piece> {
+        let all =
+            std::iter::successors(self.links.get(self.first), |link| self.links.get(link.next?));
+        all.take(self.len).map(|link| &link.piece)
+    }
+
+    /// Returns how many there are.
+    #[expect(clippy::len_without_is_empty, reason = "there is one at least")]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
 }
 
 /// How a send failed.
@@ -82,19 +118,29 @@ pub enum Failed {
 /// The bundles of a batch that are to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
-    pieces: Vec<Piece>,
+    links: Vec<Linked>,
     runs: Vec<Run>,
     /// The first run that is not gone.
     next: usize,
 }
 
-/// Pieces of one flow that follow each other.
+/// A piece, and where the next one of its run is.
+#[derive(Clone, Debug)]
+struct Linked {
+    piece: Piece,
+    next: Option<usize>,
+}
+
+/// Pieces of one lane, linked.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    flow: FlowId,
+    lane: Lane,
     first: usize,
-    end: usize,
+    last: usize,
+    len: usize,
     bytes: usize,
+    /// They are of more than one flow.
+    is_mixed: bool,
     /// A segment shorter than the others ends it.
     is_closed: bool,
     /// Each piece is sent of its own.
@@ -103,9 +149,9 @@ struct Run {
 }
 
 impl Run {
-    /// Returns what one call sends of it.
-    fn bundle(&self) -> Range<usize> {
-        self.first..if self.is_singly { self.first + 1 } else { self.end }
+    /// Returns how many pieces of it one call sends.
+    const fn bundle_len(&self) -> usize {
+        if self.is_singly { 1 } else { self.len }
     }
 
     /// Whether a datagram of this length may follow, behind a first one of that.
@@ -115,7 +161,7 @@ impl Run {
             && !self.was_refused
             && 0 < len
             && len <= first
-            && self.end - self.first < PIECES_MAX
+            && self.len < PIECES_MAX
             && self.bytes + len <= BUNDLE_MAX
     }
 }
@@ -126,30 +172,33 @@ impl Outbox {
         Self::default()
     }
 
-    /// Puts one more datagram behind those that are to be sent.
-    pub fn push(&mut self, flow: FlowId, piece: Piece) {
-        let len = piece.len();
-        let at = self.pieces.len();
-        let last = self.runs.last_mut().filter(|run| run.flow == flow);
+    /// Puts one more datagram behind those of its lane that are to be sent.
+    pub fn push(&mut self, lane: Lane, piece: Piece) {
+        let (len, at) = (piece.len(), self.links.len());
+        let pending = self.runs.get_mut(self.next..).unwrap_or_default();
+        let last = pending.iter_mut().rev().take(LOOK_BACK_MAX).find(|run| run.lane == lane);
         if let Some(run) = last
-            && run.may_take(len, self.pieces[run.first].len())
+            && let Linked { piece: first, .. } = &self.links[run.first]
+            && run.may_take(len, first.len())
         {
-            run.is_closed = len < self.pieces[run.first].len();
-            run.end += 1;
-            run.bytes += len;
+            run.is_closed = len < first.len();
+            run.is_mixed |= first.flow != piece.flow;
+            self.links[run.last].next = Some(at);
+            (run.last, run.len, run.bytes) = (at, run.len + 1, run.bytes + len);
         } else {
-            let run = Run {
-                flow,
+            self.runs.push(Run {
+                lane,
                 first: at,
-                end: at + 1,
+                last: at,
+                len: 1,
                 bytes: len,
+                is_mixed: false,
                 is_closed: false,
                 is_singly: false,
                 was_refused: false,
-            };
-            self.runs.push(run);
+            });
         }
-        self.pieces.push(piece);
+        self.links.push(Linked { piece, next: None });
     }
 
     /// Returns what the next call is to send.
@@ -161,9 +210,16 @@ impl Outbox {
     /// a part goes first.
     pub fn pending(&self) -> impl Iterator<Item = Bundle<'_>> {
         let runs = self.runs.get(self.next..).unwrap_or_default();
-        let cut = runs.iter().position(|run| run.bundle().end < run.end);
+        let cut = runs.iter().position(|run| run.bundle_len() < run.len);
         let runs = runs.iter().take(cut.map_or(runs.len(), |at| at + 1));
-        runs.map(|run| Bundle { flow: run.flow, pieces: &self.pieces[run.bundle()] })
+        runs.map(|run| Bundle {
+            lane: run.lane,
+            flow: self.links[run.first].piece.flow,
+            is_mixed: run.is_mixed && !run.is_singly,
+            links: &self.links,
+            first: run.first,
+            len: run.bundle_len(),
+        })
     }
 
     /// The next datagram is the first one that goes where it goes, and carries this header, which those behind it do
@@ -171,7 +227,14 @@ impl Outbox {
     pub fn lead(&mut self, header: Range<usize>) {
         if let Some(run) = self.runs.get_mut(self.next) {
             run.is_singly = true;
-            self.pieces[run.first].header = header;
+            self.links[run.first].piece.header = header;
+        }
+    }
+
+    /// What is next goes one by one: not all of its flows have the same lane any more.
+    pub fn part(&mut self) {
+        if let Some(run) = self.runs.get_mut(self.next) {
+            run.is_singly = true;
         }
     }
 
@@ -189,9 +252,9 @@ impl Outbox {
         let reason = match error {
             SendError::Refused if !run.was_refused => {
                 run.was_refused = true;
-                return Failed::Again(run.flow);
+                return Failed::Again(self.links[run.first].piece.flow);
             }
-            SendError::TooLong if run.bundle().len() > 1 => {
+            SendError::TooLong if run.bundle_len() > 1 => {
                 run.is_singly = true;
                 return Failed::Singly;
             }
@@ -211,15 +274,16 @@ impl Outbox {
     /// Takes the next one away; with the last one goes all that was kept of the batch.
     fn take(&mut self) -> usize {
         let Some(run) = self.runs.get_mut(self.next) else { return 0 };
-        let count = run.bundle().len();
-        run.first += count;
+        let count = run.bundle_len();
+        run.len -= count;
         run.was_refused = false;
-        if run.first == run.end {
-            self.next += 1;
+        match self.links[run.first].next {
+            Some(next) if run.len > 0 => run.first = next,
+            Some(_) | None => self.next += 1,
         }
         if self.next == self.runs.len() {
             self.runs.clear();
-            self.pieces.clear();
+            self.links.clear();
             self.next = 0;
         }
         count
@@ -234,27 +298,44 @@ mod tests {
         FlowId { place, generation: 0 }
     }
 
-    fn piece(message: usize, header: usize, payload: usize) -> Piece {
-        Piece { header: 0..header, message, payload: 9..9 + payload }
+    fn piece(place: u32, message: usize, header: usize, payload: usize) -> Piece {
+        Piece { flow: flow(place), header: 0..header, message, payload: 9..9 + payload }
     }
 
-    fn outbox(pieces: &[(u32, usize, usize)]) -> Outbox {
+    fn filled(lane: fn(u32) -> Lane, pieces: &[(u32, usize, usize)]) -> Outbox {
         let mut outbox = Outbox::new();
         for (at, (place, header, payload)) in pieces.iter().enumerate() {
-            outbox.push(flow(*place), piece(at, *header, *payload));
+            outbox.push(lane(*place), piece(*place, at, *header, *payload));
         }
         outbox
+    }
+
+    /// Each flow has a socket of its own.
+    fn outbox(pieces: &[(u32, usize, usize)]) -> Outbox {
+        filled(|place| Lane::Flow(flow(place)), pieces)
+    }
+
+    /// All flows share one.
+    fn shared(pieces: &[(u32, usize, usize)]) -> Outbox {
+        filled(|_| Lane::Shared(0), pieces)
+    }
+
+    /// The datagrams that the next call sends: whose, and from which message.
+    fn next(outbox: &Outbox) -> Vec<(u32, usize)> {
+        let pieces = outbox.next().into_iter().flat_map(Bundle::pieces);
+        pieces.map(|piece| (piece.flow.place, piece.message)).collect()
     }
 
     /// Sends all, and says of each call whose it was and how many datagrams.
     fn sent(mut outbox: Outbox) -> Vec<(u32, usize)> {
         let mut sent = Vec::new();
         while let Some(bundle) = outbox.next() {
-            let call = (bundle.flow.place, bundle.pieces.len());
+            let call = (bundle.flow.place, bundle.len());
+            assert_eq!(bundle.pieces().count(), call.1);
             assert_eq!(outbox.handle_sent(), call.1);
             sent.push(call);
         }
-        assert!(outbox.pieces.is_empty() && outbox.runs.is_empty());
+        assert!(outbox.links.is_empty() && outbox.runs.is_empty());
         sent
     }
 
@@ -265,8 +346,56 @@ mod tests {
             [(1, 3), (1, 1)]
         );
         assert_eq!(sent(outbox(&[(1, 28, 9), (1, 28, 100)])), [(1, 1), (1, 1)], "a longer one");
-        assert_eq!(sent(outbox(&[(1, 0, 9), (2, 0, 9), (1, 0, 9)])), [(1, 1), (2, 1), (1, 1)]);
         assert_eq!(sent(outbox(&[(1, 52, 48), (1, 28, 72)])), [(1, 2)], "the sum counts");
+    }
+
+    #[test]
+    fn flows_that_take_turns_are_a_call_each_and_those_who_share_a_socket_are_one() {
+        let turns = [(1, 0, 9), (2, 0, 9), (1, 0, 9), (2, 0, 9), (1, 0, 5), (2, 0, 9), (1, 0, 5)];
+        let mut own = outbox(&turns);
+        assert_eq!(next(&own), [(1, 0), (1, 2), (1, 4)]);
+        assert!(!own.next().unwrap().is_mixed);
+        own.handle_sent();
+        assert_eq!(next(&own), [(2, 1), (2, 3), (2, 5)]);
+        own.handle_sent();
+        assert_eq!(next(&own), [(1, 6)], "behind the shorter one");
+        let shared = shared(&turns);
+        assert!(shared.next().unwrap().is_mixed);
+        assert_eq!(next(&shared), [(1, 0), (2, 1), (1, 2), (2, 3), (1, 4)]);
+        assert_eq!(sent(shared), [(1, 5), (2, 2)]);
+    }
+
+    #[test]
+    fn what_is_joined_is_looked_for_so_far_back_and_order_is_kept_beyond() {
+        let mut pieces: Vec<_> = (0..=16).map(|place| (place, 0, 9)).collect();
+        pieces.extend([(1, 0, 9), (0, 0, 9), (0, 0, 9)]);
+        let mut outbox = outbox(&pieces);
+        assert_eq!(next(&outbox), [(0, 0)]);
+        outbox.handle_sent();
+        assert_eq!(next(&outbox), [(1, 1), (1, 17)]);
+        let last = outbox.pending().last().unwrap();
+        assert_eq!((last.flow.place, last.len()), (0, 2));
+    }
+
+    #[test]
+    fn of_several_flows_that_are_refused_one_moves_and_the_others_stay() {
+        let mut outbox = shared(&[(1, 38, 9), (2, 38, 9), (1, 38, 9)]);
+        assert_eq!(outbox.handle_failed(SendError::Refused), Failed::Again(flow(1)));
+        outbox.part();
+        for due in [(1, 0), (2, 1), (1, 2)] {
+            assert_eq!(next(&outbox), [due]);
+            outbox.handle_sent();
+        }
+        assert_eq!(next(&outbox), []);
+    }
+
+    #[test]
+    fn those_of_whom_one_has_gone_elsewhere_are_sent_singly() {
+        let mut outbox = shared(&[(1, 38, 9), (2, 38, 9)]);
+        outbox.part();
+        assert!(outbox.pending().all(|bundle| !bundle.is_mixed));
+        assert_eq!(outbox.handle_dropped(), 1);
+        assert_eq!(sent(outbox), [(2, 1)]);
     }
 
     #[test]
@@ -287,9 +416,9 @@ mod tests {
     {
         let mut outbox = outbox(&[(1, 28, 1472), (1, 28, 1472), (1, 28, 5), (2, 28, 5)]);
         assert_eq!(outbox.handle_failed(SendError::TooLong), Failed::Singly);
-        assert_eq!(outbox.next().unwrap().pieces, [piece(0, 28, 1472)]);
+        assert_eq!(next(&outbox), [(1, 0)]);
         assert_eq!(outbox.handle_sent(), 1);
-        assert_eq!(outbox.next().unwrap().pieces, [piece(1, 28, 1472)]);
+        assert_eq!(next(&outbox), [(1, 1)]);
         let dropped = outbox.handle_failed(SendError::TooLong);
         assert_eq!(dropped, Failed::Dropped(DropReason::TooLong, 1));
         assert_eq!(sent(outbox), [(1, 1), (2, 1)]);
@@ -299,7 +428,7 @@ mod tests {
     fn what_meets_an_earlier_refusal_is_sent_once_more_and_dropped_as_a_whole_the_next_time() {
         let mut outbox = outbox(&[(1, 28, 7), (1, 28, 7), (2, 28, 5)]);
         assert_eq!(outbox.handle_failed(SendError::Refused), Failed::Again(flow(1)));
-        assert_eq!(outbox.next().unwrap().pieces.len(), 2);
+        assert_eq!(outbox.next().unwrap().len(), 2);
         let dropped = outbox.handle_failed(SendError::Refused);
         assert_eq!(dropped, Failed::Dropped(DropReason::Refused, 2));
         assert_eq!(outbox.next().unwrap().flow, flow(2));
@@ -308,9 +437,9 @@ mod tests {
         {
             let mut outbox = outbox.clone();
             assert_eq!(outbox.handle_failed(error), Failed::Dropped(reason, 1));
-            assert_eq!(outbox.next(), None);
+            assert_eq!(next(&outbox), []);
         }
-        assert_eq!((outbox.handle_dropped(), outbox.next()), (1, None));
+        assert_eq!((outbox.handle_dropped(), next(&outbox)), (1, vec![]));
     }
 
     /// Found by seed 0: of a bundle that was sent singly, the second datagram was lost to the refusal of the first.
@@ -328,7 +457,7 @@ mod tests {
     fn what_is_sent_together_keeps_its_order() {
         let mut outbox = outbox(&[(1, 0, 7), (1, 0, 7), (2, 0, 7), (3, 0, 7)]);
         let flows = |outbox: &Outbox| {
-            let all = outbox.pending().map(|it| (it.flow.place, it.pieces.len()));
+            let all = outbox.pending().map(|it| (it.flow.place, it.len()));
             all.collect::<Vec<_>>()
         };
         assert_eq!(flows(&outbox), [(1, 2), (2, 1), (3, 1)]);
@@ -341,17 +470,19 @@ mod tests {
     #[test]
     fn what_leads_carries_a_header_that_those_behind_it_do_without() {
         let mut outbox = outbox(&[(1, 0, 7), (1, 0, 7), (1, 0, 7)]);
+        let leading =
+            |outbox: &Outbox| outbox.next().unwrap().pieces().cloned().collect::<Vec<_>>();
         for _ in 0..2 {
             outbox.lead(0..28);
-            assert_eq!(outbox.next().unwrap().pieces, [piece(0, 28, 7)]);
+            assert_eq!(leading(&outbox), [piece(1, 0, 28, 7)]);
         }
         assert_eq!(
             outbox.handle_failed(SendError::Blocked),
             Failed::Dropped(DropReason::Blocked, 1)
         );
-        assert_eq!(outbox.next().unwrap().pieces, [piece(1, 0, 7)]);
+        assert_eq!(leading(&outbox), [piece(1, 1, 0, 7)]);
         outbox.lead(0..28);
-        assert_eq!(outbox.next().unwrap().pieces, [piece(1, 28, 7)]);
+        assert_eq!(leading(&outbox), [piece(1, 1, 28, 7)]);
         assert_eq!(sent(outbox), [(1, 1), (1, 1)]);
     }
 
@@ -360,12 +491,12 @@ mod tests {
         for error in [SendError::Refused, SendError::TooLong] {
             let mut outbox = outbox(&[(1, 28, 7), (1, 28, 7)]);
             outbox.handle_failed(error);
-            outbox.push(flow(1), piece(2, 28, 7));
+            outbox.push(Lane::Flow(flow(1)), piece(1, 2, 28, 7));
             assert_eq!(outbox.runs.len(), 2, "{error:?}");
         }
         let mut outbox = outbox(&[(1, 28, 7)]);
         outbox.handle_sent();
-        outbox.push(flow(1), piece(0, 28, 7));
+        outbox.push(Lane::Flow(flow(1)), piece(1, 0, 28, 7));
         assert_eq!(sent(outbox), [(1, 1)]);
     }
 }

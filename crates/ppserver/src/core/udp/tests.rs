@@ -106,7 +106,10 @@ fn where_the_first_datagram_has_the_header_nobody_gives_way_to_a_newcomer() {
     let turned_away = Verdict::Drop(DropReason::Limited);
     assert_eq!(relay.judge(path(2), &[2], &mut door, now), turned_away);
     assert!(!relay.make_room() && door.asked == 0 && relay.next_ended().is_none());
+    relay.follow(Terms { flows_max: 0, ..terms }, now);
+    assert_eq!(relay.judge(path(2), &[2], &mut door, now), turned_away);
     assert_eq!(relay.judge(path(1), &[9, 9], &mut door, now), Verdict::Relay(id, 0));
+    relay.follow(terms, now);
     relay.expire(now + 5 * SECOND);
     assert_eq!(ended(&mut relay), [(id, EndReason::Unanswered)]);
     sent(&mut relay, 2, 2, now + 5 * SECOND);

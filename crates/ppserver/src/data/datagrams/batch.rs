@@ -6,8 +6,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use crate::core::udp::outbox::{Outbox, PIECES_MAX, SendError};
-use crate::core::udp::{FlowId, Path};
+use crate::core::udp::outbox::{Bundle, Outbox, PIECES_MAX, SendError};
 use crate::data::sys::datagrams::{self, MESSAGES_MAX, Messages, Sending, Way};
 
 /// The most parts that a call sends: of one bundle headers and payloads.
@@ -20,8 +19,6 @@ pub(in crate::data) struct Batch {
     pub(super) outbox: Outbox,
     /// The headers of a batch that are sent.
     pub(super) headers: Vec<u8>,
-    /// The path of each message's answers.
-    pub(super) paths: [Option<Path>; MESSAGES_MAX],
     calls: usize,
     moved: usize,
 }
@@ -29,8 +26,8 @@ pub(in crate::data) struct Batch {
 impl Batch {
     /// Makes the room.
     pub(in crate::data) fn new() -> Self {
-        let (messages, outbox, paths) = (Messages::new(), Outbox::new(), [None; MESSAGES_MAX]);
-        Self { messages, outbox, headers: Vec::new(), paths, calls: 0, moved: 0 }
+        let (messages, outbox) = (Messages::new(), Outbox::new());
+        Self { messages, outbox, headers: Vec::new(), calls: 0, moved: 0 }
     }
 
     /// A port begins to work.
@@ -42,7 +39,6 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.messages.clear();
         self.headers.clear();
-        self.paths = [None; MESSAGES_MAX];
     }
 
     /// Returns what was done in this stint, where each call costs `action` beside its bytes.
@@ -68,29 +64,28 @@ impl Batch {
     }
 
     /// Sends what is next in the outbox, and what may go with it, in one call; along which way, if not to
-    /// the socket's peer, says `way` of each flow and path, or that it is not by this socket. Returns how many bytes of payload each has that was sent.
+    /// the socket's peer, says `way` of each bundle, or that it is not by this socket. Returns how many bytes of payload each has that was sent.
     ///
     /// # Errors
     /// What keeps the first one.
     pub(super) fn send(
         &mut self,
         socket: &impl AsFd,
-        way: impl Fn(FlowId, Option<Path>) -> Option<Option<Way>>,
+        way: impl Fn(Bundle<'_>) -> Option<Option<Way>>,
     ) -> io::Result<Sent> {
         self.calls += 1;
-        let Self { messages, outbox, headers, paths, .. } = self;
+        let Self { messages, outbox, headers, .. } = self;
         let mut parts = [IoSlice::new(&[]); PARTS_MAX];
         let mut planned = [Planned::default(); MESSAGES_MAX];
         let (mut count, mut filled) = (0, 0);
         for (bundle, planned) in outbox.pending().zip(&mut planned) {
-            if filled + 2 * bundle.pieces.len() > PARTS_MAX {
+            if filled + 2 * bundle.len() > PARTS_MAX {
                 break;
             }
-            let first = bundle.pieces.first().and_then(|piece| paths[piece.message]);
-            let Some(way) = way(bundle.flow, first) else { break };
+            let Some(way) = way(bundle) else { break };
             planned.way = way;
             let begin = filled;
-            for piece in bundle.pieces {
+            for piece in bundle.pieces() {
                 let payload = messages.bytes(piece.message).get(piece.payload.clone());
                 let header = headers.get(piece.header.clone());
                 for part in [header.unwrap_or_default(), payload.unwrap_or_default()] {
@@ -102,10 +97,8 @@ impl Batch {
                 planned.bytes += piece.payload.len();
             }
             planned.parts = (begin, filled);
-            planned.segment = match bundle.pieces {
-                [first, _, ..] => u16::try_from(first.len()).ok(),
-                [_] | [] => None,
-            };
+            let first = bundle.pieces().next().filter(|_| bundle.len() > 1);
+            planned.segment = first.and_then(|first| u16::try_from(first.len()).ok());
             count += 1;
         }
         let sending = |planned: Planned| {

@@ -11,7 +11,7 @@ use super::batch::{Batch, send_error};
 use super::flows::{Guest, Leg, Link};
 use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
-use crate::core::udp::outbox::{Failed, Piece};
+use crate::core::udp::outbox::{Bundle, Failed, Lane, Piece};
 use crate::core::udp::segments::segments;
 use crate::core::udp::{Flow, FlowId, Path};
 use crate::data::conn::Ctx;
@@ -71,14 +71,10 @@ impl DatagramPort {
                     self.shared.make_ready(place);
                 }
                 for at in received {
-                    let answer = batch.messages.bytes(at);
-                    if let Some(id) = self.shared.whose(place, answer) {
-                        self.judge_answer(id, at, batch, ctx);
-                        continue;
+                    match self.shared.whose(place, batch.messages.bytes(at)) {
+                        Ok(id) => self.judge_answer(id, at, batch, ctx),
+                        Err(reason) => self.relay.handle_no_answer(reason),
                     }
-                    let is_late = spp::decode(answer).is_ok();
-                    let why = if is_late { DropReason::NoFlow } else { DropReason::AnswerInvalid };
-                    self.relay.handle_no_answer(why);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -92,9 +88,6 @@ impl DatagramPort {
     }
 
     fn judge_answer(&mut self, id: FlowId, at: usize, batch: &mut Batch, ctx: &mut Ctx<'_>) {
-        // Each of them has the path of its flow.
-        let path = self.relay.flow(id).map(Flow::path);
-        batch.paths[at] = path;
         let Some(message) = batch.messages.get(at) else { return };
         let (len, segment, is_cut) = (message.bytes.len(), message.segment, message.is_cut);
         if is_cut {
@@ -129,24 +122,22 @@ impl DatagramPort {
                 (true, None) | (false, _) => 0..0,
             };
             let payload = segment.start + begins..segment.end;
-            batch.outbox.push(id, Piece { header, message: at, payload });
+            let piece = Piece { flow: id, header, message: at, payload };
+            batch.outbox.push(Lane::Back(answer.path), piece);
         }
     }
 
     fn send_down(&mut self, batch: &mut Batch) {
         let is_wild = self.addr.ip().is_unspecified();
         while let Some(bundle) = batch.outbox.next() {
-            let Some(path) = batch.paths[bundle.pieces[0].message] else {
-                let count = batch.outbox.handle_dropped();
-                self.relay.handle_dropped(Direction::Down, DropReason::NoFlow, count);
-                continue;
-            };
-            let way = |_: FlowId, path: Option<Path>| {
-                let path = path.filter(|path| self.paths.of(*path).is_none())?;
+            let first = bundle.lane;
+            let way = |bundle: Bundle<'_>| {
+                let path = back(bundle.lane).filter(|path| self.paths.of(*path).is_none())?;
                 Some(Some(Way { to: path.peer, from: is_wild.then_some(path.local) }))
             };
-            let is_its = |_: FlowId, other: Option<Path>| (other == Some(path)).then_some(None);
-            let sent = match (self.paths.of(path), &self.socket) {
+            let is_its = |bundle: Bundle<'_>| (bundle.lane == first).then_some(None);
+            let own = back(first).and_then(|path| self.paths.of(path));
+            let sent = match (own, &self.socket) {
                 (Some(own), _) => batch.send(own, is_its),
                 (None, Some(port)) => batch.send(&**port, way),
                 (None, None) => Err(io::ErrorKind::NotConnected.into()),
@@ -168,6 +159,14 @@ impl DatagramPort {
                 },
             }
         }
+    }
+}
+
+/// Returns the path of an answer.
+const fn back(lane: Lane) -> Option<Path> {
+    match lane {
+        Lane::Back(path) => Some(path),
+        Lane::Flow(_) | Lane::Shared(_) => None,
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mio::{Interest, Token};
-use ppcore::V2_LEN_MAX;
-use pptrust::Facts;
+use ppcore::{V2_LEN_MAX, spp};
 use pptrust::datagram::Datagram;
+use pptrust::{Facts, Outgoing};
 use socket2::Socket;
 
-use super::{DatagramPort, shared};
+use super::DatagramPort;
 use crate::core::addr::Addr;
 use crate::core::connect_result::ConnectResult;
 use crate::core::connection_id::ConnectionId;
@@ -20,6 +20,8 @@ use crate::core::limits::Held;
 use crate::core::pool::{Tried, Unavailable};
 use crate::core::udp::drop_reason::DropReason;
 use crate::core::udp::end_reason::EndReason;
+use crate::core::udp::outbox::Lane;
+use crate::core::udp::shared::{Header, Shared};
 use crate::core::udp::{Ended, Flow, FlowId};
 use crate::data::conn::Ctx;
 use crate::data::listing::View;
@@ -84,6 +86,14 @@ impl Leg {
 
     pub(super) fn place(&self) -> usize {
         usize::try_from(self.place).expect("a u32 is a usize on Linux")
+    }
+
+    /// Returns what the datagrams of its flow go by.
+    pub(super) const fn lane(&self, id: FlowId) -> Lane {
+        match self.link {
+            Link::Own(_) => Lane::Flow(id),
+            Link::Shared(place) => Lane::Shared(place),
+        }
     }
 }
 
@@ -169,7 +179,7 @@ impl DatagramPort {
         rules: &Rules,
         ctx: &mut Ctx<'_>,
     ) -> io::Result<Link> {
-        if let Some(header) = self.relay.flow(id).and_then(|flow| shared::header(flow, place)) {
+        if let Some(header) = self.relay.flow(id).and_then(|flow| spp_header(flow, place)) {
             let known = self.shared.find(to);
             let at = known.unwrap_or_else(|| self.shared.next_place());
             if known.is_none() {
@@ -214,7 +224,7 @@ impl DatagramPort {
         let Some(flow) = self.relay.flow(id) else { return };
         let (rules, taken) = (Arc::clone(&flow.admitted().rules), flow.admitted().taken);
         let (target, place) = (rules.target(taken), leg.place());
-        self.shared.unlink(&leg, flow);
+        unlink(&mut self.shared, &leg, flow);
         self.refused = Some((id, place));
         target.cells.endpoints[place].end();
         target.cells.endpoints[place].connect(connect_result(error));
@@ -293,7 +303,7 @@ impl DatagramPort {
             self.tell_ended(&over, ctx);
             self.paths.release(over.flow.path(), over.began);
             if let Some(leg) = over.flow.upstream() {
-                self.shared.unlink(leg, &over.flow);
+                unlink(&mut self.shared, leg, &over.flow);
             }
             give_back(&mut over);
         }
@@ -340,10 +350,32 @@ impl DatagramPort {
             if let Some(leg) = self.relay.handle_refused(id)
                 && let Some(flow) = self.relay.flow(id)
             {
-                self.shared.unlink(&leg, flow);
+                unlink(&mut self.shared, &leg, flow);
                 leave(flow.admitted(), &leg);
             }
         }
+    }
+}
+
+/// Returns what is in front of a flow's datagrams to an endpoint, if that is sent SPP.
+fn spp_header(flow: &Flow<Leg, Guest>, place: usize) -> Option<Header> {
+    let target = flow.admitted().target();
+    match target.send(target.upstream.endpoint(place)) {
+        Outgoing::Spp { .. } => {
+            let mut header = [0; spp::LEN];
+            DatagramPort::write(flow, place, None, &mut header).ok()?;
+            Some(header)
+        }
+        Outgoing::Off | Outgoing::V1 { .. } | Outgoing::V2 { .. } => None,
+    }
+}
+
+/// A flow sends by what it had no more.
+fn unlink(shared: &mut Shared<Socket>, leg: &Leg, flow: &Flow<Leg, Guest>) {
+    if let Link::Shared(place) = leg.link
+        && let Some(header) = spp_header(flow, leg.place())
+    {
+        shared.leave(place, &header);
     }
 }
 

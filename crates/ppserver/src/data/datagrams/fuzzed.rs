@@ -10,7 +10,7 @@ use super::entrance::reason;
 use crate::core::intent::{Intent, Purpose};
 use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
-use crate::core::udp::outbox::{Outbox, PIECES_MAX, Piece};
+use crate::core::udp::outbox::{Lane, Outbox, PIECES_MAX, Piece};
 use crate::core::udp::segments::segments;
 use crate::core::udp::{FlowId, Gate, Headers, Path, Reading, Relay, Terms, Verdict};
 
@@ -103,7 +103,8 @@ pub fn relayed(taken: Taken, flows_max: usize, messages: &[Message], now: Instan
                     let intent = relay.flow(id).expect("it was just found").intent();
                     let payload = segment.start + len..segment.end;
                     queued.push((id, index, payload.clone()));
-                    outbox.push(id, Piece { header: 0..0, message: index, payload });
+                    let piece = Piece { flow: id, header: 0..0, message: index, payload };
+                    outbox.push(Lane::Flow(id), piece);
                     let payload = bytes[len..].to_vec();
                     Became::Sent(id.place, payload, intent.client, intent.destination)
                 }
@@ -112,27 +113,29 @@ pub fn relayed(taken: Taken, flows_max: usize, messages: &[Message], now: Instan
             assert!(relay.len() <= flows_max, "there is no room for {}", relay.len());
         }
     }
-    let sent = send(&mut outbox, &mut relay);
-    assert_eq!(sent, queued, "each goes once, in its order");
+    let mut sent = send(&mut outbox, &mut relay);
+    let flow = |(id, ..): &Queued| (id.place, id.generation);
+    (sent.sort_by_key(flow), queued.sort_by_key(flow));
+    assert_eq!(sent, queued, "each goes once, and those of a flow in their order");
     let counts = relay.counts(Direction::Up);
     let dropped: u64 = counts.dropped.iter().sum();
     assert_eq!(counts.received, counts.sent + dropped, "they balance");
     all
 }
 
+/// A flow, and where the payload of one of its datagrams lies.
+type Queued = (FlowId, usize, std::ops::Range<usize>);
+
 /// Sends all there is, and returns it.
-fn send(
-    outbox: &mut Outbox,
-    relay: &mut Relay<()>,
-) -> Vec<(FlowId, usize, std::ops::Range<usize>)> {
+fn send(outbox: &mut Outbox, relay: &mut Relay<()>) -> Vec<Queued> {
     let mut sent = Vec::new();
     while let Some(bundle) = outbox.next() {
-        let lens: Vec<usize> = bundle.pieces.iter().map(Piece::len).collect();
+        let lens: Vec<usize> = bundle.pieces().map(Piece::len).collect();
         let (last, others) = lens.split_last().expect("a bundle has one");
         assert!(lens.len() <= PIECES_MAX && others.iter().all(|len| *len == lens[0]), "{lens:?}");
         assert!(*last <= lens[0] && (lens.len() == 1 || *last > 0), "{lens:?}");
-        let pieces = bundle.pieces.iter();
-        sent.extend(pieces.map(|it| (bundle.flow, it.message, it.payload.clone())));
+        let pieces = bundle.pieces();
+        sent.extend(pieces.map(|it| (it.flow, it.message, it.payload.clone())));
         let count = outbox.handle_sent();
         relay.handle_sent(Direction::Up, count);
     }

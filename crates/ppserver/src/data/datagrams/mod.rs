@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Performs what `core/udp` decides, and decides nothing itself. A flow has a socket of its own, connected to its
-//! endpoint: only that tells of refusals. Where answers name the client it has a part in one (`shared`). A port that goes leaves its flows sockets of their own (`paths`). Invariants: bytes are copied by the kernel alone; what a flow was let in with and
+//! endpoint: only that tells of refusals. Where answers name the client it has a part in one (`core/udp/shared`). A port that goes leaves its flows sockets of their own (`paths`). Invariants: bytes are copied by the kernel alone; what a flow was let in with and
 //! counts for is given back once, whatever ends it.
 
 mod batch;
@@ -16,7 +16,6 @@ mod flows;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod paths;
-mod shared;
 mod told;
 mod up;
 
@@ -32,7 +31,6 @@ use socket2::Socket;
 pub(super) use batch::Batch;
 use flows::{Guest, Leg};
 use paths::Paths;
-use shared::Shared;
 
 use super::conn::Ctx;
 use super::orders::Claim;
@@ -42,6 +40,7 @@ use crate::core::connection_id::ConnectionIds;
 use crate::core::schedule::{Stint, Ticket};
 use crate::core::session::Direction;
 use crate::core::udp::end_reason::EndReason;
+use crate::core::udp::shared::Shared;
 use crate::core::udp::{Counts, FlowId, Relay, Terms};
 use crate::data::sys;
 
@@ -53,7 +52,7 @@ pub(super) struct DatagramPort {
     /// Sockets of flows that stay.
     paths: Paths,
     /// Sockets to endpoints whose answers name the client.
-    shared: Shared,
+    shared: Shared<Socket>,
     pub(super) claim: Arc<Claim>,
     addr: SocketAddr,
     /// The terms of whoever comes from now on.
@@ -173,7 +172,7 @@ impl DatagramPort {
             tracing::warn!(%error, addr = %self.addr, "a socket of datagrams refused an option");
         }
         self.take_ended(ctx);
-        self.shared.close_idle();
+        self.shared.take_idle().for_each(drop);
     }
 
     /// Begins no flow any more.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::DatagramPort;
 use super::batch::{Batch, send_error};
 use super::entrance::{self, Entrance};
-use super::flows::{Leg, Link};
+use super::flows::Link;
 use super::{Parting, Standing};
 use crate::config::Datagrams;
 use crate::core::connection_id::ConnectionIds;
 use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
 use crate::core::udp::end_reason::EndReason;
-use crate::core::udp::outbox::{Failed, Piece, SendError};
+use crate::core::udp::outbox::{Bundle, Failed, Lane, Piece, SendError};
 use crate::core::udp::segments::segments;
 use crate::core::udp::{Flow, FlowId, Path, Verdict};
 use crate::data::conn::Ctx;
@@ -118,7 +118,8 @@ impl DatagramPort {
             }
         };
         let Some(flow) = self.relay.flow(id) else { return };
-        let Some(place) = flow.upstream().map(Leg::place) else { return };
+        let Some(leg) = flow.upstream() else { return };
+        let (place, lane) = (leg.place(), leg.lane(id));
         let header = match &*last {
             _ if flow.admitted().target().datagrams == Datagrams::First => 0..0,
             Some((before, header)) if *before == id && !has_tlvs => header.clone(),
@@ -137,7 +138,7 @@ impl DatagramPort {
         };
         *last = (!has_tlvs).then(|| (id, header.clone()));
         let payload = segment.start + header_len..segment.end;
-        batch.outbox.push(id, Piece { header, message, payload });
+        batch.outbox.push(lane, Piece { flow: id, header, message, payload });
     }
 
     /// Has a flow whose first datagram has come begin.
@@ -155,28 +156,30 @@ impl DatagramPort {
     }
 
     fn send_up(&mut self, batch: &mut Batch, ctx: &mut Ctx<'_>) {
-        while let Some(id) = batch.outbox.next().map(|bundle| bundle.flow) {
+        while let Some(bundle) = batch.outbox.next() {
+            if bundle.is_mixed && !self.is_by(bundle.lane, bundle) {
+                batch.outbox.part();
+                continue;
+            }
+            let id = bundle.flow;
             if let Err(reason) = self.prepare(id, batch, ctx) {
                 let count = batch.outbox.handle_dropped();
                 self.relay.handle_dropped(Direction::Up, reason, count);
                 continue;
             }
             let Some(leg) = self.relay.flow(id).and_then(Flow::upstream) else { continue };
-            let sent = match &leg.link {
-                Link::Own(socket) => batch.send(socket, |flow, _| (flow == id).then_some(None)),
-                Link::Shared(place) => {
-                    let place = *place;
-                    self.shared.note_sent(place, id);
-                    let is_there = |leg: &Leg| matches!(leg.link, Link::Shared(at) if at == place);
-                    let way = |flow: FlowId, _: Option<Path>| {
-                        let leg = self.relay.flow(flow)?.upstream();
-                        leg.is_some_and(is_there).then_some(None)
-                    };
-                    match self.shared.socket(place) {
-                        Some(socket) => batch.send(socket, way),
-                        None => Err(io::ErrorKind::NotConnected.into()),
-                    }
-                }
+            let lane = leg.lane(id);
+            if let Lane::Shared(place) = lane {
+                self.shared.note_sent(place, id);
+            }
+            let socket = match &leg.link {
+                Link::Own(socket) => Some(socket),
+                Link::Shared(place) => self.shared.socket(*place),
+            };
+            let way = |bundle: Bundle<'_>| self.is_by(lane, bundle).then_some(None);
+            let sent = match socket {
+                Some(socket) => batch.send(socket, way),
+                None => Err(io::ErrorKind::NotConnected.into()),
             };
             match sent {
                 Ok(sent) => {
@@ -201,6 +204,16 @@ impl DatagramPort {
                 },
             }
         }
+    }
+
+    /// Whether the flows of a bundle go by this lane now.
+    fn is_by(&self, lane: Lane, bundle: Bundle<'_>) -> bool {
+        let goes = |flow: FlowId| {
+            let leg = self.relay.flow(flow).and_then(Flow::upstream);
+            leg.is_some_and(|leg| leg.lane(flow) == lane)
+        };
+        let first = bundle.pieces().take(if bundle.is_mixed { bundle.len() } else { 1 });
+        first.map(|piece| piece.flow).all(goes)
     }
 
     /// Sees to it that what is next can be sent: the flow has an endpoint, and what is the first one there has the header that

@@ -30,12 +30,16 @@ struct Account {
     down: VecDeque<Vec<u8>>,
     /// How often what is next was refused.
     refusals: usize,
+    /// The socket that it sent by last, and has still.
+    socket: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Judge {
     plan: Plan,
     is_draining: bool,
+    /// So many stood when there was to be room for fewer, and none might be forgotten.
+    crowd: usize,
     accounts: HashMap<FlowId, Account>,
     /// What the kernel gave and took, by direction.
     received: [u64; 2],
@@ -47,6 +51,7 @@ impl Judge {
         Self {
             plan: plan.clone(),
             is_draining: false,
+            crowd: 0,
             accounts: HashMap::new(),
             received: [0; 2],
             sent: [0; 2],
@@ -59,6 +64,9 @@ impl Judge {
 
     pub(super) fn note_reload(&mut self, terms: Terms) {
         self.plan.terms = terms;
+        if terms.headers == Headers::First {
+            self.crowd = self.standing().count();
+        }
     }
 
     fn standing(&self) -> impl Iterator<Item = (&FlowId, &Account)> {
@@ -145,6 +153,7 @@ impl Judge {
             up: VecDeque::new(),
             down: VecDeque::new(),
             refusals: 0,
+            socket: None,
         });
         (account.last, account.asked) = (now, account.asked + 1);
         account.up.push_back(came.bytes[header_len..].to_vec());
@@ -174,11 +183,25 @@ impl Judge {
     }
 
     /// Datagrams have left upstream.
-    pub(super) fn note_sent_up(&mut self, id: FlowId, segments: &[Vec<u8>], is_first: bool) {
+    pub(super) fn note_sent_up(
+        &mut self,
+        whose: &[FlowId],
+        socket: usize,
+        segments: &[Vec<u8>],
+        is_first: bool,
+    ) {
         let goes = self.plan.goes;
-        for (at, segment) in segments.iter().enumerate() {
+        hold!(
+            Whole,
+            whose.len() == segments.len(),
+            "{} leave, not {}",
+            segments.len(),
+            whose.len()
+        );
+        for (at, (segment, id)) in segments.iter().zip(whose).enumerate() {
             self.sent[Direction::Up as usize] += 1;
-            let account = self.accounts.get_mut(&id).expect("who sends was judged");
+            let account = self.accounts.get_mut(id).expect("who sends was judged");
+            account.socket = Some(socket);
             let header = match goes {
                 Mode::Plain => Vec::new(),
                 Mode::First if !is_first || at > 0 => Vec::new(),
@@ -190,7 +213,7 @@ impl Judge {
             account.refusals = 0;
             let due = [header, payload].concat();
             if *segment != due {
-                self.blame(id, segment, &due);
+                self.blame(*id, segment, &due);
             }
         }
     }
@@ -216,6 +239,12 @@ impl Judge {
     /// A send was refused, and is to be made once more.
     pub(super) fn note_refused(&mut self, id: FlowId) {
         self.accounts.get_mut(&id).expect("who sends was judged").refusals += 1;
+        self.note_unlinked(id);
+    }
+
+    /// A flow has its socket no more.
+    pub(super) fn note_unlinked(&mut self, id: FlowId) {
+        self.accounts.get_mut(&id).expect("who has one was judged").socket = None;
     }
 
     /// What came last is gone: there was nowhere to send it to.
@@ -235,18 +264,17 @@ impl Judge {
     pub(super) fn note_dropped(
         &mut self,
         direction: Direction,
-        id: FlowId,
+        whose: &[FlowId],
         reason: DropReason,
-        count: usize,
     ) {
         let (goes, comes, max) = (self.plan.goes, self.plan.comes, self.plan.datagram_max);
-        let account = self.accounts.get_mut(&id).expect("who sends was judged");
-        account.refusals = 0;
-        let (owed, mode) = match direction {
-            Direction::Up => (&mut account.up, goes),
-            Direction::Down => (&mut account.down, comes),
-        };
-        for _ in 0..count {
+        for id in whose {
+            let account = self.accounts.get_mut(id).expect("who sends was judged");
+            account.refusals = 0;
+            let (owed, mode) = match direction {
+                Direction::Up => (&mut account.up, goes),
+                Direction::Down => (&mut account.down, comes),
+            };
             let Some(owed) = owed.pop_front() else {
                 panic!("Balance: {reason:?}, nothing is owed")
             };
@@ -258,9 +286,22 @@ impl Judge {
     }
 
     /// Something was taken for no answer.
-    pub(super) fn note_no_answer(&mut self, reply: &Reply) {
+    pub(super) fn note_no_answer(&mut self, socket: usize, reply: &Reply, reason: DropReason) {
         self.note_received(Direction::Down, 1);
-        hold!(Reason, reply.payload.is_none(), "an answer is dropped");
+        let is_his = |account: &Account| {
+            account.socket == Some(socket) && self.answers(account, reply).is_some()
+        };
+        let whose = self.standing().find(|(_, account)| is_his(account));
+        hold!(Addressee, whose.is_none(), "{reason:?}, and it is an answer to {whose:?}");
+    }
+
+    /// Returns where the payload of an answer begins, if it is one to this flow.
+    fn answers(&self, account: &Account, reply: &Reply) -> Option<usize> {
+        let header = match self.plan.goes {
+            Mode::Spp => account.name.header(Mode::Spp),
+            Mode::Plain | Mode::Each | Mode::First => Vec::new(),
+        };
+        reply.bytes.starts_with(&header).then_some(header.len())
     }
 
     /// Something has come to the socket of a flow.
@@ -270,17 +311,16 @@ impl Judge {
         reply: &Reply,
         answer: Option<Answer>,
         relay: &Relay<Leg>,
-        plan: &Plan,
         now: Instant,
     ) {
         self.note_received(Direction::Down, 1);
+        let at = self.answers(&self.accounts[&id], reply);
         let responses = self.plan.terms.responses;
         let account = self.accounts.get_mut(&id).expect("it has a socket");
         let is_over = account.over.is_some();
         hold!(Addressee, is_over == answer.is_none(), "{answer:?}, over: {:?}", account.over);
         let Some(answer) = answer else { return };
-        let at = reply.payload;
-        hold!(Addressee, at.is_some(), "what names another is answered: {:?}", plan.goes);
+        hold!(Addressee, at.is_some(), "what names another is answered: {:?}", self.plan.goes);
         hold!(Addressee, answer.path == account.name.path, "{answer:?} to {:?}", account.name);
         account.answered += 1;
         account.last = now;
@@ -297,10 +337,17 @@ impl Judge {
     }
 
     /// Answers have left.
-    pub(super) fn note_sent_down(&mut self, id: FlowId, path: Path, segments: &[Vec<u8>]) {
+    pub(super) fn note_sent_down(&mut self, whose: &[FlowId], path: Path, segments: &[Vec<u8>]) {
         let comes = self.plan.comes;
-        let account = self.accounts.get_mut(&id).expect("who is answered was judged");
-        for segment in segments {
+        hold!(
+            Whole,
+            whose.len() == segments.len(),
+            "{} leave, not {}",
+            segments.len(),
+            whose.len()
+        );
+        for (segment, id) in segments.iter().zip(whose) {
+            let account = self.accounts.get_mut(id).expect("who is answered was judged");
             self.sent[Direction::Down as usize] += 1;
             hold!(Addressee, path == account.name.path, "{path:?}: {:?}", account.name);
             let header = match comes {
@@ -339,6 +386,8 @@ impl Judge {
     /// The shell is told that a flow is over.
     pub(super) fn note_ended(&mut self, over: &Ended<Leg>, now: Instant) {
         let account = self.accounts.get_mut(&over.id).expect("it began with a datagram");
+        let may = self.plan.terms.headers == Headers::Each || over.reason != EndReason::Evicted;
+        hold!(Flood, may, "one is forgotten whose sender may know him still");
         let known = account.over.get_or_insert(over.reason);
         hold!(Reason, *known == over.reason, "{:?}, not {known:?}", over.reason);
         let tallies = (over.flow.up().datagrams, over.flow.down().datagrams);
@@ -348,14 +397,11 @@ impl Judge {
     }
 
     /// What must hold between two moves.
-    pub(super) fn check(&self, shell: &Shell, net: &Net) {
-        let len = shell.relay.len();
-        hold!(
-            Bounded,
-            len <= self.plan.terms.flows_max,
-            "{len} flows of {}",
-            self.plan.terms.flows_max
-        );
+    pub(super) fn check(&mut self, shell: &Shell, net: &Net) {
+        let (len, flows_max) = (shell.relay.len(), self.plan.terms.flows_max);
+        self.crowd = self.crowd.min(len.max(flows_max));
+        let most = flows_max.max(self.crowd);
+        hold!(Bounded, len <= most, "{len} flows of {most}");
         for direction in Direction::ALL {
             let counts = shell.relay.counts(direction);
             let (received, sent) =
@@ -369,8 +415,10 @@ impl Judge {
                 "{received} in, {sent} out, {dropped} dropped"
             );
         }
-        let open = net.open(|_| true).len() as u64;
-        hold!(Counts, shell.active() == open, "{} at endpoints, {open} sockets", shell.active());
+        let (linked, sockets) = shell.linked();
+        let (active, open) = (shell.active(), net.open(|_| true).len());
+        hold!(Counts, active == linked as u64, "{active} at endpoints, {linked} go there");
+        hold!(Counts, open == sockets, "{open} sockets are open, {sockets} are in use");
         if self.is_draining {
             let is_waited_for = self.standing().any(|(_, account)| account.answered > 0);
             hold!(Stop, shell.relay.is_drained() != is_waited_for, "answered: {is_waited_for}");

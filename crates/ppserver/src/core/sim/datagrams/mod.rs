@@ -80,6 +80,7 @@ impl World {
         }
         self.shell.relay.end_all(EndReason::Drained);
         self.shell.take_ended(&mut self.net, &mut self.judge, self.now, cover);
+        self.shell.close_idle(&mut self.net);
         self.judge.check(&self.shell, &self.net);
         self.judge.check_end(&self.shell, &self.net);
         for direction in Direction::ALL {
@@ -161,6 +162,7 @@ impl World {
                 self.shell.relay.follow(terms, self.now);
                 self.plan.terms = terms;
                 self.shell.take_ended(&mut self.net, &mut self.judge, self.now, cover);
+                self.shell.close_idle(&mut self.net);
                 cover.hit(Quirk::FlowsReload);
             }
             _ => self.shell.change_health(&mut self.rng),

@@ -6,6 +6,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 
+use ppcore::spp;
+
 use super::plan::{Mode, Name, Plan};
 use super::shell::Shell;
 use super::{Coverage, Path, Quirk, Rng, payload};
@@ -40,8 +42,6 @@ pub(super) struct Message {
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     pub(super) bytes: Vec<u8>,
-    /// Where its payload begins, if its header is as it should be.
-    pub(super) payload: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -190,18 +190,22 @@ impl Net {
     }
 
     /// Opens a socket to an endpoint; there may be none to be had, and it may meet itself.
-    pub(super) fn connect(&mut self, endpoint: usize, cover: &mut Coverage) -> Connected {
+    pub(super) fn connect(
+        &mut self,
+        endpoint: usize,
+        cover: &mut Coverage,
+    ) -> Result<usize, Unconnected> {
         if self.rng.one_in(24) {
             cover.hit(Quirk::NoSocket);
-            return Connected::NoSocket;
+            return Err(Unconnected::NoSocket);
         }
         if self.rng.one_in(24) {
             cover.hit(Quirk::SocketMeetsItself);
-            return Connected::Itself;
+            return Err(Unconnected::Itself);
         }
         let queue = VecDeque::new();
         self.sockets.push(Socket { is_open: true, endpoint, is_refused: false, queue, sent: 0 });
-        Connected::Socket(self.sockets.len() - 1)
+        Ok(self.sockets.len() - 1)
     }
 
     pub(super) fn close(&mut self, socket: usize) {
@@ -286,10 +290,9 @@ impl Net {
     }
 }
 
-/// What becomes of a connect(2).
+/// What keeps a connect(2).
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Connected {
-    Socket(usize),
+pub(super) enum Unconnected {
     NoSocket,
     Itself,
 }
@@ -324,14 +327,18 @@ fn reply(number: u64, asked: &[u8], plan: &Plan, rng: &mut Rng, cover: &mut Cove
     let len = rng.pick(&[0, 8, 12, 12, 60]);
     let answer = payload(number, len);
     if plan.goes != Mode::Spp {
-        return Reply { bytes: answer, payload: Some(0) };
+        return Reply { bytes: answer };
     }
-    let mut bytes = asked[..38].to_vec();
-    let is_wrong = rng.one_in(12);
-    if is_wrong {
+    let mut bytes = asked[..spp::LEN].to_vec();
+    if rng.one_in(12) {
         cover.hit(Quirk::AnswerOfAnother);
-        bytes[17] ^= 1;
+        match rng.below(3) {
+            // Somebody who is nobody here, somebody who may be here, and no header at all.
+            0 => bytes[17] ^= 1,
+            1 => bytes.copy_from_slice(&rng.pick(&plan.clients).header(Mode::Spp)),
+            _ => bytes.truncate(spp::LEN - 1),
+        }
     }
     bytes.extend_from_slice(&answer);
-    Reply { bytes, payload: (!is_wrong).then_some(38) }
+    Reply { bytes }
 }

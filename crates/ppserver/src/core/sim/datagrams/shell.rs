@@ -6,7 +6,7 @@ use std::time::Instant;
 use ppcore::{Command, Decoded, ErrorKind, Options, Transport, Versions, decode_datagram, spp};
 
 use super::judge::Judge;
-use super::net::{Connected, Message, Net};
+use super::net::{Message, Net, Unconnected};
 use super::plan::{Mode, Name, Plan};
 use super::{Coverage, Path, Quirk, Rng, hold};
 use crate::core::intent::{Intent, Purpose};
@@ -16,8 +16,9 @@ use crate::core::pool::health::Wish;
 use crate::core::pool::{self, Tried, Unavailable, Upstream};
 use crate::core::session::Direction;
 use crate::core::udp::drop_reason::DropReason;
-use crate::core::udp::outbox::{Failed, Outbox, Piece};
+use crate::core::udp::outbox::{Bundle, Failed, Lane, Outbox, Piece};
 use crate::core::udp::segments::segments;
+use crate::core::udp::shared::{Header, Shared};
 use crate::core::udp::{FlowId, Gate, Reading, Relay, Verdict};
 
 /// A flow's socket, and the place of its endpoint.
@@ -25,6 +26,14 @@ use crate::core::udp::{FlowId, Gate, Reading, Relay, Verdict};
 pub(super) struct Leg {
     pub(super) socket: usize,
     at: usize,
+    /// Where its socket is among those that flows share, if it is.
+    shared: Option<u32>,
+}
+
+impl Leg {
+    fn lane(&self, id: FlowId) -> Lane {
+        self.shared.map_or(Lane::Flow(id), Lane::Shared)
+    }
 }
 
 #[derive(Debug)]
@@ -32,12 +41,25 @@ pub(super) struct Shell {
     pub(super) relay: Relay<Leg>,
     pool: Upstream,
     endpoints: Vec<Endpoint>,
-    /// Whose each socket is, and at which endpoint.
-    owners: Vec<(FlowId, usize)>,
+    /// Whose each socket is.
+    owners: Vec<Owner>,
+    shared: Shared<usize>,
+    /// Flows that have a socket of their own, and those that have a part in one.
+    own: usize,
+    sharing: usize,
+    goes: Mode,
     up: Outbox,
     down: Outbox,
     /// The headers of a batch that are sent.
     headers: Vec<u8>,
+}
+
+/// Whose a socket is.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Flow(FlowId),
+    /// Those who share the one at this place.
+    Shared(u32),
 }
 
 /// Reads headers and says who is let in.
@@ -113,6 +135,10 @@ impl Shell {
             pool: Upstream::new("web".to_owned(), pool, 0, now),
             endpoints,
             owners: Vec::new(),
+            shared: Shared::default(),
+            own: 0,
+            sharing: 0,
+            goes: plan.goes,
             up: Outbox::new(),
             down: Outbox::new(),
             headers: Vec::new(),
@@ -126,6 +152,13 @@ impl Shell {
     /// Returns how many flows and attempts are counted at endpoints.
     pub(super) fn active(&self) -> u64 {
         self.endpoints.iter().map(|endpoint| endpoint.shared.active()).sum()
+    }
+
+    /// Returns how many flows have a way upstream, and how many sockets those take.
+    pub(super) fn linked(&self) -> (usize, usize) {
+        let places = 0..u32::try_from(self.endpoints.len()).expect("there are few");
+        let common = places.filter(|place| self.shared.socket(*place).is_some()).count();
+        (self.own + self.sharing, self.own + common)
     }
 
     /// An endpoint that was ejected comes back, or an operator takes one out or in.
@@ -175,7 +208,9 @@ impl Shell {
                     Mode::Plain | Mode::Each | Mode::Spp => self.compose(id, plan.goes),
                 };
                 let payload = segment.start + header_len..segment.end;
-                self.up.push(id, Piece { header, message: at, payload });
+                let leg = self.relay.flow(id).and_then(|flow| flow.upstream());
+                let lane = leg.expect("it was just dialled").lane(id);
+                self.up.push(lane, Piece { flow: id, header, message: at, payload });
             }
         }
         self.send_up(&messages, net, judge, plan, now, cover);
@@ -190,7 +225,17 @@ impl Shell {
         now: Instant,
         cover: &mut Coverage,
     ) {
-        while let Some(id) = self.up.next().map(|bundle| bundle.flow) {
+        while let Some(bundle) = self.up.next() {
+            if bundle.is_mixed {
+                cover.hit(Quirk::BundleOfSeveral);
+                if !self.is_by(bundle) {
+                    cover.hit(Quirk::BundleParts);
+                    self.up.part();
+                    continue;
+                }
+            }
+            let id = bundle.flow;
+            let whose: Vec<FlowId> = bundle.pieces().map(|piece| piece.flow).collect();
             let leg = match self.relay.flow(id).map(|flow| flow.upstream().copied()) {
                 None => Err(DropReason::NoFlow),
                 Some(Some(leg)) => Ok(leg),
@@ -200,7 +245,8 @@ impl Shell {
                 Ok(leg) => leg,
                 Err(reason) => {
                     let count = self.up.handle_dropped();
-                    self.drop_up(id, reason, count, judge);
+                    self.relay.handle_dropped(Direction::Up, reason, count);
+                    judge.note_dropped(Direction::Up, &whose, reason);
                     continue;
                 }
             };
@@ -209,12 +255,16 @@ impl Shell {
                 self.up.lead(header);
             }
             let bundle = self.up.next().expect("it was there");
+            let whose = &whose[..bundle.len()];
             let payloads = messages.iter().map(|message| &message.bytes[..]).collect::<Vec<_>>();
-            let bytes = written(bundle.pieces, &self.headers, &payloads);
+            let bytes = written(bundle, &self.headers, &payloads);
             let is_first = net.sockets[leg.socket].sent == 0;
+            if let Some(place) = leg.shared {
+                self.shared.note_sent(place, id);
+            }
             match net.send(leg.socket, &bytes, plan, cover) {
                 Ok(segments) => {
-                    judge.note_sent_up(id, &segments, is_first);
+                    judge.note_sent_up(whose, leg.socket, &segments, is_first);
                     let count = self.up.handle_sent();
                     self.relay.handle_sent(Direction::Up, count);
                 }
@@ -226,7 +276,8 @@ impl Shell {
                     Failed::Singly => {}
                     Failed::Dropped(reason, count) => {
                         judge.check_given_up(id, reason);
-                        self.drop_up(id, reason, count, judge);
+                        self.relay.handle_dropped(Direction::Up, reason, count);
+                        judge.note_dropped(Direction::Up, &whose[..count], reason);
                     }
                 },
             }
@@ -234,9 +285,10 @@ impl Shell {
         self.headers.clear();
     }
 
-    fn drop_up(&mut self, id: FlowId, reason: DropReason, count: usize, judge: &mut Judge) {
-        self.relay.handle_dropped(Direction::Up, reason, count);
-        judge.note_dropped(Direction::Up, id, reason, count);
+    /// Whether the flows of a bundle go by its lane.
+    fn is_by(&self, bundle: Bundle<'_>) -> bool {
+        let leg = |id: FlowId| self.relay.flow(id)?.upstream();
+        bundle.pieces().all(|it| leg(it.flow).is_some_and(|leg| leg.lane(it.flow) == bundle.lane))
     }
 
     /// Takes what has come to the socket of a flow, and sends it on.
@@ -249,22 +301,29 @@ impl Shell {
         cover: &mut Coverage,
     ) {
         let mut payloads = Vec::new();
-        let mut paths = Vec::new();
         for socket in net.open(|socket| !socket.queue.is_empty()) {
-            let (id, at) = self.owners[socket];
             for _ in 0..3 {
                 let Some(reply) = net.sockets[socket].queue.pop_front() else { break };
-                let Some(payload) = self.answer_begins(id, plan, &reply.bytes) else {
-                    judge.note_no_answer(&reply);
-                    self.relay.handle_no_answer(DropReason::AnswerInvalid);
-                    continue;
+                let whose = match self.owners[socket] {
+                    Owner::Flow(id) => Ok(id),
+                    Owner::Shared(place) => self.shared.whose(place, &reply.bytes),
                 };
+                let begins = |id| self.answer_begins(id, plan, &reply.bytes).map(|at| (id, at));
+                let (id, payload) = match whose.and_then(begins) {
+                    Ok(found) => found,
+                    Err(reason) => {
+                        judge.note_no_answer(socket, &reply, reason);
+                        self.relay.handle_no_answer(reason);
+                        continue;
+                    }
+                };
+                let leg = self.relay.flow(id).and_then(|flow| flow.upstream()).copied();
                 let len = reply.bytes.len() - payload;
                 let answer = self.relay.handle_answer(id, len, now);
-                judge.note_answer(id, &reply, answer, &self.relay, plan, now);
+                judge.note_answer(id, &reply, answer, &self.relay, now);
                 let Some(answer) = answer else { continue };
-                if answer.is_first {
-                    self.pool.handle_flow_answered(at);
+                if let (true, Some(leg)) = (answer.is_first, leg) {
+                    self.pool.handle_flow_answered(leg.at);
                 }
                 let header = match plan.comes {
                     Mode::Spp => {
@@ -279,25 +338,26 @@ impl Shell {
                     Mode::Plain | Mode::Each | Mode::First => 0..0,
                 };
                 let payload = payload..reply.bytes.len();
-                self.down.push(id, Piece { header, message: payloads.len(), payload });
+                let piece = Piece { flow: id, header, message: payloads.len(), payload };
+                self.down.push(Lane::Back(answer.path), piece);
                 payloads.push(reply.bytes);
-                paths.push(answer.path);
             }
         }
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         while let Some(bundle) = self.down.next() {
-            let (id, path) = (bundle.flow, paths[bundle.pieces[0].message]);
-            let bytes = written(bundle.pieces, &self.headers, &payloads);
+            let Lane::Back(path) = bundle.lane else { panic!("Contract: {:?}", bundle.lane) };
+            let bytes = written(bundle, &self.headers, &payloads);
+            let whose: Vec<FlowId> = bundle.pieces().map(|piece| piece.flow).collect();
             match net.answer(&bytes, plan, cover) {
                 Ok(segments) => {
-                    judge.note_sent_down(id, path, &segments);
+                    judge.note_sent_down(&whose, path, &segments);
                     let count = self.down.handle_sent();
                     self.relay.handle_sent(Direction::Down, count);
                 }
                 Err(error) => match self.down.handle_failed(error) {
                     Failed::Dropped(reason, count) => {
                         self.relay.handle_dropped(Direction::Down, reason, count);
-                        judge.note_dropped(Direction::Down, id, reason, count);
+                        judge.note_dropped(Direction::Down, &whose[..count], reason);
                     }
                     Failed::Singly => {}
                     Failed::Again(_) => panic!("Contract: nobody refuses an answer"),
@@ -308,14 +368,23 @@ impl Shell {
     }
 
     /// Returns where the payload of an answer begins, if its header is that of its flow.
-    fn answer_begins(&self, id: FlowId, plan: &Plan, bytes: &[u8]) -> Option<usize> {
+    fn answer_begins(&self, id: FlowId, plan: &Plan, bytes: &[u8]) -> Result<usize, DropReason> {
         if plan.goes != Mode::Spp {
-            return Some(0);
+            return Ok(0);
         }
         // Whose flow is over says the relay.
-        let Some(flow) = self.relay.flow(id) else { return Some(spp::LEN) };
-        let ours = name(flow.path(), flow.intent()).header(Mode::Spp);
-        bytes.starts_with(&ours).then_some(ours.len())
+        if self.relay.flow(id).is_none() {
+            return Ok(spp::LEN);
+        }
+        let is_its = bytes.starts_with(&self.header(id));
+        is_its.then_some(spp::LEN).ok_or(DropReason::AnswerInvalid)
+    }
+
+    /// Returns what is in front of a flow's datagrams to an endpoint that is sent SPP.
+    fn header(&self, id: FlowId) -> Header {
+        let flow = self.relay.flow(id).expect("it was just found");
+        let header = name(flow.path(), flow.intent()).header(Mode::Spp);
+        header.try_into().expect("it is as long")
     }
 
     /// Some socket tells of an error.
@@ -329,7 +398,14 @@ impl Shell {
         for socket in net.open(|socket| socket.is_refused) {
             net.sockets[socket].is_refused = false;
             cover.hit(Quirk::EventTellsRefusal);
-            self.refuse(self.owners[socket].0, net);
+            let told = match self.owners[socket] {
+                Owner::Flow(id) => Some(id),
+                Owner::Shared(place) => self.shared.take_last(place),
+            };
+            if let Some(id) = told {
+                judge.note_unlinked(id);
+                self.refuse(id, net);
+            }
         }
         self.take_ended(net, judge, now, cover);
     }
@@ -346,7 +422,8 @@ impl Shell {
             cover.note_flow_ended(over.reason);
             judge.note_ended(&over, now);
             if let Some(leg) = over.take_upstream() {
-                net.close(leg.socket);
+                let header = name(over.flow.path(), over.flow.intent()).header(Mode::Spp);
+                self.unlink(leg, &header, net);
                 self.pool.handle_closed(leg.at);
             }
         }
@@ -370,19 +447,17 @@ impl Shell {
                 Err(Unavailable::None) => break,
                 Err(Unavailable::Full) => return Err(DropReason::EndpointsFull),
             };
-            match net.connect(at, cover) {
-                Connected::Socket(socket) => {
+            match self.link(id, at, net, cover) {
+                Ok(leg) => {
                     self.pool.handle_flow_begun(at);
-                    let leg = Leg { socket, at };
                     self.relay.handle_dialled(id, leg);
-                    self.owners.push((id, at));
                     return Ok(leg);
                 }
-                Connected::NoSocket => {
+                Err(Unconnected::NoSocket) => {
                     self.pool.handle_cancelled(at);
                     return Err(DropReason::Resources);
                 }
-                Connected::Itself => {
+                Err(Unconnected::Itself) => {
                     self.pool.handle_failed(at);
                     failed = Some(DropReason::Refused);
                 }
@@ -391,10 +466,64 @@ impl Shell {
         Err(failed.unwrap_or(DropReason::NoEndpoint))
     }
 
+    /// Gives a flow a socket to an endpoint, or a part in one.
+    fn link(
+        &mut self,
+        id: FlowId,
+        at: usize,
+        net: &mut Net,
+        cover: &mut Coverage,
+    ) -> Result<Leg, Unconnected> {
+        if self.goes == Mode::Spp {
+            let way = (([127, 0, 0, 1], u16::try_from(at).expect("there are few")).into(), None);
+            let place = match self.shared.find(way) {
+                Some(place) => place,
+                None => {
+                    let (place, socket) = (self.shared.next_place(), net.connect(at, cover)?);
+                    self.shared.insert(way, socket);
+                    self.owners.push(Owner::Shared(place));
+                    place
+                }
+            };
+            if self.shared.join(place, self.header(id), id) {
+                self.sharing += 1;
+                let socket = *self.shared.socket(place).expect("it is there");
+                return Ok(Leg { socket, at, shared: Some(place) });
+            }
+            cover.hit(Quirk::HeaderTaken);
+        }
+        let socket = net.connect(at, cover)?;
+        self.owners.push(Owner::Flow(id));
+        self.own += 1;
+        Ok(Leg { socket, at, shared: None })
+    }
+
+    /// A flow with this header sends by what it had no more.
+    fn unlink(&mut self, leg: Leg, header: &[u8], net: &mut Net) {
+        match leg.shared {
+            None => {
+                self.own -= 1;
+                net.close(leg.socket);
+            }
+            Some(place) => {
+                self.sharing -= 1;
+                self.shared.leave(place, header.try_into().expect("it is as long"));
+            }
+        }
+    }
+
+    /// Closes what flows have shared and nobody does any more.
+    pub(super) fn close_idle(&mut self, net: &mut Net) {
+        self.shared.take_idle().for_each(|socket| net.close(socket));
+    }
+
     /// Nobody listens at the endpoint of a flow.
     fn refuse(&mut self, id: FlowId, net: &mut Net) {
         if let Some(leg) = self.relay.handle_refused(id) {
-            net.close(leg.socket);
+            if let Some(flow) = self.relay.flow(id) {
+                let header = name(flow.path(), flow.intent()).header(Mode::Spp);
+                self.unlink(leg, &header, net);
+            }
             self.pool.handle_flow_refused(leg.at);
         }
         let leg = self.relay.flow(id).and_then(|flow| flow.upstream());
@@ -421,9 +550,9 @@ fn name(path: Path, intent: Intent) -> Name {
 }
 
 /// Returns the bytes of each piece.
-fn written(pieces: &[Piece], headers: &[u8], payloads: &[&[u8]]) -> Vec<Vec<u8>> {
+fn written(bundle: Bundle<'_>, headers: &[u8], payloads: &[&[u8]]) -> Vec<Vec<u8>> {
     let bytes = |piece: &Piece| {
         [&headers[piece.header.clone()], &payloads[piece.message][piece.payload.clone()]].concat()
     };
-    pieces.iter().map(bytes).collect()
+    bundle.pieces().map(bytes).collect()
 }
