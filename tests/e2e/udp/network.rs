@@ -1,14 +1,17 @@
 //! What a network does that loopback does not by itself: few ports, and packets with a small limit.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Setup, a_client, addr, assert_counted, bound, counted, next, v2};
+use super::{Setup, a_client, addr, answer, assert_counted, bound, counted, next, v2};
 use crate::common::deadline::{PATIENCE, poll_for};
+use crate::life::server::Server;
 use crate::support::namespace::in_a_namespace;
+use crate::support::resident_bytes;
+use crate::torment::strace;
 
 /// The ports that the kernel chooses from, and one of them of which nobody is.
 const PORTS: &str = "40000 40003";
@@ -81,5 +84,79 @@ fn datagrams_that_are_too_long_for_one_call_with_their_headers_come_one_by_one_a
             assert!(next(&far).0 == expected, "datagram {number}");
         }
         assert_counted(&server, "ppserver_udp_drops_total", []);
+    });
+}
+
+/// Kernels of today send segments by devices without checksums too; older ones answer EIO. So strace gives the answer,
+/// to the one call that sends several.
+#[test]
+fn what_the_kernel_refuses_to_send_as_segments_leaves_one_by_one_and_whole() {
+    for error in ["EIO", "EINVAL", "EMSGSIZE"] {
+        let far = bound("127.0.0.1:0");
+        let server = Setup::to(&[addr(&far)]).send("send = \"v2\"").start();
+        let client = a_client(&server);
+        let fault = format!("inject=sendmmsg:error={error}:when=1");
+        let strace = strace::attach(server.pid(), &["-e", "trace=sendmmsg", "-e", &fault]);
+        server.proc.signal(Signal::STOP);
+        for number in 0..20 {
+            client.send(&[number; 100]).unwrap();
+        }
+        server.proc.signal(Signal::CONT);
+        for number in 0..20 {
+            let due = [&v2(addr(&client), server.addr()), &[number; 100][..]].concat();
+            assert!(next(&far).0 == due, "{error}: datagram {number}");
+        }
+        assert_counted(&server, "ppserver_udp_drops_total", []);
+        let calls = strace::detach(strace);
+        let refused: Vec<_> = calls.iter().filter(|line| line.contains("(INJECTED)")).collect();
+        assert_eq!(refused.len(), 1, "{error}: {calls:#?}");
+        assert!(refused[0].contains("UDP_SEGMENT") || refused[0].contains("0x67"), "{refused:?}");
+    }
+}
+
+/// Each source sends one datagram, and gets no answer.
+#[test]
+fn a_flood_of_a_million_spoofed_sources_leaves_those_who_are_answered_and_memory_is_bounded() {
+    in_a_namespace(|| {
+        const SOURCES: u32 = 1_000_000;
+        const MEMORY_MAX: usize = 64 << 20;
+        let route = ["route", "add", "local", "10.0.0.0/8", "dev", "lo"];
+        assert!(Command::new("ip").args(route).status().expect("it was there").success());
+        let far = bound("127.0.0.1:0");
+        let text = Setup::to(&[addr(&far)]).listener("limits.flows = 8192").text();
+        // A line a flow is not what is asked about.
+        let server = Server::start(&text.replace("[access_log]\nenabled = true", "[access_log]"));
+        let served: Vec<_> = (0..100).map(|_| a_client(&server)).collect();
+        let ask = |client: &UdpSocket| {
+            let question = addr(client).port().to_be_bytes();
+            client.send(&question).expect("loopback is up");
+            loop {
+                let (datagram, peer) = next(&far);
+                if datagram == question {
+                    far.send_to(&question, peer).expect("he waits");
+                    assert_eq!(answer(client), question);
+                    return peer;
+                }
+            }
+        };
+        let before: Vec<_> = served.iter().map(ask).collect();
+        for source in 0..SOURCES {
+            let [_, a, b, c] = source.to_be_bytes();
+            let spoofed = UdpSocket::bind((Ipv4Addr::new(10, a, b, c), 9)).expect("it is local");
+            spoofed.send_to(b"flood", server.addr()).expect("loopback is up");
+            // Before what waits at the socket has no room there any more, which is the kernel's to bear.
+            if source % 100 == 0 {
+                let at = usize::try_from(source / 100).expect("it is small") % served.len();
+                assert_eq!(ask(&served[at]), before[at], "by the flow that he had");
+            }
+        }
+        let after: Vec<_> = served.iter().map(ask).collect();
+        assert_eq!(after, before, "each by the flow that he had");
+        let came = counted(&server, "ppserver_udp_datagrams_total");
+        let up = came.iter().find(|(direction, _)| direction == "up").map_or(0, |(_, up)| *up);
+        assert!(up > u64::from(SOURCES), "{up} came through");
+        let memory = resident_bytes(server.pid().as_raw_nonzero().get());
+        eprintln!("{up} datagrams came, {memory} bytes are resident");
+        assert!(memory <= MEMORY_MAX, "{memory} bytes");
     });
 }
