@@ -1,13 +1,15 @@
 //! The paths that have a socket of their own, so that their flows stay with this process whoever gets the port.
 //!
 //! ```text
-//! (none) --hold--> insert --hold, for each flow more--> held --release, of the last flow--> idle --remove--> (none)
-//!                                                        ^-------------hold----------------/
+//! (none) --hold--> asked for --insert--> held --release, of the last flow--> idle --remove--> (none)
+//!                      |                  ^-------------hold----------------/
+//!                      +--release, of the last flow--> (none)
 //! ```
 //!
 //! Of all sockets at an address the kernel prefers one that is connected to who sends (udp(7)). Knows no socket: `S` is the
 //! shell's. A balancer's path has many clients, and one socket. Invariant: a path is held by its flows that
-//! began in time, so that who comes later through a balancer does not hold its path for ever.
+//! began in time, whether or not there was a socket for it then, so that who comes later through a balancer does not
+//! hold its path for ever.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -29,7 +31,8 @@ struct Own<S> {
     path: Path,
     /// Those that hold it.
     flows: usize,
-    socket: S,
+    /// `None` as long as there was none to be had.
+    socket: Option<S>,
 }
 
 /// None.
@@ -55,32 +58,22 @@ impl<S> Apart<S> {
         self.slots.iter_mut().flatten().for_each(|own| own.flows = 0);
     }
 
-    /// One more flow takes a path. Says whether it has a socket.
-    pub fn hold(&mut self, path: Path) -> bool {
-        let Some(own) = self.places.get(&path).and_then(|at| self.slots[index(*at)].as_mut())
-        else {
-            return false;
-        };
-        own.flows += 1;
-        true
-    }
-
-    /// Returns the place that the next socket has.
-    pub fn next_place(&self) -> u32 {
-        let new = || u32::try_from(self.slots.len()).expect("memory ends before a place");
-        self.free.last().copied().unwrap_or_else(new)
-    }
-
-    /// Gives the path of a flow a socket, at the next place.
-    pub fn insert(&mut self, path: Path, socket: S) {
-        let place = self.next_place();
-        self.free.pop();
-        let own = Some(Own { path, flows: 1, socket });
-        match self.slots.get_mut(index(place)) {
-            Some(free) => *free = own,
-            None => self.slots.push(own),
+    /// One more flow takes a path. Returns the place for its socket, where it is to have one and has none.
+    pub fn hold(&mut self, path: Path, is_parting: bool) -> Option<u32> {
+        if let Some(place) = self.places.get(&path)
+            && let Some(own) = &mut self.slots[index(*place)]
+        {
+            own.flows += 1;
+            return own.socket.is_none().then_some(*place).filter(|_| is_parting);
         }
-        self.places.insert(path, place);
+        is_parting.then(|| self.begin(path))
+    }
+
+    /// Gives the path at a place its socket.
+    pub fn insert(&mut self, place: u32, socket: S) {
+        if let Some(own) = &mut self.slots[index(place)] {
+            own.socket = Some(socket);
+        }
     }
 
     /// A flow that began then is over. Returns the place of a socket that nobody holds any more.
@@ -91,6 +84,10 @@ impl<S> Apart<S> {
         let place = *self.places.get(&path)?;
         let own = self.slots[index(place)].as_mut()?;
         own.flows = own.flows.saturating_sub(1);
+        if own.socket.is_none() {
+            self.remove_idle(place);
+            return None;
+        }
         (own.flows == 0).then_some(place)
     }
 
@@ -99,7 +96,7 @@ impl<S> Apart<S> {
         let own = self.slots.get_mut(index(place))?.take_if(|own| own.flows == 0)?;
         self.places.remove(&own.path);
         self.free.push(place);
-        Some(own.socket)
+        own.socket
     }
 
     /// Returns the socket of a path.
@@ -110,12 +107,24 @@ impl<S> Apart<S> {
     /// Returns the socket at a place, and its path.
     pub fn at(&self, place: u32) -> Option<(Path, &S)> {
         let own = self.slots.get(index(place))?.as_ref()?;
-        Some((own.path, &own.socket))
+        Some((own.path, own.socket.as_ref()?))
     }
 
     /// Returns the same, to be changed.
     pub fn at_mut(&mut self, place: u32) -> Option<&mut S> {
-        Some(&mut self.slots.get_mut(index(place))?.as_mut()?.socket)
+        self.slots.get_mut(index(place))?.as_mut()?.socket.as_mut()
+    }
+
+    fn begin(&mut self, path: Path) -> u32 {
+        let new = || u32::try_from(self.slots.len()).expect("memory ends before a place");
+        let place = self.free.pop().unwrap_or_else(new);
+        let own = Some(Own { path, flows: 1, socket: None });
+        match self.slots.get_mut(index(place)) {
+            Some(free) => *free = own,
+            None => self.slots.push(own),
+        }
+        self.places.insert(path, place);
+        place
     }
 }
 
@@ -138,14 +147,17 @@ mod tests {
         Instant::now()
     }
 
+    /// A flow takes a path of a port that goes, and gets a socket if it has none.
+    fn hold(apart: &mut Apart<u16>, port: u16) -> bool {
+        let place = apart.hold(path(port), true);
+        place.inspect(|place| apart.insert(*place, port)).is_some()
+    }
+
     #[test]
     fn a_path_has_a_socket_as_long_as_one_of_its_flows_lives() {
         let (mut apart, now) = (Apart::default(), start());
-        for port in [1, 2] {
-            assert!(!apart.hold(path(port)));
-            apart.insert(path(port), port);
-        }
-        assert!(apart.hold(path(1)), "a second client of the same balancer");
+        assert!([1, 2].iter().all(|port| hold(&mut apart, *port)));
+        assert!(!hold(&mut apart, 1), "a second client of the same balancer");
         assert_eq!(apart.at(1), Some((path(2), &2)));
         assert_eq!(apart.release(path(1), now), None);
         assert_eq!(apart.remove_idle(0), None);
@@ -154,13 +166,13 @@ mod tests {
         assert_eq!(apart.remove_idle(0), Some(1));
         assert_eq!(apart.of(path(1)), None);
         assert_eq!(apart.release(path(1), now), None);
-        assert_eq!(apart.next_place(), 0, "its place is free");
+        assert_eq!(apart.hold(path(3), true), Some(0), "its place is free");
     }
 
     #[test]
     fn who_comes_too_late_holds_nothing() {
         let (mut apart, now) = (Apart::default(), start());
-        apart.insert(path(1), ());
+        hold(&mut apart, 1);
         apart.end(now);
         let later = now + Duration::from_nanos(1);
         assert!(apart.is_in_time(now) && !apart.is_in_time(later));
@@ -171,10 +183,25 @@ mod tests {
     #[test]
     fn those_who_hold_are_counted_anew() {
         let (mut apart, now) = (Apart::default(), start());
-        apart.insert(path(1), ());
-        assert!(apart.hold(path(1)));
-        apart.recount();
-        assert!(apart.hold(path(1)));
+        for _ in 0..2 {
+            apart.recount();
+            hold(&mut apart, 1);
+        }
+        assert_eq!(apart.hold(path(2), false), None, "a port that stays");
         assert_eq!(apart.release(path(1), now), Some(0));
+    }
+
+    /// Once the end of the first one closed the socket of the second.
+    #[test]
+    fn a_flow_for_which_there_was_no_socket_takes_none_from_the_next_one() {
+        let (mut apart, now) = (Apart::default(), start());
+        assert_eq!(apart.hold(path(1), true), Some(0));
+        assert!(apart.of(path(1)).is_none() && hold(&mut apart, 1));
+        assert_eq!(apart.release(path(1), now), None);
+        assert_eq!(apart.release(path(1), now), Some(0));
+        apart.remove_idle(0);
+        assert_eq!(apart.hold(path(1), true), Some(0));
+        assert_eq!(apart.release(path(1), now), None);
+        assert!(apart.places.is_empty(), "nobody asks for it any more");
     }
 }

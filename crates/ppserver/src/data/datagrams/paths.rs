@@ -141,17 +141,17 @@ impl DatagramPort {
     pub(super) fn hold(&mut self, path: Path, ctx: &Ctx<'_>) -> io::Result<()> {
         let Paths { apart, .. } = &mut self.paths;
         let is_parting = matches!(self.standing, Standing::Parting(_));
-        if !apart.is_in_time(ctx.now) || apart.hold(path) || !is_parting {
+        if !apart.is_in_time(ctx.now) {
             return Ok(());
         }
+        let Some(place) = apart.hold(path, is_parting) else { return Ok(()) };
         let socket = datagrams::connect_beside(path.local, path.peer)?;
         let fragments = self.rules.datagrams.fragments;
         datagrams::aggregate(&socket);
         datagrams::set_fragments(&socket, self.addr.is_ipv4(), fragments)?;
-        let place = apart.next_place();
         let token = Source::Path(self.at, place).token();
         sys::watch(ctx.registry, &socket, token, Interest::READABLE)?;
-        apart.insert(path, Own { socket, is_unread: true, is_ready: false });
+        apart.insert(place, Own { socket, is_unread: true, is_ready: false });
         self.paths.unread += 1;
         // An edge tells of what comes, not of what has come between the calls.
         self.paths.make_ready(place);
