@@ -397,6 +397,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "ours: a dead endpoint stayed in the round for ever",
     },
     Mutant {
+        name: "other-family-is-chosen",
+        file: "pool/mod.rs",
+        find: "addr.is_none_or(|addr| addr.is_ipv4() == from.is_ipv4())",
+        replace: "let _ = (addr, from);\n        true",
+        origin: "ours, as it might have been: a client of IPv6 costs endpoints of IPv4 failures they are not to blame for",
+    },
+    Mutant {
+        name: "up-for-others-is-up",
+        file: "pool/mod.rs",
+        find: "any(|at| self.is_in_use(at, now) && is_reached(at))",
+        replace: "any(|at| self.is_in_use(at, now))",
+        origin: "ours, as it might have been: an endpoint of the other family keeps clients from those that failed",
+    },
+    Mutant {
         name: "tried-twice",
         file: "pool/mod.rs",
         find: "!tried.contains(at) && self.pool.endpoints[at].has_room()",
