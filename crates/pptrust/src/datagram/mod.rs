@@ -294,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_v1_is_no_header_of_a_datagram() {
+        let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 1 53\r\nquery";
+        let refused = read_default(Policy::Require, addr(BALANCER), line);
+        assert!(matches!(refused, Err(Refusal::Header(_))), "{refused:?}");
+    }
+
+    #[test]
     fn the_beginning_of_a_header_alone_is_payload_where_a_header_may_be_absent() {
         for (read, begin) in [(read_default as Read, &b"\r\n\r\n"[..]), (read_spp, b"V")] {
             for sent in [b"", begin] {
