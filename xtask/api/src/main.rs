@@ -4,6 +4,8 @@
 //! Not ppcapi's: that is its header. A package of its own, since only this reads what rustdoc knows.
 #![expect(clippy::print_stdout, reason = "this is a command line: its output is its product")]
 
+mod semver_check;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::env;
@@ -63,7 +65,7 @@ fn run(words: &[String]) -> Result<()> {
         );
     }
     println!("the public API of {} is what docs/public-api says", LIBRARIES.join(", "));
-    Ok(())
+    semver_check::run(&LIBRARIES)
 }
 
 /// What a user of `library` can name; not what everything has, such as `impl<T> Into<U> for T`.
