@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A socket that is bound and not yet connected gets what anybody sends: it is judged by whom it is from, as all
-//! is. Invariant: a flow's datagrams are taken in the order in which they came, from the port first.
+//! is, and may be taken behind what he sent later to the port. Invariant: the datagrams of a flow that parts are taken
+//! in the order in which they came, from the port first.
 
 use std::collections::VecDeque;
 use std::io;
