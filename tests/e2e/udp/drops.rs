@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 
 use super::{
-    REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_silent, bound, counted, line_of,
-    next, told, v2,
+    REQUIRE, Setup, a_client, addr, answer, assert_counted, assert_flooded, assert_silent, bound,
+    line_of, next, told, v2,
 };
 use crate::life::server::Server;
-use crate::support::resident_bytes;
 
 #[test]
 fn broken_cut_absent_and_untrusted_headers_are_dropped_each_by_its_reason() {
@@ -137,7 +136,6 @@ fn flows_without_an_answer_give_way_and_those_with_one_stay() {
 #[test]
 fn a_flood_of_new_clients_leaves_those_who_are_answered_and_memory_is_bounded() {
     const SOURCES: u32 = 100_000;
-    const MEMORY_MAX: usize = 64 << 20;
     let (far, flooded) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
     let setup = Setup::to(&[addr(&far)]).listener("limits.flows = 1024").accept(REQUIRE);
     let routes = format!(
@@ -174,12 +172,7 @@ fn a_flood_of_new_clients_leaves_those_who_are_answered_and_memory_is_bounded() 
     }
     let after: Vec<_> = served.iter().map(ask).collect();
     assert_eq!(after, before, "each by the flow that he had");
-    let begun = counted(&server, "ppserver_udp_datagrams_total");
-    let up = begun.iter().find(|(direction, _)| direction == "up").map_or(0, |(_, count)| *count);
-    assert!(up > u64::from(SOURCES), "{up} came through");
-    let pid = server.pid().as_raw_nonzero().get();
-    let memory = resident_bytes(pid);
-    assert!(memory <= MEMORY_MAX, "{memory} bytes");
+    assert_flooded(&server, SOURCES);
 }
 
 #[test]

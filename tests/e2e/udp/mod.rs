@@ -18,6 +18,7 @@ use crate::common::process::Stream;
 use crate::common::wire::SIGNATURE;
 use crate::life::server::Server;
 use crate::support::http::Door;
+use crate::support::resident_bytes;
 
 /// Takes headers from everybody.
 const REQUIRE: &str = "accept = \"require\"\ntrust = \"any\"";
@@ -118,6 +119,18 @@ fn assert_counted<const N: usize>(server: &Server, family: &str, expected: [(&st
         (found == expected).then_some(())
     });
     assert!(is_so.is_some(), "{family}: {found:?}, not {expected:?}");
+}
+
+/// More datagrams than so many came through, and the server's memory is bounded.
+#[track_caller]
+fn assert_flooded(server: &Server, sources: u32) {
+    const MEMORY_MAX: usize = 64 << 20;
+    let came = counted(server, "ppserver_udp_datagrams_total");
+    let up = came.iter().find(|(direction, _)| direction == "up").map_or(0, |(_, up)| *up);
+    assert!(up > u64::from(sources), "{up} came through");
+    let memory = resident_bytes(server.pid().as_raw_nonzero().get());
+    eprintln!("{up} datagrams came, {memory} bytes are resident");
+    assert!(memory <= MEMORY_MAX, "{memory} bytes");
 }
 
 /// Returns the values of a family that are not 0, by the last label.

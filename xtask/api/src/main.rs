@@ -94,9 +94,14 @@ fn become_rustdoc(words: &[String]) -> Result<Infallible> {
 
 /// The lines that one has and the other has not.
 fn difference(known: &str, now: &str) -> String {
-    let [known, now] = [known, now].map(|text| text.lines().collect::<BTreeSet<_>>());
-    let gone = known.difference(&now).map(|line| format!("- {line}\n"));
-    gone.chain(now.difference(&known).map(|line| format!("+ {line}\n"))).collect()
+    let gone = missing(known, now).into_iter().map(|line| format!("- {line}\n"));
+    gone.chain(missing(now, known).into_iter().map(|line| format!("+ {line}\n"))).collect()
+}
+
+/// The lines of one that the other has not; an item that changed is one of them.
+fn missing<'a>(one: &'a str, other: &'a str) -> Vec<&'a str> {
+    let [one, other]: [BTreeSet<_>; 2] = [one.lines().collect(), other.lines().collect()];
+    one.difference(&other).copied().collect()
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use semver::{Version, VersionReq};
+use tools::git::git;
 
-use crate::difference;
+use crate::missing;
 
 /// That of the workspace, which is this package's too.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,7 +30,7 @@ pub(crate) fn run(libraries: &[&str]) -> Result<()> {
         let before = git(&["show", &format!("{tag}:{}", file.display())])?;
         let now = fs::read_to_string(&file);
         let now = now.with_context(|| format!("reading {}", file.display()))?;
-        gone.extend(lines_gone(&before, &now));
+        gone.extend(missing(&before, &now).into_iter().map(str::to_owned));
     }
     judge(&tag, VERSION, &gone)?;
     println!("{VERSION} keeps what users of {tag} were promised");
@@ -41,21 +41,6 @@ pub(crate) fn run(libraries: &[&str]) -> Result<()> {
 fn last_release() -> Result<Option<String>> {
     let merged = git(&["tag", "--list", "v[0-9]*", "--merged", "HEAD", "--sort=-version:refname"])?;
     Ok(merged.lines().next().map(str::to_owned))
-}
-
-/// Runs git and returns what it says.
-fn git(words: &[&str]) -> Result<String> {
-    let output = Command::new("git").args(words).output().context("git does not start")?;
-    let shown = words.join(" ");
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`git {shown}` failed: {error}");
-    String::from_utf8(output.stdout).with_context(|| format!("`git {shown}`"))
-}
-
-/// The items that users had and have no more; one that changed is one of them.
-fn lines_gone(before: &str, now: &str) -> Vec<String> {
-    let changes = difference(before, now);
-    changes.lines().filter_map(|line| line.strip_prefix("- ")).map(str::to_owned).collect()
 }
 
 /// Judges whether a version may have lost these items of a release's.
@@ -80,8 +65,9 @@ mod tests {
 
     #[test]
     fn what_is_gone_or_another_needs_a_version_that_says_so() {
-        let gone = lines_gone("fn a(u8)\nfn b()\n", "fn a(u16)\nfn b()\nfn c()\n");
+        let gone = missing("fn a(u8)\nfn b()\n", "fn a(u16)\nfn b()\nfn c()\n");
         assert_eq!(gone, ["fn a(u8)"]);
+        let gone: Vec<_> = gone.into_iter().map(str::to_owned).collect();
         for (tag, version, is_fine) in [
             ("v0.1.0", "0.1.0", false),
             ("v0.1.0", "0.1.1", false),

@@ -2,10 +2,10 @@
 //!
 //! Invariant: the date is the commit's, so nothing that is built knows when it was built.
 
-use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use tools::git::git;
 
 use crate::target::Target;
 
@@ -64,15 +64,6 @@ impl Release {
         let time = UNIX_EPOCH + Duration::from_secs(self.epoch.into());
         humantime::format_rfc3339_seconds(time).to_string()
     }
-}
-
-fn git(words: &[&str]) -> Result<String> {
-    let output = Command::new("git").env("TZ", "UTC").args(words).output();
-    let output = output.context("git does not start; this is built from a clone")?;
-    if !output.status.success() {
-        bail!("git {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// The files of this clone, as git lists them.

@@ -5,6 +5,7 @@
 //! nothing: `cargo xtask tidy` in a fresh clone waits for it.
 
 pub mod cargo;
+pub mod git;
 pub mod machine;
 pub mod programs;
 

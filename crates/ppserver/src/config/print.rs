@@ -15,9 +15,9 @@ use super::choice::CheckKind;
 use super::units::{format_bytes, format_duration, format_size};
 use super::{
     CONFIG_VERSION, Check, CheckPolicy, Choice, Config, Count, Endpoint, Entry, EntrySend,
-    Exchange, HeaderMode, Health, Limits, Listener, Output, Passive, PerClient, Presence, Route,
-    Sending, Source, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version, Versions, Way,
-    defaults,
+    Exchange, HeaderMode, Health, Limits, Listener, Output, Passive, PerClient, Presence, Protocol,
+    Route, Sending, Source, Timeouts, TlvPass, TlvSet, TlvValue, Toggle, Upstream, Version,
+    Versions, Way, defaults,
 };
 use crate::core::route::{Name, Pattern, When};
 use pptrust::{Peers, Shortest};
@@ -200,36 +200,28 @@ fn pattern(pattern: &Pattern) -> String {
     }
 }
 
-/// Every key with its time.
-fn times(timeouts: &Timeouts) -> [(&'static str, Duration); 7] {
-    let Timeouts { header, tls_hello, connect, idle, half_closed, flow, flow_unanswered } =
-        *timeouts;
-    [
-        ("header", header),
-        ("tls_hello", tls_hello),
-        ("connect", connect),
-        ("idle", idle),
-        ("half_closed", half_closed),
-        ("flow", flow),
-        ("flow_unanswered", flow_unanswered),
-    ]
-}
-
 fn timeouts(config: &Config, f: &mut impl Write) -> fmt::Result {
     writeln!(f, "\n[timeouts]")?;
-    let mut times = times(&config.timeouts).into_iter();
-    times.try_for_each(|(key, time)| writeln!(f, "{key} = {}", quoted(format_duration(time))))
+    times(config.timeouts.by_key(), f)
 }
 
 /// Those that are other than the base.
 fn listener_timeouts(timeouts: &Timeouts, base: &Timeouts, f: &mut impl Write) -> fmt::Result {
-    let own: Vec<_> = times(timeouts).into_iter().filter(|it| !times(base).contains(it)).collect();
+    let base = base.by_key();
+    let own: Vec<_> = timeouts.by_key().into_iter().filter(|it| !base.contains(it)).collect();
     if own.is_empty() {
         return Ok(());
     }
     writeln!(f, "\n[listener.timeouts]")?;
-    let mut own = own.into_iter();
-    own.try_for_each(|(key, time)| writeln!(f, "{key} = {}", quoted(format_duration(time))))
+    times(own, f)
+}
+
+fn times(
+    times: impl IntoIterator<Item = (&'static str, Protocol, Duration)>,
+    f: &mut impl Write,
+) -> fmt::Result {
+    let mut times = times.into_iter();
+    times.try_for_each(|(key, _, time)| writeln!(f, "{key} = {}", quoted(format_duration(time))))
 }
 
 fn upstream(upstream: &Upstream, f: &mut impl Write) -> fmt::Result {

@@ -230,6 +230,22 @@ pub struct Timeouts {
     pub flow_unanswered: Duration,
 }
 
+impl Timeouts {
+    /// Returns every key, what it is about, and its time.
+    pub(super) fn by_key(&self) -> [(&'static str, Protocol, Duration); 7] {
+        let Self { header, tls_hello, connect, idle, half_closed, flow, flow_unanswered } = *self;
+        [
+            ("header", Protocol::Tcp, header),
+            ("tls_hello", Protocol::Tcp, tls_hello),
+            ("connect", Protocol::Tcp, connect),
+            ("idle", Protocol::Tcp, idle),
+            ("half_closed", Protocol::Tcp, half_closed),
+            ("flow", Protocol::Udp, flow),
+            ("flow_unanswered", Protocol::Udp, flow_unanswered),
+        ]
+    }
+}
+
 /// `[[listener]]`: a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use ppcore::tlv;
 
@@ -96,19 +95,6 @@ pub(super) fn accept(listener: &ListenerDraft, faults: &mut Diagnostics) {
     warn_if(table, "datagrams", is_said, why, help, faults);
 }
 
-/// A key of `[timeouts]`, what it is about, and its time.
-type Deadline = (&'static str, Protocol, fn(&Timeouts) -> Duration);
-
-const DEADLINES: [Deadline; 7] = [
-    ("header", Protocol::Tcp, |times| times.header),
-    ("tls_hello", Protocol::Tcp, |times| times.tls_hello),
-    ("connect", Protocol::Tcp, |times| times.connect),
-    ("idle", Protocol::Tcp, |times| times.idle),
-    ("half_closed", Protocol::Tcp, |times| times.half_closed),
-    ("flow", Protocol::Udp, |times| times.flow),
-    ("flow_unanswered", Protocol::Udp, |times| times.flow_unanswered),
-];
-
 /// Keys of datagrams where there are none, and of connections where there are none.
 pub(super) fn datagrams(listener: &ListenerDraft, faults: &mut Diagnostics) {
     let (times, default) = (&listener.timeouts, Timeouts::default());
@@ -122,8 +108,9 @@ pub(super) fn datagrams(listener: &ListenerDraft, faults: &mut Diagnostics) {
         }
         Protocol::Tcp => ("it is about datagrams", "protocol = \"udp\" takes them"),
     };
-    for (key, of, time) in DEADLINES {
-        let is_said = of != protocol && time(&times.value) != time(&default);
+    for (said, default) in times.value.by_key().into_iter().zip(default.by_key()) {
+        let (key, of, _) = said;
+        let is_said = of != protocol && said != default;
         warn_if(times, key, is_said, why, help, faults);
     }
     if protocol == Protocol::Udp {
@@ -144,15 +131,16 @@ pub(super) fn timeouts(draft: &Draft, faults: &mut Diagnostics) {
     if draft.listeners.is_empty() || draft.listeners.iter().any(has_fault) {
         return;
     }
-    for (key, of, time) in DEADLINES {
+    for (said, default) in base.value.by_key().into_iter().zip(default.by_key()) {
+        let (key, of, _) = said;
         let mut users = draft.listeners.iter().filter(|it| it.protocol.value == of).peekable();
         let why = match (of, users.peek()) {
             (Protocol::Tcp, None) => "no listener takes connections",
             (Protocol::Udp, None) => "no listener takes datagrams",
             (_, Some(_)) => "each listener has its own",
         };
-        let is_used = users.any(|it| time(&it.timeouts.value) == time(&base.value));
-        let is_said = !is_used && time(&base.value) != time(&default);
+        let is_used = users.any(|it| it.timeouts.value.by_key().contains(&said));
+        let is_said = !is_used && said != default;
         warn_if(base, key, is_said, why, "remove the key", faults);
     }
 }

@@ -193,7 +193,10 @@ impl Upstream {
     ) -> Result<usize, Unavailable> {
         let mut was_full = false;
         for _ in 0..ATTEMPTS_MAX {
-            let found = self.find(tried, client, from, now);
+            let found = match &self.pool.endpoints[..] {
+                [one] => self.find_only(one, tried, from),
+                _ => self.find(tried, client, from, now),
+            };
             let Some(at) = found else { break };
             tried.add(at);
             if self.pool.endpoints[at].take(self.worker) {
@@ -203,25 +206,22 @@ impl Upstream {
             // Another worker was faster.
             was_full = true;
         }
-        Err(self.why_nobody(tried, from, now, was_full))
+        Err(if was_full { Unavailable::Full } else { self.why_nobody(tried, from, now) })
     }
 
     #[cold]
-    fn why_nobody(
-        &self,
-        tried: &Tried,
-        from: Option<IpAddr>,
-        now: Instant,
-        was_full: bool,
-    ) -> Unavailable {
+    fn why_nobody(&self, tried: &Tried, from: Option<IpAddr>, now: Instant) -> Unavailable {
         let is_full = |at| {
             !tried.contains(at)
                 && self.is_in_use(at, now)
                 && self.is_reached(at, from)
                 && !self.pool.endpoints[at].has_room()
         };
-        let is_full = was_full || (0..self.pool.endpoints.len()).any(is_full);
-        if is_full { Unavailable::Full } else { Unavailable::None }
+        if (0..self.pool.endpoints.len()).any(is_full) {
+            Unavailable::Full
+        } else {
+            Unavailable::None
+        }
     }
 
     /// An attempt stands.
@@ -270,7 +270,7 @@ impl Upstream {
     fn handle_connecting(&self, at: usize, now: Instant) {
         let Unanswered { count, since } = &*self.unanswered[at];
         let before = count.load(Ordering::Relaxed);
-        // Of one, nobody asks.
+        // Of one, nobody asks; with others beside it behind a reload, it counts as late until it has answered what it owes.
         if before == 0 && self.pool.endpoints.len() > 1 {
             since.store(self.nanos(now), Ordering::Relaxed);
         }
@@ -301,31 +301,27 @@ impl Upstream {
             || self.nanos(now).saturating_sub(since.load(Ordering::Relaxed)) < nanos(UNANSWERED_MAX)
     }
 
-    /// Finds the one that is to be tried next.
-    fn find(
+    /// Finds whether the only one is to be tried. As most pools have one: nothing is chosen, and whoever is up may be tried.
+    fn find_only(
         &self,
+        Endpoint { member, shared }: &Endpoint,
         tried: &Tried,
-        client: Option<IpAddr>,
         from: Option<IpAddr>,
-        now: Instant,
     ) -> Option<usize> {
-        // Of one, as most have, there is nothing to choose: whoever is up may be tried.
-        if let [Endpoint { member, shared }] = &self.pool.endpoints[..] {
-            let may = member.weight > 0
-                && self.is_left(0, tried)
-                && self.is_reached(0, from)
-                && shared.health.may_be_tried();
-            return may.then_some(0);
-        }
-        self.find_of_many(tried, client, from, now)
+        let may = member.weight > 0
+            && self.is_left(0, tried)
+            && self.is_reached(0, from)
+            && shared.health.may_be_tried();
+        may.then_some(0)
     }
 
     fn is_left(&self, at: usize, tried: &Tried) -> bool {
         !tried.contains(at) && self.pool.endpoints[at].has_room()
     }
 
+    /// Finds the one of several that is to be tried next.
     #[inline(never)]
-    fn find_of_many(
+    fn find(
         &self,
         tried: &Tried,
         client: Option<IpAddr>,

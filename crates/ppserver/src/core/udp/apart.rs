@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::flow::Path;
+use super::index;
 
 /// The paths that have one.
 #[derive(Debug)]
@@ -126,10 +127,6 @@ impl<S> Apart<S> {
         self.places.insert(path, place);
         place
     }
-}
-
-fn index(place: u32) -> usize {
-    usize::try_from(place).expect("a u32 is a usize on Linux")
 }
 
 #[cfg(test)]

@@ -425,3 +425,8 @@ impl<U, A> Relay<U, A> {
         )
     }
 }
+
+/// The place of a slot, a socket or a path among its like.
+fn index(place: u32) -> usize {
+    usize::try_from(place).expect("a u32 is a usize on Linux")
+}

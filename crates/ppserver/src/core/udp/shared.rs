@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use ppcore::spp;
 
 use super::drop_reason::DropReason;
+use super::index;
 use super::table::FlowId;
 
 /// What is in front of a flow's datagrams and answers.
@@ -148,10 +149,6 @@ impl<S> Shared<S> {
     fn at_mut(&mut self, place: u32) -> Option<&mut Common<S>> {
         self.sockets.get_mut(index(place))?.as_mut()
     }
-}
-
-fn index(place: u32) -> usize {
-    usize::try_from(place).expect("a u32 is a usize on Linux")
 }
 
 fn place(index: usize) -> u32 {

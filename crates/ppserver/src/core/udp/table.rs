@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use siphasher::sip::SipHasher13;
 
 use super::flow::{Flow, Headers, Moment, Tally, Who};
+use super::index;
 
 /// Names a flow: for a token of its socket, say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -272,8 +273,4 @@ impl<U, A> Table<U, A> {
 
 fn class<U, A>(flow: &Flow<U, A>) -> Class {
     if flow.is_answered() { Class::Answered } else { Class::Unanswered }
-}
-
-fn index(link: Link) -> usize {
-    usize::try_from(link).expect("a u32 is a usize on Linux")
 }

@@ -191,14 +191,7 @@ impl Judge {
         is_first: bool,
     ) {
         let goes = self.plan.goes;
-        hold!(
-            Whole,
-            whose.len() == segments.len(),
-            "{} leave, not {}",
-            segments.len(),
-            whose.len()
-        );
-        for (at, (segment, id)) in segments.iter().zip(whose).enumerate() {
+        for (at, (segment, id)) in paired(segments, whose).enumerate() {
             self.sent[Direction::Up as usize] += 1;
             let account = self.accounts.get_mut(id).expect("who sends was judged");
             account.socket = Some(socket);
@@ -339,14 +332,7 @@ impl Judge {
     /// Answers have left.
     pub(super) fn note_sent_down(&mut self, whose: &[FlowId], path: Path, segments: &[Vec<u8>]) {
         let comes = self.plan.comes;
-        hold!(
-            Whole,
-            whose.len() == segments.len(),
-            "{} leave, not {}",
-            segments.len(),
-            whose.len()
-        );
-        for (segment, id) in segments.iter().zip(whose) {
+        for (segment, id) in paired(segments, whose) {
             let account = self.accounts.get_mut(id).expect("who is answered was judged");
             self.sent[Direction::Down as usize] += 1;
             hold!(Addressee, path == account.name.path, "{path:?}: {:?}", account.name);
@@ -432,4 +418,14 @@ impl Judge {
         let owed = self.accounts.values().map(|account| account.up.len() + account.down.len());
         hold!(Balance, owed.sum::<usize>() == 0, "what was owed is forgotten");
     }
+}
+
+/// Each of what leaves, and whose it is.
+fn paired<'a>(
+    segments: &'a [Vec<u8>],
+    whose: &'a [FlowId],
+) -> impl Iterator<Item = (&'a Vec<u8>, &'a FlowId)> {
+    let (left, due) = (segments.len(), whose.len());
+    hold!(Whole, left == due, "{left} leave, not {due}");
+    segments.iter().zip(whose)
 }
